@@ -1,0 +1,186 @@
+import type { Foreign, MemberReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
+
+export type LockErrorCode =
+  | 'LOCK_CONTENDED'
+  | 'LOCK_NOT_REPLICATED'
+  | 'LOCK_UNAVAILABLE'
+  | 'LOCK_LOST'
+  | 'LOCK_KEY'
+  | 'LOCK_OPTIONS'
+  | 'LOCK_SERVICE_CLOSED';
+
+/** What every error of this library extends: `keys` it is about, and a stable `code`. */
+export abstract class ReplicaLockError extends Error {
+  abstract readonly code: LockErrorCode;
+
+  constructor(
+    /** The keys asked for, as the caller named them. */
+    readonly keys: readonly string[],
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** Somebody else held the key until `waitTime` ended. */
+export class LockContendedError extends ReplicaLockError {
+  readonly code = 'LOCK_CONTENDED';
+
+  constructor(
+    keys: readonly string[],
+    /** Who holds it; tells host and process. Undefined where the line of waiters in this process never moved. */
+    readonly owner: string | undefined,
+    /** ms until the holder's lease ends unless it is renewed. */
+    readonly remainingTime: number,
+    waitTime: number,
+  ) {
+    super(
+      keys,
+      `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
+        (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
+        ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`,
+    );
+  }
+}
+
+/** The write reached the master, but too few replicas confirmed it in time, so it was taken back. */
+export class LockNotReplicatedError extends ReplicaLockError {
+  readonly code = 'LOCK_NOT_REPLICATED';
+  /** Replicas that confirmed. */
+  readonly confirmed: number;
+  /** Replicas that had to. */
+  readonly required: number;
+  /** Every replica known, with what it acknowledged. */
+  readonly members: readonly MemberReport[];
+
+  constructor(keys: readonly string[], outcome: Unconfirmed, replicaTimeout: number) {
+    super(keys, `${lockOf(keys)} ${notConfirmed(outcome, replicaTimeout)}`);
+    this.confirmed = outcome.confirmed;
+    this.required = outcome.required;
+    this.members = outcome.members;
+  }
+}
+
+/** Redis cannot be reached, refuses, or its replicas are in quarantine. Nothing is held. */
+export class LockUnavailableError extends ReplicaLockError {
+  readonly code = 'LOCK_UNAVAILABLE';
+  /** ms after which asking again makes sense, where that is known. */
+  readonly retryAfter: number | undefined;
+
+  constructor(keys: readonly string[], outcome: Pick<Unavailable, 'reason' | 'cause' | 'retryAfter'>) {
+    super(keys, `${lockOf(keys)} could not be decided: ${outcome.reason}`, causedBy(outcome.cause));
+    this.retryAfter = outcome.retryAfter;
+  }
+}
+
+/** The lock was lost while its work ran: somebody else may hold it. Also the reason of `lock.signal`. */
+export class LockLostError extends ReplicaLockError {
+  readonly code = 'LOCK_LOST';
+
+  constructor(
+    keys: readonly string[],
+    readonly lostAt: Date,
+    /** What happened, as the end of a sentence. */
+    why: string,
+    cause?: unknown,
+  ) {
+    super(
+      keys,
+      `${lockOf(keys)} was lost at ${lostAt.toISOString()}: ${why}. Stop what it protects; writes that carry its fencing token are refused by a fenced resource.`,
+      causedBy(cause),
+    );
+  }
+}
+
+/** A key or a place in it that cannot be used, or a key that another program uses. */
+export class LockKeyError extends ReplicaLockError {
+  readonly code = 'LOCK_KEY';
+  /** Whether the caller's request supplied the bad part (HTTP 400) and not the program (500). */
+  readonly fromRequest: boolean;
+
+  constructor(keys: readonly string[], message: string, options: { fromRequest?: boolean } = {}) {
+    super(keys, message);
+    this.fromRequest = options.fromRequest ?? false;
+  }
+
+  /** The key holds a value that no lock wrote. */
+  static foreign(keys: readonly string[], outcome: Foreign): LockKeyError {
+    return new LockKeyError(
+      keys,
+      `Key '${outcome.key}' holds ${outcome.found}, which no lock of this library wrote; it was left alone. Choose another key or keyPrefix, or remove that value.`,
+    );
+  }
+}
+
+/** An option that cannot be used, or a server set up so that it cannot keep locks. */
+export class LockOptionsError extends ReplicaLockError {
+  readonly code = 'LOCK_OPTIONS';
+
+  constructor(
+    readonly option: string,
+    readonly value: unknown,
+    message: string,
+    keys: readonly string[] = [],
+  ) {
+    super(keys, message);
+  }
+
+  /** `Option 'x' is 5: must be ...`. */
+  static notAccepted(option: string, value: unknown, accepted: string): LockOptionsError {
+    return new LockOptionsError(
+      option,
+      value,
+      `Option '${option}' is ${shown(value)}: it must be ${accepted}.`,
+    );
+  }
+
+  static ofServer(keys: readonly string[], outcome: Misconfigured): LockOptionsError {
+    return new LockOptionsError(outcome.option, outcome.value, outcome.reason, keys);
+  }
+}
+
+/** The application is shutting down: nothing new is locked. */
+export class LockServiceClosedError extends ReplicaLockError {
+  readonly code = 'LOCK_SERVICE_CLOSED';
+
+  constructor(keys: readonly string[]) {
+    super(
+      keys,
+      `${lockOf(keys)} was refused: this application is shutting down. Ask another instance, or again after the restart.`,
+    );
+  }
+}
+
+/** "Lock 'a'", "Locks 'a', 'b'". */
+export function lockOf(keys: readonly string[]): string {
+  return `${keys.length === 1 ? 'Lock' : 'Locks'} ${keys.map((key) => `'${key}'`).join(', ')}`;
+}
+
+/** Why a write did not count, as the rest of a sentence about the lock. */
+export function notConfirmed({ confirmed, required, members }: Unconfirmed, within: number): string {
+  const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
+  if (members.length === 0) {
+    return `${head} The master lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
+  }
+  const missing = members
+    .filter((member) => !member.acknowledged)
+    .map(
+      (member) =>
+        `${member.address} (${member.lag === null ? 'not connected' : `${member.lag} bytes behind`})`,
+    )
+    .join(', ');
+  return `${head} Missing: ${missing || 'none of those known'}. Restore it, remove it from the master for good, or choose replicas: 'majority' if losing it must not stop you.`;
+}
+
+function causedBy(cause: unknown): ErrorOptions | undefined {
+  return cause === undefined ? undefined : { cause };
+}
+
+function shown(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  return String(value);
+}

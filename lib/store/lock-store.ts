@@ -1,0 +1,213 @@
+import type { Observable } from 'rxjs';
+import type { Validity } from './validity.js';
+
+/**
+ * Where locks live. What every store promises, and the contract suite checks on each of them:
+ *
+ * - **At most one owner per key** at any time, over all processes that use the same data.
+ * - **An owner names one attempt.** Once an attempt was abandoned, or answered with anything but `granted`, its owner is
+ *   never granted: what it may have left behind is taken back by the store, without being asked.
+ * - **Granted means confirmed**: by the replicas that the request asks for, before the lease's validity ended.
+ * - **A grant's token is greater than every earlier grant's** of the same key.
+ * - **All or nothing**: of several keys all are held or none, and nobody deadlocks.
+ * - **Nothing outlives its lease**, whatever fails; a renewal never creates a key.
+ * - **Failures are outcomes**, not exceptions: a rejected promise of a store is a bug.
+ * - **No wait without an end**: each method says when it answers at the latest.
+ */
+export interface LockStore {
+  /**
+   * Makes one attempt to take all keys. Answers `busy` as soon as one of them is found held; whether to wait and ask again
+   * is the caller's business. Answers at the latest `replicaTimeout` ms after `waitUntil`.
+   */
+  acquire(request: AcquireRequest): Attempt;
+
+  /**
+   * Extends the lease to `leaseTime` from now, confirmed by a majority of the servers. Goes on trying until
+   * `lock.validity` ends, then answers `expired`.
+   */
+  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome>;
+
+  /**
+   * Gives the keys back: the value becomes the bare token, so that the next token is greater. With `keepFor` > 0 the keys
+   * stay busy for that many ms more. Answers `unavailable` where no answer came within `replicaTimeout` + 1 s; the store goes on trying in the
+   * background for as long as the keys can live.
+   */
+  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
+
+  /** Who holds the key, read from the master. */
+  inspect(key: string): Promise<InspectOutcome>;
+
+  /** Takes the key from whoever holds it. */
+  forceRelease(key: string): Promise<ForceReleaseOutcome>;
+
+  /**
+   * Keys that somebody changed, as far as the store hears of it: a hint to look again, never a fact to rely on. Hears of every key that an
+   * `acquire` found busy or that is held here. Our own releases may be among them. `every` means that notices may have been missed.
+   */
+  readonly changes: Observable<KeyChange>;
+
+  /** What an operator should read in the log. */
+  readonly reports: Observable<StoreReport>;
+
+  /** A snapshot for health checks; asks nobody. */
+  health(): StoreHealth;
+
+  /** Begins to connect; does not wait for it. */
+  open(): void;
+
+  /** Ends what is pending with `unavailable`, gives back what it may have written, closes every connection and timer. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Who must confirm a grant beside the majority of the servers, see `replicas` of the options. */
+export type ReplicaPolicy = 'all' | 'majority' | number;
+
+export interface AcquireRequest {
+  /** Distinct and sorted, as the user named them. */
+  readonly keys: readonly string[];
+  /** Unique to this attempt; begins with `rl:`, no blank in it. */
+  readonly owner: string;
+  /** ms */
+  readonly leaseTime: number;
+  readonly replicas: ReplicaPolicy;
+  /** How long to wait for confirmations once the request is sent, ms. */
+  readonly replicaTimeout: number;
+  /**
+   * The monotonic instant at which an attempt ends that could not be sent or whose answer was lost, though not sooner than
+   * `replicaTimeout` after asking: a connection may just be in the making, and a confirmation takes its time. Where the store
+   * knows that nothing can be granted for now (quarantine), an instant in the past means: answer at once.
+   */
+  readonly waitUntil: number;
+}
+
+export interface Attempt {
+  readonly outcome: Promise<AcquireOutcome>;
+  /** The caller is gone. What was or will be written is taken back; the outcome no longer matters. */
+  abandon(): void;
+}
+
+export type AcquireOutcome =
+  | {
+      readonly kind: 'granted';
+      readonly token: number;
+      readonly confirmedBy: number;
+      readonly validity: Validity;
+    }
+  | Busy
+  | Unconfirmed
+  | Unavailable
+  | Foreign
+  | Misconfigured;
+
+export type RenewOutcome =
+  | { readonly kind: 'renewed'; readonly validity: Validity; readonly confirmedBy: number }
+  /** The key is not ours any more. */
+  | { readonly kind: 'gone'; readonly key: string }
+  /** Not confirmed before the validity held so far ended. `why` tells what it waited for. */
+  | { readonly kind: 'expired'; readonly why: Unconfirmed | Unavailable };
+
+export type ReleaseOutcome =
+  /** `ours` is false where a key was no longer ours. */
+  { readonly kind: 'released'; readonly ours: boolean } | Unavailable;
+
+export type InspectOutcome =
+  { readonly kind: 'held'; readonly holder: Holder } | { readonly kind: 'free' } | Foreign | Unavailable;
+
+export type ForceReleaseOutcome =
+  { readonly kind: 'done'; readonly wasHeld: boolean } | Foreign | Unavailable;
+
+/** The lock as its keeper needs it to renew and to release. */
+export interface HeldKeys {
+  readonly keys: readonly string[];
+  readonly owner: string;
+  readonly token: number;
+  readonly leaseTime: number;
+  readonly validity: Validity;
+}
+
+export interface Holder {
+  readonly owner: string;
+  readonly token: number;
+  /** ms until the key expires by itself. */
+  readonly remainingTime: number;
+}
+
+/** Somebody else holds one of the keys. */
+export interface Busy {
+  readonly kind: 'busy';
+  readonly key: string;
+  readonly holder: Holder;
+}
+
+/** Written, but too few confirmed in time; taken back. */
+export interface Unconfirmed {
+  readonly kind: 'unconfirmed';
+  readonly confirmed: number;
+  readonly required: number;
+  readonly members: readonly MemberReport[];
+}
+
+/** Nothing could be decided: unreachable, refused, or in quarantine. Nothing is held. */
+export interface Unavailable {
+  readonly kind: 'unavailable';
+  /** What happened and what to do, a sentence for the log: names the server and its answer. */
+  readonly reason: string;
+  readonly cause?: unknown;
+  /** ms after which asking again makes sense, where that is known. */
+  readonly retryAfter?: number;
+  /** Asking again cannot help until somebody mends the configuration (credentials, rights, a missing command). */
+  readonly permanent?: boolean;
+}
+
+/** The key holds another program's value; it was left alone. */
+export interface Foreign {
+  readonly kind: 'foreign';
+  readonly key: string;
+  /** What was found there, in words. */
+  readonly found: string;
+}
+
+/** The server is set up so that locks cannot be kept. */
+export interface Misconfigured {
+  readonly kind: 'misconfigured';
+  readonly option: string;
+  readonly value: unknown;
+  readonly reason: string;
+}
+
+/** One replica, as a master reported it. */
+export interface MemberReport {
+  readonly address: string;
+  /** Has confirmed the write in question (in health: is up to date). */
+  readonly acknowledged: boolean;
+  /** Bytes of replication it is behind; null while it is not connected. */
+  readonly lag: number | null;
+}
+
+export type KeyChange = { readonly key: string } | { readonly every: true };
+
+export interface StoreReport {
+  readonly level: 'log' | 'warn' | 'error';
+  /** A stable name of the condition, for filters and alerts. */
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface StoreHealth {
+  /** `degraded`: locks are refused or less protected for a reason named in `masters`. */
+  readonly status: 'up' | 'degraded' | 'down';
+  /** One entry a master; none in memory. */
+  readonly masters: readonly MasterHealth[];
+}
+
+export interface MasterHealth {
+  readonly address: string;
+  readonly connected: boolean;
+  /** Why it is not `up`, in words. */
+  readonly reason?: string;
+  readonly members: readonly MemberReport[];
+  /** ms until new locks are granted, 0 where they are. */
+  readonly quarantine: number;
+  /** Whether waiters and holders are told of changes by client tracking. */
+  readonly tracking: boolean;
+}
