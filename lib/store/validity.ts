@@ -1,5 +1,15 @@
 import type { Clock } from './clock.js';
 
+/** One moment by both clocks. */
+export interface Instant {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+export function instantOf(clock: Clock): Instant {
+  return { monotonic: clock.monotonic(), wall: clock.wall() };
+}
+
 /**
  * How long a lease can be relied on, seen from its holder: from the moment *before* the request was sent, for a little
  * less than the lease, because the server's clock may run faster than ours.
@@ -17,7 +27,12 @@ export class Validity {
 
   /** Begins now: call it before the request leaves. */
   static ofLease(leaseTime: number, clock: Clock): Validity {
-    return new Validity(clock.monotonic(), clock.wall(), leaseTime - clockDrift(leaseTime));
+    return Validity.since(instantOf(clock), leaseTime);
+  }
+
+  /** Began at `start`, which was taken before the request left. */
+  static since(start: Instant, leaseTime: number): Validity {
+    return new Validity(start.monotonic, start.wall, leaseTime - clockDrift(leaseTime));
   }
 
   /** Milliseconds left; 0 once it has ended. */

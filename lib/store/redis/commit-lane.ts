@@ -1,0 +1,558 @@
+import type { Clock } from '../clock.js';
+import type { AcquireOutcome, Misconfigured, Unavailable } from '../lock-store.js';
+import { Validity } from '../validity.js';
+import type { AcquireCommit, CommitRequest, RenewCommit } from './commit-request.js';
+import { addressText, type ErrorReply, type Reply } from './connection.js';
+import type { Quarantine } from './quarantine.js';
+import { meaningOf, refusedBy } from './refusal.js';
+import type { Releases } from './releases.js';
+import type { ReplicaView } from './replica-view.js';
+import type { ReplicationInfo } from './replication-info.js';
+import { Round, type Answer } from './round.js';
+import { isHeldBy } from './scripts/value.js';
+import type { Session } from './session.js';
+
+/** Requests that one round carries at most. */
+const GROUP = 256;
+/** ms that a WAIT may block: as long as somebody can end it from outside, or one tick of the server's clock. */
+const SLICE = 1_000;
+const SLICE_WITHOUT_UNBLOCK = 100;
+/** ms beyond its slice after which a round without its last answer means that the server is gone. */
+const ANSWER_ALLOWANCE = 1_000;
+/** ms that a WAIT blocks before a new arrival ends it. */
+const UNBLOCK_AFTER = 2;
+/** ms between rounds that decide nothing: doubled each time, up to the server's own tick. */
+const FIRST_PAUSE = 5;
+const LONGEST_PAUSE = 100;
+/** ms after which a renewal that the server refused is asked again. */
+const RENEW_RETRY_TIME = 100;
+/** ms between two looks whether everything has ended, at the close. */
+const SETTLE_LOOK_TIME = 5;
+
+type State =
+  | { readonly kind: 'detached'; readonly why: Unavailable }
+  | { readonly kind: 'idle'; readonly session: Session; readonly view: ReplicaView }
+  | { readonly kind: 'round'; readonly session: Session; readonly view: ReplicaView; readonly round: Round }
+  | {
+      readonly kind: 'pause';
+      readonly session: Session;
+      readonly view: ReplicaView;
+      readonly end: () => void;
+    };
+
+/**
+ * The way on which writes become grants, one for each master.
+ *
+ * WAIT blocks its connection, so all requests that arrive meanwhile form the next group: one pipeline of their scripts under one WAIT. A request counts
+ * as confirmed when enough replicas have acknowledged the master's offset right after its script, whoever's WAIT brought that about; until
+ * then it stays pending over the following rounds, up to its own time limit. A new arrival ends a WAIT that blocks. So a
+ * stopped replica delays those that need it and nobody else, and one round trip to the replicas serves a whole group.
+ *
+ * The offsets mean something only on one connection to one master: a request whose connection ended before its confirmation is *unknown*,
+ * and is asked again by the same owner on the next one.
+ */
+export class CommitLane {
+  private state: State;
+  /** What is to be sent, by kind. What has ended since is passed over. */
+  private queues: Record<CommitRequest['kind'], CommitRequest[]> = { renew: [], acquire: [] };
+  /** All that have not ended; those of them that are written and await their confirmation. */
+  private readonly alive = new Set<CommitRequest>();
+  private readonly pending = new Set<CommitRequest>();
+  /** Rounds that carried one of them, for the notices that come meanwhile. */
+  private readonly openRounds = new Set<Round>();
+  private startScheduled = false;
+  private pauseTime = FIRST_PAUSE;
+  private nextLookAt = Infinity;
+  private stopLooking: () => void = () => {};
+  private stopRoundClock: () => void = () => {};
+  private stopUnblockClock: (() => void) | undefined;
+  /** Set while the server must not be trusted with a lock. */
+  misconfigured: Misconfigured | undefined;
+
+  constructor(
+    private readonly releases: Releases,
+    private readonly quarantine: Quarantine,
+    /** ms that a key outlives its lease. */
+    private readonly ttlMargin: number,
+    private readonly clock: Clock,
+    notYet: Unavailable,
+  ) {
+    this.state = { kind: 'detached', why: notYet };
+  }
+
+  acquire(request: AcquireCommit): void {
+    const refusal = this.refusalOf(request);
+    if (refusal !== undefined) request.settle(refusal);
+    else this.enqueue(request);
+  }
+
+  renew(request: RenewCommit): void {
+    this.enqueue(request);
+  }
+
+  /** The caller has gone: nothing may be left behind. */
+  abandon(request: AcquireCommit): void {
+    if (request.stage === 'ended') return;
+    request.abandoned = true;
+    // A script without its answer may still run: it is taken back after that answer, or by the next session, which kills it first.
+    if (request.stage !== 'sent') this.takeBack(request);
+  }
+
+  attach(session: Session, view: ReplicaView): void {
+    this.state = { kind: 'idle', session, view };
+    this.pauseTime = FIRST_PAUSE;
+    this.pump();
+  }
+
+  /** The session ended: what was sent is unknown and comes first on the next one. */
+  detach(why: Unavailable): void {
+    this.leaveState();
+    this.state = { kind: 'detached', why };
+    for (const request of this.alive) {
+      if (request.stage === 'queued') {
+        if (why.permanent === true && !request.mayBeWritten && request.kind === 'acquire')
+          this.end(request, why);
+        continue;
+      }
+      request.mayBeWritten = true;
+      if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+      else this.requeue(request, 'first');
+    }
+  }
+
+  /** Somebody changed the key, or may have. */
+  noticed(key: string | undefined): void {
+    for (const round of this.openRounds) {
+      if (key !== undefined) round.noticed.add(key);
+      else for (const request of round.requests) for (const each of request.keys) round.noticed.add(each);
+    }
+  }
+
+  /** Something has changed that may let the queue move: the ages of the links, the server's settings. */
+  pump(): void {
+    if (this.state.kind === 'detached' || this.startScheduled) return;
+    if (this.state.kind === 'round') {
+      this.endWaitSoon(this.state.session, this.state.round);
+      return;
+    }
+    this.startScheduled = true;
+    // Behind all that this turn of the event loop still brings: the larger the group, the cheaper each of it.
+    process.nextTick(() => {
+      this.startScheduled = false;
+      this.startRound();
+    });
+  }
+
+  /** Ends everything. What the server is about to answer is taken back then: see `settled`. */
+  close(why: Unavailable): void {
+    for (const request of this.alive) {
+      if (request.kind === 'renew') this.end(request, { kind: 'expired', why });
+      else {
+        request.settle(why);
+        this.abandon(request);
+      }
+    }
+  }
+
+  /** Resolves once no answer is out, at the latest at the monotonic instant `until`. */
+  async settled(until: number): Promise<void> {
+    while (this.alive.size > 0 && this.clock.monotonic() < until) {
+      await new Promise<void>((resolve) => this.clock.after(SETTLE_LOOK_TIME, resolve));
+    }
+  }
+
+  dispose(): void {
+    this.leaveState();
+    this.stopLooking();
+    this.alive.clear();
+    this.pending.clear();
+    this.queues = { renew: [], acquire: [] };
+  }
+
+  // --- asking
+
+  private enqueue(request: CommitRequest): void {
+    this.alive.add(request);
+    this.queues[request.kind].push(request);
+    this.lookNoLaterThan(this.clock.monotonic() + request.window);
+    this.pump();
+  }
+
+  /** Why a request cannot even be queued. */
+  private refusalOf(request: AcquireCommit): AcquireOutcome | undefined {
+    if (this.misconfigured !== undefined) return this.misconfigured;
+    if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
+    const now = this.clock.monotonic();
+    if (request.waitUntil > now) return undefined;
+    const left = this.state.view.quarantineLeft(now);
+    return left > 0 ? quarantined(left) : undefined;
+  }
+
+  private startRound(): void {
+    const { state } = this;
+    if (state.kind !== 'idle' && state.kind !== 'pause') return;
+    const { session, view } = state;
+    const group = this.takeGroup(view);
+    if (group.length === 0 && this.pending.size === 0) {
+      this.leaveState();
+      this.state = { kind: 'idle', session, view };
+      return;
+    }
+    if (state.kind === 'pause') {
+      if (group.length === 0) return;
+      state.end();
+    }
+    const round = new Round(group, this.ttlMargin, this.clock);
+    for (const request of group) {
+      this.leaveRound(request);
+      request.stage = 'sent';
+      request.round = round;
+    }
+    if (group.length > 0) this.openRounds.add(round);
+    this.state = { kind: 'round', session, view, round };
+    let need = Infinity;
+    for (const { demand } of group) need = Math.min(need, view.required(demand));
+    for (const { demand } of this.pending) need = Math.min(need, view.required(demand));
+    const slice = session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK;
+    this.watchRound(session, round, slice);
+    const isCurrent = (): boolean => this.state.kind === 'round' && this.state.round === round;
+    round.send(session, need, slice, {
+      onAnswer: (request, answer) => {
+        if (isCurrent() && request.stage === 'sent') this.onAnswer(session, request, answer);
+      },
+      onWritten: (info) => {
+        if (isCurrent()) this.onWritten(session, view, round, info);
+      },
+      onClosed: (info, linkAnswer, count) => {
+        if (isCurrent()) this.onClosed(session, view, round, need, info, linkAnswer, count);
+      },
+    });
+  }
+
+  /** Renewals first, so that a backlog of callers cannot starve them; new locks only where replicas can be trusted with them. */
+  private takeGroup(view: ReplicaView): CommitRequest[] {
+    const group: CommitRequest[] = [];
+    this.takeFrom(this.queues.renew, group);
+    if (this.queues.acquire.length > 0 && view.quarantineLeft(this.clock.monotonic()) === 0) {
+      this.takeFrom(this.queues.acquire, group);
+    }
+    return group;
+  }
+
+  private takeFrom(queue: CommitRequest[], group: CommitRequest[]): void {
+    let taken = 0;
+    while (taken < queue.length && group.length < GROUP) {
+      const request = queue[taken++]!;
+      if (request.stage === 'queued') group.push(request);
+    }
+    queue.splice(0, taken);
+  }
+
+  // --- answers
+
+  private onAnswer(session: Session, request: CommitRequest, answer: Answer): void {
+    if (answer.kind === 'refused') this.onRefused(session, request, answer.error);
+    else if (answer.kind === 'written') {
+      request.stage = 'written';
+      request.mayBeWritten = true;
+      this.pending.add(request);
+      if ('token' in answer) request.token = answer.token;
+      if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+    } else {
+      const key = request.names[answer.index] ?? '';
+      if (request.kind === 'renew') this.end(request, { kind: 'gone', key });
+      else if (answer.kind === 'busy') {
+        this.quarantine.seen(answer.holder.remainingTime);
+        this.refuse(request, { kind: 'busy', key, holder: answer.holder });
+      } else if (answer.kind === 'foreign')
+        this.refuse(request, { kind: 'foreign', key, found: answer.found });
+    }
+  }
+
+  private onRefused(session: Session, request: CommitRequest, error: ErrorReply): void {
+    const meaning = meaningOf(error);
+    if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
+    else if (request.kind === 'renew') {
+      // It may be allowed again before the lock's validity ends.
+      request.stage = 'queued';
+      this.clock.after(RENEW_RETRY_TIME, () => {
+        if (request.stage === 'queued') this.requeue(request, 'last');
+        this.pump();
+      });
+    } else {
+      if (!meaning.unwritten) request.mayBeWritten = true;
+      this.refuse(request, refusedBy(session.address, error));
+    }
+    if (meaning.reconnect === true) session.end(new Error(error.message));
+  }
+
+  private onWritten(
+    session: Session,
+    view: ReplicaView,
+    round: Round,
+    info: ReplicationInfo | undefined,
+  ): void {
+    const trouble = troubleWith(session, info);
+    const hasWritten = round.requests.some((request) => request.stage === 'written');
+    if (trouble !== undefined) session.end(trouble);
+    else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= view.masterOffset) {
+      session.end(
+        new Error(
+          `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,
+        ),
+      );
+    } else if (this.queues.acquire.length > 0 || this.queues.renew.length > 0)
+      this.endWaitSoon(session, round);
+  }
+
+  private onClosed(
+    session: Session,
+    view: ReplicaView,
+    round: Round,
+    need: number,
+    info: ReplicationInfo | undefined,
+    linkAnswer: Reply,
+    count: Reply,
+  ): void {
+    const trouble = troubleWith(session, info);
+    if (trouble !== undefined || info === undefined) {
+      session.end(trouble);
+      return;
+    }
+    this.leaveState();
+    this.state = { kind: 'idle', session, view };
+    view.observe(info, linkAnswer, this.clock.monotonic());
+    let decided = 0;
+    for (const request of this.pending) if (this.decide(session, view, request)) decided++;
+    this.lookAtDeadlines(this.pending);
+    if (decided > 0 || round.requests.length > 0) this.pauseTime = FIRST_PAUSE;
+    if (decided > 0 || this.pending.size === 0) this.pump();
+    else this.pause(session, view, typeof count === 'number' && count >= need);
+  }
+
+  /** True where the request is out of the way. */
+  private decide(session: Session, view: ReplicaView, request: CommitRequest): boolean {
+    const { round } = request;
+    if (round?.offset === undefined) return false;
+    const verdict = view.judge(request.demand, round.offset, round.start.monotonic);
+    if (verdict.kind !== 'confirmed') return false;
+    const validity = Validity.since(round.start, request.leaseTime);
+    if (request.kind === 'renew') {
+      const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;
+      if (inTime) this.end(request, { kind: 'renewed', validity, confirmedBy: verdict.by });
+      else this.expire(request);
+    } else if (validity.remaining(this.clock) <= 0) this.expire(request);
+    else if (request.keys.some((key) => round.noticed.has(key)))
+      void this.verify(session, request, validity, verdict.by);
+    else this.grant(request, validity, verdict.by);
+    return true;
+  }
+
+  /** Somebody changed one of the keys while the grant was under way (often our own release before it): only Redis knows whether it is still ours. */
+  private async verify(
+    session: Session,
+    request: AcquireCommit,
+    validity: Validity,
+    confirmedBy: number,
+  ): Promise<void> {
+    request.stage = 'verifying';
+    this.pending.delete(request);
+    const values = await session.askControl(request.keys.map((key) => ['get', key] as const)).catch(() => []);
+    if (request.stage !== 'verifying') return;
+    const isOurs = values.length > 0 && values.every((value) => isHeldBy(value, request.owner));
+    if (!isOurs) {
+      this.requeue(request, 'last');
+      this.pump();
+    } else if (validity.remaining(this.clock) <= 0) this.expire(request);
+    else this.grant(request, validity, confirmedBy);
+  }
+
+  private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
+    this.quarantine.seen(request.leaseTime);
+    request.mayBeWritten = false;
+    this.end(request, { kind: 'granted', token: request.token, confirmedBy, validity });
+  }
+
+  // --- ends
+
+  /** To be asked (again), by the same owner. */
+  private requeue(request: CommitRequest, place: 'first' | 'last'): void {
+    request.stage = 'queued';
+    this.pending.delete(request);
+    const queue = this.queues[request.kind];
+    if (place === 'first') queue.unshift(request);
+    else queue.push(request);
+  }
+
+  /** Ends an attempt that did not get its keys; an earlier connection may have written some of them. */
+  private refuse(request: AcquireCommit, outcome: AcquireOutcome): void {
+    this.giveBack(request);
+    this.end(request, outcome);
+  }
+
+  private end(request: AcquireCommit, outcome: AcquireOutcome): void;
+  private end(request: RenewCommit, outcome: Parameters<RenewCommit['settle']>[0]): void;
+  private end(request: CommitRequest, outcome: never): void {
+    this.forget(request);
+    request.settle(outcome);
+  }
+
+  private forget(request: CommitRequest): void {
+    request.stage = 'ended';
+    this.leaveRound(request);
+    this.alive.delete(request);
+    this.pending.delete(request);
+  }
+
+  private leaveRound(request: CommitRequest): void {
+    const { round } = request;
+    if (round !== undefined && --round.undecided === 0) this.openRounds.delete(round);
+    request.round = undefined;
+  }
+
+  private takeBack(request: AcquireCommit): void {
+    this.giveBack(request);
+    this.forget(request);
+  }
+
+  private giveBack({ mayBeWritten, keys, owner, leaseTime }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin);
+  }
+
+  /** Its time is up. */
+  private expire(request: CommitRequest): void {
+    const why = this.whyNot(request);
+    if (request.kind === 'renew') {
+      this.end(request, { kind: 'expired', why });
+      return;
+    }
+    request.settle(why);
+    this.abandon(request);
+  }
+
+  private whyNot(request: CommitRequest): Extract<AcquireOutcome, { kind: 'unavailable' | 'unconfirmed' }> {
+    if (this.state.kind === 'detached') return this.state.why;
+    const { session, view } = this.state;
+    const left = view.quarantineLeft(this.clock.monotonic());
+    const offset = request.round?.offset;
+    if (request.kind === 'acquire' && left > 0) return quarantined(left);
+    if (request.stage !== 'written' || offset === undefined) {
+      return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
+    }
+    const verdict = view.judge(request.demand, offset, request.round?.start.monotonic ?? 0);
+    if (verdict.kind === 'young') return quarantined(this.quarantine.time);
+    const required = view.required(request.demand);
+    return {
+      kind: 'unconfirmed',
+      confirmed: verdict.kind === 'lacking' ? verdict.confirmed : verdict.by,
+      required,
+      members: view.report(offset),
+    };
+  }
+
+  // --- clocks
+
+  private deadlineOf(request: CommitRequest): number {
+    if (request.kind === 'renew') return this.clock.monotonic() + request.heldUntil.remaining(this.clock);
+    if (request.abandoned) return Infinity;
+    const isPending = request.stage === 'written' || request.stage === 'verifying';
+    return isPending && request.round !== undefined
+      ? request.round.start.monotonic + request.window
+      : request.endsAt;
+  }
+
+  private lookAtDeadlines(requests: Iterable<CommitRequest>): void {
+    let earliest = Infinity;
+    for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request));
+    this.lookNoLaterThan(earliest);
+  }
+
+  private lookNoLaterThan(instant: number): void {
+    if (instant >= this.nextLookAt) return;
+    this.stopLooking();
+    this.nextLookAt = instant;
+    this.stopLooking = this.clock.after(Math.max(0, instant - this.clock.monotonic()), () => {
+      this.nextLookAt = Infinity;
+      this.look();
+    });
+  }
+
+  private look(): void {
+    const now = this.clock.monotonic();
+    for (const request of this.alive) if (this.deadlineOf(request) <= now) this.expire(request);
+    for (const kind of ['renew', 'acquire'] as const) {
+      this.queues[kind] = this.queues[kind].filter((request) => request.stage === 'queued');
+    }
+    this.lookAtDeadlines(this.alive);
+  }
+
+  private watchRound(session: Session, round: Round, slice: number): void {
+    this.stopRoundClock = this.clock.after(ANSWER_ALLOWANCE, () => {
+      if (round.offset === undefined) session.end(silence(session, ANSWER_ALLOWANCE));
+      else {
+        this.stopRoundClock = this.clock.after(slice, () =>
+          session.end(silence(session, ANSWER_ALLOWANCE + slice)),
+        );
+      }
+    });
+  }
+
+  /** Somebody is waiting behind the WAIT: it is given a moment, then ended. */
+  private endWaitSoon(session: Session, round: Round): void {
+    if (!session.canUnblock || this.stopUnblockClock !== undefined || round.writtenAt === undefined) return;
+    const blockedFor = this.clock.monotonic() - round.writtenAt;
+    this.stopUnblockClock = this.clock.after(Math.max(0, UNBLOCK_AFTER - blockedFor), () =>
+      session.unblockCommit(),
+    );
+  }
+
+  /**
+   * Nothing was decided. Where WAIT was content all the same (`rewrite`), other clients' writes came between our script and INFO, and the server has no
+   * reason to ask its replicas again: writing once more gives it one.
+   */
+  private pause(session: Session, view: ReplicaView, rewrite: boolean): void {
+    const end = this.clock.after(this.pauseTime, () => {
+      this.state = { kind: 'idle', session, view };
+      if (rewrite) for (const request of this.pending) this.requeue(request, 'last');
+      this.pump();
+    });
+    this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
+    this.state = { kind: 'pause', session, view, end };
+    this.pump();
+  }
+
+  private leaveState(): void {
+    if (this.state.kind === 'pause') this.state.end();
+    this.stopRoundClock();
+    this.stopUnblockClock?.();
+    this.stopUnblockClock = undefined;
+  }
+}
+
+/** What makes a look at the master useless: it is another one, or hides what it must say. */
+function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
+  const where = nameOf(session);
+  if (info === undefined)
+    return new Error(`${where} hides INFO replication, without which no confirmation can be told`);
+  if (info.role !== 'master') return new Error(`${where} is no master any more`);
+  if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
+  return undefined;
+}
+
+function silence(session: Session, ms: number): Error {
+  return new Error(`${nameOf(session)} did not answer within ${ms} ms`);
+}
+
+function nameOf({ address }: Session): string {
+  return `Redis at ${addressText(address)}`;
+}
+
+function quarantined(left: number): Unavailable {
+  return {
+    kind: 'unavailable',
+    reason:
+      `its replicas follow this master for too short a time to be believed after a fail-over or a restart; new locks are granted in ` +
+      `${Math.ceil(left / 1000)} s (option quarantine). Locks that are held go on.`,
+    retryAfter: left,
+  };
+}

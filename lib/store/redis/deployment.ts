@@ -1,0 +1,69 @@
+import { Redis } from 'ioredis';
+import type { Cluster, ClusterNode, ClusterOptions, RedisOptions } from 'ioredis';
+import type { Address } from './connection.js';
+import type { RedisConnection } from './options.js';
+
+/** How Redis is set up, as far as the user's `connection` tells. */
+export type Deployment =
+  | { readonly kind: 'plain'; readonly address: Address; readonly options: RedisOptions }
+  | {
+      readonly kind: 'sentinel';
+      readonly name: string;
+      readonly sentinels: readonly Address[];
+      readonly options: RedisOptions;
+    }
+  | { readonly kind: 'cluster'; readonly nodes: readonly ClusterNode[]; readonly options: ClusterOptions };
+
+/** Reads a `connection` option; an ioredis instance is known by its shape, for it may come from another copy of the library. */
+export function deploymentOf(connection: RedisConnection): Deployment {
+  if (isCluster(connection)) {
+    const { startupNodes, options } = connection as unknown as {
+      startupNodes: ClusterNode[];
+      options: ClusterOptions;
+    };
+    return { kind: 'cluster', nodes: startupNodes, options };
+  }
+  if (isClusterNodes(connection))
+    return { kind: 'cluster', nodes: connection.nodes, options: connection.options ?? {} };
+  const options = optionsOf(connection);
+  const { sentinels, name } = options;
+  if (sentinels !== undefined && sentinels !== null && sentinels.length > 0) {
+    return {
+      kind: 'sentinel',
+      name: name ?? 'mymaster',
+      sentinels: sentinels.map(({ host, port }) => ({ host: host ?? '127.0.0.1', port: port ?? 26379 })),
+      options,
+    };
+  }
+  return {
+    kind: 'plain',
+    address: { host: options.host ?? 'localhost', port: options.port ?? 6379 },
+    options,
+  };
+}
+
+/** ioredis reads its own URLs and option shorthands; the client that does so never connects. */
+function optionsOf(connection: string | RedisOptions | Redis): RedisOptions {
+  if (typeof connection === 'object' && isClient(connection)) return connection.options;
+  const probe =
+    typeof connection === 'string'
+      ? new Redis(connection, { lazyConnect: true })
+      : new Redis({ ...connection, lazyConnect: true } as Omit<RedisOptions, 'replyMapping'>);
+  const { options } = probe;
+  probe.disconnect();
+  return options;
+}
+
+function isClient(connection: RedisOptions | Redis): connection is Redis {
+  return typeof (connection as Redis).duplicate === 'function';
+}
+
+function isCluster(connection: RedisConnection): connection is Cluster {
+  return typeof connection === 'object' && (connection as { isCluster?: boolean }).isCluster === true;
+}
+
+function isClusterNodes(
+  connection: unknown,
+): connection is { nodes: ClusterNode[]; options?: ClusterOptions } {
+  return typeof connection === 'object' && Array.isArray((connection as { nodes?: unknown }).nodes);
+}

@@ -1,0 +1,140 @@
+import { Command as RedisCommand, Redis } from 'ioredis';
+import type { RedisOptions } from 'ioredis';
+import {
+  ErrorReply,
+  type Address,
+  type Command,
+  type Connection,
+  type Connector,
+  type Reply,
+} from './connection.js';
+
+/**
+ * What may be taken over from a user's options: how to reach the server and who we are. Everything else could break the protocol: a
+ * `keyPrefix` hides the keys that notices name, a `commandTimeout` ends WAIT, `stringNumbers` changes replies, a retry strategy
+ * sends WAIT again on a connection that wrote nothing.
+ */
+const TAKEN_OVER = [
+  'path',
+  'tls',
+  'username',
+  'password',
+  'db',
+  'family',
+  'connectTimeout',
+  'keepAlive',
+  'noDelay',
+] as const satisfies readonly (keyof RedisOptions)[];
+
+/** ms, unless the user's options say otherwise: a server that does not answer must not hold up the search for its successor. */
+const CONNECT_TIMEOUT = 2_000;
+
+const OURS: RedisOptions = {
+  protocol: 2,
+  lazyConnect: true,
+  retryStrategy: null as unknown as NonNullable<RedisOptions['retryStrategy']>,
+  maxRetriesPerRequest: 0,
+  enableOfflineQueue: false,
+  enableReadyCheck: false,
+  autoResubscribe: false,
+  disableClientInfo: true,
+};
+
+export class IoredisConnector implements Connector {
+  constructor(private readonly options: RedisOptions) {}
+
+  async connect({ host, port }: Address, label: string): Promise<Connection> {
+    const redis = new Redis({
+      connectTimeout: CONNECT_TIMEOUT,
+      ...pick(this.options, TAKEN_OVER),
+      ...OURS,
+      host,
+      port,
+      connectionName: `replica-lock:${label}`,
+    } as Omit<RedisOptions, 'replyMapping'>);
+    let cause: unknown;
+    redis.on('error', (error: unknown) => {
+      cause ??= error;
+    });
+    try {
+      await redis.connect();
+    } catch (error) {
+      redis.disconnect();
+      throw cause ?? error;
+    }
+    return new IoredisConnection(redis, () => cause);
+  }
+}
+
+class IoredisConnection implements Connection {
+  private readonly endListeners = new Set<(cause: unknown) => void>();
+  private ended = false;
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly cause: () => unknown,
+  ) {
+    redis.once('close', () => {
+      this.ended = true;
+      for (const listener of this.endListeners) listener(this.whyEnded());
+      this.endListeners.clear();
+    });
+  }
+
+  send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
+    if (this.ended) return;
+    // One write for all of them: SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement).
+    const { stream } = this.redis;
+    stream.cork();
+    for (let index = 0; index < commands.length; index++) {
+      const [name, ...args] = commands[index]!;
+      const command = new RedisCommand(name, args, { replyEncoding: 'utf8' });
+      command.promise.then(
+        (reply) => onReply(reply as Reply, index),
+        (error: unknown) => {
+          const refusal = refusalOf(error);
+          if (refusal !== undefined) onReply(refusal, index);
+        },
+      );
+      void this.redis.sendCommand(command);
+    }
+    stream.uncork();
+  }
+
+  async subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {
+    this.redis.on('message', (from: string, payload: unknown) => {
+      if (from === channel) onMessage(payload);
+    });
+    try {
+      await this.redis.subscribe(channel);
+    } catch (error) {
+      throw refusalOf(error) ?? error;
+    }
+  }
+
+  onEnd(listener: (cause: unknown) => void): () => void {
+    if (this.ended) listener(this.whyEnded());
+    else this.endListeners.add(listener);
+    return () => this.endListeners.delete(listener);
+  }
+
+  close(): void {
+    this.redis.disconnect();
+  }
+
+  private whyEnded(): unknown {
+    return this.cause() ?? new Error('Connection is closed.');
+  }
+}
+
+/** The server's own error; undefined where the connection failed and nothing was answered. */
+function refusalOf(error: unknown): ErrorReply | undefined {
+  const { name, message } = error as Error;
+  return name === 'ReplyError' ? new ErrorReply(message) : undefined;
+}
+
+function pick<T extends object, K extends keyof T>(from: T, names: readonly K[]): Partial<Pick<T, K>> {
+  const picked: Partial<Pick<T, K>> = {};
+  for (const name of names) if (from[name] !== undefined && from[name] !== null) picked[name] = from[name];
+  return picked;
+}

@@ -1,0 +1,422 @@
+import type { Clock } from '../clock.js';
+import type {
+  AcquireRequest,
+  Attempt,
+  MasterHealth,
+  ReleaseOutcome,
+  RenewOutcome,
+  Unavailable,
+} from '../lock-store.js';
+import type { Validity } from '../validity.js';
+import type { AcquireCommit, RenewCommit } from './commit-request.js';
+import { CommitLane } from './commit-lane.js';
+import {
+  addressText,
+  ErrorReply,
+  type Address,
+  type Command,
+  type Connector,
+  type Reply,
+} from './connection.js';
+import type { Members } from './members.js';
+import type { Quarantine } from './quarantine.js';
+import { RENEWAL } from './quorum.js';
+import { refusedBy } from './refusal.js';
+import { Releases } from './releases.js';
+import { ReplicaView } from './replica-view.js';
+import { parseReplicationInfo } from './replication-info.js';
+import type { ReleaseCall } from './scripts/release.js';
+import { RefusedError, Session, type Run } from './session.js';
+
+/** ms between two looks at the replicas. */
+const LOOK_TIME = 1_000;
+/** ms before the next try to connect: doubled each time, and each time only a random part of it, so that many processes do not come at once. */
+const FIRST_RETRY = 50;
+const LONGEST_RETRY = 1_000;
+
+/** Where the master is now; asked anew before every connection. */
+export type Locate = () => Promise<Address>;
+
+/** What a master tells the store that it belongs to. */
+export interface MasterListener {
+  /** A key was changed by somebody; undefined: any of them may have been, unheard. */
+  onChange(key: string | undefined): void;
+  onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
+}
+
+export interface MasterSettings {
+  readonly keyPrefix: string;
+  readonly minReplicas: number;
+  readonly replicaTimeout: number;
+  readonly clockSkew: number;
+  readonly allowEviction: boolean;
+}
+
+type State =
+  | { readonly kind: 'connecting' }
+  | { readonly kind: 'ready'; readonly session: Session; readonly view: ReplicaView }
+  | { readonly kind: 'down'; readonly why: Unavailable; readonly cancelRetry: () => void }
+  | { readonly kind: 'closed' };
+
+/**
+ * One master and its replicas, over all the sessions that this process has with it: connects, looks at the replicas every second, and hands
+ * each new session to the commit lane and the releases.
+ */
+export class Master {
+  private state: State = { kind: 'connecting' };
+  private lastRun: Run | undefined;
+  private lastAddress: Address | undefined;
+  private failures = 0;
+  private stopLooking: () => void = () => {};
+  private sessionWaiters = new Set<(session: Session | undefined) => void>();
+  private wasQuarantined = false;
+  private readonly lane: CommitLane;
+  private readonly releases: Releases;
+
+  constructor(
+    private readonly connector: Connector,
+    private readonly locate: Locate,
+    private readonly members: Members,
+    private readonly quarantine: Quarantine,
+    private readonly settings: MasterSettings,
+    private readonly listener: MasterListener,
+    private readonly clock: Clock,
+  ) {
+    this.releases = new Releases(clock, settings.replicaTimeout + 1_000);
+    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, {
+      kind: 'unavailable',
+      reason: 'Redis is not connected yet.',
+    });
+  }
+
+  open(): void {
+    void this.connect();
+  }
+
+  acquire(request: AcquireRequest): Attempt {
+    let commit: AcquireCommit | undefined;
+    const outcome = new Promise<Awaited<Attempt['outcome']>>((settle) => {
+      const { leaseTime, replicaTimeout, waitUntil } = request;
+      const window = Math.min(replicaTimeout, leaseTime / 2);
+      commit = {
+        kind: 'acquire',
+        names: request.keys,
+        keys: this.redisKeys(request.keys),
+        owner: request.owner,
+        leaseTime,
+        demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
+        floor: 0,
+        window,
+        waitUntil,
+        endsAt: Math.max(waitUntil, this.clock.monotonic() + window),
+        stage: 'queued',
+        mayBeWritten: false,
+        abandoned: false,
+        round: undefined,
+        token: 0,
+        settle,
+      };
+      this.lane.acquire(commit);
+    });
+    return { outcome, abandon: () => commit !== undefined && this.lane.abandon(commit) };
+  }
+
+  renew(
+    keys: readonly string[],
+    owner: string,
+    leaseTime: number,
+    heldUntil: Validity,
+  ): Promise<RenewOutcome> {
+    return new Promise((settle) => {
+      const request: RenewCommit = {
+        kind: 'renew',
+        names: keys,
+        keys: this.redisKeys(keys),
+        owner,
+        leaseTime,
+        demand: RENEWAL,
+        floor: 0,
+        window: heldUntil.remaining(this.clock),
+        endsAt: 0,
+        stage: 'queued',
+        mayBeWritten: false,
+        round: undefined,
+        token: 0,
+        heldUntil,
+        settle,
+      };
+      this.lane.renew(request);
+    });
+  }
+
+  release(call: ReleaseCall, leaseTime: number): Promise<ReleaseOutcome> {
+    const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
+    return this.releases.add({ ...call, keys: this.redisKeys(call.keys) }, leaseLeft);
+  }
+
+  /** Asks on the control connection, waiting for one for a while where there is none. */
+  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+    const session = this.state.kind === 'ready' ? this.state.session : await this.nextSession();
+    if (session === undefined) return this.unavailable();
+    try {
+      const replies = await session.askControl(commandsFor(session));
+      const refusal = replies.find((reply) => reply instanceof ErrorReply && reply.code !== 'WRONGTYPE');
+      return refusal instanceof ErrorReply ? refusedBy(session.address, refusal) : replies;
+    } catch (error) {
+      return lostConnection(session.address, error);
+    }
+  }
+
+  health(): MasterHealth {
+    const address = this.lastAddress === undefined ? 'unknown' : addressText(this.lastAddress);
+    if (this.state.kind !== 'ready') {
+      return {
+        address,
+        connected: false,
+        reason: this.unavailable().reason,
+        members: [],
+        quarantine: 0,
+        tracking: false,
+      };
+    }
+    const { session, view } = this.state;
+    const quarantine = view.quarantineLeft(this.clock.monotonic());
+    const members = view.report(0);
+    const connected = members.filter((member) => member.lag !== null).length;
+    const reason =
+      this.lane.misconfigured?.reason ??
+      (quarantine > 0 ? `Replicas are in quarantine for ${Math.ceil(quarantine / 1000)} s.` : undefined) ??
+      (connected < view.required({ policy: 'majority', minReplicas: this.settings.minReplicas })
+        ? `${connected} of ${members.length} replicas are connected: new locks are refused.`
+        : undefined);
+    return {
+      address,
+      connected: true,
+      ...(reason !== undefined && { reason }),
+      members,
+      quarantine,
+      tracking: session.untracked === undefined,
+    };
+  }
+
+  /** The master is another server now: what is pending here is unknown. */
+  moved(why: string): void {
+    if (this.state.kind === 'ready') this.state.session.end(new Error(why));
+    else if (this.state.kind === 'down') {
+      this.state.cancelRetry();
+      void this.connect();
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.state.kind === 'closed') return;
+    const why: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
+    this.lane.close(why);
+    // What the server may have written is given back while there is somebody to give it back to.
+    if (this.state.kind === 'ready') {
+      const patience = this.clock.monotonic() + this.settings.replicaTimeout;
+      await this.lane.settled(patience);
+      let stopClock: () => void = () => {};
+      const timeUp = new Promise<void>((resolve) => {
+        stopClock = this.clock.after(Math.max(0, patience - this.clock.monotonic()), resolve);
+      });
+      await Promise.race([this.releases.idle(), timeUp]);
+      stopClock();
+    }
+    const before = this.state;
+    this.state = { kind: 'closed' };
+    if (before.kind === 'ready') before.session.end(new Error('closed'));
+    if (before.kind === 'down') before.cancelRetry();
+    this.stopLooking();
+    this.lane.dispose();
+    this.releases.close(why);
+    this.tellWaiters(undefined);
+  }
+
+  // --- sessions
+
+  private async connect(): Promise<void> {
+    this.state = { kind: 'connecting' };
+    try {
+      const address = await this.locate();
+      this.lastAddress = address;
+      const session = await Session.open(
+        this.connector,
+        address,
+        this.lastRun,
+        (key) => this.onNotice(key),
+        this.clock,
+        this.settings.replicaTimeout,
+      );
+      if (this.isClosed) session.end(new Error('closed'));
+      else this.begin(session);
+    } catch (error) {
+      if (!this.isClosed) this.retryLater(this.whyDown(error));
+    }
+  }
+
+  private begin(session: Session): void {
+    const view = new ReplicaView(this.members, session.run.links, this.quarantine);
+    view.observe(session.firstInfo, session.firstLinkAnswer, this.clock.monotonic());
+    this.state = { kind: 'ready', session, view };
+    this.lastRun = session.run;
+    this.failures = 0;
+    this.reportSession(session);
+    session.onEnd((cause) => this.onSessionEnd(session, cause));
+    this.releases.attach(session);
+    this.lane.attach(session, view);
+    this.tellWaiters(session);
+    this.scheduleLook(session, view);
+    // Notices may have been missed, and the data may be another: whoever waits asks again, whoever holds renews.
+    this.listener.onChange(undefined);
+  }
+
+  private onSessionEnd(session: Session, cause: unknown): void {
+    if (this.state.kind !== 'ready' || this.state.session !== session) return;
+    this.stopLooking();
+    const why = lostConnection(session.address, cause);
+    this.releases.detach();
+    this.lane.detach(why);
+    this.listener.onReport('warn', 'connection-lost', why.reason);
+    this.retryLater(why);
+  }
+
+  private retryLater(why: Unavailable): void {
+    this.lane.detach(why);
+    if (this.failures === 1)
+      this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until it answers.`);
+    const limit = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures++);
+    const cancelRetry = this.clock.after(Math.random() * limit, () => void this.connect());
+    this.state = { kind: 'down', why, cancelRetry };
+    if (why.permanent === true) this.tellWaiters(undefined);
+  }
+
+  private whyDown(error: unknown): Unavailable {
+    if (error instanceof RefusedError) return refusedBy(error.address, error.reply);
+    const where = this.lastAddress === undefined ? 'Redis' : `Redis at ${addressText(this.lastAddress)}`;
+    return { kind: 'unavailable', reason: `${where} cannot be used: ${messageOf(error)}.`, cause: error };
+  }
+
+  private get isClosed(): boolean {
+    return this.state.kind === 'closed';
+  }
+
+  // --- looks
+
+  private scheduleLook(session: Session, view: ReplicaView): void {
+    this.stopLooking = this.clock.after(LOOK_TIME, () => void this.look(session, view));
+  }
+
+  private async look(session: Session, view: ReplicaView): Promise<void> {
+    const replies = await session
+      .askControl([['info', 'replication'], session.run.links.question])
+      .catch(() => undefined);
+    if (replies === undefined || !session.isLive) return;
+    const info = parseReplicationInfo(replies[0]);
+    if (info === undefined || info.role !== 'master' || info.replid !== session.run.replid) {
+      session.end(new Error(`Redis at ${addressText(session.address)} is not the master it was`));
+      return;
+    }
+    view.observe(info, replies[1], this.clock.monotonic());
+    this.reportQuarantine(view);
+    this.lane.pump();
+    this.scheduleLook(session, view);
+  }
+
+  private onNotice(key: string | undefined): void {
+    this.lane.noticed(key);
+    if (key === undefined) this.listener.onChange(undefined);
+    else if (key.startsWith(this.settings.keyPrefix))
+      this.listener.onChange(key.slice(this.settings.keyPrefix.length));
+  }
+
+  // --- reports
+
+  private reportSession(session: Session): void {
+    const where = `Redis at ${addressText(session.address)}`;
+    if (session.untracked !== undefined) {
+      this.listener.onReport(
+        'warn',
+        'tracking-refused',
+        `${where} refuses client tracking (${session.untracked.message}): waiters and holders are told of changes late, by timers.`,
+      );
+    }
+    const evicts = session.evictionPolicy !== undefined && !this.settings.allowEviction;
+    const policy = session.evictionPolicy;
+    this.lane.misconfigured = evicts
+      ? {
+          kind: 'misconfigured',
+          option: 'allowEviction',
+          value: false,
+          reason:
+            `${where} has maxmemory-policy ${policy}, so it may evict a lock that is held. Set it to noeviction, use a server of their own ` +
+            'for locks, or allow it with allowEviction: true.',
+        }
+      : undefined;
+    if (this.lane.misconfigured !== undefined)
+      this.listener.onReport('error', 'eviction', this.lane.misconfigured.reason);
+  }
+
+  private reportQuarantine(view: ReplicaView): void {
+    const left = view.quarantineLeft(this.clock.monotonic());
+    if (left > 0 && !this.wasQuarantined) {
+      this.listener.onReport(
+        'warn',
+        'quarantine',
+        `The replicas follow this master for too short a time: new locks are granted in ${Math.ceil(left / 1000)} s; held ones go on.`,
+      );
+    } else if (left === 0 && this.wasQuarantined) {
+      this.listener.onReport(
+        'log',
+        'quarantine-over',
+        'The quarantine of the replicas is over: new locks are granted again.',
+      );
+    }
+    this.wasQuarantined = left > 0;
+  }
+
+  // --- waiting for a session
+
+  private nextSession(): Promise<Session | undefined> {
+    if (this.state.kind === 'closed' || (this.state.kind === 'down' && this.state.why.permanent === true))
+      return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      const tell = (session: Session | undefined): void => {
+        stopClock();
+        this.sessionWaiters.delete(tell);
+        resolve(session);
+      };
+      const stopClock = this.clock.after(this.settings.replicaTimeout, () => tell(undefined));
+      this.sessionWaiters.add(tell);
+    });
+  }
+
+  private tellWaiters(session: Session | undefined): void {
+    for (const tell of [...this.sessionWaiters]) tell(session);
+  }
+
+  private unavailable(): Unavailable {
+    if (this.state.kind === 'down') return this.state.why;
+    return {
+      kind: 'unavailable',
+      reason: this.isClosed ? 'The lock store is closed.' : 'Redis is not connected yet.',
+    };
+  }
+
+  private redisKeys(keys: readonly string[]): string[] {
+    return keys.map((key) => this.settings.keyPrefix + key);
+  }
+}
+
+function lostConnection(address: Address, cause: unknown): Unavailable {
+  return {
+    kind: 'unavailable',
+    reason: `The connection to Redis at ${addressText(address)} was lost: ${messageOf(cause)}.`,
+    cause,
+  };
+}
+
+function messageOf(error: unknown): string {
+  const message = (error as { message?: unknown } | undefined)?.message;
+  return (typeof message === 'string' && message !== '' ? message : String(error)).replace(/\.$/, '');
+}

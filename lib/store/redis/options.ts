@@ -1,0 +1,20 @@
+import type { Cluster, ClusterNode, ClusterOptions, Redis, RedisOptions } from 'ioredis';
+import type { ReplicaPolicy } from '../lock-store.js';
+
+/** A redis:// or rediss:// URL, ioredis options (Sentinel's among them), a Cluster's nodes, or an ioredis instance whose options are reused. */
+export type RedisConnection =
+  string | RedisOptions | { nodes: ClusterNode[]; options?: ClusterOptions } | Redis | Cluster;
+
+/** All times in ms. */
+export interface RedisStoreOptions {
+  readonly connection: RedisConnection;
+  readonly keyPrefix: string;
+  readonly replicas: ReplicaPolicy;
+  readonly minReplicas: number;
+  /** undefined: the longest lease seen. */
+  readonly quarantine: number | undefined;
+  readonly leaseTime: number;
+  readonly replicaTimeout: number;
+  readonly clockSkew: number;
+  readonly allowEviction: boolean;
+}

@@ -1,0 +1,65 @@
+import type { ReplicaPolicy } from '../lock-store.js';
+import type { ReplicationInfo } from './replication-info.js';
+
+/*
+ * Whose confirmation counts. The argument, which the simulation and the fault campaign check:
+ *
+ * 1. A grant needs the write on a majority of the servers: the master and ceil(n / 2) of its n members. Two masters at the
+ *    same time cannot both find a majority among the same servers for long.
+ * 2. "For long" is the gap: Sentinel moves replicas one by one, and for about a second one that still follows the old
+ *    master confirms there, is moved, and confirms the same lock on the new master. So each replica of that majority must have followed
+ *    this master without a break since before t0 - quarantine, where the quarantine is the longest lease that anybody may hold. Whoever
+ *    confirmed to another master before that did so for a lease that has ended.
+ * 3. The same rule covers every loss of data (a replica promoted that was behind, a restart with an empty or old file, an
+ *    old master that comes back): after any of them all links are new, and for one quarantine nothing is granted.
+ *
+ * A renewal needs only the first rule: its key was granted under both, and a replica that hangs must not cost a held lock.
+ */
+
+/** How many replicas make a majority of the servers together with their master. */
+export function majorityOf(members: number): number {
+  return Math.ceil(members / 2);
+}
+
+/** What one grant asks for. */
+export interface Demand {
+  readonly policy: ReplicaPolicy;
+  readonly minReplicas: number;
+}
+
+/** A renewal: a majority of the servers, whatever the lock asked for. */
+export const RENEWAL: Demand = { policy: 'majority', minReplicas: 0 };
+
+/** How many replicas must confirm, given that `online` of `members` are connected now. */
+export function requiredConfirmations(
+  { policy, minReplicas }: Demand,
+  members: number,
+  online: number,
+): number {
+  const wanted = policy === 'all' ? online : policy === 'majority' ? 0 : policy;
+  return Math.max(majorityOf(members), minReplicas, wanted);
+}
+
+/** Addresses of the replicas that are online, each once, with the highest offset that each has acknowledged. */
+export function acknowledgedOffsets(info: ReplicationInfo): Map<string, number> {
+  const offsets = new Map<string, number>();
+  for (const { address, online, isReplica, offset } of info.links) {
+    if (online && isReplica) offsets.set(address, Math.max(offset, offsets.get(address) ?? 0));
+  }
+  return offsets;
+}
+
+/** How many distinct replicas hold everything up to `offset`. */
+export function countConfirmed(offsets: ReadonlyMap<string, number>, offset: number): number {
+  let confirmed = 0;
+  for (const acknowledged of offsets.values()) if (acknowledged >= offset) confirmed++;
+  return confirmed;
+}
+
+/**
+ * How many of the replicas that confirmed are sure to have an old link, at the least. CLIENT LIST names a link by its socket and INFO by the announced
+ * address, so they cannot be matched one by one: all links that are not old are taken to be among those that confirmed.
+ */
+export function agedAtLeast(confirmed: number, listedLinks: number, oldLinks: number): number {
+  return confirmed - Math.max(0, listedLinks - oldLinks);
+}

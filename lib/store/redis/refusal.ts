@@ -1,0 +1,57 @@
+import { addressText, type Address, type ErrorReply } from './connection.js';
+import type { Unavailable } from '../lock-store.js';
+
+interface Meaning {
+  readonly advice: string;
+  /** Nothing was written, for certain: the server refuses before a script's first write. */
+  readonly unwritten: boolean;
+  /** Asking again cannot help until somebody mends the configuration. */
+  readonly permanent: boolean;
+  /** This connection will not be of use any more: the server is no master now. */
+  readonly reconnect?: boolean;
+}
+
+const passing = (advice: string): Meaning => ({ advice, unwritten: true, permanent: false });
+const lasting = (advice: string): Meaning => ({ advice, unwritten: false, permanent: true });
+
+const MEANINGS: Record<string, Meaning> = {
+  READONLY: {
+    ...passing(
+      'It is a replica now: the lock follows its master. On a plain connection point it to the master, or use Sentinel.',
+    ),
+    reconnect: true,
+  },
+  MASTERDOWN: { ...passing('It is a replica that lost its master.'), reconnect: true },
+  LOADING: passing('It is starting up and still loads its data.'),
+  NOREPLICAS: passing('Fewer replicas follow it than its min-replicas-to-write asks for: restore them.'),
+  OOM: passing('Its memory is full (maxmemory): give it more, or keep locks on a server of their own.'),
+  BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
+  MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
+  CLUSTERDOWN: passing('Its cluster is down: see CLUSTER INFO.'),
+  TRYAGAIN: passing('The slot is being migrated.'),
+  NOAUTH: {
+    ...lasting('Give the connection a password (and a username where ACLs are used).'),
+    unwritten: true,
+  },
+  WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
+  NOPERM: lasting('Give the user the commands and keys that the documentation lists.'),
+};
+
+const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
+const UNEXPECTED: Meaning = { advice: 'See the server’s log.', unwritten: false, permanent: false };
+
+export function meaningOf(error: ErrorReply): Meaning {
+  if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;
+  return MEANINGS[error.code] ?? UNEXPECTED;
+}
+
+/** What to tell the caller whom the server refused. */
+export function refusedBy(address: Address, error: ErrorReply): Unavailable {
+  const { advice, permanent } = meaningOf(error);
+  return {
+    kind: 'unavailable',
+    reason: `Redis at ${addressText(address)} refused: ${error.message.replace(/\s*script: [0-9a-f]{40}.*$/, '')}. ${advice}`,
+    cause: new Error(error.message),
+    ...(permanent && { permanent }),
+  };
+}

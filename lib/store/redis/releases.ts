@@ -1,0 +1,131 @@
+import type { Clock } from '../clock.js';
+import type { ReleaseOutcome, Unavailable } from '../lock-store.js';
+import { ErrorReply } from './connection.js';
+import { meaningOf, refusedBy } from './refusal.js';
+import { releaseScript, type ReleaseCall } from './scripts/release.js';
+import type { Session } from './session.js';
+
+/** Releases in one call of the script: it must not hold the server for long. */
+const BATCH = 64;
+/** ms between two tries where the server answered that it cannot for now, and between two looks for what is overdue. */
+const RETRY_TIME = 1_000;
+
+interface Release extends ReleaseCall {
+  /** The monotonic instant at which the caller is told that no answer came. */
+  readonly answerBy: number;
+  /** The monotonic instant after which nothing can be left to release. */
+  readonly until: number;
+  readonly settle: (outcome: ReleaseOutcome) => void;
+}
+
+/**
+ * Releases and take-backs of one master: sent at once on the control connection, and again on each new one, until they were
+ * answered or the keys must have expired. All that come up in one turn of the event loop travel together.
+ */
+export class Releases {
+  private session: Session | undefined;
+  /** All that have no answer yet; those of them that are to be sent (again). */
+  private readonly unanswered = new Set<Release>();
+  private toSend: Release[] = [];
+  private scheduled = false;
+  private stopLooking: (() => void) | undefined;
+  private onIdle: () => void = () => {};
+
+  constructor(
+    private readonly clock: Clock,
+    /** ms within which the caller hears something. */
+    private readonly answerWithin: number,
+  ) {}
+
+  /** Answers what Redis said, or `unavailable` in time; it goes on being sent while one of the keys can live, `leaseLeft` ms. */
+  add(call: ReleaseCall, leaseLeft: number): Promise<ReleaseOutcome> {
+    return new Promise((settle) => {
+      const now = this.clock.monotonic();
+      const release = { ...call, answerBy: now + this.answerWithin, until: now + leaseLeft, settle };
+      this.unanswered.add(release);
+      this.toSend.push(release);
+      this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
+      this.schedule();
+    });
+  }
+
+  attach(session: Session): void {
+    this.session = session;
+    this.schedule();
+  }
+
+  detach(): void {
+    this.session = undefined;
+  }
+
+  /** Resolves as soon as every release has its answer. */
+  async idle(): Promise<void> {
+    if (this.unanswered.size > 0) await new Promise<void>((resolve) => (this.onIdle = resolve));
+  }
+
+  /** Gives up what is left. */
+  close(unavailable: Unavailable): void {
+    this.stopLooking?.();
+    this.session = undefined;
+    this.toSend = [];
+    for (const release of this.unanswered) this.answer(release, unavailable);
+  }
+
+  private schedule(): void {
+    if (this.scheduled || this.session === undefined) return;
+    this.scheduled = true;
+    process.nextTick(() => {
+      this.scheduled = false;
+      const { session } = this;
+      if (session === undefined) return;
+      const toSend = this.toSend.splice(0);
+      for (let from = 0; from < toSend.length; from += BATCH)
+        void this.send(session, toSend.slice(from, from + BATCH));
+    });
+  }
+
+  private async send(session: Session, batch: Release[]): Promise<void> {
+    const { script, args } = releaseScript;
+    const command = session.scriptCommand(
+      script,
+      batch.flatMap((release) => release.keys),
+      batch.flatMap(args),
+    );
+    const [reply] = await session.askControl([command]).catch(() => []);
+    if (Array.isArray(reply)) {
+      batch.forEach((release, index) => this.answer(release, { kind: 'released', ours: reply[index] === 1 }));
+    } else if (reply instanceof ErrorReply && meaningOf(reply).permanent) {
+      for (const release of batch) this.answer(release, refusedBy(session.address, reply));
+    } else {
+      this.toSend.push(...batch);
+      if (!(reply instanceof ErrorReply)) this.schedule();
+      else if (reply.code === 'NOSCRIPT') {
+        session.forgetScript(script);
+        this.schedule();
+      } else if (meaningOf(reply).reconnect === true) session.end(new Error(reply.message));
+    }
+  }
+
+  private answer(release: Release, outcome: ReleaseOutcome): void {
+    release.settle(outcome);
+    this.unanswered.delete(release);
+    if (this.unanswered.size === 0) this.onIdle();
+  }
+
+  /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
+  private look(): void {
+    const now = this.clock.monotonic();
+    for (const release of this.unanswered) {
+      if (release.answerBy > now && release.until > now) continue;
+      const unanswered = {
+        kind: 'unavailable',
+        reason: `Redis did not answer the release within ${this.answerWithin} ms. It is sent again until the lease has passed.`,
+      } as const;
+      if (release.until > now) release.settle(unanswered);
+      else this.answer(release, unanswered);
+    }
+    this.toSend = this.toSend.filter((release) => release.until > now);
+    this.stopLooking = this.unanswered.size > 0 ? this.clock.after(RETRY_TIME, () => this.look()) : undefined;
+    this.schedule();
+  }
+}

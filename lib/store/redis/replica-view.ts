@@ -1,0 +1,97 @@
+import type { MemberReport } from '../lock-store.js';
+import type { Reply } from './connection.js';
+import { countOlderThan, type LinkAges } from './link-ages.js';
+import type { Members } from './members.js';
+import type { Quarantine } from './quarantine.js';
+import {
+  acknowledgedOffsets,
+  agedAtLeast,
+  countConfirmed,
+  majorityOf,
+  requiredConfirmations,
+  RENEWAL,
+  type Demand,
+} from './quorum.js';
+import type { ReplicationInfo } from './replication-info.js';
+
+export type Verdict =
+  | { readonly kind: 'confirmed'; readonly by: number }
+  | { readonly kind: 'lacking'; readonly confirmed: number; readonly required: number }
+  /** Enough replicas confirmed, but some of them follow this master for too short a time to be believed. */
+  | { readonly kind: 'young' };
+
+/** What one run of a master last said of its replicas, and what follows from it for a write. */
+export class ReplicaView {
+  private info: ReplicationInfo | undefined;
+  private acknowledged: ReadonlyMap<string, number> = new Map();
+
+  constructor(
+    private readonly members: Members,
+    private readonly links: LinkAges,
+    private readonly quarantine: Quarantine,
+  ) {}
+
+  observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
+    this.info = info;
+    this.acknowledged = acknowledgedOffsets(info);
+    this.members.observe(info);
+    this.links.observe(linkAnswer, answeredAt, info.links.length);
+  }
+
+  /** How many replicas must confirm, as things stand. */
+  required(demand: Demand): number {
+    return requiredConfirmations(demand, this.members.count, this.acknowledged.size);
+  }
+
+  /** Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`. */
+  judge(demand: Demand, offset: number, sentAt: number): Verdict {
+    const confirmed = countConfirmed(this.acknowledged, offset);
+    const required = this.required(demand);
+    if (confirmed < required) return { kind: 'lacking', confirmed, required };
+    if (demand !== RENEWAL && !this.areTrusted(confirmed, sentAt)) return { kind: 'young' };
+    return { kind: 'confirmed', by: confirmed };
+  }
+
+  /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
+  quarantineLeft(now: number): number {
+    const majority = majorityOf(this.members.count);
+    const connected = this.acknowledged.size;
+    if (this.quarantine.time === 0 || connected < majority || this.areTrusted(connected, now)) return 0;
+    // All that are young are assumed to be among the connected: so many must grow old until the majority is left.
+    const listed = this.info?.links.length ?? 0;
+    const tolerated = connected - majority;
+    const madeAt = [...this.links.madeAt].sort((a, b) => a - b);
+    const decisive = madeAt[listed - tolerated - 1] ?? now;
+    return Math.max(1, decisive + this.quarantine.time - now);
+  }
+
+  /** Every member, with whether it holds everything up to `offset` (as things stand now, where none is given). */
+  report(offset = this.info?.offset ?? 0): MemberReport[] {
+    const masterOffset = this.info?.offset ?? 0;
+    const addresses = new Set([...this.members.addresses, ...this.acknowledged.keys()]);
+    return [...addresses].map((address) => {
+      const acknowledged = this.acknowledged.get(address);
+      return {
+        address,
+        acknowledged: acknowledged !== undefined && acknowledged >= offset,
+        lag: acknowledged === undefined ? null : Math.max(0, masterOffset - acknowledged),
+      };
+    });
+  }
+
+  get memberCount(): number {
+    return this.members.count;
+  }
+
+  /** The master's replication offset as last seen. */
+  get masterOffset(): number {
+    return this.info?.offset ?? 0;
+  }
+
+  private areTrusted(confirmed: number, sentAt: number): boolean {
+    const majority = majorityOf(this.members.count);
+    if (this.quarantine.time === 0 || majority === 0) return true;
+    const old = countOlderThan(this.links, sentAt - this.quarantine.time);
+    return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;
+  }
+}

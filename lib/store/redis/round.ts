@@ -1,0 +1,116 @@
+import type { Clock } from '../clock.js';
+import { instantOf, type Instant } from '../validity.js';
+import type { CommitRequest } from './commit-request.js';
+import { ErrorReply, type Command, type Reply } from './connection.js';
+import { parseReplicationInfo, type ReplicationInfo } from './replication-info.js';
+import { acquireScript, type AcquireAnswer } from './scripts/acquire.js';
+import { renewScript, type RenewAnswer } from './scripts/renew.js';
+import type { Script } from './scripts/script.js';
+import type { Session } from './session.js';
+
+/** Requests in one call of a script, so that it does not hold the server for long (about 0.5 ms). */
+const BATCH = 64;
+
+export type Answer = AcquireAnswer | RenewAnswer | { readonly kind: 'refused'; readonly error: ErrorReply };
+
+/** What the lane wants to hear of a round, in the order in which it happens. */
+export interface RoundListener {
+  onAnswer(request: CommitRequest, answer: Answer): void;
+  /** The scripts have run and WAIT begins. `info` is what INFO said right after them. */
+  onWritten(info: ReplicationInfo | undefined): void;
+  /** WAIT has ended with `count`; `info` and `linkAnswer` are what the server said then. */
+  onClosed(info: ReplicationInfo | undefined, linkAnswer: Reply, count: Reply): void;
+}
+
+/**
+ * One pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question for the age of the links. The scripts'
+ * answers are good at once; the two INFOs around WAIT say which replicas have acknowledged what the scripts wrote.
+ */
+export class Round {
+  readonly start: Instant;
+  /** The master's replication offset right after the scripts. */
+  offset: number | undefined;
+  /** The monotonic instant at which that was known, and WAIT began. */
+  writtenAt: number | undefined;
+  /** Keys that somebody changed since the round was sent. */
+  readonly noticed = new Set<string>();
+  /** Requests that this round carried and that have not ended. */
+  undecided: number;
+
+  constructor(
+    readonly requests: readonly CommitRequest[],
+    private readonly ttlMargin: number,
+    private readonly clock: Clock,
+  ) {
+    this.start = instantOf(clock);
+    this.undecided = requests.length;
+  }
+
+  /** `need` replicas end the WAIT early, `slice` ms at the latest. */
+  send(session: Session, need: number, slice: number, listener: RoundListener): void {
+    const batches = [...this.batchesOf('renew'), ...this.batchesOf('acquire')];
+    const commands = batches.map((batch) => this.scriptCall(session, batch));
+    commands.push(
+      ['info', 'replication'],
+      ['wait', need, slice],
+      ['info', 'replication'],
+      session.run.links.question,
+    );
+    let count: Reply = null;
+    let info: ReplicationInfo | undefined;
+    session.sendCommit(commands, (reply, index) => {
+      const batch = batches[index];
+      if (batch !== undefined) this.answer(session, batch, reply, listener);
+      else if (index === batches.length) {
+        const first = parseReplicationInfo(reply);
+        this.offset = first?.offset;
+        this.writtenAt = this.clock.monotonic();
+        listener.onWritten(first);
+      } else if (index === batches.length + 1) count = reply;
+      else if (index === batches.length + 2) info = parseReplicationInfo(reply);
+      else listener.onClosed(info, reply, count);
+    });
+  }
+
+  private batchesOf(kind: CommitRequest['kind']): CommitRequest[][] {
+    const requests = this.requests.filter((request) => request.kind === kind);
+    const batches: CommitRequest[][] = [];
+    for (let from = 0; from < requests.length; from += BATCH)
+      batches.push(requests.slice(from, from + BATCH));
+    return batches;
+  }
+
+  private scriptCall(session: Session, batch: readonly CommitRequest[]): Command {
+    const keys: string[] = [];
+    const args: (string | number)[] = [];
+    for (const request of batch) {
+      const call = { ...request, ttl: Math.ceil(request.leaseTime + this.ttlMargin) };
+      keys.push(...request.keys);
+      args.push(...(request.kind === 'acquire' ? acquireScript.args(call) : renewScript.args(call)));
+    }
+    return session.scriptCommand(scriptOf(batch), keys, args);
+  }
+
+  private answer(
+    session: Session,
+    batch: readonly CommitRequest[],
+    reply: Reply,
+    listener: RoundListener,
+  ): void {
+    if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(scriptOf(batch));
+    batch.forEach((request, index) => {
+      if (!Array.isArray(reply)) {
+        const error =
+          reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);
+        listener.onAnswer(request, { kind: 'refused', error });
+      } else {
+        const { answer } = request.kind === 'acquire' ? acquireScript : renewScript;
+        listener.onAnswer(request, answer(reply[index]));
+      }
+    });
+  }
+}
+
+function scriptOf([request]: readonly CommitRequest[]): Script {
+  return request?.kind === 'renew' ? renewScript.script : acquireScript.script;
+}
