@@ -67,3 +67,31 @@ function isClusterNodes(
 ): connection is { nodes: ClusterNode[]; options?: ClusterOptions } {
   return typeof connection === 'object' && Array.isArray((connection as { nodes?: unknown }).nodes);
 }
+
+/** How to speak to the Sentinels themselves: they have credentials and TLS settings of their own. */
+export function sentinelOptionsOf(options: RedisOptions): RedisOptions {
+  const {
+    sentinelUsername,
+    sentinelPassword,
+    sentinelTLS,
+    enableTLSForSentinelMode,
+    family,
+    connectTimeout,
+  } = options;
+  return {
+    ...(sentinelUsername != null && { username: sentinelUsername }),
+    ...(sentinelPassword != null && { password: sentinelPassword }),
+    ...(enableTLSForSentinelMode === true && { tls: sentinelTLS ?? options.tls ?? {} }),
+    ...(sentinelTLS != null && { tls: sentinelTLS }),
+    ...(family != null && { family }),
+    ...(connectTimeout != null && { connectTimeout }),
+  };
+}
+
+/** From an address that a server announces (`ip:port`) to the one at which this process reaches it. */
+export function translated(announced: string, natMap: RedisOptions['natMap']): Address {
+  const mapped = typeof natMap === 'function' ? natMap(announced) : natMap?.[announced];
+  if (mapped) return { host: mapped.host, port: mapped.port };
+  const colon = announced.lastIndexOf(':');
+  return { host: announced.slice(0, colon), port: Number(announced.slice(colon + 1)) };
+}

@@ -3,6 +3,7 @@ import type {
   AcquireRequest,
   Attempt,
   MasterHealth,
+  ReplicaPolicy,
   ReleaseOutcome,
   RenewOutcome,
   Unavailable,
@@ -18,6 +19,7 @@ import {
   type Connector,
   type Reply,
 } from './connection.js';
+import type { Located, Locator } from './locator.js';
 import type { Members } from './members.js';
 import type { Quarantine } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
@@ -26,16 +28,14 @@ import { Releases } from './releases.js';
 import { ReplicaView } from './replica-view.js';
 import { parseReplicationInfo } from './replication-info.js';
 import type { ReleaseCall } from './scripts/release.js';
-import { RefusedError, Session, type Run } from './session.js';
+import { openSession, RefusedError } from './open-session.js';
+import type { Run, Session } from './session.js';
 
 /** ms between two looks at the replicas. */
 const LOOK_TIME = 1_000;
 /** ms before the next try to connect: doubled each time, and each time only a random part of it, so that many processes do not come at once. */
 const FIRST_RETRY = 50;
-const LONGEST_RETRY = 1_000;
-
-/** Where the master is now; asked anew before every connection. */
-export type Locate = () => Promise<Address>;
+const LONGEST_RETRY = 500;
 
 /** What a master tells the store that it belongs to. */
 export interface MasterListener {
@@ -45,6 +45,7 @@ export interface MasterListener {
 }
 
 export interface MasterSettings {
+  readonly replicas: ReplicaPolicy;
   readonly keyPrefix: string;
   readonly minReplicas: number;
   readonly replicaTimeout: number;
@@ -65,7 +66,7 @@ type State =
 export class Master {
   private state: State = { kind: 'connecting' };
   private lastRun: Run | undefined;
-  private lastAddress: Address | undefined;
+  private located: Located | undefined;
   private failures = 0;
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
@@ -75,7 +76,7 @@ export class Master {
 
   constructor(
     private readonly connector: Connector,
-    private readonly locate: Locate,
+    private readonly locator: Locator,
     private readonly members: Members,
     private readonly quarantine: Quarantine,
     private readonly settings: MasterSettings,
@@ -168,7 +169,7 @@ export class Master {
   }
 
   health(): MasterHealth {
-    const address = this.lastAddress === undefined ? 'unknown' : addressText(this.lastAddress);
+    const address = this.located === undefined ? 'unknown' : addressText(this.located.address);
     if (this.state.kind !== 'ready') {
       return {
         address,
@@ -195,13 +196,13 @@ export class Master {
       ...(reason !== undefined && { reason }),
       members,
       quarantine,
-      tracking: session.untracked === undefined,
+      tracking: session.opened.untracked === undefined,
     };
   }
 
-  /** The master is another server now: what is pending here is unknown. */
-  moved(why: string): void {
-    if (this.state.kind === 'ready') this.state.session.end(new Error(why));
+  /** Another server is the master now: what is pending here is unknown. */
+  moved(): void {
+    if (this.state.kind === 'ready') this.state.session.end(new Error('another master is in charge'));
     else if (this.state.kind === 'down') {
       this.state.cancelRetry();
       void this.connect();
@@ -238,18 +239,21 @@ export class Master {
   private async connect(): Promise<void> {
     this.state = { kind: 'connecting' };
     try {
-      const address = await this.locate();
-      this.lastAddress = address;
-      const session = await Session.open(
+      this.located = undefined;
+      this.located = await this.locator.locate();
+      const session = await openSession(
         this.connector,
-        address,
+        this.located.address,
         this.lastRun,
         (key) => this.onNotice(key),
         this.clock,
         this.settings.replicaTimeout,
       );
       if (this.isClosed) session.end(new Error('closed'));
-      else this.begin(session);
+      else if (!this.locator.isCurrent(this.located.identity)) {
+        session.end(new Error('moved'));
+        throw new Error('another master took over while it was being connected to');
+      } else this.begin(session);
     } catch (error) {
       if (!this.isClosed) this.retryLater(this.whyDown(error));
     }
@@ -257,7 +261,7 @@ export class Master {
 
   private begin(session: Session): void {
     const view = new ReplicaView(this.members, session.run.links, this.quarantine);
-    view.observe(session.firstInfo, session.firstLinkAnswer, this.clock.monotonic());
+    view.observe(session.opened.firstInfo, session.opened.firstLinkAnswer, this.clock.monotonic());
     this.state = { kind: 'ready', session, view };
     this.lastRun = session.run;
     this.failures = 0;
@@ -293,7 +297,7 @@ export class Master {
 
   private whyDown(error: unknown): Unavailable {
     if (error instanceof RefusedError) return refusedBy(error.address, error.reply);
-    const where = this.lastAddress === undefined ? 'Redis' : `Redis at ${addressText(this.lastAddress)}`;
+    const where = this.located === undefined ? 'Redis' : `Redis at ${addressText(this.located.address)}`;
     return { kind: 'unavailable', reason: `${where} cannot be used: ${messageOf(error)}.`, cause: error };
   }
 
@@ -334,15 +338,15 @@ export class Master {
 
   private reportSession(session: Session): void {
     const where = `Redis at ${addressText(session.address)}`;
-    if (session.untracked !== undefined) {
+    if (session.opened.untracked !== undefined) {
       this.listener.onReport(
         'warn',
         'tracking-refused',
-        `${where} refuses client tracking (${session.untracked.message}): waiters and holders are told of changes late, by timers.`,
+        `${where} refuses client tracking (${session.opened.untracked.message}): waiters and holders are told of changes late, by timers.`,
       );
     }
-    const evicts = session.evictionPolicy !== undefined && !this.settings.allowEviction;
-    const policy = session.evictionPolicy;
+    const evicts = session.opened.evictionPolicy !== undefined && !this.settings.allowEviction;
+    const policy = session.opened.evictionPolicy;
     this.lane.misconfigured = evicts
       ? {
           kind: 'misconfigured',

@@ -14,18 +14,15 @@ import type {
   StoreReport,
 } from '../lock-store.js';
 import { ErrorReply, type Connector } from './connection.js';
-import { deploymentOf } from './deployment.js';
-import { IoredisConnector } from './ioredis-connector.js';
-import { Master } from './master.js';
-import { MembersBySight } from './members.js';
+import type { Master, MasterListener } from './master.js';
 import type { RedisStoreOptions } from './options.js';
-import { Quarantine } from './quarantine.js';
 import { FORCE_RELEASE } from './scripts/force-release.js';
 import { parseValue } from './scripts/value.js';
+import { singleMaster, type RunningDeployment } from './single-master.js';
 
 /** Locks on a Redis master that count once its replicas confirmed them. */
 export class RedisStore implements LockStore {
-  private readonly master: Master;
+  private readonly deployment: RunningDeployment;
   private readonly changed = new Subject<KeyChange>();
   private readonly reported = new Subject<StoreReport>();
   readonly changes = this.changed.asObservable();
@@ -34,26 +31,22 @@ export class RedisStore implements LockStore {
   constructor(
     private readonly options: RedisStoreOptions,
     clock: Clock = systemClock,
+    /** Makes the connections; a simulation gives its own. */
     connector?: Connector,
   ) {
-    const deployment = deploymentOf(options.connection);
-    if (deployment.kind !== 'plain') throw new Error(`${deployment.kind} is not supported yet`);
-    this.master = new Master(
-      connector ?? new IoredisConnector(deployment.options),
-      () => Promise.resolve(deployment.address),
-      new MembersBySight(),
-      new Quarantine(options.quarantine, options.leaseTime),
-      options,
-      {
-        onChange: (key) => this.changed.next(key === undefined ? { every: true } : { key }),
-        onReport: (level, code, message) => this.reported.next({ level, code, message }),
-      },
-      clock,
-    );
+    const listener: MasterListener = {
+      onChange: (key) => this.changed.next(key === undefined ? { every: true } : { key }),
+      onReport: (level, code, message) => this.reported.next({ level, code, message }),
+    };
+    this.deployment = singleMaster(options, listener, clock, connector);
   }
 
   open(): void {
-    this.master.open();
+    this.deployment.open();
+  }
+
+  private get master(): Master {
+    return this.deployment.master;
   }
 
   acquire(request: AcquireRequest): Attempt {
@@ -100,7 +93,7 @@ export class RedisStore implements LockStore {
   }
 
   async close(): Promise<void> {
-    await this.master.close();
+    await this.deployment.close();
     this.changed.complete();
     this.reported.complete();
   }

@@ -40,7 +40,7 @@ export class ReplicaView {
 
   /** How many replicas must confirm, as things stand. */
   required(demand: Demand): number {
-    return requiredConfirmations(demand, this.members.count, this.acknowledged.size);
+    return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size);
   }
 
   /** Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`. */
@@ -54,7 +54,7 @@ export class ReplicaView {
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
   quarantineLeft(now: number): number {
-    const majority = majorityOf(this.members.count);
+    const majority = majorityOf(this.members.addresses.size);
     const connected = this.acknowledged.size;
     if (this.quarantine.time === 0 || connected < majority || this.areTrusted(connected, now)) return 0;
     // All that are young are assumed to be among the connected: so many must grow old until the majority is left.
@@ -80,7 +80,7 @@ export class ReplicaView {
   }
 
   get memberCount(): number {
-    return this.members.count;
+    return this.members.addresses.size;
   }
 
   /** The master's replication offset as last seen. */
@@ -89,7 +89,7 @@ export class ReplicaView {
   }
 
   private areTrusted(confirmed: number, sentAt: number): boolean {
-    const majority = majorityOf(this.members.count);
+    const majority = majorityOf(this.members.addresses.size);
     if (this.quarantine.time === 0 || majority === 0) return true;
     const old = countOlderThan(this.links, sentAt - this.quarantine.time);
     return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;

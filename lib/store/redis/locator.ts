@@ -1,0 +1,29 @@
+import { addressText, type Address } from './connection.js';
+
+/** Where a master is, and what its peers call it: the two differ behind address translation. */
+export interface Located {
+  readonly address: Address;
+  /** `ip:port` as the servers name it to each other. */
+  readonly identity: string;
+}
+
+/** Finds the master of one set of servers. */
+export interface Locator {
+  /** Asked before every connection; rejects with the reason where nobody can tell. */
+  locate(): Promise<Located>;
+  /** False once another master is known to be in charge. */
+  isCurrent(identity: string): boolean;
+}
+
+/** A master at one address, whoever answers there. */
+export class FixedLocator implements Locator {
+  constructor(private readonly address: Address) {}
+
+  locate(): Promise<Located> {
+    return Promise.resolve({ address: this.address, identity: addressText(this.address) });
+  }
+
+  isCurrent(): boolean {
+    return true;
+  }
+}

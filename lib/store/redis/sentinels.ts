@@ -1,0 +1,102 @@
+import type { Clock } from '../clock.js';
+import { addressText, type Address, type Connector } from './connection.js';
+import type { Located, Locator } from './locator.js';
+import type { NamedMembers } from './members.js';
+import { RefusedError } from './open-session.js';
+import { SentinelLink, type SentinelView } from './sentinel-link.js';
+
+/** ms that a search for the master may take before it fails and is begun anew. */
+const LOCATE_TIME = 1_000;
+
+/**
+ * The Sentinels of one master: who the servers are is the union of what those name that answer, and who is the master is what the one with the
+ * greatest epoch says, for the others have not heard of the last fail-over yet.
+ */
+export class Sentinels implements Locator {
+  private readonly links: SentinelLink[];
+  private readonly searches = new Set<() => void>();
+  private named: string | undefined;
+
+  constructor(
+    addresses: readonly Address[],
+    private readonly name: string,
+    connector: Connector,
+    private readonly members: NamedMembers,
+    /** From the address that servers announce to the one that this process can reach. */
+    private readonly translate: (address: string) => Address,
+    private readonly clock: Clock,
+    /** Another master is in charge. */
+    private readonly onSwitch: (identity: string) => void,
+  ) {
+    this.links = addresses.map(
+      (address) => new SentinelLink(address, name, connector, clock, () => this.onAnswer()),
+    );
+  }
+
+  open(): void {
+    for (const link of this.links) link.open();
+  }
+
+  close(): void {
+    for (const link of this.links) link.close();
+    for (const search of this.searches) search();
+  }
+
+  isCurrent(identity: string): boolean {
+    return this.named === undefined || this.named === identity;
+  }
+
+  async locate(): Promise<Located> {
+    for (const link of this.links) link.askNow();
+    // All of them are heard, so that nobody's replica is missed; but not for ever, one may be down.
+    if (!this.isComplete) await this.searched();
+    if (this.named === undefined || this.views.length === 0) throw this.whyNot();
+    this.members.setMaster(this.named);
+    return { address: this.translate(this.named), identity: this.named };
+  }
+
+  private get views(): SentinelView[] {
+    return this.links.flatMap(({ view }) => view ?? []);
+  }
+
+  private get isComplete(): boolean {
+    return this.links.every((link) => link.view !== undefined);
+  }
+
+  private searched(): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        stopClock();
+        this.searches.delete(end);
+        resolve();
+      };
+      const stopClock = this.clock.after(LOCATE_TIME, end);
+      this.searches.add(end);
+    });
+  }
+
+  private onAnswer(): void {
+    const { views } = this;
+    if (views.length === 0) this.members.unanswered();
+    else {
+      this.members.named(new Set(views.flatMap((view) => [...view.servers])), this.clock.monotonic());
+      const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
+      const before = this.named;
+      this.named = newest.master;
+      if (before !== undefined && before !== newest.master) this.onSwitch(newest.master);
+    }
+    if (this.links.every((link) => link.view !== undefined || link.trouble !== undefined)) {
+      for (const search of [...this.searches]) search();
+    }
+  }
+
+  private whyNot(): Error {
+    const refused = this.links.map((link) => link.trouble).find((trouble) => trouble instanceof RefusedError);
+    if (refused instanceof RefusedError) return refused;
+    const each = this.links.map(
+      ({ address, trouble }) =>
+        `${addressText(address)}: ${trouble === undefined ? 'no answer yet' : ((trouble as Error).message ?? String(trouble))}`,
+    );
+    return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
+  }
+}
