@@ -1,0 +1,41 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const BETWEEN_LOOKS = 10;
+
+/**
+ * Looks until `condition` yields something truthy and returns that; a look that throws counts as "not yet". Fails after
+ * `within` ms (default 5,000) with `what` was waited for, and with what the last look threw.
+ */
+export async function until<T>(
+  condition: () => T | Promise<T>,
+  { within = 5_000, what }: { within?: number; what: string },
+): Promise<Exclude<T, false | null | undefined | 0 | ''>> {
+  const deadline = performance.now() + within;
+  let last = 'it did not hold';
+  do {
+    try {
+      const found = await bounded(condition, deadline);
+      if (found) return found as Exclude<T, false | null | undefined | 0 | ''>;
+      last = 'it did not hold';
+    } catch (error) {
+      last = String((error as { message?: unknown } | undefined)?.message ?? error);
+    }
+    await sleep(BETWEEN_LOOKS);
+  } while (performance.now() < deadline);
+  throw new Error(`Waited ${within} ms in vain until ${what}: ${last}`);
+}
+
+/** A look may hang itself, at a stopped server for instance: it ends with the deadline as well. */
+async function bounded<T>(look: () => T | Promise<T>, deadline: number): Promise<T> {
+  const end = new AbortController();
+  try {
+    return await Promise.race([
+      Promise.resolve(look()),
+      sleep(Math.max(1, deadline - performance.now()), undefined, { signal: end.signal }).then(() => {
+        throw new Error('the last look did not end');
+      }),
+    ]);
+  } finally {
+    end.abort();
+  }
+}

@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/**
+ * Whatever is started here dies with this process, however this process ends: exit hooks do not run after a SIGKILL, nor
+ * inside of jest's sandbox. So a shell beside us reads pids from a pipe; when the pipe breaks, it kills what is left and
+ * removes our folder.
+ */
+const WATCH = `
+alive=' '
+while read -r sign pid; do
+  case $sign in
+    +) alive="$alive$pid " ;;
+    -) alive="\${alive%% $pid *} \${alive#* $pid }" ;;
+  esac
+done
+for pid in $alive; do kill -KILL "$pid"; done
+rm -rf "$1"
+`;
+
+let guard: { folder: string; tell(line: string): void } | undefined;
+
+function guarding(): NonNullable<typeof guard> {
+  if (guard) return guard;
+  const folder = mkdtempSync(join(tmpdir(), 'replica-lock-'));
+  // Detached: Ctrl-C reaches the whole foreground group, and the guard must outlive it.
+  const shell = spawn('sh', ['-c', WATCH, 'guard', folder], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  });
+  shell.unref();
+  (shell.stdin as unknown as { unref(): void }).unref();
+  shell.stdin.on('error', () => {});
+  guard = { folder, tell: (line) => void shell.stdin.write(`${line}\n`) };
+  return guard;
+}
+
+/** A new folder that is gone when this process is. */
+export function guardedFolder(name: string): string {
+  return mkdtempSync(join(guarding().folder, `${name}-`));
+}
+
+/** Kill this process when ours ends. */
+export function guardProcess(pid: number): void {
+  guarding().tell(`+ ${pid}`);
+}
+
+/** It has ended: its pid may be somebody else's soon. */
+export function unguardProcess(pid: number): void {
+  guarding().tell(`- ${pid}`);
+}

@@ -1,0 +1,34 @@
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
+
+// Below the range from which systems take the ports of outgoing connections; a Cluster node also listens on port + 10,000.
+const LOWEST = 10_500;
+const HIGHEST = 22_000;
+const BUS = 10_000;
+
+/** A port is never given out twice by one process: a killed server finds its own still free. */
+const given = new Set<number>();
+
+/**
+ * A port of 127.0.0.1 that nobody listens on, with `bus` one whose Cluster bus port is free, too. Somebody may take it before
+ * you do (other test files run beside this one): who binds it tries again with another.
+ */
+export async function freePort({ bus = false }: { bus?: boolean } = {}): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const port = randomInt(LOWEST, HIGHEST);
+    if (given.has(port)) continue;
+    if ((await isFree(port)) && (!bus || (await isFree(port + BUS)))) {
+      given.add(port);
+      return port;
+    }
+  }
+  throw new Error(`No free port found between ${LOWEST} and ${HIGHEST}`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', () => resolve(false));
+    probe.listen({ port, host: '127.0.0.1', exclusive: true }, () => probe.close(() => resolve(true)));
+  });
+}

@@ -1,0 +1,74 @@
+import { existsSync } from 'node:fs';
+import { startRedis, type RedisProcess } from './redis-process.js';
+
+describe('a server started for a test', () => {
+  let server: RedisProcess;
+  beforeEach(async () => {
+    server = await startRedis();
+  });
+  afterEach(() => server.dispose());
+
+  it('answers as soon as it is given out', async () => {
+    expect(await server.call('SET', 'a', '1')).toBe('OK');
+    expect((await server.info('server'))['tcp_port']).toBe(String(server.port));
+  });
+
+  it('answers nothing while stopped and goes on when resumed', async () => {
+    await server.call('SET', 'a', '1');
+    await server.stop();
+    const client = server.client();
+    let answered = false;
+    const answer = client.get('a').then((value) => {
+      answered = true;
+      return value;
+    });
+    // A round trip takes well under a millisecond; what is shown is that nothing comes on its own.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(answered).toBe(false);
+    server.resume();
+    expect(await answer).toBe('1');
+  });
+
+  it('is gone after kill, while stopped as well, and comes back empty on the same port', async () => {
+    await server.call('SET', 'a', '1');
+    const { port } = server;
+    await server.stop();
+    await server.kill();
+    await expect(server.call('PING')).rejects.toMatchObject({ message: expect.any(String) });
+    await server.restart();
+    expect(server.port).toBe(port);
+    expect(await server.call('GET', 'a')).toBeNull();
+  });
+
+  it('comes back with what it saved when its data is kept', async () => {
+    await server.call('SET', 'a', '1');
+    await server.call('SAVE');
+    await server.call('SET', 'b', '2');
+    await server.restart({ data: 'kept' });
+    expect(await server.call('MGET', 'a', 'b')).toEqual(['1', null]);
+    await server.restart();
+    expect(await server.call('GET', 'a')).toBeNull();
+  });
+
+  it('says why when it cannot start', async () => {
+    await expect(startRedis({ 'no-such-directive': 1 })).rejects.toMatchObject({
+      message: expect.stringContaining('no-such-directive'),
+    });
+  });
+
+  it('leaves neither process nor folder behind when disposed', async () => {
+    const { pid, folder } = server;
+    await server.dispose();
+    expect(isAlive(pid)).toBe(false);
+    expect(existsSync(folder)).toBe(false);
+  });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,246 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { rawClient, type RawClientOptions } from './client.js';
+import { until } from './eventually.js';
+import { guardedFolder, guardProcess, unguardProcess } from './guard.js';
+import { freePort } from './ports.js';
+
+/** Lines of redis.conf; a list repeats its directive. The value stands there as it is: quote what has blanks in it. */
+export type RedisConfig = Readonly<Record<string, Directive | readonly Directive[]>>;
+type Directive = string | number;
+
+export type RedisMode = 'standalone' | 'cluster' | 'sentinel';
+
+const START_TIMEOUT = 10_000;
+const BIND_ATTEMPTS = 5;
+
+/** Set by scripts/run.mjs to the server that it found or fetched. */
+const SERVER = process.env['REDIS_SERVER'] ?? 'redis-server';
+
+/** Starts a real redis-server on a free port of 127.0.0.1, with no persistence; resolves when it answers. */
+export function startRedis(config: RedisConfig = {}, mode: RedisMode = 'standalone'): Promise<RedisProcess> {
+  return RedisProcess.start(config, mode);
+}
+
+/** One redis-server (or Sentinel: the same program) of its own, and the faults that can befall it. */
+export class RedisProcess {
+  /** `dead`: no process. `stopped`: SIGSTOP, it keeps its sockets and answers nothing. */
+  #state: 'running' | 'stopped' | 'dead' = 'dead';
+  #child: ChildProcess | undefined;
+  readonly #clients = new Set<Redis>();
+
+  static async start(config: RedisConfig, mode: RedisMode): Promise<RedisProcess> {
+    for (let attempt = 1; ; attempt += 1) {
+      const server = new RedisProcess(await freePort({ bus: mode === 'cluster' }), config, mode);
+      try {
+        await server.#launch();
+        return server;
+      } catch (error) {
+        await server.dispose();
+        if (attempt >= BIND_ATTEMPTS || !/address already in use/i.test(String(error))) throw error;
+      }
+    }
+  }
+
+  private constructor(
+    readonly port: number,
+    config: RedisConfig,
+    private readonly mode: RedisMode,
+    readonly folder = guardedFolder(`${mode}-${port}`),
+  ) {
+    writeFileSync(this.#configFile, textOf({ ...defaultsOf(mode), ...config, port, dir: folder }));
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  get url(): string {
+    return `redis://${this.address}`;
+  }
+
+  get pid(): number {
+    const pid = this.#child?.pid;
+    if (pid === undefined) throw new Error(`The server at ${this.address} is not running`);
+    return pid;
+  }
+
+  /** What the server has written to its log, for failures and for tests that look there. */
+  get log(): string {
+    return existsSync(this.#logFile) ? readFileSync(this.#logFile, 'utf8') : '';
+  }
+
+  /** A connection of its own to this server; ends with the server's `dispose` at the latest. */
+  client(options: RawClientOptions = {}): Redis {
+    const client = rawClient(this.port, options);
+    this.#clients.add(client);
+    client.once('end', () => this.#clients.delete(client));
+    return client;
+  }
+
+  /** One command on a connection made for it alone. */
+  async call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    const client = this.client();
+    try {
+      return await client.call(command, ...args);
+    } finally {
+      client.disconnect();
+    }
+  }
+
+  /** One section of INFO, by field. */
+  async info(section: string): Promise<Record<string, string>> {
+    const text = String(await this.call('INFO', section));
+    const lines = text.split('\r\n').filter((line) => line.includes(':'));
+    return Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
+    ) as Record<string, string>;
+  }
+
+  /** SIGSTOP: it hangs, its sockets stay open. Resolves when it no longer runs. */
+  async stop(): Promise<void> {
+    if (this.#state !== 'running') throw new Error(`The server at ${this.address} is ${this.#state}`);
+    process.kill(this.pid, 'SIGSTOP');
+    this.#state = 'stopped';
+    await this.#untilFrozen();
+  }
+
+  /** SIGCONT: it runs on as if nothing had been. */
+  resume(): void {
+    if (this.#state !== 'stopped') throw new Error(`The server at ${this.address} is ${this.#state}`);
+    process.kill(this.pid, 'SIGCONT');
+    this.#state = 'running';
+  }
+
+  /** SIGKILL, a stopped one too: the process is gone, its sockets are closed, nothing was saved. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (!child || this.#state === 'dead') return;
+    child.ref();
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit');
+      child.kill('SIGKILL');
+      await ended;
+    }
+    this.#state = 'dead';
+  }
+
+  /**
+   * Killed and started again on the same port, with `empty` (default) without any data, with `kept` with what it had saved
+   * on disk (`SAVE`, appendonly); resolves when it answers.
+   */
+  async restart({ data = 'empty' }: { data?: 'empty' | 'kept' } = {}): Promise<void> {
+    await this.kill();
+    if (data === 'empty') {
+      for (const name of ['dump.rdb', 'appendonlydir', 'appendonly.aof']) {
+        rmSync(join(this.folder, name), { recursive: true, force: true });
+      }
+    }
+    await this.#launch();
+  }
+
+  /** Ends the server and every client that came from here, and removes its folder. Idempotent. */
+  async dispose(): Promise<void> {
+    for (const client of this.#clients) client.disconnect();
+    await this.kill();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  get #configFile(): string {
+    return join(this.folder, 'redis.conf');
+  }
+
+  get #logFile(): string {
+    return join(this.folder, 'redis.log');
+  }
+
+  async #launch(): Promise<void> {
+    const args = this.mode === 'sentinel' ? [this.#configFile, '--sentinel'] : [this.#configFile];
+    const log = openSync(this.#logFile, 'a');
+    const child = spawn(SERVER, args, { stdio: ['ignore', log, log], cwd: this.folder });
+    closeSync(log);
+    this.#child = child;
+    child.unref();
+    const failure: { message?: string } = {};
+    child.once('error', (error) => {
+      failure.message = error.message;
+    });
+    child.once('exit', (code, signal) => {
+      failure.message ??= `it exited (${code ?? signal})`;
+      if (child.pid !== undefined) unguardProcess(child.pid);
+      if (this.#child === child) this.#state = 'dead';
+    });
+    if (child.pid !== undefined) {
+      this.#state = 'running';
+      guardProcess(child.pid);
+    }
+    await until(async () => failure.message !== undefined || (await answersPing(this.port)), {
+      within: START_TIMEOUT,
+      what: `${SERVER} on port ${this.port} answers PING`,
+    });
+    if (failure.message !== undefined) {
+      const lines = this.log.trimEnd().split('\n').slice(-8).join('\n');
+      throw new Error(`${SERVER} on port ${this.port} did not start: ${failure.message}\n${lines}`);
+    }
+  }
+
+  async #untilFrozen(): Promise<void> {
+    const stat = `/proc/${this.pid}/stat`;
+    if (!existsSync(stat)) return sleep(20); // Not Linux: the signal takes effect within that.
+    await until(() => /^\d+ \(.*\) T/.test(readFileSync(stat, 'utf8')), {
+      what: `process ${this.pid} is stopped`,
+    });
+  }
+}
+
+function defaultsOf(mode: RedisMode): RedisConfig {
+  const every: RedisConfig = { bind: '127.0.0.1', 'protected-mode': 'no' };
+  if (mode === 'sentinel') return every;
+  return {
+    ...every,
+    save: '""',
+    appendonly: 'no',
+    // By default a master waits 5 s for further replicas before it feeds the first.
+    'repl-diskless-sync': 'yes',
+    'repl-diskless-sync-delay': 0,
+    ...(majorVersion() >= 7 ? { 'enable-debug-command': 'yes' } : {}),
+  };
+}
+
+function textOf(config: RedisConfig): string {
+  return Object.entries(config)
+    .flatMap(([directive, values]) => [values].flat().map((value) => `${directive} ${value}\n`))
+    .join('');
+}
+
+let major: number | undefined;
+
+/** Of the server under test; what exists only in newer ones is left out of the configuration of older ones. */
+export function majorVersion(): number {
+  major ??= Number(/v=(\d+)\./.exec(execFileSync(SERVER, ['--version'], { encoding: 'utf8' }))?.[1] ?? 0);
+  return major;
+}
+
+/** Any answer will do (one may ask for a password) but that it is still loading. */
+function answersPing(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    const end = (answers: boolean): void => {
+      socket.destroy();
+      resolve(answers);
+    };
+    socket.once('connect', () => socket.write('PING\r\n'));
+    socket.once('data', (reply) => end(!reply.toString().startsWith('-LOADING')));
+    socket.once('error', () => end(false));
+    socket.once('close', () => end(false));
+  });
+}
