@@ -215,13 +215,14 @@ export class CommitLane {
     for (const { demand } of this.pending) need = Math.min(need, view.required(demand));
     const slice = session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK;
     this.watchRound(session, round, slice);
+    const offsetBefore = view.masterOffset;
     const isCurrent = (): boolean => this.state.kind === 'round' && this.state.round === round;
     round.send(session, need, slice, {
       onAnswer: (request, answer) => {
         if (isCurrent() && request.stage === 'sent') this.onAnswer(session, request, answer);
       },
       onWritten: (info) => {
-        if (isCurrent()) this.onWritten(session, view, round, info);
+        if (isCurrent()) this.onWritten(session, round, info, offsetBefore);
       },
       onClosed: (info, linkAnswer, count) => {
         if (isCurrent()) this.onClosed(session, view, round, need, info, linkAnswer, count);
@@ -288,14 +289,14 @@ export class CommitLane {
 
   private onWritten(
     session: Session,
-    view: ReplicaView,
     round: Round,
     info: ReplicationInfo | undefined,
+    offsetBefore: number,
   ): void {
     const trouble = troubleWith(session, info);
     const hasWritten = round.requests.some((request) => request.stage === 'written');
     if (trouble !== undefined) session.end(trouble);
-    else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= view.masterOffset) {
+    else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= offsetBefore) {
       session.end(
         new Error(
           `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,

@@ -115,7 +115,9 @@ export class Releases {
   /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
   private look(): void {
     const now = this.clock.monotonic();
+    let nextLook = RETRY_TIME;
     for (const release of this.unanswered) {
+      if (release.answerBy > now) nextLook = Math.min(nextLook, release.answerBy - now);
       if (release.answerBy > now && release.until > now) continue;
       const unanswered = {
         kind: 'unavailable',
@@ -125,7 +127,7 @@ export class Releases {
       else this.answer(release, unanswered);
     }
     this.toSend = this.toSend.filter((release) => release.until > now);
-    this.stopLooking = this.unanswered.size > 0 ? this.clock.after(RETRY_TIME, () => this.look()) : undefined;
+    this.stopLooking = this.unanswered.size > 0 ? this.clock.after(nextLook, () => this.look()) : undefined;
     this.schedule();
   }
 }
