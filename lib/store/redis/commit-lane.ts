@@ -4,7 +4,7 @@ import { Validity } from '../validity.js';
 import type { AcquireCommit, CommitRequest, RenewCommit } from './commit-request.js';
 import { addressText, type ErrorReply, type Reply } from './connection.js';
 import type { Quarantine } from './quarantine.js';
-import { meaningOf, refusedBy } from './refusal.js';
+import { isRedirection, meaningOf, refusedBy } from './refusal.js';
 import type { Releases } from './releases.js';
 import type { ReplicaView } from './replica-view.js';
 import type { ReplicationInfo } from './replication-info.js';
@@ -39,6 +39,9 @@ type State =
       readonly view: ReplicaView;
       readonly end: () => void;
     };
+
+/** Another master has the slot of this request, or will have it soon. */
+export type OnRedirect = (request: CommitRequest, error: ErrorReply) => void;
 
 /**
  * The way on which writes become grants, one for each master.
@@ -76,6 +79,8 @@ export class CommitLane {
     private readonly ttlMargin: number,
     private readonly clock: Clock,
     notYet: Unavailable,
+    /** Where to turn when another master has the slot; in the meantime the request waits here, see `letGo`. */
+    private readonly onRedirect: OnRedirect | undefined,
   ) {
     this.state = { kind: 'detached', why: notYet };
   }
@@ -88,6 +93,28 @@ export class CommitLane {
 
   renew(request: RenewCommit): void {
     this.enqueue(request);
+  }
+
+  /** Takes in a request that another lane has let go. */
+  adopt(request: CommitRequest): void {
+    request.lane = this;
+    this.enqueue(request);
+  }
+
+  /** Gives up a request that is not under way here, so that another lane can take it; false where it has ended or is under way. */
+  letGo(request: CommitRequest): boolean {
+    if (request.stage !== 'queued' || !this.alive.has(request)) return false;
+    this.leaveRound(request);
+    this.alive.delete(request);
+    for (const kind of ['renew', 'acquire'] as const) {
+      this.queues[kind] = this.queues[kind].filter((queued) => queued !== request);
+    }
+    return true;
+  }
+
+  /** Requests that are not under way. */
+  get queued(): CommitRequest[] {
+    return [...this.alive].filter((request) => request.stage === 'queued');
   }
 
   /** The caller has gone: nothing may be left behind. */
@@ -163,6 +190,7 @@ export class CommitLane {
 
   dispose(): void {
     this.leaveState();
+    this.state = { kind: 'detached', why: { kind: 'unavailable', reason: 'The lock store is closed.' } };
     this.stopLooking();
     this.alive.clear();
     this.pending.clear();
@@ -272,8 +300,13 @@ export class CommitLane {
 
   private onRefused(session: Session, request: CommitRequest, error: ErrorReply): void {
     const meaning = meaningOf(error);
-    if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
-    else if (request.kind === 'renew') {
+    request.asking = false;
+    if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+    else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
+    else if (this.onRedirect !== undefined && isRedirection(error)) {
+      request.stage = 'queued';
+      this.onRedirect(request, error);
+    } else if (request.kind === 'renew') {
       // It may be allowed again before the lock's validity ends.
       request.stage = 'queued';
       this.clock.after(RENEW_RETRY_TIME, () => {
@@ -416,8 +449,8 @@ export class CommitLane {
     this.forget(request);
   }
 
-  private giveBack({ mayBeWritten, keys, owner, leaseTime }: AcquireCommit): void {
-    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin);
+  private giveBack({ mayBeWritten, keys, owner, leaseTime, slot }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin, slot);
   }
 
   /** Its time is up. */

@@ -1,5 +1,6 @@
 import type { AcquireOutcome, RenewOutcome } from '../lock-store.js';
 import type { Validity } from '../validity.js';
+import type { CommitLane } from './commit-lane.js';
 import type { Demand } from './quorum.js';
 import type { Round } from './round.js';
 
@@ -28,9 +29,15 @@ interface RequestBase {
   readonly window: number;
   /** The monotonic instant at which it ends unless it was written. */
   readonly endsAt: number;
+  /** The hash slot of all its keys; 0 where there is no Cluster. */
+  readonly slot: number;
+  /** The slot is on its way to this master: the script must be announced by ASKING. */
+  asking: boolean;
   stage: Stage;
   /** It may have been written by a connection that has ended: to be taken back unless it is granted. */
   mayBeWritten: boolean;
+  /** The lane that looks after it. */
+  lane: CommitLane;
   /** The round that carried it last. */
   round: Round | undefined;
   token: number;

@@ -10,7 +10,7 @@ import type {
 } from '../lock-store.js';
 import type { Validity } from '../validity.js';
 import type { AcquireCommit, RenewCommit } from './commit-request.js';
-import { CommitLane } from './commit-lane.js';
+import { CommitLane, type OnRedirect } from './commit-lane.js';
 import {
   addressText,
   ErrorReply,
@@ -24,7 +24,8 @@ import type { Members } from './members.js';
 import type { Quarantine } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
 import { refusedBy } from './refusal.js';
-import { Releases } from './releases.js';
+import { hashSlot } from './hash-slot.js';
+import { Releases, type OnReleaseRedirect } from './releases.js';
 import { ReplicaView } from './replica-view.js';
 import { parseReplicationInfo } from './replication-info.js';
 import type { ReleaseCall } from './scripts/release.js';
@@ -42,6 +43,12 @@ export interface MasterListener {
   /** A key was changed by somebody; undefined: any of them may have been, unheard. */
   onChange(key: string | undefined): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
+}
+
+/** In a Cluster another master may have the slot of a request. */
+export interface Redirects {
+  readonly commit: OnRedirect;
+  readonly release: OnReleaseRedirect;
 }
 
 export interface MasterSettings {
@@ -71,8 +78,9 @@ export class Master {
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
   private wasQuarantined = false;
-  private readonly lane: CommitLane;
-  private readonly releases: Releases;
+  readonly lane: CommitLane;
+  readonly releases: Releases;
+  private readonly slotOf: (keys: readonly string[]) => number;
 
   constructor(
     private readonly connector: Connector,
@@ -82,12 +90,20 @@ export class Master {
     private readonly settings: MasterSettings,
     private readonly listener: MasterListener,
     private readonly clock: Clock,
+    /** Only in a Cluster: who takes over what belongs to another master. */
+    redirects?: Redirects,
   ) {
-    this.releases = new Releases(clock, settings.replicaTimeout + 1_000);
-    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, {
-      kind: 'unavailable',
-      reason: 'Redis is not connected yet.',
-    });
+    const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
+    this.slotOf = redirects === undefined ? () => 0 : ([key = '']) => hashSlot(key);
+    this.releases = new Releases(clock, settings.replicaTimeout + 1_000, redirects?.release);
+    this.lane = new CommitLane(
+      this.releases,
+      quarantine,
+      settings.clockSkew,
+      clock,
+      notYet,
+      redirects?.commit,
+    );
   }
 
   open(): void {
@@ -99,14 +115,18 @@ export class Master {
     const outcome = new Promise<Awaited<Attempt['outcome']>>((settle) => {
       const { leaseTime, replicaTimeout, waitUntil } = request;
       const window = Math.min(replicaTimeout, leaseTime / 2);
+      const keys = this.redisKeys(request.keys);
       commit = {
         kind: 'acquire',
         names: request.keys,
-        keys: this.redisKeys(request.keys),
+        keys,
         owner: request.owner,
         leaseTime,
         demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
         floor: 0,
+        slot: this.slotOf(keys),
+        asking: false,
+        lane: this.lane,
         window,
         waitUntil,
         endsAt: Math.max(waitUntil, this.clock.monotonic() + window),
@@ -119,7 +139,7 @@ export class Master {
       };
       this.lane.acquire(commit);
     });
-    return { outcome, abandon: () => commit !== undefined && this.lane.abandon(commit) };
+    return { outcome, abandon: () => commit?.lane.abandon(commit) };
   }
 
   renew(
@@ -129,14 +149,18 @@ export class Master {
     heldUntil: Validity,
   ): Promise<RenewOutcome> {
     return new Promise((settle) => {
+      const redisKeys = this.redisKeys(keys);
       const request: RenewCommit = {
         kind: 'renew',
         names: keys,
-        keys: this.redisKeys(keys),
+        keys: redisKeys,
         owner,
         leaseTime,
         demand: RENEWAL,
         floor: 0,
+        slot: this.slotOf(redisKeys),
+        asking: false,
+        lane: this.lane,
         window: heldUntil.remaining(this.clock),
         endsAt: 0,
         stage: 'queued',
@@ -152,7 +176,8 @@ export class Master {
 
   release(call: ReleaseCall, leaseTime: number): Promise<ReleaseOutcome> {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
-    return this.releases.add({ ...call, keys: this.redisKeys(call.keys) }, leaseLeft);
+    const keys = this.redisKeys(call.keys);
+    return this.releases.add({ ...call, keys }, leaseLeft, this.slotOf(keys));
   }
 
   /** Asks on the control connection, waiting for one for a while where there is none. */

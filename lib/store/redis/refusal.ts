@@ -29,6 +29,8 @@ const MEANINGS: Record<string, Meaning> = {
   MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
   CLUSTERDOWN: passing('Its cluster is down: see CLUSTER INFO.'),
   TRYAGAIN: passing('The slot is being migrated.'),
+  MOVED: passing('Another master has the slot.'),
+  ASK: passing('The slot is being migrated to another master.'),
   NOAUTH: {
     ...lasting('Give the connection a password (and a username where ACLs are used).'),
     unwritten: true,
@@ -39,6 +41,11 @@ const MEANINGS: Record<string, Meaning> = {
 
 const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
 const UNEXPECTED: Meaning = { advice: 'See the server’s log.', unwritten: false, permanent: false };
+
+/** A Cluster's way of saying that the slot is elsewhere, or that nobody serves it for now. */
+export function isRedirection(error: ErrorReply): boolean {
+  return ['MOVED', 'ASK', 'TRYAGAIN', 'CLUSTERDOWN'].includes(error.code);
+}
 
 export function meaningOf(error: ErrorReply): Meaning {
   if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import { instantOf, type Instant } from '../validity.js';
+import { batchesBy } from './batches.js';
 import type { CommitRequest } from './commit-request.js';
 import { ErrorReply, type Command, type Reply } from './connection.js';
 import { parseReplicationInfo, type ReplicationInfo } from './replication-info.js';
@@ -7,9 +8,6 @@ import { acquireScript, type AcquireAnswer } from './scripts/acquire.js';
 import { renewScript, type RenewAnswer } from './scripts/renew.js';
 import type { Script } from './scripts/script.js';
 import type { Session } from './session.js';
-
-/** Requests in one call of a script, so that it does not hold the server for long (about 0.5 ms). */
-const BATCH = 64;
 
 export type Answer = AcquireAnswer | RenewAnswer | { readonly kind: 'refused'; readonly error: ErrorReply };
 
@@ -48,36 +46,37 @@ export class Round {
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */
   send(session: Session, need: number, slice: number, listener: RoundListener): void {
-    const batches = [...this.batchesOf('renew'), ...this.batchesOf('acquire')];
-    const commands = batches.map((batch) => this.scriptCall(session, batch));
+    const commands: Command[] = [];
+    const onReply: ((reply: Reply) => void)[] = [];
+    // One kind of script a call, and in a Cluster one slot.
+    for (const batch of batchesBy(this.requests, ({ kind, slot, asking }) => `${kind}${slot}${asking}`)) {
+      if (batch[0]?.asking === true) {
+        commands.push(['asking']);
+        onReply.push(() => {});
+      }
+      commands.push(this.scriptCall(session, batch));
+      onReply.push((reply) => this.answer(session, batch, reply, listener));
+    }
+    let count: Reply = null;
+    let info: ReplicationInfo | undefined;
     commands.push(
       ['info', 'replication'],
       ['wait', need, slice],
       ['info', 'replication'],
       session.run.links.question,
     );
-    let count: Reply = null;
-    let info: ReplicationInfo | undefined;
-    session.sendCommit(commands, (reply, index) => {
-      const batch = batches[index];
-      if (batch !== undefined) this.answer(session, batch, reply, listener);
-      else if (index === batches.length) {
+    onReply.push(
+      (reply) => {
         const first = parseReplicationInfo(reply);
         this.offset = first?.offset;
         this.writtenAt = this.clock.monotonic();
         listener.onWritten(first);
-      } else if (index === batches.length + 1) count = reply;
-      else if (index === batches.length + 2) info = parseReplicationInfo(reply);
-      else listener.onClosed(info, reply, count);
-    });
-  }
-
-  private batchesOf(kind: CommitRequest['kind']): CommitRequest[][] {
-    const requests = this.requests.filter((request) => request.kind === kind);
-    const batches: CommitRequest[][] = [];
-    for (let from = 0; from < requests.length; from += BATCH)
-      batches.push(requests.slice(from, from + BATCH));
-    return batches;
+      },
+      (reply) => (count = reply),
+      (reply) => (info = parseReplicationInfo(reply)),
+      (reply) => listener.onClosed(info, reply, count),
+    );
+    session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
   }
 
   private scriptCall(session: Session, batch: readonly CommitRequest[]): Command {
