@@ -83,7 +83,7 @@ export class LockLostError extends ReplicaLockError {
     keys: readonly string[],
     readonly lostAt: Date,
     /** What happened, as the end of a sentence. */
-    why: string,
+    private readonly why: string,
     cause?: unknown,
   ) {
     super(
@@ -91,6 +91,11 @@ export class LockLostError extends ReplicaLockError {
       `${lockOf(keys)} was lost at ${lostAt.toISOString()}: ${why}. Stop what it protects; writes that carry its fencing token are refused by a fenced resource.`,
       causedBy(cause),
     );
+  }
+
+  /** The same loss, seen by work that failed of it. */
+  because(cause: unknown): LockLostError {
+    return new LockLostError(this.keys, this.lostAt, this.why, cause);
   }
 }
 

@@ -46,6 +46,9 @@ export interface LockStore {
    */
   readonly changes: Observable<KeyChange>;
 
+  /** Whether `changes` come by themselves; where false, who waits must look now and then. */
+  readonly hearsChanges: boolean;
+
   /** What an operator should read in the log. */
   readonly reports: Observable<StoreReport>;
 

@@ -193,6 +193,10 @@ export class Master {
     }
   }
 
+  get hearsChanges(): boolean {
+    return this.state.kind === 'ready' && this.state.session.opened.untracked === undefined;
+  }
+
   health(): MasterHealth {
     const address = this.located === undefined ? 'unknown' : addressText(this.located.address);
     if (this.state.kind !== 'ready') {

@@ -86,6 +86,10 @@ export class RedisStore implements LockStore {
     return { kind: 'foreign', key, found: found.kind === 'foreign' ? found.found : String(reply) };
   }
 
+  get hearsChanges(): boolean {
+    return this.master.hearsChanges;
+  }
+
   health(): StoreHealth {
     const master = this.master.health();
     const status = !master.connected ? 'down' : master.reason === undefined ? 'up' : 'degraded';

@@ -1,0 +1,272 @@
+import type { Clock } from '../store/clock.js';
+import type {
+  AcquireOutcome,
+  Attempt,
+  Busy,
+  LockStore,
+  Unavailable,
+  Unconfirmed,
+} from '../store/lock-store.js';
+import {
+  LockContendedError,
+  LockKeyError,
+  LockNotReplicatedError,
+  LockOptionsError,
+  LockUnavailableError,
+} from './errors.js';
+import type { LockEvent } from './events.js';
+import type { ResolvedOptions } from './options.js';
+import type { Owners } from './owners.js';
+import type { Waiter, WaitingLines } from './waiting-lines.js';
+
+/** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
+const FALLBACK_LOOK = 6_000;
+/** The same for one that hears of none. */
+const DEAF_LOOK = 250;
+/** ms before asking again after a failure: doubled each time. */
+const FIRST_PAUSE = 25;
+const LONGEST_PAUSE = 1_000;
+/** ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store does. */
+const GUARD = 1_000;
+
+/** What an acquisition needs of the service. */
+export interface AcquisitionKeeper {
+  readonly store: LockStore;
+  readonly clock: Clock;
+  readonly lines: WaitingLines;
+  readonly owners: Owners;
+  tell(event: () => LockEvent): void;
+}
+
+export type Granted = Extract<AcquireOutcome, { kind: 'granted' }> & { readonly owner: string };
+
+type State =
+  /** Somebody of this process stands before it. */
+  | { readonly kind: 'in line' }
+  | {
+      readonly kind: 'asking';
+      readonly attempt: Attempt;
+      readonly owner: string;
+      readonly changes: readonly number[];
+    }
+  /** Busy: until somebody changes the key, its lease ends, or it is time to look. */
+  | { readonly kind: 'sleeping'; readonly wake: () => void }
+  /** Refused for now: until it is time to ask again. */
+  | { readonly kind: 'pausing'; readonly wake: () => void }
+  | { readonly kind: 'ended' };
+
+/**
+ * One caller on its way to a lock: asks the store; where the key is busy, stands in the key's line and asks again when it is first and
+ * something has changed. Of several keys it stands in the line of the one that was found busy, and then asks for all of them again; standing
+ * in all lines at once could wait for somebody who waits for us.
+ */
+export class Acquisition implements Waiter {
+  private state: State = { kind: 'in line' };
+  private readonly askedAt: number;
+  private readonly sorted: readonly string[];
+  /** The line in which it stands. */
+  private line: string | undefined;
+  private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
+  private pauseTime = FIRST_PAUSE;
+  private stopPatience: () => void = () => {};
+  private stopClock: () => void = () => {};
+
+  constructor(
+    readonly keys: readonly string[],
+    private readonly options: ResolvedOptions,
+    /** Asked by work that holds a lock already, and that must be able to end. */
+    readonly isNested: boolean,
+    private readonly keeper: AcquisitionKeeper,
+    private readonly resolve: (granted: Granted) => void,
+    private readonly reject: (reason: unknown) => void,
+  ) {
+    this.askedAt = keeper.clock.monotonic();
+    this.sorted = keys.length === 1 ? keys : [...keys].sort();
+  }
+
+  start(): void {
+    const { signal, waitTime } = this.options;
+    if (signal?.aborted === true) {
+      this.state = { kind: 'ended' };
+      this.reject(signal.reason);
+      return;
+    }
+    signal?.addEventListener('abort', this.onAbort, { once: true });
+    for (const key of this.sorted) this.keeper.lines.watch(key);
+    this.stopPatience = this.keeper.clock.after(
+      waitTime > 0 ? waitTime : this.options.replicaTimeout + GUARD,
+      () => this.onPatienceEnd(),
+    );
+    // Without a wait it asks beside the line; else it stands behind those who asked before.
+    const occupied = waitTime > 0 ? this.sorted.find((key) => this.keeper.lines.hasLine(key)) : undefined;
+    if (waitTime > 0 && this.sorted.length === 1) this.join(this.sorted[0]!);
+    else if (occupied !== undefined) this.join(occupied);
+    else this.ask();
+  }
+
+  /** Ends the waiting with this reason; what was asked is taken back. */
+  cancel(reason: unknown): void {
+    if (this.state.kind === 'ended') return;
+    this.end();
+    this.reject(reason);
+  }
+
+  onTurn(): void {
+    if (this.state.kind === 'in line') this.ask();
+  }
+
+  onChange(): void {
+    if (this.state.kind === 'sleeping') this.state.wake();
+  }
+
+  private join(key: string): void {
+    this.line = key;
+    this.state = { kind: 'in line' };
+    if (this.keeper.lines.join(key, this)) this.ask();
+  }
+
+  private ask(): void {
+    const { store, owners, lines } = this.keeper;
+    const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
+    const owner = owners.next();
+    // Counted before the question leaves: a notice may overtake the answer that armed it.
+    const changes = this.sorted.map((key) => lines.changesOf(key));
+    const attempt = store.acquire({
+      keys: this.sorted,
+      owner,
+      leaseTime,
+      replicas,
+      replicaTimeout,
+      waitUntil: this.askedAt + waitTime,
+    });
+    this.state = { kind: 'asking', attempt, owner, changes };
+    void attempt.outcome.then((outcome) => {
+      if (this.state.kind === 'asking' && this.state.attempt === attempt)
+        this.onOutcome(outcome, owner, changes);
+    });
+  }
+
+  private onOutcome(outcome: AcquireOutcome, owner: string, changes: readonly number[]): void {
+    switch (outcome.kind) {
+      case 'granted':
+        this.state = { kind: 'ended' };
+        // Into the caller's hands first: the next in line asks only then.
+        this.resolve({ ...outcome, owner });
+        this.leave();
+        break;
+      case 'busy':
+        this.onBusy(outcome, changes);
+        break;
+      case 'unconfirmed':
+      case 'unavailable':
+        this.onFailure(outcome);
+        break;
+      case 'foreign':
+        this.fail(LockKeyError.foreign(this.keys, outcome));
+        break;
+      case 'misconfigured':
+        this.fail(LockOptionsError.ofServer(this.keys, outcome));
+    }
+  }
+
+  private onBusy(busy: Busy, changes: readonly number[]): void {
+    this.lastFailure = busy;
+    this.pauseTime = FIRST_PAUSE;
+    const { lines, store } = this.keeper;
+    if (this.isOutOfTime) {
+      this.failAsLast();
+      return;
+    }
+    if (this.line !== busy.key) {
+      const before = this.line;
+      this.line = busy.key;
+      this.state = { kind: 'in line' };
+      if (before !== undefined) lines.leave(before, this);
+      if (!lines.join(busy.key, this)) return;
+    }
+    const place = this.sorted.indexOf(busy.key);
+    if (lines.changesOf(busy.key) !== changes[place]) this.ask();
+    else {
+      const look = (store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
+      this.pauseAs('sleeping', Math.min(look, busy.holder.remainingTime + 1));
+    }
+  }
+
+  private onFailure(failure: Unconfirmed | Unavailable): void {
+    this.lastFailure = failure;
+    if (failure.kind === 'unconfirmed') {
+      const { confirmed, required } = failure;
+      this.keeper.tell(() => ({ type: 'unconfirmed', keys: this.keys, confirmed, required }));
+    }
+    if (this.isOutOfTime || (failure.kind === 'unavailable' && failure.permanent === true)) {
+      this.failAsLast();
+      return;
+    }
+    this.pauseAs('pausing', this.pauseTime * (0.5 + Math.random() / 2));
+    this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
+  }
+
+  private pauseAs(kind: 'sleeping' | 'pausing', time: number): void {
+    const stopClock = this.keeper.clock.after(time, () => wake());
+    const wake = (): void => {
+      stopClock();
+      this.ask();
+    };
+    this.state = { kind, wake };
+    this.stopClock = stopClock;
+  }
+
+  private get isOutOfTime(): boolean {
+    return this.waited >= this.options.waitTime;
+  }
+
+  private get waited(): number {
+    return this.keeper.clock.monotonic() - this.askedAt;
+  }
+
+  /** `waitTime` is over. What has been asked may still be answered, for a while. */
+  private onPatienceEnd(): void {
+    if (this.state.kind !== 'asking') {
+      this.failAsLast();
+      return;
+    }
+    this.stopPatience = this.keeper.clock.after(this.options.replicaTimeout + GUARD, () => {
+      this.lastFailure ??= { kind: 'unavailable', reason: 'the store did not answer in time.' };
+      this.failAsLast();
+    });
+  }
+
+  private failAsLast(): void {
+    const { keys, lastFailure: last, options } = this;
+    if (last === undefined || last.kind === 'busy') {
+      const holder = last?.holder;
+      this.keeper.tell(() => ({ type: 'contended', keys, holder: holder?.owner, waited: this.waited }));
+      this.fail(new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime));
+    } else if (last.kind === 'unconfirmed')
+      this.fail(new LockNotReplicatedError(keys, last, options.replicaTimeout));
+    else this.fail(new LockUnavailableError(keys, last));
+  }
+
+  private fail(error: Error): void {
+    this.end();
+    this.reject(error);
+  }
+
+  private readonly onAbort = (): void => this.cancel(this.options.signal?.reason);
+
+  private end(): void {
+    const { state } = this;
+    this.state = { kind: 'ended' };
+    if (state.kind === 'asking') state.attempt.abandon();
+    this.leave();
+  }
+
+  private leave(): void {
+    this.stopClock();
+    this.stopPatience();
+    this.options.signal?.removeEventListener('abort', this.onAbort);
+    const { lines } = this.keeper;
+    if (this.line !== undefined) lines.leave(this.line, this);
+    for (const key of this.sorted) lines.unwatch(key);
+  }
+}

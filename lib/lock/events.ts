@@ -1,0 +1,47 @@
+/** What happens to locks, as `LockService.events` tells it. Times are in ms. */
+export type LockEvent =
+  | {
+      readonly type: 'acquired';
+      readonly keys: readonly string[];
+      readonly owner: string;
+      readonly fencingToken: number;
+      readonly confirmedBy: number;
+      /** From asking to holding. */
+      readonly waited: number;
+    }
+  | {
+      readonly type: 'contended';
+      readonly keys: readonly string[];
+      /** Who holds it. */
+      readonly holder: string | undefined;
+      readonly waited: number;
+    }
+  | {
+      /** An attempt was not confirmed and taken back; it may be followed by another. */
+      readonly type: 'unconfirmed';
+      readonly keys: readonly string[];
+      readonly confirmed: number;
+      readonly required: number;
+    }
+  | {
+      readonly type: 'renewed';
+      readonly keys: readonly string[];
+      readonly owner: string;
+      readonly confirmedBy: number;
+      readonly remainingTime: number;
+    }
+  | {
+      readonly type: 'lost';
+      readonly keys: readonly string[];
+      readonly owner: string;
+      readonly fencingToken: number;
+      readonly held: number;
+      readonly error: Error;
+    }
+  | {
+      readonly type: 'released';
+      readonly keys: readonly string[];
+      readonly owner: string;
+      readonly fencingToken: number;
+      readonly held: number;
+    };

@@ -1,0 +1,237 @@
+import type { Clock } from '../store/clock.js';
+import type { AcquireOutcome, HeldKeys, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type { Validity } from '../store/validity.js';
+import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
+import type { LockEvent } from './events.js';
+import { Lock } from './lock.js';
+import { leaseOf, type ResolvedOptions } from './options.js';
+import type { Renewals, StopRenewing } from './renewals.js';
+
+/** What a lock needs of the service that granted it. */
+export interface LockKeeper {
+  readonly store: LockStore;
+  readonly clock: Clock;
+  readonly renewals: Renewals;
+  /** Makes the event only where somebody listens. */
+  tell(event: () => LockEvent): void;
+  /** The lock is not held any more. */
+  ended(lock: HeldLock): void;
+}
+
+type State =
+  | { readonly kind: 'held' }
+  | { readonly kind: 'released' }
+  | { readonly kind: 'lost'; readonly error: LockLostError };
+
+type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
+
+/** A lock while it is held: renews itself, and knows when it is lost. */
+export class HeldLock extends Lock implements HeldKeys {
+  readonly fencingToken: number;
+  readonly confirmedBy: number;
+  leaseTime: number;
+  validity: Validity;
+  private readonly firstValidity: Validity;
+  private state: State = { kind: 'held' };
+  private controller: AbortController | undefined;
+  private stopRenewing: StopRenewing = () => {};
+  private stopDeadline: () => void = () => {};
+  private renewal: 'none' | 'out' | 'out and outdated' = 'none';
+
+  constructor(
+    readonly keys: readonly string[],
+    readonly owner: string,
+    grant: Grant,
+    private readonly options: ResolvedOptions,
+    private readonly keeper: LockKeeper,
+  ) {
+    super();
+    this.fencingToken = grant.token;
+    this.confirmedBy = grant.confirmedBy;
+    this.validity = grant.validity;
+    this.firstValidity = grant.validity;
+    this.leaseTime = options.leaseTime;
+    this.startRenewing();
+    this.watchDeadline();
+  }
+
+  get token(): number {
+    return this.fencingToken;
+  }
+
+  get acquiredAt(): Date {
+    return new Date(this.firstValidity.startedAtWall);
+  }
+
+  get remainingTime(): number {
+    return this.state.kind === 'held' ? this.validity.remaining(this.keeper.clock) : 0;
+  }
+
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController();
+      if (this.state.kind === 'lost') this.controller.abort(this.state.error);
+    }
+    return this.controller.signal;
+  }
+
+  /** Why it was lost; undefined where it was not. */
+  get loss(): LockLostError | undefined {
+    this.noticeDeadline();
+    return this.state.kind === 'lost' ? this.state.error : undefined;
+  }
+
+  assertHeld(): void {
+    this.noticeDeadline();
+    if (this.state.kind === 'lost') throw this.state.error;
+    if (this.state.kind === 'released') throw this.lossOf('it had been released by this process');
+  }
+
+  async extend(leaseTime?: number | string): Promise<void> {
+    const lease = leaseTime === undefined ? this.leaseTime : leaseOf('leaseTime', leaseTime);
+    this.assertHeld();
+    if (lease !== this.leaseTime) {
+      this.leaseTime = lease;
+      this.stopRenewing();
+      this.startRenewing();
+    }
+    await this.renewOnce();
+    this.assertHeld();
+  }
+
+  async release(): Promise<boolean> {
+    this.noticeDeadline();
+    if (this.state.kind !== 'held') return false;
+    const remaining = this.validity.remaining(this.keeper.clock);
+    const keepFor = Math.max(0, this.options.minHoldTime - this.heldFor);
+    this.end({ kind: 'released' });
+    const outcome =
+      keepFor > remaining ? await this.keepBusy(keepFor) : await this.keeper.store.release(this, keepFor);
+    if (outcome.kind === 'unavailable') throw new LockUnavailableError(this.keys, outcome);
+    if (!outcome.ours) this.lose('somebody had taken or deleted its key when it was released');
+    else this.tellReleased();
+    return outcome.ours;
+  }
+
+  /** The wheel has come round: renew, unless it is time to stop. */
+  renew(): void {
+    const { maxHoldTime } = this.options;
+    if (maxHoldTime !== undefined && this.heldFor >= maxHoldTime) this.stopRenewing();
+    else void this.renewOnce();
+  }
+
+  /** Somebody changed one of the keys, or may have: look. */
+  check(): void {
+    if (this.state.kind !== 'held') return;
+    if (this.renewal !== 'none') this.renewal = 'out and outdated';
+    else if (this.isRenewing) void this.renewOnce();
+    else void this.inspect();
+  }
+
+  /** The lock is not ours any more. */
+  lose(why: string, { takeBack = false, cause }: { takeBack?: boolean; cause?: unknown } = {}): void {
+    if (this.state.kind === 'lost') return;
+    const error = this.lossOf(why, cause);
+    this.end({ kind: 'lost', error });
+    this.controller?.abort(error);
+    if (takeBack) void this.keeper.store.release(this, 0);
+    const { keys, owner, fencingToken, heldFor: held } = this;
+    this.keeper.tell(() => ({ type: 'lost', keys, owner, fencingToken, held, error }));
+  }
+
+  private get isRenewing(): boolean {
+    const { renew, maxHoldTime } = this.options;
+    return renew && (maxHoldTime === undefined || this.heldFor < maxHoldTime);
+  }
+
+  /** ms since it was asked for. */
+  private get heldFor(): number {
+    return this.keeper.clock.monotonic() - this.firstValidity.startedAt;
+  }
+
+  private async renewOnce(): Promise<void> {
+    if (this.state.kind !== 'held' || this.renewal !== 'none') return;
+    this.renewal = 'out';
+    const outcome = await this.keeper.store.renew(this, this.leaseTime);
+    const isOutdated = (this.renewal as string) === 'out and outdated';
+    this.renewal = 'none';
+    // `end` is asked again: the lock may have been released meanwhile, and then its key is gone rightly.
+    if (this.state.kind !== 'held') return;
+    if (outcome.kind === 'renewed') {
+      this.validity = outcome.validity;
+      const { keys, owner, remainingTime } = this;
+      this.keeper.tell(() => ({
+        type: 'renewed',
+        keys,
+        owner,
+        confirmedBy: outcome.confirmedBy,
+        remainingTime,
+      }));
+      if (isOutdated) this.check();
+    } else if (outcome.kind === 'gone') this.lose(`somebody deleted or took its key '${outcome.key}'`);
+    else
+      this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {
+        takeBack: true,
+      });
+  }
+
+  /** For a lock that is not renewed: a look that moves nothing. */
+  private async inspect(): Promise<void> {
+    for (const key of this.keys) {
+      const outcome = await this.keeper.store.inspect(key);
+      const isGone =
+        outcome.kind === 'free' ||
+        outcome.kind === 'foreign' ||
+        (outcome.kind === 'held' && outcome.holder.owner !== this.owner);
+      if (isGone && this.state.kind === 'held') this.lose(`somebody deleted or took its key '${key}'`);
+    }
+  }
+
+  /** Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. */
+  private async keepBusy(keepFor: number): Promise<{ kind: 'released'; ours: boolean } | Unavailable> {
+    const outcome = await this.keeper.store.renew(this, keepFor);
+    if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
+    return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
+  }
+
+  private startRenewing(): void {
+    if (this.isRenewing) this.stopRenewing = this.keeper.renewals.start(this, this.leaseTime / 3);
+  }
+
+  private watchDeadline(): void {
+    const { clock } = this.keeper;
+    // Renewals move the end without touching the timer: it looks again when it fires.
+    this.stopDeadline = clock.after(Math.ceil(this.validity.remaining(clock)), () => {
+      this.noticeDeadline();
+      if (this.state.kind === 'held') this.watchDeadline();
+    });
+  }
+
+  private noticeDeadline(): void {
+    if (this.state.kind === 'held' && this.validity.remaining(this.keeper.clock) <= 0) {
+      this.lose('its lease ended before a renewal was confirmed', { takeBack: true });
+    }
+  }
+
+  private end(state: State): void {
+    const wasHeld = this.state.kind === 'held';
+    this.state = state;
+    if (!wasHeld) return;
+    this.stopRenewing();
+    this.stopDeadline();
+    this.keeper.ended(this);
+  }
+
+  private lossOf(why: string, cause?: unknown): LockLostError {
+    return new LockLostError(this.keys, new Date(this.keeper.clock.wall()), why, cause);
+  }
+
+  private tellReleased(): void {
+    const { keys, owner, fencingToken, heldFor: held } = this;
+    this.keeper.tell(() => ({ type: 'released', keys, owner, fencingToken, held }));
+  }
+}
+
+function reasonOf(why: Unconfirmed | Unavailable, within: number): string {
+  return why.kind === 'unavailable' ? why.reason.replace(/\.$/, '') : `it ${notConfirmed(why, within)}`;
+}

@@ -1,0 +1,45 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { LockKeyError } from './errors.js';
+import type { HeldLock } from './held-lock.js';
+
+interface Frame {
+  readonly lock: HeldLock;
+  readonly outer: Frame | undefined;
+}
+
+/** The locks that an asynchronous context runs under, the innermost first. */
+export class LockContext {
+  private readonly storage = new AsyncLocalStorage<Frame>();
+
+  /** Runs `work`, and all that it starts, under the lock. */
+  run<T>(lock: HeldLock, work: () => T): T {
+    return this.storage.run({ lock, outer: this.storage.getStore() }, work);
+  }
+
+  /** The innermost lock that this context runs under and still holds; of a key, where one is given. */
+  find(key?: string): HeldLock | undefined {
+    for (let frame = this.storage.getStore(); frame !== undefined; frame = frame.outer) {
+      if (frame.lock.held && (key === undefined || frame.lock.keys.includes(key))) return frame.lock;
+    }
+    return undefined;
+  }
+
+  /**
+   * The lock that a request for these keys joins, or undefined where it must be taken. To hold some of the keys and ask for more at once leaves the sorted order in
+   * which several keys are taken, and could wait for somebody who waits for us: refused.
+   */
+  joinable(keys: readonly string[]): HeldLock | undefined {
+    let held: HeldLock | undefined;
+    for (const key of keys) {
+      const lock = this.find(key);
+      if (lock !== undefined && keys.every((each) => lock.keys.includes(each))) return lock;
+      held ??= lock;
+    }
+    if (held === undefined) return undefined;
+    throw new LockKeyError(
+      keys,
+      `Locks ${keys.map((key) => `'${key}'`).join(', ')} cannot be taken together here: this context holds ` +
+        `'${held.keys.join("', '")}' already, and waiting for the rest could deadlock. Take all of them at the outermost place.`,
+    );
+  }
+}

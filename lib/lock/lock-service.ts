@@ -1,0 +1,334 @@
+import { Subject, type Observable, type Subscription } from 'rxjs';
+import { systemClock, type Clock } from '../store/clock.js';
+import type { KeyChange, LockStore, StoreHealth, StoreReport } from '../store/lock-store.js';
+import { Acquisition, type AcquisitionKeeper, type Granted } from './acquisition.js';
+import {
+  LockContendedError,
+  LockKeyError,
+  LockLostError,
+  LockServiceClosedError,
+  LockUnavailableError,
+} from './errors.js';
+import type { LockEvent } from './events.js';
+import { HeldLock, type LockKeeper } from './held-lock.js';
+import { keysOf } from './keys.js';
+import { LockContext } from './lock-context.js';
+import { JoinedLock, type Lock } from './lock.js';
+import {
+  resolveOptions,
+  withoutOptions,
+  type AcquireOptions,
+  type LockDefaults,
+  type ResolvedOptions,
+  type WithLockOptions,
+} from './options.js';
+import { Owners } from './owners.js';
+import { Renewals } from './renewals.js';
+import { WaitingLines } from './waiting-lines.js';
+
+/** Who holds a key. */
+export interface LockInfo {
+  readonly key: string;
+  /** Tells host and process. */
+  readonly owner: string;
+  readonly fencingToken: number;
+  /** ms until its lease ends unless it is renewed. */
+  readonly remainingTime: number;
+}
+
+/** What a health check can tell of locks: the store's view, and what this process holds. */
+export interface LockHealth extends StoreHealth {
+  /** Locks that this process holds now. */
+  readonly held: number;
+  /** Locks that this process has lost since its start. */
+  readonly lost: number;
+}
+
+/** A key, or several that are taken all or none. */
+export type LockKeys = string | readonly string[];
+
+/** `open`: as usual. `draining`: only what is asked inside a held lock is granted. `closed`: nothing is. */
+type State = 'open' | 'draining' | 'closed';
+
+/** Takes, holds and gives back locks. Injected where it is needed. */
+export class LockService {
+  private state: State = 'open';
+  private readonly base: ResolvedOptions;
+  private readonly lines = new WaitingLines();
+  private readonly context = new LockContext();
+  private readonly locks = new Set<HeldLock>();
+  private readonly locksByKey = new Map<string, HeldLock>();
+  private readonly waiting = new Set<Acquisition>();
+  private readonly told = new Subject<LockEvent>();
+  private readonly keeper: LockKeeper & AcquisitionKeeper;
+  private readonly listening: Subscription;
+  private lostCount = 0;
+  private onAllReleased: () => void = () => {};
+  private closing: Promise<void> | undefined;
+
+  /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
+  readonly events: Observable<LockEvent> = this.told.asObservable();
+  /** What the store has to say to an operator. */
+  readonly reports: Observable<StoreReport>;
+
+  constructor(
+    private readonly store: LockStore,
+    private readonly defaults: LockDefaults,
+    private readonly clock: Clock = systemClock,
+  ) {
+    this.base = withoutOptions(defaults);
+    this.reports = store.reports;
+    this.keeper = {
+      store,
+      clock,
+      lines: this.lines,
+      owners: new Owners(),
+      renewals: new Renewals(clock),
+      tell: (event) => {
+        if (this.told.observed) this.told.next(event());
+      },
+      ended: (lock) => this.forget(lock),
+    };
+    this.listening = store.changes.subscribe((change) => this.onChange(change));
+  }
+
+  /**
+   * Takes the lock, waiting up to `waitTime` while somebody else holds it. Resolves only once the replicas have confirmed the write; the lock then renews itself
+   * until it is released. Throws `LockContendedError` when the wait ends, `LockNotReplicatedError` when too few replicas answered, `LockUnavailableError`
+   * when Redis could not be asked, `LockKeyError`, `LockOptionsError`, `LockServiceClosedError`, or the reason of `signal`.
+   */
+  async acquire(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
+    return this.take(keysOf(key), resolveOptions(options, this.base));
+  }
+
+  /** Like `acquire`, but does not wait unless `waitTime` is given: null where the lock stays busy. */
+  async tryAcquire(key: LockKeys, options?: AcquireOptions): Promise<Lock | null> {
+    const keys = keysOf(key);
+    const resolved = resolveOptions({ waitTime: 0, ...options }, this.base);
+    try {
+      return await this.take(keys, resolved);
+    } catch (error) {
+      if (error instanceof LockContendedError) return null;
+      throw error;
+    }
+  }
+
+  /**
+   * Runs `work` under the lock and resolves with its result. Where this asynchronous context holds the key already, the work joins that lock. Rejects with `LockLostError`
+   * when the lock was lost before the work ended, whatever it returned; else with the work's own error, or as `acquire` does.
+   */
+  withLock<T>(key: LockKeys, work: (lock: Lock) => T | Promise<T>): Promise<T>;
+  withLock<T>(key: LockKeys, options: WithLockOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
+  async withLock<T>(
+    key: LockKeys,
+    optionsOrWork: WithLockOptions | ((lock: Lock) => T | Promise<T>),
+    maybeWork?: (lock: Lock) => T | Promise<T>,
+  ): Promise<T> {
+    const [options, work] =
+      typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
+    if (work === undefined) throw new TypeError('withLock needs the work to do under the lock');
+    const { lock, run, finish } = await this.enter(key, options);
+    let result: T;
+    try {
+      result = await run(() => work(lock));
+    } catch (error) {
+      await finish(error);
+      throw error;
+    }
+    await finish();
+    return result;
+  }
+
+  /**
+   * For decorators: takes the lock, or joins the one that this context holds. `run` puts work under it, `finish` releases it and throws
+   * `LockLostError` where it was lost meanwhile, with the work's own error as its cause.
+   */
+  async enter(key: LockKeys, options?: WithLockOptions): Promise<EnteredLock> {
+    const keys = keysOf(key);
+    const resolved = resolveOptions(options, this.base);
+    const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
+    if (outer !== undefined) {
+      const lock = new JoinedLock(outer);
+      return {
+        lock,
+        run: (work) => work(),
+        finish: (failure) => Promise.resolve(refuseIfLost(outer, failure)),
+      };
+    }
+    const lock = await this.take(keys, resolved);
+    return {
+      lock,
+      run: (work) => this.context.run(lock, work),
+      finish: async (failure) => {
+        // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
+        await lock.release().catch(() => false);
+        refuseIfLost(lock, failure);
+      },
+    };
+  }
+
+  /** Who holds the key; null where nobody does. Throws `LockKeyError` where it holds another program's value, `LockUnavailableError`. */
+  async inspect(key: string): Promise<LockInfo | null> {
+    const keys = keysOf(key);
+    const outcome = await this.store.inspect(key);
+    if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
+    if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
+    if (outcome.kind === 'free') return null;
+    const { owner, token, remainingTime } = outcome.holder;
+    return { key, owner, fencingToken: token, remainingTime };
+  }
+
+  /** Whether anybody holds the key. Throws as `inspect` does. */
+  async isLocked(key: string): Promise<boolean> {
+    return (await this.inspect(key)) !== null;
+  }
+
+  /** For operators: takes the key from whoever holds it, whose signal aborts. False where nobody held it. Throws as `inspect` does. */
+  async forceRelease(key: string): Promise<boolean> {
+    const keys = keysOf(key);
+    const outcome = await this.store.forceRelease(key);
+    if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
+    if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
+    return outcome.wasHeld;
+  }
+
+  /** The lock that this asynchronous context runs under and holds (the innermost, or the one on `key`). */
+  current(key?: string): Lock | undefined {
+    return this.context.find(key);
+  }
+
+  /** The lock on `key` that this context runs under. Throws `LockLostError` where it holds none: for the line before the write. */
+  assertHeld(key: string): Lock {
+    const lock = this.context.find(key);
+    if (lock !== undefined) return lock;
+    throw new LockLostError(
+      [key],
+      new Date(this.clock.wall()),
+      'this context does not hold it, or no longer',
+    );
+  }
+
+  /** What this process holds now. */
+  get held(): readonly Lock[] {
+    return [...this.locks].filter((lock) => lock.held);
+  }
+
+  /** The state of Redis and its replicas as last seen, and of this process's locks; asks nobody. */
+  health(): LockHealth {
+    return { ...this.store.health(), held: this.held.length, lost: this.lostCount };
+  }
+
+  /** Begins to connect. */
+  open(): void {
+    this.store.open();
+  }
+
+  /**
+   * Refuses who waits and grants nothing new, but what is asked inside a held lock, so that running work can end; resolves when no lock is held any more, or
+   * after `shutdownTimeout`.
+   */
+  async drain(): Promise<void> {
+    if (this.state === 'open') this.state = 'draining';
+    for (const acquisition of this.waiting) {
+      if (!acquisition.isNested) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
+    }
+    if (this.locks.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const stopClock = this.clock.after(this.defaults.shutdownTimeout, resolve);
+      this.onAllReleased = () => {
+        stopClock();
+        resolve();
+      };
+    });
+  }
+
+  /** Tells the holders of what is left, releases it, and closes the store. Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.end();
+    return this.closing;
+  }
+
+  private async end(): Promise<void> {
+    this.state = 'closed';
+    for (const acquisition of this.waiting) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
+    for (const lock of this.locks)
+      lock.lose('the application shut down before its work had ended', { takeBack: true });
+    this.keeper.renewals.close();
+    await this.store.close();
+    this.listening.unsubscribe();
+    this.told.complete();
+  }
+
+  private take(keys: readonly string[], options: ResolvedOptions): Promise<HeldLock> {
+    const isNested = this.context.find() !== undefined;
+    if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
+      return Promise.reject(new LockServiceClosedError(keys));
+    }
+    const askedAt = this.clock.monotonic();
+    return new Promise<HeldLock>((resolve, reject) => {
+      const acquisition: Acquisition = new Acquisition(
+        keys,
+        options,
+        isNested,
+        this.keeper,
+        (granted) => {
+          this.waiting.delete(acquisition);
+          resolve(this.hold(keys, options, granted, askedAt));
+        },
+        (reason) => {
+          this.waiting.delete(acquisition);
+          reject(reason);
+        },
+      );
+      this.waiting.add(acquisition);
+      acquisition.start();
+    });
+  }
+
+  private hold(
+    keys: readonly string[],
+    options: ResolvedOptions,
+    granted: Granted,
+    askedAt: number,
+  ): HeldLock {
+    const lock = new HeldLock(keys, granted.owner, granted, options, this.keeper);
+    this.locks.add(lock);
+    for (const key of keys) this.locksByKey.set(key, lock);
+    this.keeper.tell(() => ({
+      type: 'acquired',
+      keys,
+      owner: granted.owner,
+      fencingToken: granted.token,
+      confirmedBy: granted.confirmedBy,
+      waited: this.clock.monotonic() - askedAt,
+    }));
+    return lock;
+  }
+
+  private forget(lock: HeldLock): void {
+    if (lock.loss !== undefined) this.lostCount++;
+    this.locks.delete(lock);
+    for (const key of lock.keys) if (this.locksByKey.get(key) === lock) this.locksByKey.delete(key);
+    if (this.locks.size === 0) this.onAllReleased();
+  }
+
+  private onChange(change: KeyChange): void {
+    this.lines.changed(change);
+    if ('key' in change) this.locksByKey.get(change.key)?.check();
+    else for (const lock of this.locks) lock.check();
+  }
+}
+
+/** A lock that work can be put under. */
+export interface EnteredLock {
+  readonly lock: Lock;
+  run<T>(work: () => T): T;
+  finish(failure?: unknown): Promise<void>;
+}
+
+function refuseIfLost(lock: HeldLock, failure: unknown): void {
+  const { loss } = lock;
+  if (loss === undefined) return;
+  if (failure === undefined || failure === loss) throw loss;
+  throw loss.because(failure);
+}

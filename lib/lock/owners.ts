@@ -1,0 +1,19 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+
+/** Names one attempt after another: `rl:<host>:<pid>:<random>:<number>`, so that an operator sees who holds a lock. */
+export class Owners {
+  private readonly prefix: string;
+  private count = 0;
+
+  constructor() {
+    const host = hostname()
+      .replace(/[^\w.-]/g, '-')
+      .slice(0, 64);
+    this.prefix = `rl:${host}:${process.pid}:${randomBytes(6).toString('base64url')}:`;
+  }
+
+  next(): string {
+    return this.prefix + (++this.count).toString(36);
+  }
+}

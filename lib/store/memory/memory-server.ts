@@ -1,0 +1,98 @@
+import { Subject } from 'rxjs';
+import type { Clock } from '../clock.js';
+import type { AcquireOutcome, Holder, KeyChange } from '../lock-store.js';
+import { Validity } from '../validity.js';
+
+/** ms that a released key keeps its token, as in Redis. */
+const TOMBSTONE_TIME = 10_000;
+/** Writes between two looks for what has expired. */
+const PURGE_EVERY = 1_000;
+
+interface Entry {
+  /** undefined: released; the token stays for a while. */
+  readonly owner: string | undefined;
+  readonly token: number;
+  /** By the monotonic clock. */
+  readonly expiresAt: number;
+}
+
+/** The locks of one process, without a server: what one master holds in Redis. */
+export class MemoryServer {
+  private readonly entries = new Map<string, Entry>();
+  private writes = 0;
+  readonly changes = new Subject<KeyChange>();
+
+  constructor(private readonly clock: Clock) {}
+
+  acquire(keys: readonly string[], owner: string, leaseTime: number): AcquireOutcome {
+    let token = Math.floor(this.clock.wall() * 1000);
+    for (const key of keys) {
+      const entry = this.find(key);
+      if (entry?.owner !== undefined && entry.owner !== owner) {
+        return { kind: 'busy', key, holder: this.holderOf(entry, entry.owner) };
+      }
+      if (entry !== undefined) token = Math.max(token, entry.owner === owner ? entry.token : entry.token + 1);
+    }
+    const validity = Validity.ofLease(leaseTime, this.clock);
+    for (const key of keys) this.write(key, owner, token, leaseTime);
+    return { kind: 'granted', token, confirmedBy: 0, validity };
+  }
+
+  /** The first key that the owner does not hold; undefined where all were extended. */
+  renew(keys: readonly string[], owner: string, leaseTime: number): string | undefined {
+    const gone = keys.find((key) => this.find(key)?.owner !== owner);
+    if (gone === undefined) for (const key of keys) this.write(key, owner, this.find(key)!.token, leaseTime);
+    return gone;
+  }
+
+  /** Whether the owner held all keys. */
+  release(keys: readonly string[], owner: string, keepFor: number): boolean {
+    const held = keys.filter((key) => this.find(key)?.owner === owner);
+    for (const key of held) {
+      const { token } = this.find(key)!;
+      if (keepFor > 0) this.write(key, owner, token, keepFor);
+      else this.write(key, undefined, token, TOMBSTONE_TIME);
+    }
+    for (const key of held) this.changes.next({ key });
+    return held.length === keys.length;
+  }
+
+  inspect(key: string): Holder | undefined {
+    const entry = this.find(key);
+    return entry?.owner === undefined ? undefined : this.holderOf(entry, entry.owner);
+  }
+
+  forceRelease(key: string): boolean {
+    const owner = this.find(key)?.owner;
+    return owner !== undefined && this.release([key], owner, 0);
+  }
+
+  private holderOf({ token, expiresAt }: Entry, owner: string): Holder {
+    return { owner, token, remainingTime: expiresAt - this.clock.monotonic() };
+  }
+
+  private find(key: string): Entry | undefined {
+    const entry = this.entries.get(key);
+    return entry !== undefined && entry.expiresAt > this.clock.monotonic() ? entry : undefined;
+  }
+
+  private write(key: string, owner: string | undefined, token: number, time: number): void {
+    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time });
+    if (++this.writes % PURGE_EVERY !== 0) return;
+    for (const [each, { expiresAt }] of this.entries) {
+      if (expiresAt <= this.clock.monotonic()) this.entries.delete(each);
+    }
+  }
+}
+
+const named = new Map<string, WeakRef<MemoryServer>>();
+
+/** The server that a `connection` names: `'memory:'` is one of its own, `'memory:name'` is shared by that name within the process. */
+export function memoryServerOf(connection: string, clock: Clock): MemoryServer {
+  const name = connection.slice('memory:'.length);
+  const shared = name === '' ? undefined : named.get(name)?.deref();
+  if (shared !== undefined) return shared;
+  const server = new MemoryServer(clock);
+  if (name !== '') named.set(name, new WeakRef(server));
+  return server;
+}
