@@ -81,7 +81,7 @@ export class Acquisition implements Waiter {
     private readonly reject: (reason: unknown) => void,
   ) {
     this.askedAt = keeper.clock.monotonic();
-    this.sorted = keys.length === 1 ? keys : [...keys].sort();
+    this.sorted = keys.length === 1 ? keys : keys.toSorted();
   }
 
   start(): void {

@@ -127,15 +127,15 @@ export class LockService {
     const [options, work] =
       typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
     if (work === undefined) throw new TypeError('withLock needs the work to do under the lock');
-    const { lock, run, finish } = await this.enter(key, options);
+    const entered = await this.enter(key, options);
     let result: T;
     try {
-      result = await run(() => work(lock));
+      result = await entered.run(() => work(entered.lock));
     } catch (error) {
-      await finish(error);
+      await entered.finish(error);
       throw error;
     }
-    await finish();
+    await entered.finish();
     return result;
   }
 

@@ -32,7 +32,8 @@ const CONNECT_TIMEOUT = 2_000;
 const OURS: RedisOptions = {
   protocol: 2,
   lazyConnect: true,
-  retryStrategy: null as unknown as NonNullable<RedisOptions['retryStrategy']>,
+  // Never: this library makes the next connection itself.
+  retryStrategy: () => null,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   enableReadyCheck: false,

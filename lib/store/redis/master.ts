@@ -425,7 +425,7 @@ export class Master {
   }
 
   private tellWaiters(session: Session | undefined): void {
-    for (const tell of [...this.sessionWaiters]) tell(session);
+    for (const tell of this.sessionWaiters) tell(session);
   }
 
   private unavailable(): Unavailable {

@@ -1,6 +1,5 @@
 import type { Clock } from '../clock.js';
 import {
-  addressText,
   ask,
   ErrorReply,
   type Address,

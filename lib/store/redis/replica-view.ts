@@ -60,7 +60,7 @@ export class ReplicaView {
     // All that are young are assumed to be among the connected: so many must grow old until the majority is left.
     const listed = this.info?.links.length ?? 0;
     const tolerated = connected - majority;
-    const madeAt = [...this.links.madeAt].sort((a, b) => a - b);
+    const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
     const decisive = madeAt[listed - tolerated - 1] ?? now;
     return Math.max(1, decisive + this.quarantine.time - now);
   }

@@ -103,8 +103,8 @@ export class Round {
           reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);
         listener.onAnswer(request, { kind: 'refused', error });
       } else {
-        const { answer } = request.kind === 'acquire' ? acquireScript : renewScript;
-        listener.onAnswer(request, answer(reply[index]));
+        const script = request.kind === 'acquire' ? acquireScript : renewScript;
+        listener.onAnswer(request, script.answer(reply[index]));
       }
     });
   }

@@ -86,7 +86,7 @@ export class Sentinels implements Locator {
       if (before !== undefined && before !== newest.master) this.onSwitch(newest.master);
     }
     if (this.links.every((link) => link.view !== undefined || link.trouble !== undefined)) {
-      for (const search of [...this.searches]) search();
+      for (const search of this.searches) search();
     }
   }
 

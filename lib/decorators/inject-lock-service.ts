@@ -1,0 +1,12 @@
+import { Inject, type InjectionToken } from '@nestjs/common';
+import { LockService } from '../lock/lock-service.js';
+
+/** The injection token of a `LockService`: the class itself, or for a named instance a string. */
+export function getLockServiceToken(name?: string): InjectionToken<LockService> {
+  return name === undefined ? LockService : `ReplicaLockService_${name}`;
+}
+
+/** Injects the `LockService` of a named instance, or the unnamed one: `constructor(@InjectLockService('payments') locks: LockService)`. */
+export function InjectLockService(name?: string): PropertyDecorator & ParameterDecorator {
+  return Inject(getLockServiceToken(name));
+}

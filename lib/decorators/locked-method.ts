@@ -1,0 +1,60 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { LockKeyError, type LockContendedError } from '../lock/errors.js';
+import type { LockKeys } from '../lock/lock-service.js';
+import type { WithLockOptions } from '../lock/options.js';
+import { KeyTemplate, type PlaceSource } from './key-template.js';
+
+/** What happens when the lock stays busy: the error, nothing, or what this function makes of the error. */
+export type OnContended = 'throw' | 'skip' | ((error: LockContendedError) => unknown);
+
+export interface ReplicaLockedOptions extends WithLockOptions {
+  /** The named instance whose `LockService` takes the lock. Default: the unnamed one. */
+  name?: string | undefined;
+  /** `'throw'` (default): the error; `'skip'`: the method resolves undefined, for jobs; a function: its result. */
+  onContended?: OnContended | undefined;
+}
+
+/** A template, several, or a function: of the `ExecutionContext` on a handler, of the method's own arguments on a provider method. */
+export type KeySource<A extends unknown[]> = string | readonly string[] | ((...args: A) => LockKeys);
+
+/** What `@ReplicaLocked` says of one method. */
+export class LockedMethod {
+  readonly options: WithLockOptions;
+  readonly instanceName: string | undefined;
+  readonly onContended: OnContended;
+  private readonly templates: readonly KeyTemplate[] | undefined;
+
+  constructor(
+    /** Class and method, for messages. */
+    readonly name: string,
+    // oxlint-disable-next-line typescript/no-explicit-any -- whatever arguments the method has
+    private readonly key: KeySource<any[]>,
+    { name: instanceName, onContended = 'throw', ...options }: ReplicaLockedOptions,
+  ) {
+    this.instanceName = instanceName;
+    this.onContended = onContended;
+    this.options = options;
+    if (typeof key === 'function') return;
+    const sources: readonly unknown[] = typeof key === 'string' ? [key] : key;
+    if (!Array.isArray(sources) || sources.length === 0 || sources.some((each) => typeof each !== 'string')) {
+      throw new LockKeyError(
+        [],
+        `@ReplicaLocked on ${name} needs a key: a template, a non-empty array of them, or a function.`,
+      );
+    }
+    this.templates = (sources as string[]).map((each) => new KeyTemplate(each));
+  }
+
+  keysForHandler(context: ExecutionContext): LockKeys {
+    return this.keys({ kind: 'handler', context }, [context]);
+  }
+
+  keysForCall(args: readonly unknown[]): LockKeys {
+    return this.keys({ kind: 'method', name: this.name, args }, args);
+  }
+
+  private keys(source: PlaceSource, args: readonly unknown[]): LockKeys {
+    if (this.templates === undefined) return (this.key as (...args: readonly unknown[]) => LockKeys)(...args);
+    return this.templates.map((template) => template.fill(source));
+  }
+}

@@ -1,0 +1,36 @@
+import { catchError, defer, from, isObservable, of, type Observable } from 'rxjs';
+import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
+import { resultWhenContended } from './contention.js';
+import type { LockedMethod } from './locked-method.js';
+import { lockedStream } from './locked-stream.js';
+
+/** The stream of a locked method's work; where the lock stays busy, what the method makes of that. */
+export function lockedObservable(
+  method: LockedMethod,
+  service: () => LockService,
+  keys: () => LockKeys,
+  work: (entered: EnteredLock) => Observable<unknown>,
+): Observable<unknown> {
+  return defer(() => {
+    let hasBegun = false;
+    return lockedStream(
+      async (unsubscribed) => {
+        const { options } = method;
+        const signal =
+          options.signal === undefined ? unsubscribed : AbortSignal.any([unsubscribed, options.signal]);
+        return service().enter(keys(), { ...options, signal });
+      },
+      (entered) => {
+        hasBegun = true;
+        return work(entered);
+      },
+    ).pipe(
+      catchError((error: unknown) => {
+        // A contended lock inside the work is the work's own affair.
+        if (hasBegun) throw error;
+        const result = resultWhenContended(method, error);
+        return isObservable(result) ? result : result instanceof Promise ? from(result) : of(result);
+      }),
+    );
+  });
+}

@@ -1,0 +1,24 @@
+export { CurrentLock } from './decorators/current-lock.decorator.js';
+export { getLockServiceToken, InjectLockService } from './decorators/inject-lock-service.js';
+export type { KeySource, OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
+export { ReplicaLocked } from './decorators/replica-locked.decorator.js';
+export { ReplicaLockInterceptor } from './decorators/replica-lock.interceptor.js';
+export {
+  LockContendedError,
+  LockKeyError,
+  LockLostError,
+  LockNotReplicatedError,
+  LockOptionsError,
+  LockServiceClosedError,
+  LockUnavailableError,
+  ReplicaLockError,
+  type LockErrorCode,
+} from './lock/errors.js';
+export type { LockEvent } from './lock/events.js';
+export { LockService, type LockHealth, type LockInfo, type LockKeys } from './lock/lock-service.js';
+export { Lock } from './lock/lock.js';
+export type { AcquireOptions, Duration, WithLockOptions } from './lock/options.js';
+export type { ReplicaLockModuleOptions } from './module/options.js';
+export { ReplicaLockModule, type ReplicaLockOptionsFactory } from './module/replica-lock.module.js';
+export type { MasterHealth, MemberReport, ReplicaPolicy, StoreReport } from './store/lock-store.js';
+export type { RedisConnection } from './store/redis/options.js';

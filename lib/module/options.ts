@@ -1,0 +1,143 @@
+import { LockOptionsError } from '../lock/errors.js';
+import { durationOf, flagOf, leaseOf, policyOf, type Duration, type LockDefaults } from '../lock/options.js';
+import type { ReplicaPolicy } from '../store/lock-store.js';
+import type { RedisConnection, RedisStoreOptions } from '../store/redis/options.js';
+
+/** What `forRoot` and the factories of `forRootAsync` are given. Durations are milliseconds or a string such as `'30s'`. */
+export interface ReplicaLockModuleOptions {
+  /**
+   * Where the locks live: a `redis://` or `rediss://` URL, ioredis options (Sentinel's among them), an ioredis instance (its options are reused; the instance itself is
+   * neither blocked nor closed), or `'memory:'`: this process, without Redis (`'memory:name'` is shared by name within the process).
+   */
+  connection: RedisConnection;
+  /**
+   * Who must confirm a new lock, beside the majority of the servers. `'all'`: every replica that the master lists as online; `'majority'`: nobody more; a number: that
+   * many. Default: `'all'`.
+   */
+  replicas?: ReplicaPolicy | undefined;
+  /** Never fewer confirmations than this; 0 permits a server without replicas. Default: 1. */
+  minReplicas?: number | undefined;
+  /**
+   * How long a replica must have followed its master before it counts for a new lock: the longest lease of any program on this Redis. 0: every replica counts at once, for
+   * tests and development. Default: the longest lease that this process has seen.
+   */
+  quarantine?: Duration | undefined;
+  /** How long one attempt waits for confirmations. Default: 1 s. */
+  replicaTimeout?: Duration | undefined;
+  /** How long a lock outlives a dead holder; at least 100 ms. Default: 15 s. */
+  leaseTime?: Duration | undefined;
+  /** Renew every third of the lease while held. Default: true. */
+  renew?: boolean | undefined;
+  /** Renewing stops after this. Default: never. */
+  maxHoldTime?: Duration | undefined;
+  /** How long `acquire` waits for a busy lock; 0 does not wait, Infinity waits for ever. Default: 10 s. */
+  waitTime?: Duration | undefined;
+  /** What every key begins with in Redis. Default: `'lock:'`. */
+  keyPrefix?: string | undefined;
+  /** How far the clocks of master and replicas may differ: keys outlive their lease by it. Default: 1 s. */
+  clockSkew?: Duration | undefined;
+  /** How long shutdown waits for work that holds locks. Default: 10 s. */
+  shutdownTimeout?: Duration | undefined;
+  /** Accept a server that may evict locks (`maxmemory` with a policy other than `noeviction`). Default: false. */
+  allowEviction?: boolean | undefined;
+}
+
+/** The options, checked and complete. */
+export interface CheckedOptions {
+  readonly defaults: LockDefaults;
+  readonly store: RedisStoreOptions;
+}
+
+const KNOWN: readonly (keyof ReplicaLockModuleOptions)[] = [
+  'connection',
+  'replicas',
+  'minReplicas',
+  'quarantine',
+  'replicaTimeout',
+  'leaseTime',
+  'renew',
+  'maxHoldTime',
+  'waitTime',
+  'keyPrefix',
+  'clockSkew',
+  'shutdownTimeout',
+  'allowEviction',
+];
+
+/** Checks what the user gave. Throws `LockOptionsError` that names the option, the value and what is accepted. */
+export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions {
+  if (typeof options !== 'object' || options === null) {
+    throw LockOptionsError.notAccepted('options', options, 'an object with at least a connection');
+  }
+  refuseUnknown(options);
+  const duration = (
+    name: keyof ReplicaLockModuleOptions,
+    fallback: number,
+    min: number,
+    infinite = false,
+  ): number => (options[name] === undefined ? fallback : durationOf(name, options[name], { min, infinite }));
+  const leaseTime = options.leaseTime === undefined ? 15_000 : leaseOf('leaseTime', options.leaseTime);
+  const replicas = options.replicas === undefined ? 'all' : policyOf('replicas', options.replicas);
+  const replicaTimeout = duration('replicaTimeout', 1_000, 1);
+  return {
+    defaults: {
+      leaseTime,
+      waitTime: duration('waitTime', 10_000, 0, true),
+      renew: flagOf('renew', options.renew, true),
+      maxHoldTime: options.maxHoldTime === undefined ? undefined : duration('maxHoldTime', 0, 1),
+      replicas,
+      replicaTimeout,
+      shutdownTimeout: duration('shutdownTimeout', 10_000, 0),
+    },
+    store: {
+      connection: connectionOf(options.connection),
+      keyPrefix: prefixOf(options.keyPrefix),
+      replicas,
+      minReplicas: countOf('minReplicas', options.minReplicas, 1),
+      quarantine: options.quarantine === undefined ? undefined : duration('quarantine', 0, 0),
+      leaseTime,
+      replicaTimeout,
+      clockSkew: duration('clockSkew', 1_000, 0),
+      allowEviction: flagOf('allowEviction', options.allowEviction, false),
+    },
+  };
+}
+
+function refuseUnknown(options: object): void {
+  for (const name of Object.keys(options)) {
+    if ((KNOWN as readonly string[]).includes(name)) continue;
+    const meant = KNOWN.find((known) => known.toLowerCase() === name.toLowerCase());
+    throw LockOptionsError.notAccepted(
+      name,
+      (options as Record<string, unknown>)[name],
+      meant === undefined ? `left out: the options are ${KNOWN.join(', ')}` : `written '${meant}'`,
+    );
+  }
+}
+
+function connectionOf(connection: unknown): RedisConnection {
+  if (typeof connection === 'string' && /^(rediss?|memory):/.test(connection)) return connection;
+  if (typeof connection === 'object' && connection !== null) return connection;
+  throw LockOptionsError.notAccepted(
+    'connection',
+    connection,
+    "a redis:// or rediss:// URL, ioredis options, an ioredis instance, or 'memory:'",
+  );
+}
+
+function prefixOf(prefix: unknown = 'lock:'): string {
+  // A lone { would make a hash tag together with a } of the key, and move it to another slot.
+  if (typeof prefix === 'string' && prefix.length <= 256 && /^([^{}]|\{[^{}]+\})*$/.test(prefix))
+    return prefix;
+  throw LockOptionsError.notAccepted(
+    'keyPrefix',
+    prefix,
+    'a text of at most 256 characters without an unpaired brace',
+  );
+}
+
+function countOf(name: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 1_000) return value;
+  throw LockOptionsError.notAccepted(name, value, 'a number of replicas, 0 or more');
+}
