@@ -1,0 +1,92 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { now } from './events.js';
+import type { Hosts } from './hosts.js';
+import { Server } from './server.js';
+
+/** A master, three replicas and three Sentinels, each on a host of its own. */
+export class Deployment {
+  private constructor(
+    readonly servers: readonly Server[],
+    readonly sentinels: readonly Server[],
+  ) {}
+
+  static async start(hosts: Hosts, downAfter: number): Promise<Deployment> {
+    const servers: Server[] = [];
+    for (let i = 0; i < 4; i++) servers.push(Server.data(await hosts.add(`r${i}`), {}));
+    const [master, ...replicas] = servers as [Server, ...Server[]];
+    const sentinels: Server[] = [];
+    for (let i = 0; i < 3; i++)
+      sentinels.push(Server.sentinel(await hosts.add(`s${i}`), master.host, downAfter));
+    const deployment = new Deployment(servers, sentinels);
+    for (const server of servers) server.start();
+    await deployment.until('servers answer', async () =>
+      (await Promise.all(servers.map((server) => server.call('ping')))).every((pong) => pong === 'PONG'),
+    );
+    for (const replica of replicas) await replica.call('replicaof', master.host.ip, 6379);
+    for (const sentinel of sentinels) sentinel.start();
+    await deployment.untilHealthy();
+    return deployment;
+  }
+
+  /** Who the Sentinels say is the master: what most of them name. */
+  async master(): Promise<Server> {
+    const names = await Promise.all(
+      this.sentinels.map(
+        async (sentinel) =>
+          (await sentinel.call('sentinel', 'get-master-addr-by-name', 'mymaster')).split('\n')[0],
+      ),
+    );
+    const named = names.find((name, index) => name !== '' && names.indexOf(name) !== index) ?? names[0];
+    return this.servers.find((server) => server.host.ip === named) ?? this.servers[0]!;
+  }
+
+  async replicas(): Promise<Server[]> {
+    const master = await this.master();
+    return this.servers.filter((server) => server !== master);
+  }
+
+  /** Everything runs, the Sentinels agree, and all replicas follow the master. */
+  async untilHealthy(): Promise<void> {
+    for (const server of [...this.servers, ...this.sentinels]) {
+      if (server.isFrozen) server.thaw();
+      if (!server.isRunning) server.start();
+    }
+    await this.until(
+      'the deployment is whole again',
+      async () => {
+        const master = await this.master();
+        const views = await Promise.all(
+          this.sentinels.map(
+            async (sentinel) =>
+              (await sentinel.call('sentinel', 'get-master-addr-by-name', 'mymaster')).split('\n')[0],
+          ),
+        );
+        if (views.some((view) => view !== master.host.ip)) return false;
+        const info = await master.info();
+        const online = [...info.values()].filter((value) => value.includes('state=online')).length;
+        const links = await Promise.all(
+          this.servers
+            .filter((server) => server !== master)
+            .map(async (server) => (await server.info()).get('master_link_status')),
+        );
+        return info.get('role') === 'master' && online >= 3 && links.every((link) => link === 'up');
+      },
+      60_000,
+    );
+  }
+
+  async until(what: string, condition: () => Promise<boolean>, within = 30_000): Promise<void> {
+    const deadline = now() + within;
+    while (!(await condition())) {
+      if (now() > deadline) throw new Error(`Waited ${within} ms in vain until ${what}`);
+      await sleep(50);
+    }
+  }
+
+  async dispose(): Promise<void> {
+    for (const server of [...this.sentinels, ...this.servers]) {
+      await server.kill();
+      server.removeFolder();
+    }
+  }
+}

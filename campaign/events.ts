@@ -1,0 +1,25 @@
+/** What the three locks of the campaign are: this library's, and two controls that must show violations. */
+export const KINDS = ['replica', 'plain', 'naive'] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** What a worker says on its standard output, a line each. `t` and `until` are ms of the system's monotonic clock, which all processes share. */
+export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
+  | {
+      readonly e: 'grant';
+      readonly id: string;
+      readonly key: string;
+      readonly token: number;
+      readonly until: number;
+      readonly by: number;
+    }
+  /** The holder may believe for longer now. */
+  | { readonly e: 'valid'; readonly id: string; readonly until: number }
+  /** The holder stops believing: it releases the lock, or was told that it is lost. */
+  | { readonly e: 'release' | 'lost'; readonly id: string }
+  | { readonly e: 'refused'; readonly key: string; readonly code: string }
+  | { readonly e: 'trouble'; readonly what: string }
+);
+
+export function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}

@@ -1,0 +1,280 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Checker } from './checker.js';
+import type { Deployment } from './deployment.js';
+import { now } from './events.js';
+import type { Host, Hosts } from './hosts.js';
+import type { Program, Server } from './server.js';
+
+/** What a fault may touch. */
+export interface Scene {
+  readonly deployment: Deployment;
+  readonly hosts: Hosts;
+  readonly workers: readonly Program[];
+  readonly workerHosts: readonly Host[];
+  readonly checker: Checker;
+  readonly leaseTime: number;
+  /** From 0 to 1, by the campaign's seed. */
+  random(): number;
+}
+
+/** Something that goes wrong. What it breaks and does not mend itself is mended after it. */
+export interface Fault {
+  readonly name: string;
+  readonly needsPartition?: boolean;
+  run(scene: Scene): Promise<void>;
+}
+
+async function untilPromoted({ deployment }: Scene, old: Server): Promise<void> {
+  await deployment
+    .until('another master is in charge', async () => (await deployment.master()) !== old, 20_000)
+    .catch(() => {});
+}
+
+function pick<T>({ random }: Scene, from: readonly T[]): T {
+  return from[Math.floor(random() * from.length)]!;
+}
+
+/** The replicas stop hearing their master. A frozen process still reads what its socket holds, so a cut is better where it can be had. */
+async function fallBehind(
+  { hosts, random }: Scene,
+  master: Server,
+  replicas: readonly Server[],
+): Promise<void> {
+  if (hosts.canPartition)
+    await hosts.separate(
+      [master.host],
+      replicas.map((replica) => replica.host),
+    );
+  else for (const replica of replicas) replica.freeze();
+  await sleep(200 + random() * 500);
+}
+
+async function catchUp({ hosts }: Scene, replicas: readonly Server[]): Promise<void> {
+  await hosts.heal();
+  for (const replica of replicas) if (replica.isFrozen) replica.thaw();
+}
+
+async function killAndPromote(scene: Scene, lagging: boolean): Promise<void> {
+  const master = await scene.deployment.master();
+  const replicas = await scene.deployment.replicas();
+  if (lagging) await fallBehind(scene, master, replicas);
+  await master.kill();
+  await catchUp(scene, replicas);
+  await untilPromoted(scene, master);
+}
+
+async function restartMaster(scene: Scene, snapshot: boolean): Promise<void> {
+  const master = await scene.deployment.master();
+  if (snapshot) {
+    await master.call('save');
+    await sleep(scene.leaseTime * 0.6);
+  }
+  await master.kill();
+  master.start();
+  await sleep(scene.leaseTime);
+  // The next restart begins without data again.
+  if (snapshot) await master.call('config', 'set', 'dbfilename', `dump-${Math.floor(now())}.rdb`);
+}
+
+export const FAULTS: readonly Fault[] = [
+  { name: 'master killed', run: (scene) => killAndPromote(scene, false) },
+  { name: 'master killed, replicas lag', run: (scene) => killAndPromote(scene, true) },
+  {
+    name: 'replica that is behind promoted',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      const [behind, ...others] = await scene.deployment.replicas();
+      await fallBehind(scene, master, [behind!]);
+      await Promise.all([master.kill(), ...others.map((other) => other.kill())]);
+      await catchUp(scene, [behind!]);
+      await untilPromoted(scene, master);
+      for (const other of others) other.start();
+    },
+  },
+  {
+    name: 'replica that is behind preferred',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      const behind = pick(scene, await scene.deployment.replicas());
+      await behind.call('config', 'set', 'replica-priority', 10);
+      await sleep(1_500);
+      await fallBehind(scene, master, [behind]);
+      await master.kill();
+      await catchUp(scene, [behind]);
+      await untilPromoted(scene, master);
+      await behind.call('config', 'set', 'replica-priority', 100);
+    },
+  },
+  {
+    name: 'master frozen through the fail-over',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      master.freeze();
+      await untilPromoted(scene, master);
+      await sleep(scene.random() * 2_000);
+      master.thaw();
+      await sleep(2_000);
+    },
+  },
+  {
+    name: 'master thawed while replicas are being moved',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      const replicas = await scene.deployment.replicas();
+      master.freeze();
+      await scene.deployment
+        .until(
+          'a replica is promoted',
+          async () => {
+            const infos = await Promise.all(replicas.map((replica) => replica.info()));
+            return infos.some((info) => info.get('role') === 'master');
+          },
+          20_000,
+        )
+        .catch(() => {});
+      master.thaw();
+      await sleep(2_500);
+    },
+  },
+  {
+    name: 'partition: master, a replica and some workers',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts, workerHosts } = scene;
+      const master = await deployment.master();
+      const [replica, ...others] = await deployment.replicas();
+      const half = Math.ceil(workerHosts.length / 2);
+      const here = [master.host, replica!.host, ...workerHosts.slice(0, half)];
+      const there = [...others, ...deployment.sentinels]
+        .map((server) => server.host)
+        .concat(workerHosts.slice(half));
+      await hosts.separate(here, there);
+      // Longer than repl-timeout: the master drops the replicas that it does not hear.
+      await sleep(5_500 + scene.random() * 3_000);
+      await hosts.heal();
+    },
+  },
+  {
+    name: 'partition: master alone with some workers',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts, workerHosts } = scene;
+      const master = await deployment.master();
+      const here = [master.host, ...workerHosts.slice(0, 2)];
+      const there = [...(await deployment.replicas()), ...deployment.sentinels]
+        .map((server) => server.host)
+        .concat(workerHosts.slice(2));
+      await hosts.separate(here, there);
+      await sleep(5_500 + scene.random() * 2_000);
+      await hosts.heal();
+    },
+  },
+  {
+    name: 'false alarm: only the Sentinels do not hear the master',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts } = scene;
+      const master = await deployment.master();
+      await hosts.separate(
+        [master.host],
+        deployment.sentinels.map((sentinel) => sentinel.host),
+      );
+      await untilPromoted(scene, master);
+      await sleep(1_500 + scene.random() * 2_000);
+      await hosts.heal();
+    },
+  },
+  {
+    name: 'replica frozen',
+    async run(scene) {
+      const replica = pick(scene, await scene.deployment.replicas());
+      replica.freeze();
+      await sleep(1_000 + scene.random() * 3_000);
+      replica.thaw();
+    },
+  },
+  {
+    name: 'all replicas frozen',
+    async run(scene) {
+      const replicas = await scene.deployment.replicas();
+      for (const replica of replicas) replica.freeze();
+      await sleep(1_000 + scene.random() * 2_000);
+      for (const replica of replicas) replica.thaw();
+    },
+  },
+  {
+    name: 'replica dies and returns empty',
+    async run(scene) {
+      const replica = pick(scene, await scene.deployment.replicas());
+      await replica.kill();
+      await sleep(scene.random() * 1_500);
+      replica.start();
+      await replica.call('replicaof', (await scene.deployment.master()).host.ip, 6379);
+    },
+  },
+  { name: 'master restarts at once, empty', run: (scene) => restartMaster(scene, false) },
+  { name: 'master restarts at once, from an older file', run: (scene) => restartMaster(scene, true) },
+  {
+    name: 'connections cut',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      for (let i = 0; i < 12; i++) {
+        await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
+        await sleep(scene.random() * 120);
+      }
+    },
+  },
+  {
+    name: 'worker frozen past its lease',
+    async run(scene) {
+      const worker = pick(scene, scene.workers);
+      worker.freeze();
+      await sleep(scene.leaseTime * 1.3);
+      worker.thaw();
+      await sleep(300);
+    },
+  },
+  {
+    name: 'worker killed',
+    async run(scene) {
+      const worker = pick(scene, scene.workers);
+      await worker.kill();
+      worker.start();
+      await sleep(1_500);
+    },
+  },
+  {
+    name: 'held keys deleted',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      for (const { key, id } of scene.checker.current('replica', now()).slice(0, 5)) {
+        const name = `lock:${key}`;
+        // Only while this very holder has it.
+        const script =
+          "if string.find(redis.call('get', KEYS[1]) or '', ARGV[1], 1, true) == 1 then return redis.call('del', KEYS[1]) end return 0";
+        const before = now();
+        if ((await master.call('eval', script, 1, name, `${id} `)) === '1')
+          scene.checker.keyDeleted(key, id, Math.max(before, now() - 50));
+        await sleep(50);
+      }
+    },
+  },
+  {
+    name: 'two fail-overs in a row',
+    async run(scene) {
+      await killAndPromote(scene, scene.random() < 0.5);
+      const second = await scene.deployment.master();
+      await sleep(scene.random() * 1_500);
+      await second.kill();
+      await untilPromoted(scene, second);
+    },
+  },
+  {
+    name: 'fail-over by command',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      await scene.deployment.sentinels[0]!.call('sentinel', 'failover', 'mymaster');
+      await untilPromoted(scene, master);
+    },
+  },
+];

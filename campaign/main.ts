@@ -1,0 +1,209 @@
+import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Checker } from './checker.js';
+import { Deployment } from './deployment.js';
+import { KINDS, now, type WorkerEvent } from './events.js';
+import { FAULTS, type Fault, type Scene } from './faults.js';
+import { makeHosts, type Host } from './hosts.js';
+import { Program } from './server.js';
+
+/*
+ * npm run campaign -- [--faults 20] [--policy all|majority] [--seed 1] [--only words] [--json file]
+ *
+ * Several worker processes take, hold and give back locks on a master with three replicas and three Sentinels, while one fault after the
+ * other is injected. Nobody may hold a lock while another believes in it; two controls run beside and must show that they do.
+ */
+
+const WORKERS = 4;
+const DOWN_AFTER = 700;
+/** ms within which a holder must know that its key was deleted, two process switches and a busy machine included. */
+const TOLD_WITHIN = 500;
+
+const { values } = parseArgs({
+  options: {
+    faults: { type: 'string', default: '20' },
+    policy: { type: 'string', default: 'all' },
+    seed: { type: 'string', default: '1' },
+    lease: { type: 'string', default: '5000' },
+    only: { type: 'string' },
+    json: { type: 'string' },
+    id: { type: 'string', default: String(process.pid % 200) },
+  },
+});
+const leaseTime = Number(values.lease);
+const policy = values.policy === 'majority' ? 'majority' : 'all';
+
+/** Numbers from 0 to 1 that the seed decides (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+/** The order of the faults: every kind in turn, each turn in an order of its own. */
+function plan(count: number, kinds: readonly Fault[], random: () => number): Fault[] {
+  const faults: Fault[] = [];
+  while (faults.length < count) {
+    const round = kinds.map((fault) => ({ fault, place: random() })).toSorted((a, b) => a.place - b.place);
+    faults.push(...round.map(({ fault }) => fault));
+  }
+  return faults.slice(0, count);
+}
+
+const random = seeded(Number(values.seed));
+const hosts = await makeHosts(Number(values.id));
+const kinds = FAULTS.filter(
+  (fault) => (hosts.canPartition || fault.needsPartition !== true) && fault.name.includes(values.only ?? ''),
+);
+if (!hosts.canPartition)
+  console.log(
+    'No network namespaces here (Linux, root and iproute2 make them): the campaign goes without partitions.',
+  );
+console.log(
+  `${values.faults} faults of ${kinds.length} kinds, policy '${policy}', lease ${leaseTime} ms, seed ${values.seed}`,
+);
+
+const deployment = await Deployment.start(hosts, DOWN_AFTER);
+const checker = new Checker();
+const settings = {
+  sentinels: deployment.sentinels.map(({ host, port }) => ({ host: host.ip, port })),
+  leaseTime,
+  policy,
+  keys: 30,
+  loops: 8,
+};
+const workerHosts: Host[] = [];
+const workers: Program[] = [];
+for (let i = 0; i < WORKERS; i++) {
+  const host = await hosts.add(`w${i}`);
+  workerHosts.push(host);
+  const command = [
+    process.execPath,
+    fileURLToPath(new URL('worker.js', import.meta.url)),
+    JSON.stringify(settings),
+  ];
+  workers.push(new Program(host, command, (line) => checker.take(i, JSON.parse(line) as WorkerEvent)));
+}
+for (const worker of workers) worker.start();
+
+interface Outcome {
+  readonly fault: string;
+  readonly longestGap: number;
+}
+const outcomes: Outcome[] = [];
+const scene: Scene = { deployment, hosts, workers, workerHosts, checker, leaseTime, random };
+let failure: unknown;
+
+process.once('SIGINT', () => process.exit(130));
+try {
+  await deployment.until('locks are granted', async () => checker.grants('replica') > 20, 60_000);
+  const from = now();
+  for (const [index, fault] of plan(Number(values.faults), kinds, random).entries()) {
+    const start = now();
+    await fault.run(scene);
+    await hosts.heal();
+    for (const worker of workers) {
+      if (worker.isFrozen) worker.thaw();
+      if (!worker.isRunning) worker.start();
+    }
+    await deployment.untilHealthy();
+    const whole = now();
+    await deployment.until(
+      'locks are granted again',
+      async () => checker.firstGrantAfter('replica', whole) !== undefined,
+      60_000,
+    );
+    await sleep(500 + random() * 1_500);
+    const longestGap = checker.longestGap('replica', start, now());
+    outcomes.push({ fault: fault.name, longestGap });
+    const found = KINDS.map((kind) => `${kind} ${checker.violations(kind, TOLD_WITHIN).length}`).join(', ');
+    console.log(
+      `${String(index + 1).padStart(4)} ${fault.name.padEnd(56)} ${((now() - start) / 1000).toFixed(1).padStart(6)} s, longest without a grant ${(longestGap / 1000).toFixed(1).padStart(5)} s; violations: ${found}`,
+    );
+  }
+  console.log(`${((now() - from) / 1000).toFixed(0)} s of faults`);
+} catch (error) {
+  failure = error;
+}
+
+// What is left when everybody has gone: keys may not outlive lease, clock allowance and tombstone.
+for (const worker of workers) await worker.kill();
+const leftovers: string[] = [];
+try {
+  const master = await deployment.master();
+  for (const key of (await master.call('keys', 'lock:*')).split('\n').filter(Boolean)) {
+    const ttl = Number(await master.call('pttl', key));
+    if (ttl < 0 || ttl > Math.max(leaseTime + 1_000, 10_000)) leftovers.push(`${key}: ${ttl} ms`);
+  }
+} catch (error) {
+  failure ??= error;
+}
+await deployment.dispose();
+await hosts.dispose();
+
+const report = {
+  seed: Number(values.seed),
+  policy,
+  leaseTime,
+  faults: Object.fromEntries(
+    kinds.map(({ name }) => {
+      const gaps = outcomes
+        .filter((outcome) => outcome.fault === name)
+        .map((outcome) => outcome.longestGap)
+        .toSorted((a, b) => a - b);
+      return [
+        name,
+        {
+          count: gaps.length,
+          medianGap: Math.round(gaps[gaps.length >> 1] ?? 0),
+          longestGap: Math.round(gaps.at(-1) ?? 0),
+        },
+      ];
+    }),
+  ),
+  grants: Object.fromEntries(KINDS.map((kind) => [kind, checker.grants(kind)])),
+  refusals: Object.fromEntries(checker.refusals),
+  violations: Object.fromEntries(KINDS.map((kind) => [kind, checker.violations(kind, TOLD_WITHIN)])),
+  leftovers,
+  troubles: [...new Set(checker.troubles)],
+  ...(failure !== undefined && { failure: String(failure) }),
+};
+if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report, null, 2));
+
+console.table(report.faults);
+console.table(
+  KINDS.map((kind) => ({
+    lock:
+      kind === 'replica'
+        ? 'nestjs-replica-lock'
+        : kind === 'plain'
+          ? 'control: SET NX PX'
+          : 'control: SET + WAIT (as many as connected)',
+    grants: report.grants[kind],
+    'two holders': checker.violations(kind, TOLD_WITHIN).filter(({ what }) => what === 'two holders').length,
+    'other violations': checker.violations(kind, TOLD_WITHIN).filter(({ what }) => what !== 'two holders')
+      .length,
+  })),
+);
+for (const violation of checker.violations('replica', TOLD_WITHIN)) console.log(violation);
+console.log('refusals', report.refusals);
+if (leftovers.length > 0) console.log('keys that outlive their time', leftovers);
+if (report.troubles.length > 0) console.log('troubles', report.troubles);
+if (failure !== undefined) console.log('the campaign itself failed:', failure);
+
+const isClean =
+  checker.violations('replica', TOLD_WITHIN).length === 0 &&
+  leftovers.length === 0 &&
+  report.troubles.length === 0;
+const canSee =
+  values.only !== undefined ||
+  outcomes.length < kinds.length ||
+  checker.violations('plain', TOLD_WITHIN).length > 0;
+if (!canSee) console.log('The controls showed no violation: the checker may be blind.');
+process.exit(isClean && canSee && failure === undefined ? 0 : 1);

@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { LockService } from '../lib/lock/lock-service.js';
+import type { Lock } from '../lib/lock/lock.js';
+import type { ReplicaPolicy } from '../lib/store/lock-store.js';
+import { RedisStore } from '../lib/store/redis/redis-store.js';
+import { now, type Kind, type WorkerEvent } from './events.js';
+
+/** One worker process: takes, holds and gives back locks of all three kinds, and says what it believes. Ends when its parent does. */
+interface Settings {
+  readonly sentinels: { host: string; port: number }[];
+  readonly leaseTime: number;
+  readonly policy: ReplicaPolicy;
+  readonly keys: number;
+  readonly loops: number;
+}
+
+const settings = JSON.parse(process.argv[2] ?? '{}') as Settings;
+const { sentinels, leaseTime, policy } = settings;
+const redisOptions = { sentinels, name: 'mymaster' };
+
+type Unsaid<E> = E extends { t: number; kind: Kind } ? Omit<E, 't' | 'kind'> : never;
+
+function say(kind: Kind, event: Unsaid<WorkerEvent>): void {
+  process.stdout.write(`${JSON.stringify({ t: now(), kind, ...event })}\n`);
+}
+
+process.on('unhandledRejection', (reason) =>
+  say('replica', { e: 'trouble', what: `unhandled rejection: ${String(reason)}` }),
+);
+process.on('uncaughtException', (error) =>
+  say('replica', { e: 'trouble', what: `uncaught: ${error.stack ?? error.message}` }),
+);
+
+/** Mostly short holds, so that most keys are freshly taken when a fault comes; some that outlive a fail-over. */
+function holdTime(): number {
+  return Math.random() < 0.7 ? 10 + Math.random() * 300 : leaseTime * (0.5 + Math.random());
+}
+
+/** Tries to take the key; undefined where it was refused. Releasing says when the belief ends. */
+type Take = (key: string) => Promise<(() => Promise<void>) | undefined>;
+
+const service = new LockService(
+  new RedisStore({
+    connection: redisOptions,
+    keyPrefix: 'lock:',
+    replicas: policy,
+    minReplicas: 1,
+    quarantine: undefined,
+    leaseTime,
+    replicaTimeout: 600,
+    clockSkew: 1_000,
+    allowEviction: false,
+  }),
+  {
+    leaseTime,
+    waitTime: 0,
+    renew: true,
+    maxHoldTime: undefined,
+    replicas: policy,
+    replicaTimeout: 600,
+    shutdownTimeout: 1_000,
+  },
+);
+service.open();
+service.events.subscribe((event) => {
+  if (event.type === 'renewed')
+    say('replica', { e: 'valid', id: event.owner, until: now() + event.remainingTime });
+  if (event.type === 'lost') say('replica', { e: 'lost', id: event.owner });
+});
+
+const takeReplica: Take = async (key) => {
+  let lock: Lock;
+  try {
+    lock = await service.acquire(key, { waitTime: Math.random() < 0.5 ? 0 : 1_500 });
+  } catch (error) {
+    say('replica', { e: 'refused', key, code: (error as { code?: string }).code ?? String(error) });
+    return undefined;
+  }
+  const id = lock.owner;
+  say('replica', {
+    e: 'grant',
+    id,
+    key,
+    token: lock.fencingToken,
+    until: now() + lock.remainingTime,
+    by: lock.confirmedBy,
+  });
+  return async () => {
+    say('replica', { e: 'release', id });
+    await lock.release();
+  };
+};
+
+const client = new Redis({ ...redisOptions, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
+client.on('error', () => {});
+const RELEASE =
+  "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+
+/** A control: SET NX PX, and with `waits` a WAIT for as many replicas as the master lists. */
+function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
+  return async (key) => {
+    const id = randomUUID();
+    const name = `${kind}:${key}`;
+    const start = now();
+    try {
+      if ((await client.set(name, id, 'PX', leaseTime, 'NX')) !== 'OK') return undefined;
+      let confirmed = 0;
+      if (waits) {
+        const connected = Number(/connected_slaves:(\d+)/.exec(await client.info('replication'))?.[1] ?? 0);
+        confirmed = connected === 0 ? 0 : await client.wait(connected, 600);
+        if (confirmed < connected) {
+          await client.eval(RELEASE, 1, name, id);
+          return undefined;
+        }
+      }
+      say(kind, { e: 'grant', id, key, token: 0, until: start + leaseTime, by: confirmed });
+    } catch {
+      return undefined;
+    }
+    return async () => {
+      say(kind, { e: 'release', id });
+      await client.eval(RELEASE, 1, name, id);
+    };
+  };
+}
+
+async function loop(take: Take): Promise<never> {
+  for (;;) {
+    const release = await take(`k${Math.floor(Math.random() * settings.keys)}`);
+    if (release === undefined) {
+      await sleep(20 + Math.random() * 60);
+      continue;
+    }
+    await sleep(holdTime());
+    await release().catch(() => {});
+    await sleep(Math.random() * 20);
+  }
+}
+
+for (let i = 0; i < settings.loops; i++) {
+  void loop(takeReplica);
+  void loop(takeControl('plain', false));
+  void loop(takeControl('naive', true));
+}
+process.on('disconnect', () => process.exit());
