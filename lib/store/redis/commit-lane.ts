@@ -30,6 +30,7 @@ const RENEW_RETRY_TIME = 100;
 const SETTLE_LOOK_TIME = 5;
 
 type State =
+  | { readonly kind: 'closed'; readonly why: Unavailable }
   | { readonly kind: 'detached'; readonly why: Unavailable }
   | { readonly kind: 'idle'; readonly session: Session; readonly view: ReplicaView }
   | { readonly kind: 'round'; readonly session: Session; readonly view: ReplicaView; readonly round: Round }
@@ -92,7 +93,8 @@ export class CommitLane {
   }
 
   renew(request: RenewCommit): void {
-    this.enqueue(request);
+    if (this.state.kind === 'closed') request.settle({ kind: 'expired', why: this.state.why });
+    else this.enqueue(request);
   }
 
   /** Takes in a request that another lane has let go. */
@@ -133,6 +135,7 @@ export class CommitLane {
 
   /** The session ended: what was sent is unknown and comes first on the next one. */
   detach(why: Unavailable): void {
+    if (this.state.kind === 'closed') return;
     this.leaveState();
     this.state = { kind: 'detached', why };
     for (const request of this.alive) {
@@ -157,7 +160,7 @@ export class CommitLane {
 
   /** Something has changed that may let the queue move: the ages of the links, the server's settings. */
   pump(): void {
-    if (this.state.kind === 'detached' || this.startScheduled) return;
+    if (this.isDetached || this.startScheduled) return;
     if (this.state.kind === 'round') {
       this.endWaitSoon(this.state.session, this.state.round);
       return;
@@ -188,9 +191,10 @@ export class CommitLane {
     }
   }
 
-  dispose(): void {
+  /** Nothing is asked any more; what comes now is answered with `why`. */
+  dispose(why: Unavailable): void {
     this.leaveState();
-    this.state = { kind: 'detached', why: { kind: 'unavailable', reason: 'The lock store is closed.' } };
+    this.state = { kind: 'closed', why };
     this.stopLooking();
     this.alive.clear();
     this.pending.clear();
@@ -208,6 +212,7 @@ export class CommitLane {
 
   /** Why a request cannot even be queued. */
   private refusalOf(request: AcquireCommit): AcquireOutcome | undefined {
+    if (this.state.kind === 'closed') return this.state.why;
     if (this.misconfigured !== undefined) return this.misconfigured;
     if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
     const now = this.clock.monotonic();
@@ -465,7 +470,7 @@ export class CommitLane {
   }
 
   private whyNot(request: CommitRequest): Extract<AcquireOutcome, { kind: 'unavailable' | 'unconfirmed' }> {
-    if (this.state.kind === 'detached') return this.state.why;
+    if (this.state.kind === 'detached' || this.state.kind === 'closed') return this.state.why;
     const { session, view } = this.state;
     const left = view.quarantineLeft(this.clock.monotonic());
     const offset = request.round?.offset;
@@ -553,6 +558,10 @@ export class CommitLane {
     this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
     this.state = { kind: 'pause', session, view, end };
     this.pump();
+  }
+
+  private get isDetached(): boolean {
+    return this.state.kind === 'detached' || this.state.kind === 'closed';
   }
 
   private leaveState(): void {

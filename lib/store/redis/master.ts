@@ -258,7 +258,7 @@ export class Master {
     if (before.kind === 'ready') before.session.end(new Error('closed'));
     if (before.kind === 'down') before.cancelRetry();
     this.stopLooking();
-    this.lane.dispose();
+    this.lane.dispose(why);
     this.releases.close(why);
     this.tellWaiters(undefined);
   }

@@ -36,6 +36,7 @@ export class Releases {
   private scheduled = false;
   private stopLooking: (() => void) | undefined;
   private onIdle: () => void = () => {};
+  private closed: Unavailable | undefined;
 
   constructor(
     private readonly clock: Clock,
@@ -55,6 +56,10 @@ export class Releases {
 
   /** Takes in a release that another master redirected. */
   adopt(release: Release): void {
+    if (this.closed !== undefined) {
+      release.settle(this.closed);
+      return;
+    }
     this.unanswered.add(release);
     this.toSend.push(release);
     this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
@@ -83,6 +88,7 @@ export class Releases {
 
   /** Gives up what is left. */
   close(unavailable: Unavailable): void {
+    this.closed = unavailable;
     this.stopLooking?.();
     this.session = undefined;
     this.toSend = [];

@@ -1,0 +1,64 @@
+// node scripts/run.mjs test|demo|campaign [...arguments]: what `npm test`, `npm run demo` and `npm run campaign` do, right after
+// git clone as well.
+
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureInstalled } from './install.mjs';
+import { exitCodeOf, run } from './process.mjs';
+import { provideRedis } from './redis.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const script = (/** @type {string[]} */ ...path) => join(root, 'node_modules', ...path);
+
+/**
+ * Each resolves to its exit code; `env` has REDIS_SERVER.
+ * @type {Record<string, (args: string[], env: NodeJS.ProcessEnv) => Promise<number>>}
+ */
+const commands = {
+  test: (args, env) =>
+    node(['--experimental-vm-modules', ...QUIET, script('jest/bin/jest.js'), ...args], env),
+
+  async demo(args, env) {
+    await run(process.execPath, [script('@nestjs/cli/bin/nest.js'), 'build'], { cwd: root });
+    await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.sample.json'], { cwd: root });
+    return node([join(root, '.cache/sample/demo/demo.js'), ...args], env);
+  },
+
+  async campaign(args, env) {
+    await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.campaign.json'], {
+      cwd: root,
+    });
+    return node([join(root, '.cache/campaign/campaign/main.js'), ...args], env);
+  },
+};
+
+/** Node warns of the flag that jest needs for ES modules. */
+const QUIET = ['--disable-warning=ExperimentalWarning'];
+
+/**
+ * @param {string[]} args
+ * @param {NodeJS.ProcessEnv} env
+ */
+function node(args, env) {
+  return exitCodeOf(process.execPath, args, { cwd: root, env });
+}
+
+/** The oldest Node that package.json allows. */
+function checkNode() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major > 20 || (major === 20 && minor >= 19)) return;
+  throw new Error(`Node >= 20.19 is needed, this is ${process.versions.node}: see https://nodejs.org.`);
+}
+
+const [name = '', ...args] = process.argv.slice(2);
+try {
+  const command = commands[name];
+  if (!command)
+    throw new Error(`Usage: node scripts/run.mjs ${Object.keys(commands).join('|')} [...arguments]`);
+  checkNode();
+  await ensureInstalled(root);
+  process.exitCode = await command(args, { ...process.env, REDIS_SERVER: await provideRedis(root) });
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

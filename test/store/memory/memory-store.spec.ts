@@ -1,0 +1,31 @@
+import { describe, expect, it } from '@jest/globals';
+import { systemClock } from '../../../lib/store/clock.js';
+import { MemoryServer, memoryServerOf } from '../../../lib/store/memory/memory-server.js';
+import { MemoryStore } from '../../../lib/store/memory/memory-store.js';
+import { describeLockStore, requestFor } from '../contract.js';
+
+describeLockStore('The memory store', () => {
+  const server = new MemoryServer(systemClock);
+  return Promise.resolve({
+    open: () => new MemoryStore(systemClock, server),
+    dispose: () => Promise.resolve(),
+  });
+});
+
+describe("A connection 'memory:'", () => {
+  it('has locks of its own', async () => {
+    const [one, other] = [0, 1].map(
+      () => new MemoryStore(systemClock, memoryServerOf('memory:', systemClock)),
+    );
+    expect((await one!.acquire(requestFor('a')).outcome).kind).toBe('granted');
+    expect((await other!.acquire(requestFor('a')).outcome).kind).toBe('granted');
+  });
+
+  it('shares them by name', async () => {
+    const [one, other] = [0, 1].map(
+      () => new MemoryStore(systemClock, memoryServerOf('memory:shared', systemClock)),
+    );
+    expect((await one!.acquire(requestFor('a')).outcome).kind).toBe('granted');
+    expect((await other!.acquire(requestFor('a')).outcome).kind).toBe('busy');
+  });
+});
