@@ -26,6 +26,8 @@ const FIRST_PAUSE = 5;
 const LONGEST_PAUSE = 100;
 /** ms after which a renewal that the server refused is asked again. */
 const RENEW_RETRY_TIME = 100;
+/** ms that an unblocked WAIT may take to answer a request whose time is up. */
+const VERDICT_TIME = 50;
 /** ms between two looks whether everything has ended, at the close. */
 const SETTLE_LOOK_TIME = 5;
 
@@ -491,8 +493,8 @@ export class CommitLane {
 
   // --- clocks
 
-  private deadlineOf(request: CommitRequest): number {
-    if (request.kind === 'renew') return this.clock.monotonic() + request.heldUntil.remaining(this.clock);
+  private deadlineOf(request: CommitRequest, now: number): number {
+    if (request.kind === 'renew') return now + request.heldUntil.remaining(this.clock);
     if (request.abandoned) return Infinity;
     const isPending = request.stage === 'written' || request.stage === 'verifying';
     return isPending && request.round !== undefined
@@ -501,8 +503,9 @@ export class CommitLane {
   }
 
   private lookAtDeadlines(requests: Iterable<CommitRequest>): void {
+    const now = this.clock.monotonic();
     let earliest = Infinity;
-    for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request));
+    for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request, now));
     this.lookNoLaterThan(earliest);
   }
 
@@ -518,11 +521,26 @@ export class CommitLane {
 
   private look(): void {
     const now = this.clock.monotonic();
-    for (const request of this.alive) if (this.deadlineOf(request) <= now) this.expire(request);
+    if (this.endWaitForVerdict(now)) return;
+    for (const request of this.alive) if (this.deadlineOf(request, now) <= now) this.expire(request);
     for (const kind of ['renew', 'acquire'] as const) {
       this.queues[kind] = this.queues[kind].filter((request) => request.stage === 'queued');
     }
     this.lookAtDeadlines(this.alive);
+  }
+
+  /** Before a written request ends unconfirmed, the WAIT that blocks is ended: what it and INFO say may still confirm it, and says who did not. */
+  private endWaitForVerdict(now: number): boolean {
+    if (this.state.kind !== 'round' || !this.state.session.canUnblock || this.state.round.isEnding)
+      return false;
+    const isDue = [...this.pending].some(
+      (request) => request.kind === 'acquire' && this.deadlineOf(request, now) <= now,
+    );
+    if (!isDue) return false;
+    this.state.round.isEnding = true;
+    this.state.session.unblockCommit();
+    this.lookNoLaterThan(now + VERDICT_TIME);
+    return true;
   }
 
   private watchRound(session: Session, round: Round, slice: number): void {

@@ -30,6 +30,8 @@ export class Round {
   offset: number | undefined;
   /** The monotonic instant at which that was known, and WAIT began. */
   writtenAt: number | undefined;
+  /** Its WAIT was told to end. */
+  isEnding = false;
   /** Keys that somebody changed since the round was sent. */
   readonly noticed = new Set<string>();
   /** Requests that this round carried and that have not ended. */

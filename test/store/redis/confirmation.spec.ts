@@ -1,0 +1,215 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { systemClock } from '../../../lib/store/clock.js';
+import { until } from '../../support/eventually.js';
+import { startReplication, type Replication } from '../../support/replication.js';
+import { granted, requestFor, take } from '../contract.js';
+import { RedisStores } from './redis-stores.js';
+
+const stores = new RedisStores();
+let redis: Replication;
+
+beforeAll(async () => {
+  redis = await startReplication({ replicas: 2 });
+});
+afterEach(async () => {
+  await stores.closeAll();
+});
+afterAll(async () => {
+  await redis.dispose();
+});
+
+describe('A grant counts once the replicas have confirmed it', () => {
+  it('says how many did', async () => {
+    const store = stores.open(redis.url);
+    expect(granted(await store.acquire(requestFor('both')).outcome).confirmedBy).toBe(2);
+  });
+
+  it("is refused with 'all' while a replica hangs, names it, and is taken back", async () => {
+    const store = stores.open(redis.url, { replicaTimeout: 300 });
+    await take(store, 'warm-all');
+    await redis.replica(0).stop();
+    try {
+      const outcome = await store.acquire(requestFor('hung', { replicaTimeout: 300 })).outcome;
+      expect(outcome).toMatchObject({ kind: 'unconfirmed', confirmed: 1, required: 2 });
+      const { members } = outcome as Extract<typeof outcome, { kind: 'unconfirmed' }>;
+      expect(members.find(({ address }) => address === redis.replica(0).address)).toMatchObject({
+        acknowledged: false,
+      });
+      expect(members.find(({ address }) => address === redis.replica(1).address)).toMatchObject({
+        acknowledged: true,
+      });
+      await until(async () => (await store.inspect('hung')).kind === 'free', { what: 'it was taken back' });
+    } finally {
+      redis.replica(0).resume();
+    }
+  });
+
+  it('is refused for a number of replicas that does not answer, and for minReplicas', async () => {
+    const store = stores.open(redis.url);
+    expect(
+      await store.acquire(requestFor('three', { replicas: 3, replicaTimeout: 200 })).outcome,
+    ).toMatchObject({
+      kind: 'unconfirmed',
+      confirmed: 2,
+      required: 3,
+    });
+    const strict = stores.open(redis.url, { minReplicas: 3 });
+    expect(
+      await strict.acquire(requestFor('min', { replicas: 'majority', replicaTimeout: 200 })).outcome,
+    ).toMatchObject({ kind: 'unconfirmed', required: 3 });
+  });
+
+  it("goes on with 'majority' while one of two replicas hangs, beside callers that need both", async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-majority');
+    await redis.replica(0).stop();
+    try {
+      let isPending = true;
+      const needsBoth = store.acquire(
+        requestFor('needs-both', { replicas: 2, replicaTimeout: 2_000 }),
+      ).outcome;
+      void needsBoth.then(() => (isPending = false));
+      for (let i = 0; i < 5; i++) {
+        const outcome = granted(
+          await store.acquire(requestFor(`needs-one-${i}`, { replicas: 'majority' })).outcome,
+        );
+        expect(outcome.confirmedBy).toBe(1);
+      }
+      expect(isPending).toBe(true);
+      expect((await needsBoth).kind).toBe('unconfirmed');
+    } finally {
+      redis.replica(0).resume();
+    }
+  });
+
+  it('comes late but comes when a replica stutters', async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-stutter');
+    await redis.replica(0).stop();
+    const pending = store.acquire(requestFor('stutter', { replicaTimeout: 5_000 })).outcome;
+    await until(async () => (await store.inspect('stutter')).kind === 'held', { what: 'it is written' });
+    redis.replica(0).resume();
+    expect(granted(await pending).confirmedBy).toBe(2);
+  });
+
+  it('renews by the majority, though a replica that the lock asked for hangs', async () => {
+    const store = stores.open(redis.url);
+    const held = await take(store, 'renewed-by-one');
+    await redis.replica(1).stop();
+    try {
+      expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    } finally {
+      redis.replica(1).resume();
+    }
+  });
+
+  it('is expired, not renewed, when the confirmation comes after the lease', async () => {
+    const store = stores.open(redis.url);
+    const held = await take(store, 'late-renewal', { leaseTime: 600 });
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const renewal = store.renew(held, 10_000);
+    try {
+      expect(await renewal).toMatchObject({ kind: 'expired', why: { kind: 'unconfirmed' } });
+      expect(held.validity.remaining(systemClock)).toBe(0);
+    } finally {
+      for (const replica of redis.replicas) replica.resume();
+    }
+  });
+
+  it('grants hundreds at once, each confirmed by both', async () => {
+    const store = stores.open(redis.url);
+    const outcomes = await Promise.all(
+      Array.from({ length: 600 }, (_, i) => store.acquire(requestFor(`crowd-${i}`)).outcome),
+    );
+    expect(new Set(outcomes.map((outcome) => granted(outcome).confirmedBy))).toEqual(new Set([2]));
+  });
+});
+
+describe('An attempt that is given up while the replicas are silent', () => {
+  it('is taken back at once', async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-abandon');
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    try {
+      const attempt = store.acquire(requestFor('given-up', { replicaTimeout: 10_000 }));
+      await until(async () => (await store.inspect('given-up')).kind === 'held', { what: 'it is written' });
+      attempt.abandon();
+      await until(async () => (await store.inspect('given-up')).kind === 'free', {
+        what: 'it was taken back',
+      });
+    } finally {
+      for (const replica of redis.replicas) replica.resume();
+    }
+  });
+});
+
+describe('On a master without replicas', () => {
+  it('nothing is granted, and the outcome says that there is none', async () => {
+    await using alone = await startReplication({ replicas: 0 });
+    const store = stores.open(alone.url);
+    expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
+      kind: 'unconfirmed',
+      confirmed: 0,
+      required: 1,
+      members: [],
+    });
+    await stores.closeAll();
+  });
+});
+
+describe('The quarantine', () => {
+  it('refuses at once, with the seconds left, who does not wait; and lets held locks go on', async () => {
+    await using young = await startReplication({ replicas: 2 });
+    const before = stores.open(young.url);
+    const held = await take(before, 'held-through');
+    const store = stores.open(young.url, { quarantine: 60_000 });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    const outcome = await store.acquire(requestFor('new', { waitUntil: systemClock.monotonic() })).outcome;
+    expect(outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/in \d+ s \(option quarantine\)/),
+    });
+    const { retryAfter } = outcome as Extract<typeof outcome, { kind: 'unavailable' }>;
+    expect(retryAfter).toBeGreaterThan(50_000);
+    expect(retryAfter).toBeLessThanOrEqual(66_000);
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(store.health()).toMatchObject({
+      status: 'degraded',
+      masters: [{ reason: expect.stringContaining('quarantine') }],
+    });
+    await stores.closeAll();
+  });
+
+  it('ends for who saw the links made when they are as old as it is long', async () => {
+    await using growing = await startReplication({ replicas: 0 });
+    const store = stores.open(growing.url, { quarantine: 1_500, replicas: 'majority' });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    await growing.join();
+    await until(() => store.health().masters[0]?.members.length === 1, {
+      what: 'the store has seen the replica',
+    });
+    const start = systemClock.monotonic();
+    const outcome = granted(await store.acquire(requestFor('later', { waitUntil: start + 10_000 })).outcome);
+    expect(outcome.confirmedBy).toBe(1);
+    expect(systemClock.monotonic() - start).toBeGreaterThan(500);
+    await stores.closeAll();
+  });
+
+  it('begins anew when the links are made anew, and starts no grant before', async () => {
+    await using broken = await startReplication({ replicas: 1 });
+    const store = stores.open(broken.url, { quarantine: 0 });
+    await take(store, 'before');
+    const strict = stores.open(broken.url, { quarantine: 1_000 });
+    granted(
+      await strict.acquire(requestFor('first', { waitUntil: systemClock.monotonic() + 12_000 })).outcome,
+    );
+    await broken.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
+    await broken.waitUntilOnline();
+    await until(() => strict.health().masters[0]!.quarantine > 0, { what: 'the new link was seen' });
+    const outcome = await strict.acquire(requestFor('second', { waitUntil: systemClock.monotonic() }))
+      .outcome;
+    expect(outcome).toMatchObject({ kind: 'unavailable' });
+    expect((await store.inspect('second')).kind).toBe('free');
+    await stores.closeAll();
+  });
+});

@@ -1,0 +1,185 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { LockStore } from '../../../lib/store/lock-store.js';
+import { systemClock } from '../../../lib/store/clock.js';
+import { until } from '../../support/eventually.js';
+import { Link } from '../../support/link.js';
+import { startReplication, type Replication } from '../../support/replication.js';
+import { startRedis } from '../../support/redis-process.js';
+import { granted, requestFor, take } from '../contract.js';
+import { RedisStores } from './redis-stores.js';
+
+const stores = new RedisStores();
+let redis: Replication;
+let link: Link;
+let store: LockStore;
+let direct: LockStore;
+
+beforeAll(async () => {
+  redis = await startReplication({ replicas: 2 });
+});
+beforeEach(async () => {
+  link = await Link.to(redis.master);
+  store = stores.open(link.url);
+  direct = stores.open(redis.url);
+  await take(store, `warm-${Math.random()}`);
+});
+afterEach(async () => {
+  await stores.closeAll();
+  await link.dispose();
+});
+afterAll(async () => {
+  await redis.dispose();
+});
+
+describe('When the connection is lost before the answer', () => {
+  it('asks again as the same owner, and does not wait for its own ghost', async () => {
+    link.dropReplies();
+    const request = requestFor('answer-lost');
+    const start = systemClock.monotonic();
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await direct.inspect('answer-lost')).kind === 'held', {
+      what: 'the script has run',
+    });
+    link.cut();
+    granted(await pending);
+    expect(systemClock.monotonic() - start).toBeLessThan(5_000);
+    expect(await direct.inspect('answer-lost')).toMatchObject({ holder: { owner: request.owner } });
+  });
+
+  it('keeps the key free when the caller had given up before the server ran the script', async () => {
+    await redis.master.stop();
+    const attempt = store.acquire(requestFor('ghost'));
+    // The script is in the server's socket now; the connection goes, the caller too, and then the server runs on.
+    await until(() => link.connections.size > 0, { what: 'the connection stands' });
+    await new Promise((resolve) => setImmediate(resolve));
+    link.cut();
+    attempt.abandon();
+    redis.master.resume();
+    granted(await direct.acquire(requestFor('after-ghost')).outcome);
+    await until(async () => (await direct.inspect('ghost')).kind === 'free', {
+      within: 4_000,
+      what: 'no ghost holds the key',
+    });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    expect((await direct.inspect('ghost')).kind).toBe('free');
+  });
+});
+
+describe('When the connection is lost between the script’s answer and WAIT’s', () => {
+  it('counts nothing of the lost one, and asks again as the same owner', async () => {
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const request = requestFor('wait-lost', {
+      replicaTimeout: 4_000,
+      waitUntil: systemClock.monotonic() + 8_000,
+    });
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await direct.inspect('wait-lost')).kind === 'held', {
+      what: 'the script has run',
+    });
+    let isSettled = false;
+    void pending.then(() => (isSettled = true));
+    link.cut();
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    expect(isSettled).toBe(false);
+    for (const replica of redis.replicas) replica.resume();
+    expect(granted(await pending).confirmedBy).toBe(2);
+    expect(await direct.inspect('wait-lost')).toMatchObject({ holder: { owner: request.owner } });
+  });
+});
+
+describe('When the connection is lost during a renewal', () => {
+  it('renews on the next one', async () => {
+    const held = await take(store, 'renewing');
+    link.dropReplies();
+    const renewal = store.renew(held, 10_000);
+    link.cut();
+    expect(await renewal).toMatchObject({ kind: 'renewed' });
+  });
+});
+
+describe('A release', () => {
+  it('goes out again on the next connection when the first never reached the server', async () => {
+    const held = await take(store, 'release-again');
+    link.stall('requests');
+    const released = store.release(held, 0);
+    await new Promise((resolve) => setImmediate(resolve));
+    link.cut();
+    link.resume();
+    expect(await released).toEqual({ kind: 'released', ours: true });
+    expect((await direct.inspect('release-again')).kind).toBe('free');
+  });
+
+  it('tells in time that no answer came, and goes on in the background', async () => {
+    const held = await take(store, 'release-late');
+    link.onConnection((connection) => connection.cut());
+    link.cut();
+    const outcome = await store.release(held, 0);
+    expect(outcome).toMatchObject({ kind: 'unavailable', reason: expect.stringContaining('sent again') });
+    link.onConnection(() => {});
+    await until(async () => (await direct.inspect('release-late')).kind === 'free', {
+      what: 'it was released',
+    });
+  });
+});
+
+describe('After a new connection', () => {
+  it('says that anything may have changed', async () => {
+    let told = 0;
+    store.changes.subscribe((change) => (told += 'every' in change ? 1 : 0));
+    link.cut();
+    await until(() => told > 0, { what: 'every key is to be looked at' });
+  });
+
+  it('says so too when only the watcher was lost, and works on', async () => {
+    let told = 0;
+    store.changes.subscribe((change) => (told += 'every' in change ? 1 : 0));
+    await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until(() => told > 0, { what: 'every key is to be looked at' });
+    await take(store, 'after-the-watcher');
+  });
+
+  it('leaves nothing behind in the server when the store is closed', async () => {
+    await stores.closeAll();
+    await until(
+      async () => !String(await redis.master.call('CLIENT', 'LIST')).includes('name=replica-lock:'),
+      { what: 'our connections are gone' },
+    );
+  });
+});
+
+describe('A server', () => {
+  it('that is down at start is found when it comes', async () => {
+    const server = await startRedis();
+    await server.kill();
+    const early = stores.open(server.url, { minReplicas: 0 });
+    const at = requestFor('early', { waitUntil: systemClock.monotonic(), replicaTimeout: 300 });
+    expect(await early.acquire(at).outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining(`Redis at ${server.address}`),
+    });
+    const pending = early.acquire(requestFor('early')).outcome;
+    await server.restart();
+    granted(await pending);
+    await stores.closeAll();
+    await server.dispose();
+  });
+
+  it('that comes back empty has lost the lock, and the holder is told at its renewal', async () => {
+    const server = await startRedis();
+    const single = stores.open(server.url, { minReplicas: 0 });
+    const held = await take(single, 'forgotten');
+    await server.restart();
+    expect(await single.renew(held, 10_000)).toEqual({ kind: 'gone', key: 'forgotten' });
+    await stores.closeAll();
+    await server.dispose();
+  });
+
+  it('that hangs is given up, and found again when it runs on', async () => {
+    await redis.master.stop();
+    const outcome = await direct.acquire(requestFor('hang', { waitUntil: systemClock.monotonic() })).outcome;
+    expect(outcome.kind).toBe('unavailable');
+    await until(() => direct.health().masters[0]?.connected === false, { what: 'the server was given up' });
+    redis.master.resume();
+    granted(await direct.acquire(requestFor('hang', { waitUntil: systemClock.monotonic() + 8_000 })).outcome);
+  });
+});
