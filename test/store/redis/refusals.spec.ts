@@ -1,0 +1,287 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Redis } from 'ioredis';
+import type { AcquireOutcome, LockStore } from '../../../lib/store/lock-store.js';
+import { systemClock } from '../../../lib/store/clock.js';
+import { until } from '../../support/eventually.js';
+import { startRedis } from '../../support/redis-process.js';
+import { startReplication } from '../../support/replication.js';
+import { granted, requestFor, take } from '../contract.js';
+import { RedisStores } from './redis-stores.js';
+
+const stores = new RedisStores();
+const single = { minReplicas: 0 } as const;
+
+afterEach(async () => {
+  await stores.closeAll();
+});
+
+/** Asks without patience. */
+function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
+  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
+}
+
+describe('A server that refuses is named, with its answer and what to do', () => {
+  it('NOREPLICAS', async () => {
+    await using server = await startRedis({ 'min-replicas-to-write': 2 });
+    expect(await askOnce(stores.open(server.url, single))).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: NOREPLICAS.*min-replicas-to-write/),
+    });
+    await stores.closeAll();
+  });
+
+  it('OOM', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    await take(store, 'before');
+    await server.call('CONFIG', 'SET', 'maxmemory', 1);
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: OOM.*maxmemory/),
+    });
+    await stores.closeAll();
+  });
+
+  it('READONLY: the master has become a replica', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = stores.open(redis.url);
+    await take(store, 'before');
+    await redis.master.call('REPLICAOF', '127.0.0.1', redis.replica(0).port);
+    await until(
+      async () => {
+        const outcome = await askOnce(store);
+        return outcome.kind === 'unavailable' && /replica/.test(outcome.reason);
+      },
+      { what: 'the store says that it speaks to a replica' },
+    );
+    await stores.closeAll();
+  });
+
+  it('NOAUTH and WRONGPASS, at once and without asking again', async () => {
+    await using server = await startRedis({ requirepass: 'secret' });
+    const without = stores.open(server.url, single);
+    await until(() => without.health().masters[0]?.reason?.includes('NOAUTH'), {
+      what: 'the reason is known',
+    });
+    expect(await without.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/NOAUTH.*password/),
+    });
+    const right = stores.open(`redis://:secret@${server.address}`, single);
+    granted(await right.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  it('no EVAL', async () => {
+    await using server = await startRedis({ 'rename-command': ['EVAL ""', 'EVALSHA ""'] });
+    expect(await askOnce(stores.open(server.url, single))).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/unknown command.*lacks a command/i),
+    });
+    await stores.closeAll();
+  });
+
+  it('a key that an ACL forbids', async () => {
+    await using server = await startRedis();
+    await server.call('ACL', 'SETUSER', 'shop', 'on', '>pw', '~lock:shop:*', '&*', '+@all');
+    const store = stores.open(`redis://shop:pw@${server.address}`, single);
+    granted(await store.acquire(requestFor('shop:1')).outcome);
+    const refused = await askOnce(store, 'bank:1');
+    expect(refused).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringContaining('refused'),
+    });
+    await stores.closeAll();
+  });
+
+  it('a server that may evict locks, unless that is allowed', async () => {
+    await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
+    const store = stores.open(server.url, single);
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'misconfigured',
+      option: 'allowEviction',
+      reason: expect.stringContaining('allkeys-lru'),
+    });
+    expect(store.health()).toMatchObject({ status: 'degraded' });
+    granted(
+      await stores.open(server.url, { ...single, allowEviction: true }).acquire(requestFor('k')).outcome,
+    );
+    await stores.closeAll();
+  });
+});
+
+/** The user of the README's "Redis commands that an ACL user needs". */
+function readmeUser(): string[] {
+  const readme = readFileSync('README.md', 'utf8');
+  const line = /^ACL SETUSER (.*)$/m.exec(readme)?.[1];
+  if (line === undefined) throw new Error('The README names no ACL user');
+  return line.split(' ');
+}
+
+describe('A user with the rights that the README lists', () => {
+  it('can do everything, and nothing is reported as missing', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    const url = `redis://locks:secret@${redis.master.address}`;
+    const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
+    const held = await take(one, 'acl');
+    expect(await one.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    let isTold = false;
+    other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
+    expect((await askOnce(other, 'acl')).kind).toBe('busy');
+    expect((await other.inspect('acl')).kind).toBe('held');
+    expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    await until(() => isTold, { what: 'the waiter was told' });
+    await take(other, 'acl');
+    expect(await one.forceRelease('acl')).toEqual({ kind: 'done', wasHeld: true });
+    expect(stores.reports).toEqual([]);
+    const log = String(await redis.master.call('ACL', 'LOG'));
+    expect(log).toBe('');
+    await stores.closeAll();
+  });
+
+  it.each([
+    ['client|tracking', 'waiters are told late'],
+    ['subscribe', 'waiters are told late'],
+    ['client|unblock', 'WAIT ends by its slices'],
+    ['client|list', 'the age of links is counted from the start'],
+    ['client|kill', 'a ghost is bounded by its lease'],
+  ])('works without %s: %s', async (command) => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
+    const held = await take(store, 'less');
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    // Two beside each other: the second has to end the first one's WAIT.
+    await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
+    expect((await store.release(held, 0)).kind).toBe('released');
+    const isDeaf = ['client|tracking', 'subscribe'].includes(command);
+    expect(store.hearsChanges).toBe(!isDeaf);
+    expect(stores.reports.map(({ code }) => code)).toEqual(isDeaf ? ['tracking-refused'] : []);
+    await stores.closeAll();
+  });
+
+  it('counts the quarantine from its own first look without client|list', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, {
+      replicas: 1,
+      quarantine: 700,
+    });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    expect((await askOnce(store)).kind).toBe('unavailable');
+    granted(await store.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+});
+
+describe('A connection', () => {
+  it('survives SCRIPT FLUSH', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    const held = await take(store, 'scripts');
+    await server.call('SCRIPT', 'FLUSH');
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    await server.call('SCRIPT', 'FLUSH');
+    await take(store, 'scripts-2');
+    await server.call('SCRIPT', 'FLUSH');
+    expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    await server.call('SCRIPT', 'FLUSH');
+    expect((await store.forceRelease('scripts-2')).kind).toBe('done');
+    await stores.closeAll();
+  });
+
+  it('tells everybody of FLUSHALL', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    const held = await take(store, 'flushed');
+    let isTold = false;
+    store.changes.subscribe((change) => (isTold ||= 'every' in change));
+    await server.call('FLUSHALL');
+    await until(() => isTold, { what: 'every key is to be looked at' });
+    expect((await store.renew(held, 10_000)).kind).toBe('gone');
+    await stores.closeAll();
+  });
+
+  it("takes an instance's address and credentials, and neither its habits nor itself", async () => {
+    await using server = await startRedis({ requirepass: 'secret' });
+    const mine = new Redis({
+      host: '127.0.0.1',
+      port: server.port,
+      password: 'secret',
+      db: 3,
+      keyPrefix: 'app:',
+      commandTimeout: 5,
+    });
+    const store = stores.open(mine, single);
+    await take(store, 'instance');
+    expect(await server.client({ password: 'secret', db: 3 }).keys('*')).toEqual(['lock:instance']);
+    await stores.closeAll();
+    expect(await mine.ping()).toBe('PONG');
+    mine.disconnect();
+  });
+
+  it('speaks TLS', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'replica-lock-tls-'));
+    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'rsa:2048',
+        '-nodes',
+        '-keyout',
+        key,
+        '-out',
+        cert,
+        '-days',
+        '2',
+        '-subj',
+        '/CN=localhost',
+        '-addext',
+        'subjectAltName=IP:127.0.0.1',
+      ],
+      { stdio: 'ignore' },
+    );
+    await using server = await startRedis();
+    const port = server.port + 1;
+    for (const [name, value] of [
+      ['tls-cert-file', cert],
+      ['tls-key-file', key],
+      ['tls-ca-cert-file', cert],
+      ['tls-auth-clients', 'no'],
+      ['tls-port', String(port)],
+    ]) {
+      await server.call('CONFIG', 'SET', name!, value!);
+    }
+    const store = stores.open({ host: '127.0.0.1', port, tls: { ca: readFileSync(cert) } }, single);
+    granted(await store.acquire(requestFor('tls')).outcome);
+    await stores.closeAll();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('says on a plain connection that it counts what it has seen, and recommends the number', async () => {
+    await using server = await startRedis();
+    stores.open(server.url);
+    expect(stores.reports).toMatchObject([
+      {
+        level: 'log',
+        code: 'members-by-sight',
+        message: expect.stringContaining('Set replicas to their number'),
+      },
+    ]);
+    await stores.closeAll();
+  });
+});
