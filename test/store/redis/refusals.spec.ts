@@ -221,7 +221,7 @@ describe('A connection', () => {
       password: 'secret',
       db: 3,
       keyPrefix: 'app:',
-      commandTimeout: 5,
+      commandTimeout: 200,
     });
     const store = stores.open(mine, single);
     await take(store, 'instance');

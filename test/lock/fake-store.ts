@@ -1,0 +1,96 @@
+import { Subject } from 'rxjs';
+import type {
+  AcquireOutcome,
+  AcquireRequest,
+  Attempt,
+  ForceReleaseOutcome,
+  HeldKeys,
+  InspectOutcome,
+  KeyChange,
+  LockStore,
+  ReleaseOutcome,
+  RenewOutcome,
+  StoreHealth,
+  StoreReport,
+} from '../../lib/store/lock-store.js';
+import type { Clock } from '../../lib/store/clock.js';
+import { Validity } from '../../lib/store/validity.js';
+
+export interface Asked {
+  readonly request: AcquireRequest;
+  isAbandoned: boolean;
+  answer(outcome: AcquireOutcome): void;
+}
+
+/** A store that answers what a test wants, when it wants. */
+export class FakeStore implements LockStore {
+  readonly changes = new Subject<KeyChange>();
+  readonly reports = new Subject<StoreReport>();
+  hearsChanges = true;
+  readonly asked: Asked[] = [];
+  readonly renewals: { lock: HeldKeys; leaseTime: number; answer(outcome: RenewOutcome): void }[] = [];
+  readonly releases: { lock: HeldKeys; keepFor: number }[] = [];
+  releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
+  inspectOutcome: InspectOutcome = { kind: 'free' };
+  forceOutcome: ForceReleaseOutcome = { kind: 'done', wasHeld: true };
+  isClosed = false;
+  private token = 1_000;
+
+  constructor(private readonly clock: Clock) {}
+
+  /** The last thing asked. */
+  get last(): Asked {
+    return this.asked.at(-1)!;
+  }
+
+  acquire(request: AcquireRequest): Attempt {
+    let answer!: Asked['answer'];
+    const outcome = new Promise<AcquireOutcome>((resolve) => (answer = resolve));
+    const asked: Asked = { request, isAbandoned: false, answer };
+    this.asked.push(asked);
+    return { outcome, abandon: () => (asked.isAbandoned = true) };
+  }
+
+  grant(asked = this.last): void {
+    const validity = Validity.ofLease(asked.request.leaseTime, this.clock);
+    asked.answer({ kind: 'granted', token: ++this.token, confirmedBy: 2, validity });
+  }
+
+  busy(asked = this.last, remainingTime = 5_000): void {
+    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime };
+    asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
+  }
+
+  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+    return new Promise((answer) => this.renewals.push({ lock, leaseTime, answer }));
+  }
+
+  renewed(index = this.renewals.length - 1): void {
+    const { answer, leaseTime } = this.renewals[index]!;
+    answer({ kind: 'renewed', validity: Validity.ofLease(leaseTime, this.clock), confirmedBy: 2 });
+  }
+
+  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    this.releases.push({ lock, keepFor });
+    return Promise.resolve(this.releaseOutcome);
+  }
+
+  inspect(): Promise<InspectOutcome> {
+    return Promise.resolve(this.inspectOutcome);
+  }
+
+  forceRelease(): Promise<ForceReleaseOutcome> {
+    return Promise.resolve(this.forceOutcome);
+  }
+
+  health(): StoreHealth {
+    return { status: 'up', masters: [] };
+  }
+
+  open(): void {}
+
+  close(): Promise<void> {
+    this.isClosed = true;
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,371 @@
+import { describe, expect, it } from '@jest/globals';
+import { ErrorReply } from '../../../lib/store/redis/connection.js';
+import { hashSlot } from '../../../lib/store/redis/hash-slot.js';
+import { countOlderThan, linkAgesFor, ListedLinkAges } from '../../../lib/store/redis/link-ages.js';
+import { MembersBySight, NamedMembers } from '../../../lib/store/redis/members.js';
+import { Quarantine } from '../../../lib/store/redis/quarantine.js';
+import {
+  acknowledgedOffsets,
+  agedAtLeast,
+  countConfirmed,
+  majorityOf,
+  RENEWAL,
+  requiredConfirmations,
+} from '../../../lib/store/redis/quorum.js';
+import { refusedBy } from '../../../lib/store/redis/refusal.js';
+import { ReplicaView } from '../../../lib/store/redis/replica-view.js';
+import {
+  parseReplicaClients,
+  parseReplicationInfo,
+  type ReplicationInfo,
+} from '../../../lib/store/redis/replication-info.js';
+import { isHeldBy, parseValue } from '../../../lib/store/redis/scripts/value.js';
+import { parseClusterNodes } from '../../../lib/store/redis/cluster-nodes.js';
+
+/** INFO replication as Redis 7 writes it, with these replicas. */
+function infoText(...replicas: { port: number; state?: string; offset: number }[]): string {
+  return [
+    '# Replication',
+    'role:master',
+    `connected_slaves:${replicas.length}`,
+    ...replicas.map(
+      ({ port, state = 'online', offset }, i) =>
+        `slave${i}:ip=10.0.0.1,port=${port},state=${state},offset=${offset},lag=0`,
+    ),
+    'master_failover_state:no-failover',
+    'master_replid:8371445ec4d3e9f5d4f3ea1d3b2a9d37c44a8e5d',
+    'master_replid2:0000000000000000000000000000000000000000',
+    'master_repl_offset:1000',
+    'second_repl_offset:-1',
+    '',
+  ].join('\r\n');
+}
+
+function info(...replicas: { port: number; state?: string; offset: number }[]): ReplicationInfo {
+  return parseReplicationInfo(infoText(...replicas))!;
+}
+
+/** CLIENT LIST TYPE replica with these ids and ages in seconds. */
+function clients(...ages: [id: number, age: number][]): string {
+  return ages
+    .map(
+      ([id, age]) =>
+        `id=${id} addr=10.0.0.1:4${id} laddr=10.0.0.9:6379 fd=9 name= age=${age} idle=0 flags=S db=0\n`,
+    )
+    .join('');
+}
+
+describe('A majority of the servers, the master included', () => {
+  it.each([
+    [0, 0],
+    [1, 1],
+    [2, 1],
+    [3, 2],
+    [4, 2],
+    [5, 3],
+  ])('of %i replicas needs %i of them', (members, needed) => {
+    expect(majorityOf(members)).toBe(needed);
+  });
+});
+
+describe('The confirmations that a grant needs', () => {
+  it.each([
+    ['all' as const, 1, 2, 2, 2],
+    ['all' as const, 1, 2, 1, 1],
+    ['all' as const, 1, 3, 1, 2],
+    ['majority' as const, 1, 2, 2, 1],
+    ['majority' as const, 2, 2, 2, 2],
+    ['majority' as const, 1, 5, 5, 3],
+    [2, 1, 2, 2, 2],
+    [1, 1, 3, 3, 2],
+    [3, 1, 2, 2, 3],
+    [0, 0, 0, 0, 0],
+  ])('%p with minReplicas %i, %i members, %i online: %i', (policy, minReplicas, members, online, needed) => {
+    expect(requiredConfirmations({ policy, minReplicas }, members, online)).toBe(needed);
+  });
+
+  it('are the majority alone for a renewal', () => {
+    expect(requiredConfirmations(RENEWAL, 3, 3)).toBe(2);
+    expect(requiredConfirmations(RENEWAL, 0, 0)).toBe(0);
+  });
+});
+
+describe('INFO replication', () => {
+  it('is read', () => {
+    expect(info({ port: 7001, offset: 1000 }, { port: 7002, state: 'wait_bgsave', offset: 0 })).toEqual({
+      role: 'master',
+      replid: '8371445ec4d3e9f5d4f3ea1d3b2a9d37c44a8e5d',
+      offset: 1000,
+      links: [
+        { address: '10.0.0.1:7001', online: true, offset: 1000, isReplica: true },
+        { address: '10.0.0.1:7002', online: false, offset: 0, isReplica: true },
+      ],
+    });
+  });
+
+  it.each([[undefined], [null], [''], ['role:master\r\n'], [new ErrorReply('NOPERM no')]])(
+    'is missing in %p',
+    (reply) => {
+      expect(parseReplicationInfo(reply)).toBeUndefined();
+    },
+  );
+
+  it('counts a replica once, an unfinished one and a reader of the stream never', () => {
+    const offsets = acknowledgedOffsets(
+      info(
+        { port: 7001, offset: 500 },
+        { port: 7001, offset: 1000 },
+        { port: 7002, state: 'send_bulk', offset: 1000 },
+        { port: 0, offset: 1000 },
+      ),
+    );
+    expect(offsets).toEqual(new Map([['10.0.0.1:7001', 1000]]));
+    expect(countConfirmed(offsets, 1000)).toBe(1);
+    expect(countConfirmed(offsets, 1001)).toBe(0);
+  });
+});
+
+describe('The age of a replication link', () => {
+  it('is what the server says less 6 s, or what was seen', () => {
+    const links = new ListedLinkAges();
+    links.observe(clients([1, 0], [2, 7], [3, 60]), 100_000);
+    expect(links.madeAt).toEqual([100_000, 99_000, 46_000]);
+    links.observe(clients([1, 3], [3, 63]), 103_500);
+    expect(links.madeAt).toEqual([100_000, 46_000]);
+    expect(countOlderThan(links, 99_999)).toBe(1);
+    expect(countOlderThan(links, 100_000)).toBe(2);
+  });
+
+  it('is forgotten with the link', () => {
+    const links = new ListedLinkAges();
+    links.observe(clients([1, 50]), 100_000);
+    links.observe(clients([2, 0]), 101_000);
+    expect(links.madeAt).toEqual([101_000]);
+    links.observe(new ErrorReply('NOPERM'), 102_000);
+    expect(links.madeAt).toEqual([]);
+  });
+
+  it('is counted from the first look where CLIENT LIST is refused, and from every change of the counters', () => {
+    const links = linkAgesFor(new ErrorReply('NOPERM'));
+    const stats = (full: number, partial: number): string =>
+      `# Stats\r\nsync_full:${full}\r\nsync_partial_ok:${partial}\r\n`;
+    links.observe(stats(2, 0), 10, 2);
+    links.observe(stats(2, 0), 20, 2);
+    expect(links.madeAt).toEqual([10, 10]);
+    links.observe(stats(2, 1), 30, 2);
+    expect(links.madeAt).toEqual([30, 30]);
+    links.observe(new ErrorReply('NOPERM'), 40, 2);
+    expect(links.madeAt).toEqual([40, 40]);
+    expect(links.question).toEqual(['info', 'stats']);
+  });
+
+  it('is read from the list', () => {
+    expect(parseReplicaClients(clients([5, 11], [6, 12]))).toEqual([
+      { id: '5', age: 11 },
+      { id: '6', age: 12 },
+    ]);
+    expect(parseReplicaClients(null)).toEqual([]);
+  });
+
+  it.each([
+    [2, 2, 2, 2],
+    [2, 2, 1, 1],
+    [1, 2, 1, 0],
+    [2, 3, 2, 1],
+    [2, 2, 5, 2],
+  ])('of %i that confirmed, %i listed, %i old: %i are old for certain', (confirmed, listed, old, certain) => {
+    expect(agedAtLeast(confirmed, listed, old)).toBe(certain);
+  });
+});
+
+describe('Whether a write counts', () => {
+  const demand = { policy: 'majority' as const, minReplicas: 1 };
+  const viewOf = (quarantine: number): ReplicaView =>
+    new ReplicaView(new MembersBySight(), new ListedLinkAges(), new Quarantine(quarantine, 1));
+
+  it('needs enough replicas at its offset', () => {
+    const view = viewOf(0);
+    view.observe(info({ port: 1, offset: 900 }, { port: 2, offset: 899 }), clients([1, 0], [2, 0]), 0);
+    expect(view.judge(demand, 900, 0)).toEqual({ kind: 'confirmed', by: 1 });
+    expect(view.judge({ policy: 'all', minReplicas: 1 }, 900, 0)).toEqual({
+      kind: 'lacking',
+      confirmed: 1,
+      required: 2,
+    });
+    expect(view.judge(demand, 901, 0)).toEqual({ kind: 'lacking', confirmed: 0, required: 1 });
+  });
+
+  it('counts members that are away: a cut-off master cannot confirm with whom it has left', () => {
+    const view = viewOf(0);
+    view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 9 }, { port: 3, offset: 9 }), clients(), 0);
+    view.observe(info({ port: 1, offset: 9 }), clients(), 0);
+    expect(view.judge(demand, 9, 0)).toEqual({ kind: 'lacking', confirmed: 1, required: 2 });
+    expect(view.report(9)).toEqual([
+      { address: '10.0.0.1:1', acknowledged: true, lag: 991 },
+      { address: '10.0.0.1:2', acknowledged: false, lag: null },
+      { address: '10.0.0.1:3', acknowledged: false, lag: null },
+    ]);
+  });
+
+  it('needs links that are older than the quarantine at the moment of sending, but not for a renewal', () => {
+    const view = viewOf(5_000);
+    view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 9 }), clients([1, 0], [2, 0]), 10_000);
+    expect(view.judge(demand, 9, 14_999)).toEqual({ kind: 'young' });
+    expect(view.judge(RENEWAL, 9, 10_000)).toEqual({ kind: 'confirmed', by: 2 });
+    expect(view.judge(demand, 9, 15_000)).toEqual({ kind: 'confirmed', by: 2 });
+    expect(view.quarantineLeft(11_000)).toBe(4_000);
+    expect(view.quarantineLeft(15_000)).toBe(0);
+  });
+
+  it('takes a young link for one of those that confirmed', () => {
+    const view = viewOf(5_000);
+    view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 1 }), clients([1, 60], [2, 0]), 100_000);
+    // One of two confirmed, one of two links is old: it may be the other one.
+    expect(view.judge(demand, 9, 100_000)).toEqual({ kind: 'young' });
+    expect(view.judge(demand, 1, 100_000)).toEqual({ kind: 'confirmed', by: 2 });
+  });
+
+  it('has no quarantine where nobody could confirm, and none where it is 0', () => {
+    const view = viewOf(5_000);
+    view.observe(info(), clients(), 0);
+    expect(view.quarantineLeft(0)).toBe(0);
+    expect(view.judge({ policy: 'all', minReplicas: 0 }, 9, 0)).toEqual({ kind: 'confirmed', by: 0 });
+    expect(view.judge(demand, 9, 0)).toEqual({ kind: 'lacking', confirmed: 0, required: 1 });
+  });
+});
+
+describe('Who the members are', () => {
+  it('by sight: the most that were listed at once, the newest of as many', () => {
+    const members = new MembersBySight();
+    members.observe(info({ port: 1, offset: 0 }, { port: 2, offset: 0 }));
+    members.observe(info({ port: 1, offset: 0 }));
+    expect([...members.addresses]).toEqual(['10.0.0.1:1', '10.0.0.1:2']);
+    members.observe(info({ port: 1, offset: 0 }, { port: 3, offset: 0 }));
+    expect([...members.addresses]).toEqual(['10.0.0.1:1', '10.0.0.1:3']);
+  });
+
+  it('by name: all that were named or listed, less the master, until nobody has named them for a minute', () => {
+    const members = new NamedMembers();
+    members.setMaster('m:1');
+    members.named(new Set(['m:1', 'a:1', 'dead:1']), 0);
+    members.observe(info({ port: 5, offset: 0 }));
+    expect([...members.addresses].toSorted()).toEqual(['10.0.0.1:5', 'a:1', 'dead:1']);
+    members.named(new Set(['m:1', 'a:1']), 1_000);
+    members.named(new Set(['m:1', 'a:1']), 60_999);
+    expect(members.addresses.has('dead:1')).toBe(true);
+    members.named(new Set(['m:1', 'a:1']), 61_000);
+    expect([...members.addresses].toSorted()).toEqual(['10.0.0.1:5', 'a:1']);
+  });
+
+  it('by name: an unanswered question proves nobody’s absence', () => {
+    const members = new NamedMembers();
+    members.named(new Set(['a:1', 'b:1']), 0);
+    members.named(new Set(['a:1']), 1_000);
+    members.unanswered();
+    members.named(new Set(['a:1']), 61_500);
+    expect(members.addresses.has('b:1')).toBe(true);
+  });
+
+  it('by name: the former master becomes one', () => {
+    const members = new NamedMembers();
+    members.setMaster('m:1');
+    members.named(new Set(['m:1', 'a:1']), 0);
+    members.setMaster('a:1');
+    expect([...members.addresses]).toEqual(['m:1']);
+  });
+});
+
+describe('The quarantine', () => {
+  it('is the longest lease seen, unless it is given', () => {
+    const seen = new Quarantine(undefined, 10);
+    seen.seen(30);
+    seen.seen(20);
+    expect(seen.time).toBe(30);
+    const given = new Quarantine(5, 10);
+    given.seen(30);
+    expect(given.time).toBe(5);
+  });
+});
+
+describe('A key’s value', () => {
+  const token = '1795531756566206';
+  it.each([
+    [null, { kind: 'free' }],
+    [token, { kind: 'free' }],
+    [
+      `rl:h:1:a:1 ${token}`,
+      { kind: 'held', holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5 } },
+    ],
+    ['42', { kind: 'foreign', found: "the value '42'" }],
+    [`other ${token}`, { kind: 'foreign', found: `the value 'other ${token}'` }],
+    ['x'.repeat(60), { kind: 'foreign', found: `the value '${'x'.repeat(40)}…'` }],
+  ])('%p', (value, expected) => {
+    expect(parseValue(value, 5)).toEqual(expected);
+  });
+
+  it('belongs to the owner whose whole name it begins with', () => {
+    expect(isHeldBy(`rl:a:1 ${token}`, 'rl:a:1')).toBe(true);
+    expect(isHeldBy(`rl:a:12 ${token}`, 'rl:a:1')).toBe(false);
+    expect(isHeldBy(null, 'rl:a:1')).toBe(false);
+  });
+});
+
+describe('A refusal', () => {
+  const at = { host: '10.0.0.1', port: 6379 };
+  it.each([
+    ['LOADING Redis is loading the dataset in memory', /starting up/, undefined],
+    ['MISCONF Redis is configured to save RDB snapshots', /cannot save/, undefined],
+    ['BUSY Redis is busy running a script.', /SCRIPT KILL/, undefined],
+    ['NOAUTH Authentication required.', /password/, true],
+    ["NOPERM this user has no permissions to run the 'eval' command", /documentation lists/, true],
+    ["ERR unknown command 'EVAL'", /lacks a command/, true],
+    ['ERR something new', /log/, undefined],
+  ])('%s', (message, advice, permanent) => {
+    const outcome = refusedBy(at, new ErrorReply(message));
+    expect(outcome.reason).toMatch(/^Redis at 10\.0\.0\.1:6379 refused: /);
+    expect(outcome.reason).toMatch(advice);
+    expect(outcome.permanent).toBe(permanent);
+  });
+});
+
+describe('A hash slot', () => {
+  it.each([
+    ['123456789', 12739],
+    ['foo', 12182],
+    ['{user1000}.following', 3443],
+    ['foo{}{bar}', 8363],
+    ['foo{{bar}}zap', 4015],
+  ])('of %s is %i', (key, slot) => {
+    expect(hashSlot(key)).toBe(slot);
+  });
+});
+
+describe('CLUSTER NODES', () => {
+  it('names the shards, and the failed nodes with them', () => {
+    const view = parseClusterNodes(
+      [
+        'a1 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-5460 [93-<-b2]',
+        'b2 127.0.0.1:7002@17002,host master - 0 0 2 connected 5461-10922 10923',
+        'c3 127.0.0.1:7003@17003 slave a1 0 0 1 connected',
+        'd4 127.0.0.1:7004@17004 slave,fail a1 0 0 1 disconnected',
+        'e5 127.0.0.1:7005@17005 master,fail - 0 0 3 disconnected',
+        'f6 :0@0 master,noaddr - 0 0 3 disconnected',
+        '',
+      ].join('\n'),
+      { host: '127.0.0.1', port: 7001 },
+    );
+    expect(view.shards).toMatchObject([
+      { master: '127.0.0.1:7001', epoch: 1, slots: [[0, 5460]] },
+      {
+        master: '127.0.0.1:7002',
+        epoch: 2,
+        slots: [
+          [5461, 10922],
+          [10923, 10923],
+        ],
+      },
+    ]);
+    expect([...view.shards[0]!.servers]).toEqual(['127.0.0.1:7001', '127.0.0.1:7003', '127.0.0.1:7004']);
+    expect(view.servers.size).toBe(5);
+  });
+});
