@@ -24,7 +24,7 @@ export interface Violation {
 export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
-  private readonly deleted: { key: string; id: string; at: number }[] = [];
+  private readonly deleted: { key: string; id: string; from: number; at: number }[] = [];
   readonly refusals = new Map<string, number>();
   readonly troubles: string[] = [];
 
@@ -63,9 +63,9 @@ export class Checker {
     }
   }
 
-  /** The nemesis deleted a key while `id` held it. */
-  keyDeleted(key: string, id: string, at: number): void {
-    this.deleted.push({ key, id, at });
+  /** The nemesis deleted a key while `id` held it, at some time between the two instants. */
+  keyDeleted(key: string, id: string, from: number, at: number): void {
+    this.deleted.push({ key, id, from, at });
   }
 
   grants(kind: Kind): number {
@@ -100,7 +100,7 @@ export class Checker {
       let greatest = 0;
       for (const hold of holds) {
         // Whose key somebody deleted is told soon, but not before the next one can have it: 'told late' watches that.
-        const isDeleted = this.deleted.some(({ id, at }) => id === longest?.id && at < hold.start);
+        const isDeleted = this.deleted.some(({ id, from }) => id === longest?.id && from < hold.start);
         if (longest !== undefined && longest.until > hold.start + TOLERANCE && !isDeleted) {
           violations.push({
             what: 'two holders',

@@ -254,7 +254,7 @@ export const FAULTS: readonly Fault[] = [
           "if string.find(redis.call('get', KEYS[1]) or '', ARGV[1], 1, true) == 1 then return redis.call('del', KEYS[1]) end return 0";
         const before = now();
         if ((await master.call('eval', script, 1, name, `${id} `)) === '1')
-          scene.checker.keyDeleted(key, id, Math.max(before, now() - 50));
+          scene.checker.keyDeleted(key, id, before, now());
         await sleep(50);
       }
     },
