@@ -1,0 +1,80 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Everything that the demonstration starts, ended together however it ends. */
+export class Processes {
+  private readonly children = new Set<ChildProcess>();
+  private readonly folder = mkdtempSync(join(tmpdir(), 'replica-lock-demo-'));
+
+  constructor() {
+    process.once('exit', () => this.endNow());
+  }
+
+  /** Its lines go to `onLine`; it is told to end by `end`, and killed if it does not. */
+  start(
+    command: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    onLine: (line: string) => void = () => {},
+  ): ChildProcess {
+    const child = spawn(command, args, {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: this.folder,
+      detached: true,
+    });
+    this.children.add(child);
+    child.once('exit', () => this.children.delete(child));
+    child.once('error', (error) => onLine(String(error)));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream
+        .setEncoding('utf8')
+        .on('data', (text: string) => text.split('\n').filter(Boolean).forEach(onLine));
+    }
+    return child;
+  }
+
+  async end(): Promise<void> {
+    const all = [...this.children];
+    const gone = Promise.all(all.map((child) => once(child, 'exit')));
+    for (const child of all) {
+      child.kill('SIGCONT');
+      child.kill('SIGTERM');
+    }
+    const timeUp = setTimeout(() => all.forEach((child) => child.kill('SIGKILL')), 5_000);
+    await gone;
+    clearTimeout(timeUp);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private endNow(): void {
+    for (const child of this.children) child.kill('SIGKILL');
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Looks until the condition holds; fails with what was waited for. */
+export async function until(
+  what: string,
+  condition: () => Promise<boolean> | boolean,
+  within = 20_000,
+): Promise<void> {
+  const deadline = performance.now() + within;
+  while (!(await Promise.resolve(condition()).catch(() => false))) {
+    if (performance.now() > deadline) throw new Error(`Waited ${within / 1000} s in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -1,0 +1,33 @@
+import { Controller, Get, Param, Post } from '@nestjs/common';
+import { CurrentLock, type Lock, ReplicaLocked } from 'nestjs-replica-lock';
+import { type Payment, PaymentsService } from './payments.service.js';
+
+@Controller('orders')
+export class OrdersController {
+  constructor(private readonly payments: PaymentsService) {}
+
+  /** One payment of an order at a time, over all copies of the shop. */
+  @Post(':id/pay')
+  @ReplicaLocked('order:{params.id}')
+  async pay(@Param('id') id: string, @CurrentLock() lock: Lock): Promise<Payment> {
+    const payment = await this.payments.pay(id, lock.fencingToken);
+    return { ...payment, confirmedBy: lock.confirmedBy };
+  }
+
+  /** The same with the lock taken in the service. */
+  @Post(':id/pay-in-service')
+  payInService(@Param('id') id: string): Promise<Payment> {
+    return this.payments.payInTurn(id);
+  }
+
+  /** The same without a lock: what this sample is there to warn of. */
+  @Post(':id/pay-unlocked')
+  payUnlocked(@Param('id') id: string): Promise<Payment> {
+    return this.payments.pay(id);
+  }
+
+  @Get('ready')
+  ready(): string {
+    return 'ready';
+  }
+}

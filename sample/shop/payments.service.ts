@@ -1,0 +1,33 @@
+import { Injectable } from '@nestjs/common';
+import { LockService } from 'nestjs-replica-lock';
+import { Bank } from './bank.js';
+
+export interface Payment {
+  readonly order: string;
+  readonly status: 'charged' | 'already paid';
+  /** Replicas that confirmed the lock. */
+  readonly confirmedBy?: number;
+}
+
+@Injectable()
+export class PaymentsService {
+  constructor(
+    private readonly bank: Bank,
+    private readonly locks: LockService,
+  ) {}
+
+  /** Looks, and charges if need be. Between the two somebody else may do the same. */
+  async pay(order: string, fencingToken?: number): Promise<Payment> {
+    if ((await this.bank.charges(order)) > 0) return { order, status: 'already paid' };
+    await this.bank.charge(order, fencingToken);
+    return { order, status: 'charged' };
+  }
+
+  /** The same with the lock taken in code, and its fencing token given to the bank. */
+  payInTurn(order: string): Promise<Payment> {
+    return this.locks.withLock(`order:${order}`, async (lock) => {
+      const payment = await this.pay(order, lock.fencingToken);
+      return { ...payment, confirmedBy: lock.confirmedBy };
+    });
+  }
+}

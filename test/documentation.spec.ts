@@ -1,0 +1,121 @@
+import 'reflect-metadata';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import ts from 'typescript';
+
+const root = process.cwd();
+const documents = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+];
+
+/** The TypeScript blocks of a document, each as a file of its own. */
+function blocksOf(document: string): Map<string, string> {
+  const text = readFileSync(join(root, document), 'utf8');
+  return new Map(
+    [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code = ''], i) => [
+      `${document.replaceAll('/', '-')}-${i + 1}.ts`,
+      code,
+    ]),
+  );
+}
+
+/** What the compiler says of them, with the project's own options and the package's name leading to its sources. */
+function complaints(blocks: ReadonlyMap<string, string>): string[] {
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)) as {
+    config: object;
+  };
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
+  const settings: ts.CompilerOptions = {
+    ...options,
+    rootDir: root,
+    noEmit: true,
+    isolatedModules: false,
+    declaration: false,
+    declarationMap: false,
+    paths: { 'nestjs-replica-lock': [join(root, 'lib/index.ts')] },
+  };
+  const host = ts.createCompilerHost(settings);
+  const pathOf = (name: string): string => join(root, 'docs', name);
+  const files = new Map([...blocks].map(([name, code]) => [pathOf(name), code]));
+  const { readFile, fileExists, getSourceFile } = host;
+  host.readFile = (path) => files.get(path) ?? readFile.call(host, path);
+  host.fileExists = (path) => files.has(path) || fileExists.call(host, path);
+  host.getSourceFile = (path, language, ...rest) => {
+    const code = files.get(path);
+    return code === undefined
+      ? getSourceFile.call(host, path, language, ...rest)
+      : ts.createSourceFile(path, code, language);
+  };
+  const program = ts.createProgram([...files.keys()], settings, host);
+  return ts.getPreEmitDiagnostics(program).map(({ file, start = 0, messageText }) => {
+    const line =
+      file === undefined
+        ? ''
+        : `${file.fileName.slice(root.length + 1)}:${file.getLineAndCharacterOfPosition(start).line + 1}: `;
+    return line + ts.flattenDiagnosticMessageText(messageText, ' ');
+  });
+}
+
+describe('The code in the documentation', () => {
+  it('compiles, every block of it', () => {
+    const blocks = new Map(documents.flatMap((document) => [...blocksOf(document)]));
+    expect(blocks.size).toBeGreaterThan(5);
+    expect(complaints(blocks)).toEqual([]);
+  }, 60_000);
+
+  it('would be told if it did not', () => {
+    expect(
+      complaints(
+        new Map([
+          [
+            'wrong.ts',
+            "import { NoSuchThing } from 'nestjs-replica-lock';\nexport const x: NoSuchThing = 1;\n",
+          ],
+        ]),
+      ),
+    ).not.toEqual([]);
+  }, 60_000);
+});
+
+describe('The README', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+  it('names every option, method and error of the public face', async () => {
+    const { checkOptions } = await import('../lib/module/options.js');
+    const { defaults, store } = checkOptions({ connection: 'memory:' });
+    for (const option of [...Object.keys(defaults), ...Object.keys(store), 'name', 'isGlobal'])
+      expect(readme).toContain(`\`${option}\``);
+    const face = await import('../lib/index.js');
+    for (const name of Object.keys(face).filter((each) => each.endsWith('Error')))
+      expect(readme).toContain(name);
+    const methods = Object.getOwnPropertyNames(face.LockService.prototype).filter((name) =>
+      [
+        'acquire',
+        'tryAcquire',
+        'withLock',
+        'inspect',
+        'isLocked',
+        'forceRelease',
+        'current',
+        'assertHeld',
+        'held',
+        'health',
+      ].includes(name),
+    );
+    expect(methods).toHaveLength(10);
+    for (const method of methods) expect(readme).toMatch(new RegExp(`\`${method}[\`(]`));
+  });
+
+  it('gives commands that package.json has', () => {
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>;
+    };
+    for (const [, name = ''] of readme.matchAll(/npm (?:run )?(test|demo|campaign|[\w:]+)(?= |`|$)/g)) {
+      if (!['install'].includes(name)) expect(Object.keys(scripts)).toContain(name);
+    }
+  });
+});
