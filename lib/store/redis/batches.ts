@@ -1,19 +1,9 @@
 /** Requests in one call of a script, so that it does not hold the server for long (about 0.5 ms). */
 const BATCH = 64;
 
-/** Gathers what can travel in one call of a script (those with the same label) into batches, in the order of their first. */
-export function batchesBy<T>(items: readonly T[], labelOf: (item: T) => string): T[][] {
+/** Cuts what is to be sent into what one call of a script carries. */
+export function batchesOf<T>(items: readonly T[]): T[][] {
   const batches: T[][] = [];
-  const open = new Map<string, T[]>();
-  for (const item of items) {
-    const label = labelOf(item);
-    let batch = open.get(label);
-    if (batch === undefined || batch.length === BATCH) {
-      batch = [];
-      open.set(label, batch);
-      batches.push(batch);
-    }
-    batch.push(item);
-  }
+  for (let from = 0; from < items.length; from += BATCH) batches.push(items.slice(from, from + BATCH));
   return batches;
 }

@@ -1,10 +1,13 @@
 import type { Clock } from '../clock.js';
 import type { AcquireOutcome, Misconfigured, Unavailable } from '../lock-store.js';
 import { Validity } from '../validity.js';
-import type { AcquireCommit, CommitRequest, RenewCommit } from './commit-request.js';
-import { addressText, type ErrorReply, type Reply } from './connection.js';
+import { CommitQueue } from './commit-queue.js';
+import type { AcquireCommit, Carrier, CommitRequest, RenewCommit } from './commit-request.js';
+import type { ErrorReply, Reply } from './connection.js';
+import { hiddenOffset, noAnswer, quarantined, silence, troubleWith } from './lane-words.js';
+import { NextLook } from './next-look.js';
 import type { Quarantine } from './quarantine.js';
-import { isRedirection, meaningOf, refusedBy } from './refusal.js';
+import { meaningOf, refusedBy } from './refusal.js';
 import type { Releases } from './releases.js';
 import type { ReplicaView } from './replica-view.js';
 import type { ReplicationInfo } from './replication-info.js';
@@ -43,9 +46,6 @@ type State =
       readonly end: () => void;
     };
 
-/** Another master has the slot of this request, or will have it soon. */
-export type OnRedirect = (request: CommitRequest, error: ErrorReply) => void;
-
 /**
  * The way on which writes become grants, one for each master.
  *
@@ -59,17 +59,15 @@ export type OnRedirect = (request: CommitRequest, error: ErrorReply) => void;
  */
 export class CommitLane {
   private state: State;
-  /** What is to be sent, by kind. What has ended since is passed over. */
-  private queues: Record<CommitRequest['kind'], CommitRequest[]> = { renew: [], acquire: [] };
+  private readonly queue = new CommitQueue();
   /** All that have not ended; those of them that are written and await their confirmation. */
   private readonly alive = new Set<CommitRequest>();
   private readonly pending = new Set<CommitRequest>();
-  /** Rounds that carried one of them, for the notices that come meanwhile. */
-  private readonly openRounds = new Set<Round>();
+  /** Rounds that carried some of them, and how many: they collect the notices that come meanwhile. */
+  private readonly openRounds = new Map<Carrier, number>();
   private startScheduled = false;
   private pauseTime = FIRST_PAUSE;
-  private nextLookAt = Infinity;
-  private stopLooking: () => void = () => {};
+  private readonly nextLook: NextLook;
   private stopRoundClock: () => void = () => {};
   private stopUnblockClock: (() => void) | undefined;
   /** Set while the server must not be trusted with a lock. */
@@ -82,10 +80,9 @@ export class CommitLane {
     private readonly ttlMargin: number,
     private readonly clock: Clock,
     notYet: Unavailable,
-    /** Where to turn when another master has the slot; in the meantime the request waits here, see `letGo`. */
-    private readonly onRedirect: OnRedirect | undefined,
   ) {
     this.state = { kind: 'detached', why: notYet };
+    this.nextLook = new NextLook(clock, () => this.look());
   }
 
   acquire(request: AcquireCommit): void {
@@ -97,28 +94,6 @@ export class CommitLane {
   renew(request: RenewCommit): void {
     if (this.state.kind === 'closed') request.settle({ kind: 'expired', why: this.state.why });
     else this.enqueue(request);
-  }
-
-  /** Takes in a request that another lane has let go. */
-  adopt(request: CommitRequest): void {
-    request.lane = this;
-    this.enqueue(request);
-  }
-
-  /** Gives up a request that is not under way here, so that another lane can take it; false where it has ended or is under way. */
-  letGo(request: CommitRequest): boolean {
-    if (request.stage !== 'queued' || !this.alive.has(request)) return false;
-    this.leaveRound(request);
-    this.alive.delete(request);
-    for (const kind of ['renew', 'acquire'] as const) {
-      this.queues[kind] = this.queues[kind].filter((queued) => queued !== request);
-    }
-    return true;
-  }
-
-  /** Requests that are not under way. */
-  get queued(): CommitRequest[] {
-    return [...this.alive].filter((request) => request.stage === 'queued');
   }
 
   /** The caller has gone: nothing may be left behind. */
@@ -154,10 +129,7 @@ export class CommitLane {
 
   /** Somebody changed the key, or may have. */
   noticed(key: string | undefined): void {
-    for (const round of this.openRounds) {
-      if (key !== undefined) round.noticed.add(key);
-      else for (const request of round.requests) for (const each of request.keys) round.noticed.add(each);
-    }
+    for (const round of this.openRounds.keys()) round.notice(key);
   }
 
   /** Something has changed that may let the queue move: the ages of the links, the server's settings. */
@@ -197,18 +169,18 @@ export class CommitLane {
   dispose(why: Unavailable): void {
     this.leaveState();
     this.state = { kind: 'closed', why };
-    this.stopLooking();
+    this.nextLook.stop();
     this.alive.clear();
     this.pending.clear();
-    this.queues = { renew: [], acquire: [] };
+    this.queue.clear();
   }
 
   // --- asking
 
   private enqueue(request: CommitRequest): void {
     this.alive.add(request);
-    this.queues[request.kind].push(request);
-    this.lookNoLaterThan(this.clock.monotonic() + request.window);
+    this.queue.add(request);
+    this.nextLook.noLaterThan(this.clock.monotonic() + request.window);
     this.pump();
   }
 
@@ -243,7 +215,7 @@ export class CommitLane {
       request.stage = 'sent';
       request.round = round;
     }
-    if (group.length > 0) this.openRounds.add(round);
+    if (group.length > 0) this.openRounds.set(round, group.length);
     this.state = { kind: 'round', session, view, round };
     let need = Infinity;
     for (const { demand } of group) need = Math.min(need, view.required(demand));
@@ -268,20 +240,11 @@ export class CommitLane {
   /** Renewals first, so that a backlog of callers cannot starve them; new locks only where replicas can be trusted with them. */
   private takeGroup(view: ReplicaView): CommitRequest[] {
     const group: CommitRequest[] = [];
-    this.takeFrom(this.queues.renew, group);
-    if (this.queues.acquire.length > 0 && view.quarantineLeft(this.clock.monotonic()) === 0) {
-      this.takeFrom(this.queues.acquire, group);
+    this.queue.takeInto(group, 'renew', GROUP);
+    if (this.queue.has('acquire') && view.quarantineLeft(this.clock.monotonic()) === 0) {
+      this.queue.takeInto(group, 'acquire', GROUP);
     }
     return group;
-  }
-
-  private takeFrom(queue: CommitRequest[], group: CommitRequest[]): void {
-    let taken = 0;
-    while (taken < queue.length && group.length < GROUP) {
-      const request = queue[taken++]!;
-      if (request.stage === 'queued') group.push(request);
-    }
-    queue.splice(0, taken);
   }
 
   // --- answers
@@ -307,13 +270,9 @@ export class CommitLane {
 
   private onRefused(session: Session, request: CommitRequest, error: ErrorReply): void {
     const meaning = meaningOf(error);
-    request.asking = false;
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
     else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
-    else if (this.onRedirect !== undefined && isRedirection(error)) {
-      request.stage = 'queued';
-      this.onRedirect(request, error);
-    } else if (request.kind === 'renew') {
+    else if (request.kind === 'renew') {
       // It may be allowed again before the lock's validity ends.
       request.stage = 'queued';
       this.clock.after(RENEW_RETRY_TIME, () => {
@@ -337,13 +296,8 @@ export class CommitLane {
     const hasWritten = round.requests.some((request) => request.stage === 'written');
     if (trouble !== undefined) session.end(trouble);
     else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= offsetBefore) {
-      session.end(
-        new Error(
-          `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,
-        ),
-      );
-    } else if (this.queues.acquire.length > 0 || this.queues.renew.length > 0)
-      this.endWaitSoon(session, round);
+      session.end(hiddenOffset(session));
+    } else if (!this.queue.isEmpty) this.endWaitSoon(session, round);
   }
 
   private onClosed(
@@ -420,9 +374,7 @@ export class CommitLane {
   private requeue(request: CommitRequest, place: 'first' | 'last'): void {
     request.stage = 'queued';
     this.pending.delete(request);
-    const queue = this.queues[request.kind];
-    if (place === 'first') queue.unshift(request);
-    else queue.push(request);
+    this.queue.add(request, place);
   }
 
   /** Ends an attempt that did not get its keys; an earlier connection may have written some of them. */
@@ -447,8 +399,11 @@ export class CommitLane {
 
   private leaveRound(request: CommitRequest): void {
     const { round } = request;
-    if (round !== undefined && --round.undecided === 0) this.openRounds.delete(round);
     request.round = undefined;
+    if (round === undefined) return;
+    const left = (this.openRounds.get(round) ?? 1) - 1;
+    if (left === 0) this.openRounds.delete(round);
+    else this.openRounds.set(round, left);
   }
 
   private takeBack(request: AcquireCommit): void {
@@ -456,8 +411,8 @@ export class CommitLane {
     this.forget(request);
   }
 
-  private giveBack({ mayBeWritten, keys, owner, leaseTime, slot }: AcquireCommit): void {
-    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin, slot);
+  private giveBack({ mayBeWritten, keys, owner, leaseTime }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin);
   }
 
   /** Its time is up. */
@@ -478,7 +433,7 @@ export class CommitLane {
     const offset = request.round?.offset;
     if (request.kind === 'acquire' && left > 0) return quarantined(left);
     if (request.stage !== 'written' || offset === undefined) {
-      return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
+      return noAnswer(session);
     }
     const verdict = view.judge(request.demand, offset, request.round?.start.monotonic ?? 0);
     if (verdict.kind === 'young') return quarantined(this.quarantine.time);
@@ -506,26 +461,14 @@ export class CommitLane {
     const now = this.clock.monotonic();
     let earliest = Infinity;
     for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request, now));
-    this.lookNoLaterThan(earliest);
-  }
-
-  private lookNoLaterThan(instant: number): void {
-    if (instant >= this.nextLookAt) return;
-    this.stopLooking();
-    this.nextLookAt = instant;
-    this.stopLooking = this.clock.after(Math.max(0, instant - this.clock.monotonic()), () => {
-      this.nextLookAt = Infinity;
-      this.look();
-    });
+    this.nextLook.noLaterThan(earliest);
   }
 
   private look(): void {
     const now = this.clock.monotonic();
     if (this.endWaitForVerdict(now)) return;
     for (const request of this.alive) if (this.deadlineOf(request, now) <= now) this.expire(request);
-    for (const kind of ['renew', 'acquire'] as const) {
-      this.queues[kind] = this.queues[kind].filter((request) => request.stage === 'queued');
-    }
+    this.queue.forgetEnded();
     this.lookAtDeadlines(this.alive);
   }
 
@@ -539,7 +482,7 @@ export class CommitLane {
     if (!isDue) return false;
     this.state.round.isEnding = true;
     this.state.session.unblockCommit();
-    this.lookNoLaterThan(now + VERDICT_TIME);
+    this.nextLook.noLaterThan(now + VERDICT_TIME);
     return true;
   }
 
@@ -588,32 +531,4 @@ export class CommitLane {
     this.stopUnblockClock?.();
     this.stopUnblockClock = undefined;
   }
-}
-
-/** What makes a look at the master useless: it is another one, or hides what it must say. */
-function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
-  const where = nameOf(session);
-  if (info === undefined)
-    return new Error(`${where} hides INFO replication, without which no confirmation can be told`);
-  if (info.role !== 'master') return new Error(`${where} is no master any more`);
-  if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
-  return undefined;
-}
-
-function silence(session: Session, ms: number): Error {
-  return new Error(`${nameOf(session)} did not answer within ${ms} ms`);
-}
-
-function nameOf({ address }: Session): string {
-  return `Redis at ${addressText(address)}`;
-}
-
-function quarantined(left: number): Unavailable {
-  return {
-    kind: 'unavailable',
-    reason:
-      `its replicas follow this master for too short a time to be believed after a fail-over or a restart; new locks are granted in ` +
-      `${Math.ceil(left / 1000)} s (option quarantine). Locks that are held go on.`,
-    retryAfter: left,
-  };
 }

@@ -1,8 +1,6 @@
 import type { AcquireOutcome, RenewOutcome } from '../lock-store.js';
-import type { Validity } from '../validity.js';
-import type { CommitLane } from './commit-lane.js';
+import type { Instant, Validity } from '../validity.js';
 import type { Demand } from './quorum.js';
-import type { Round } from './round.js';
 
 /**
  * Where a write stands on its way to being confirmed:
@@ -15,6 +13,16 @@ import type { Round } from './round.js';
  */
 export type Stage = 'queued' | 'sent' | 'written' | 'verifying' | 'ended';
 
+/** What a request knows of the round that carried it. */
+export interface Carrier {
+  readonly start: Instant;
+  /** The master's replication offset right after the scripts; undefined until it is known. */
+  readonly offset: number | undefined;
+  /** Keys that somebody changed since the round was sent. */
+  readonly noticed: ReadonlySet<string>;
+  notice(key: string | undefined): void;
+}
+
 interface RequestBase {
   /** As the user named them. */
   readonly names: readonly string[];
@@ -23,23 +31,15 @@ interface RequestBase {
   readonly owner: string;
   readonly leaseTime: number;
   readonly demand: Demand;
-  /** Least token. */
-  readonly floor: number;
   /** ms that it may wait for its confirmation once it was sent. */
   readonly window: number;
   /** The monotonic instant at which it ends unless it was written. */
   readonly endsAt: number;
-  /** The hash slot of all its keys; 0 where there is no Cluster. */
-  readonly slot: number;
-  /** The slot is on its way to this master: the script must be announced by ASKING. */
-  asking: boolean;
   stage: Stage;
   /** It may have been written by a connection that has ended: to be taken back unless it is granted. */
   mayBeWritten: boolean;
-  /** The lane that looks after it. */
-  lane: CommitLane;
   /** The round that carried it last. */
-  round: Round | undefined;
+  round: Carrier | undefined;
   token: number;
 }
 

@@ -10,7 +10,7 @@ import type {
 } from '../lock-store.js';
 import type { Validity } from '../validity.js';
 import type { AcquireCommit, RenewCommit } from './commit-request.js';
-import { CommitLane, type OnRedirect } from './commit-lane.js';
+import { CommitLane } from './commit-lane.js';
 import {
   addressText,
   ErrorReply,
@@ -24,8 +24,7 @@ import type { Members } from './members.js';
 import type { Quarantine } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
 import { refusedBy } from './refusal.js';
-import { hashSlot } from './hash-slot.js';
-import { Releases, type OnReleaseRedirect } from './releases.js';
+import { Releases } from './releases.js';
 import { ReplicaView } from './replica-view.js';
 import { parseReplicationInfo } from './replication-info.js';
 import type { ReleaseCall } from './scripts/release.js';
@@ -43,12 +42,6 @@ export interface MasterListener {
   /** A key was changed by somebody; undefined: any of them may have been, unheard. */
   onChange(key: string | undefined): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
-}
-
-/** In a Cluster another master may have the slot of a request. */
-export interface Redirects {
-  readonly commit: OnRedirect;
-  readonly release: OnReleaseRedirect;
 }
 
 export interface MasterSettings {
@@ -78,9 +71,8 @@ export class Master {
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
   private wasQuarantined = false;
-  readonly lane: CommitLane;
-  readonly releases: Releases;
-  private readonly slotOf: (keys: readonly string[]) => number;
+  private readonly lane: CommitLane;
+  private readonly releases: Releases;
 
   constructor(
     private readonly connector: Connector,
@@ -90,20 +82,10 @@ export class Master {
     private readonly settings: MasterSettings,
     private readonly listener: MasterListener,
     private readonly clock: Clock,
-    /** Only in a Cluster: who takes over what belongs to another master. */
-    redirects?: Redirects,
   ) {
     const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
-    this.slotOf = redirects === undefined ? () => 0 : ([key = '']) => hashSlot(key);
-    this.releases = new Releases(clock, settings.replicaTimeout + 1_000, redirects?.release);
-    this.lane = new CommitLane(
-      this.releases,
-      quarantine,
-      settings.clockSkew,
-      clock,
-      notYet,
-      redirects?.commit,
-    );
+    this.releases = new Releases(clock, settings.replicaTimeout + 1_000);
+    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, notYet);
   }
 
   open(): void {
@@ -123,10 +105,6 @@ export class Master {
         owner: request.owner,
         leaseTime,
         demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
-        floor: 0,
-        slot: this.slotOf(keys),
-        asking: false,
-        lane: this.lane,
         window,
         waitUntil,
         endsAt: Math.max(waitUntil, this.clock.monotonic() + window),
@@ -139,7 +117,7 @@ export class Master {
       };
       this.lane.acquire(commit);
     });
-    return { outcome, abandon: () => commit?.lane.abandon(commit) };
+    return { outcome, abandon: () => commit !== undefined && this.lane.abandon(commit) };
   }
 
   renew(
@@ -157,10 +135,6 @@ export class Master {
         owner,
         leaseTime,
         demand: RENEWAL,
-        floor: 0,
-        slot: this.slotOf(redisKeys),
-        asking: false,
-        lane: this.lane,
         window: heldUntil.remaining(this.clock),
         endsAt: 0,
         stage: 'queued',
@@ -177,7 +151,7 @@ export class Master {
   release(call: ReleaseCall, leaseTime: number): Promise<ReleaseOutcome> {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
     const keys = this.redisKeys(call.keys);
-    return this.releases.add({ ...call, keys }, leaseLeft, this.slotOf(keys));
+    return this.releases.add({ ...call, keys }, leaseLeft);
   }
 
   /** Asks on the control connection, waiting for one for a while where there is none. */

@@ -27,10 +27,6 @@ const MEANINGS: Record<string, Meaning> = {
   OOM: passing('Its memory is full (maxmemory): give it more, or keep locks on a server of their own.'),
   BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
   MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
-  CLUSTERDOWN: passing('Its cluster is down: see CLUSTER INFO.'),
-  TRYAGAIN: passing('The slot is being migrated.'),
-  MOVED: passing('Another master has the slot.'),
-  ASK: passing('The slot is being migrated to another master.'),
   NOAUTH: {
     ...lasting('Give the connection a password (and a username where ACLs are used).'),
     unwritten: true,
@@ -41,11 +37,6 @@ const MEANINGS: Record<string, Meaning> = {
 
 const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
 const UNEXPECTED: Meaning = { advice: 'See the server’s log.', unwritten: false, permanent: false };
-
-/** A Cluster's way of saying that the slot is elsewhere, or that nobody serves it for now. */
-export function isRedirection(error: ErrorReply): boolean {
-  return ['MOVED', 'ASK', 'TRYAGAIN', 'CLUSTERDOWN'].includes(error.code);
-}
 
 export function meaningOf(error: ErrorReply): Meaning {
   if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;

@@ -1,28 +1,21 @@
 import type { Clock } from '../clock.js';
 import type { ReleaseOutcome, Unavailable } from '../lock-store.js';
-import { batchesBy } from './batches.js';
-import { ErrorReply, type Command } from './connection.js';
-import { isRedirection, meaningOf, refusedBy } from './refusal.js';
+import { batchesOf } from './batches.js';
+import { ErrorReply } from './connection.js';
+import { meaningOf, refusedBy } from './refusal.js';
 import { releaseScript, type ReleaseCall } from './scripts/release.js';
 import type { Session } from './session.js';
 
 /** ms between two tries where the server answered that it cannot for now, and between two looks for what is overdue. */
 const RETRY_TIME = 1_000;
 
-export interface Release extends ReleaseCall {
+interface Release extends ReleaseCall {
   /** The monotonic instant at which the caller is told that no answer came. */
   readonly answerBy: number;
   /** The monotonic instant after which nothing can be left to release. */
   readonly until: number;
   readonly settle: (outcome: ReleaseOutcome) => void;
-  /** The hash slot of its keys; 0 where there is no Cluster. */
-  readonly slot: number;
-  /** The slot is on its way to this master. */
-  asking: boolean;
 }
-
-/** Where to turn when another master has the slot. */
-export type OnReleaseRedirect = (release: Release, error: ErrorReply) => void;
 
 /**
  * Releases and take-backs of one master: sent at once on the control connection, and again on each new one, until they were
@@ -42,34 +35,19 @@ export class Releases {
     private readonly clock: Clock,
     /** ms within which the caller hears something. */
     private readonly answerWithin: number,
-    private readonly onRedirect: OnReleaseRedirect | undefined,
   ) {}
 
   /** Answers what Redis said, or `unavailable` in time; it goes on being sent while one of the keys can live, `leaseLeft` ms. */
-  add(call: ReleaseCall, leaseLeft: number, slot: number): Promise<ReleaseOutcome> {
+  add(call: ReleaseCall, leaseLeft: number): Promise<ReleaseOutcome> {
+    if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const until = now + leaseLeft;
-      this.adopt({ ...call, answerBy: now + this.answerWithin, until, settle, slot, asking: false });
+      const release = { ...call, answerBy: now + this.answerWithin, until: now + leaseLeft, settle };
+      this.unanswered.add(release);
+      this.toSend.push(release);
+      this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
+      this.schedule();
     });
-  }
-
-  /** Takes in a release that another master redirected. */
-  adopt(release: Release): void {
-    if (this.closed !== undefined) {
-      release.settle(this.closed);
-      return;
-    }
-    this.unanswered.add(release);
-    this.toSend.push(release);
-    this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
-    this.schedule();
-  }
-
-  /** Gives up a release for another master's queue; false where it has been answered meanwhile. */
-  letGo(release: Release): boolean {
-    this.toSend = this.toSend.filter((each) => each !== release);
-    return this.unanswered.delete(release);
   }
 
   attach(session: Session): void {
@@ -102,8 +80,7 @@ export class Releases {
       this.scheduled = false;
       const { session } = this;
       if (session === undefined) return;
-      const batches = batchesBy(this.toSend.splice(0), ({ slot, asking }) => `${slot}${asking}`);
-      for (const batch of batches) void this.send(session, batch);
+      for (const batch of batchesOf(this.toSend.splice(0))) void this.send(session, batch);
     });
   }
 
@@ -114,12 +91,9 @@ export class Releases {
       batch.flatMap((release) => release.keys),
       batch.flatMap(args),
     );
-    const commands: Command[] = batch[0]?.asking === true ? [['asking'], command] : [command];
-    const reply = (await session.askControl(commands).catch(() => [])).at(-1);
+    const [reply] = await session.askControl([command]).catch(() => []);
     if (Array.isArray(reply)) {
       batch.forEach((release, index) => this.answer(release, { kind: 'released', ours: reply[index] === 1 }));
-    } else if (reply instanceof ErrorReply && this.onRedirect !== undefined && isRedirection(reply)) {
-      for (const release of batch) this.onRedirect(release, reply);
     } else if (reply instanceof ErrorReply && meaningOf(reply).permanent) {
       for (const release of batch) this.answer(release, refusedBy(session.address, reply));
     } else {

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { instantOf, type Instant } from '../validity.js';
-import { batchesBy } from './batches.js';
-import type { CommitRequest } from './commit-request.js';
+import { batchesOf } from './batches.js';
+import type { Carrier, CommitRequest } from './commit-request.js';
 import { ErrorReply, type Command, type Reply } from './connection.js';
 import { parseReplicationInfo, type ReplicationInfo } from './replication-info.js';
 import { acquireScript, type AcquireAnswer } from './scripts/acquire.js';
@@ -24,7 +24,7 @@ export interface RoundListener {
  * One pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question for the age of the links. The scripts'
  * answers are good at once; the two INFOs around WAIT say which replicas have acknowledged what the scripts wrote.
  */
-export class Round {
+export class Round implements Carrier {
   readonly start: Instant;
   /** The master's replication offset right after the scripts. */
   offset: number | undefined;
@@ -34,8 +34,6 @@ export class Round {
   isEnding = false;
   /** Keys that somebody changed since the round was sent. */
   readonly noticed = new Set<string>();
-  /** Requests that this round carried and that have not ended. */
-  undecided: number;
 
   constructor(
     readonly requests: readonly CommitRequest[],
@@ -43,22 +41,21 @@ export class Round {
     private readonly clock: Clock,
   ) {
     this.start = instantOf(clock);
-    this.undecided = requests.length;
+  }
+
+  /** Somebody changed the key, or (undefined) any of them. */
+  notice(key: string | undefined): void {
+    if (key !== undefined) this.noticed.add(key);
+    else for (const request of this.requests) for (const each of request.keys) this.noticed.add(each);
   }
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */
   send(session: Session, need: number, slice: number, listener: RoundListener): void {
-    const commands: Command[] = [];
-    const onReply: ((reply: Reply) => void)[] = [];
-    // One kind of script a call, and in a Cluster one slot.
-    for (const batch of batchesBy(this.requests, ({ kind, slot, asking }) => `${kind}${slot}${asking}`)) {
-      if (batch[0]?.asking === true) {
-        commands.push(['asking']);
-        onReply.push(() => {});
-      }
-      commands.push(this.scriptCall(session, batch));
-      onReply.push((reply) => this.answer(session, batch, reply, listener));
-    }
+    const batches = [...this.batchesOfKind('renew'), ...this.batchesOfKind('acquire')];
+    const commands = batches.map((batch) => this.scriptCall(session, batch));
+    const onReply: ((reply: Reply) => void)[] = batches.map(
+      (batch) => (reply) => this.answer(session, batch, reply, listener),
+    );
     let count: Reply = null;
     let info: ReplicationInfo | undefined;
     commands.push(
@@ -79,6 +76,10 @@ export class Round {
       (reply) => listener.onClosed(info, reply, count),
     );
     session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
+  }
+
+  private batchesOfKind(kind: CommitRequest['kind']): CommitRequest[][] {
+    return batchesOf(this.requests.filter((request) => request.kind === kind));
   }
 
   private scriptCall(session: Session, batch: readonly CommitRequest[]): Command {

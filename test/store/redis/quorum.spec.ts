@@ -1,6 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
 import { ErrorReply } from '../../../lib/store/redis/connection.js';
-import { hashSlot } from '../../../lib/store/redis/hash-slot.js';
 import { countOlderThan, linkAgesFor, ListedLinkAges } from '../../../lib/store/redis/link-ages.js';
 import { MembersBySight, NamedMembers } from '../../../lib/store/redis/members.js';
 import { Quarantine } from '../../../lib/store/redis/quarantine.js';
@@ -20,7 +19,6 @@ import {
   type ReplicationInfo,
 } from '../../../lib/store/redis/replication-info.js';
 import { isHeldBy, parseValue } from '../../../lib/store/redis/scripts/value.js';
-import { parseClusterNodes } from '../../../lib/store/redis/cluster-nodes.js';
 
 /** INFO replication as Redis 7 writes it, with these replicas. */
 function infoText(...replicas: { port: number; state?: string; offset: number }[]): string {
@@ -325,47 +323,5 @@ describe('A refusal', () => {
     expect(outcome.reason).toMatch(/^Redis at 10\.0\.0\.1:6379 refused: /);
     expect(outcome.reason).toMatch(advice);
     expect(outcome.permanent).toBe(permanent);
-  });
-});
-
-describe('A hash slot', () => {
-  it.each([
-    ['123456789', 12739],
-    ['foo', 12182],
-    ['{user1000}.following', 3443],
-    ['foo{}{bar}', 8363],
-    ['foo{{bar}}zap', 4015],
-  ])('of %s is %i', (key, slot) => {
-    expect(hashSlot(key)).toBe(slot);
-  });
-});
-
-describe('CLUSTER NODES', () => {
-  it('names the shards, and the failed nodes with them', () => {
-    const view = parseClusterNodes(
-      [
-        'a1 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-5460 [93-<-b2]',
-        'b2 127.0.0.1:7002@17002,host master - 0 0 2 connected 5461-10922 10923',
-        'c3 127.0.0.1:7003@17003 slave a1 0 0 1 connected',
-        'd4 127.0.0.1:7004@17004 slave,fail a1 0 0 1 disconnected',
-        'e5 127.0.0.1:7005@17005 master,fail - 0 0 3 disconnected',
-        'f6 :0@0 master,noaddr - 0 0 3 disconnected',
-        '',
-      ].join('\n'),
-      { host: '127.0.0.1', port: 7001 },
-    );
-    expect(view.shards).toMatchObject([
-      { master: '127.0.0.1:7001', epoch: 1, slots: [[0, 5460]] },
-      {
-        master: '127.0.0.1:7002',
-        epoch: 2,
-        slots: [
-          [5461, 10922],
-          [10923, 10923],
-        ],
-      },
-    ]);
-    expect([...view.shards[0]!.servers]).toEqual(['127.0.0.1:7001', '127.0.0.1:7003', '127.0.0.1:7004']);
-    expect(view.servers.size).toBe(5);
   });
 });

@@ -1,0 +1,44 @@
+import type { CommitRequest } from './commit-request.js';
+
+type Kind = CommitRequest['kind'];
+
+/** What waits to be sent, renewals apart from new locks. What has ended meanwhile is passed over. */
+export class CommitQueue {
+  private queues: Record<Kind, CommitRequest[]> = { renew: [], acquire: [] };
+
+  get isEmpty(): boolean {
+    return this.queues.renew.length === 0 && this.queues.acquire.length === 0;
+  }
+
+  has(kind: Kind): boolean {
+    return this.queues[kind].length > 0;
+  }
+
+  add(request: CommitRequest, place: 'first' | 'last' = 'last'): void {
+    const queue = this.queues[request.kind];
+    if (place === 'first') queue.unshift(request);
+    else queue.push(request);
+  }
+
+  /** Moves what can be sent to `group`, until that has `most` requests. */
+  takeInto(group: CommitRequest[], kind: Kind, most: number): void {
+    const queue = this.queues[kind];
+    let taken = 0;
+    while (taken < queue.length && group.length < most) {
+      const request = queue[taken++]!;
+      if (request.stage === 'queued') group.push(request);
+    }
+    queue.splice(0, taken);
+  }
+
+  /** Lets go of what has ended while nothing could be sent. */
+  forgetEnded(): void {
+    for (const kind of ['renew', 'acquire'] as const) {
+      this.queues[kind] = this.queues[kind].filter((request) => request.stage === 'queued');
+    }
+  }
+
+  clear(): void {
+    this.queues = { renew: [], acquire: [] };
+  }
+}

@@ -1,0 +1,43 @@
+import type { Unavailable } from '../lock-store.js';
+import { addressText } from './connection.js';
+import type { ReplicationInfo } from './replication-info.js';
+import type { Session } from './session.js';
+
+/** What makes a look at the master useless: it is another one, or hides what it must say. */
+export function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
+  const where = nameOf(session);
+  if (info === undefined)
+    return new Error(`${where} hides INFO replication, without which no confirmation can be told`);
+  if (info.role !== 'master') return new Error(`${where} is no master any more`);
+  if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
+  return undefined;
+}
+
+export function hiddenOffset(session: Session): Error {
+  return new Error(
+    `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,
+  );
+}
+
+export function silence(session: Session, ms: number): Error {
+  return new Error(`${nameOf(session)} did not answer within ${ms} ms`);
+}
+
+export function noAnswer(session: Session): Unavailable {
+  return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
+}
+
+/** `left`: ms until the replicas can be believed. */
+export function quarantined(left: number): Unavailable {
+  return {
+    kind: 'unavailable',
+    reason:
+      'its replicas follow this master for too short a time to be believed after a fail-over or a restart; new locks are granted in ' +
+      `${Math.ceil(left / 1000)} s (option quarantine). Locks that are held go on.`,
+    retryAfter: left,
+  };
+}
+
+function nameOf({ address }: Session): string {
+  return `Redis at ${addressText(address)}`;
+}
