@@ -109,7 +109,7 @@ export function notFound(system, inVain) {
   return [
     `A redis-server >= ${MINIMUM.major}.${MINIMUM.minor} is needed to start servers of our own:`,
     ...inVain.map((reason) => `  - ${reason}`),
-    `${whatToInstall(system)}`,
+    whatToInstall(system),
     'Or set REDIS_SERVER to the path of a redis-server (valkey-server will do as well).',
   ].join('\n');
 }

@@ -25,13 +25,15 @@ export class MemoryServer {
   constructor(private readonly clock: Clock) {}
 
   acquire(keys: readonly string[], owner: string, leaseTime: number): AcquireOutcome {
-    let token = Math.floor(this.clock.wall() * 1000);
+    const now = Math.floor(this.clock.wall() * 1000);
+    let token = 0;
     for (const key of keys) {
       const entry = this.find(key);
       if (entry?.owner !== undefined && entry.owner !== owner) {
         return { kind: 'busy', key, holder: this.holderOf(entry, entry.owner) };
       }
-      if (entry !== undefined) token = Math.max(token, entry.owner === owner ? entry.token : entry.token + 1);
+      // Whoever asks again keeps its token.
+      token = Math.max(token, entry?.owner === owner ? entry.token : Math.max(now, (entry?.token ?? 0) + 1));
     }
     const validity = Validity.ofLease(leaseTime, this.clock);
     for (const key of keys) this.write(key, owner, token, leaseTime);
