@@ -63,6 +63,13 @@ export class Checker {
     }
   }
 
+  /** The worker's process was killed: nobody believes any more. */
+  workerDied(worker: number, at: number): void {
+    for (const holds of this.holds.values()) {
+      for (const hold of holds) if (hold.worker === worker) hold.until = Math.min(hold.until, at);
+    }
+  }
+
   /** The nemesis deleted a key while `id` held it, at some time between the two instants. */
   keyDeleted(key: string, id: string, from: number, at: number): void {
     this.deleted.push({ key, id, from, at });

@@ -239,6 +239,7 @@ export const FAULTS: readonly Fault[] = [
     async run(scene) {
       const worker = pick(scene, scene.workers);
       await worker.kill();
+      scene.checker.workerDied(scene.workers.indexOf(worker), now());
       worker.start();
       await sleep(1_500);
     },

@@ -109,12 +109,13 @@ function writeStarter(work) {
     .filter((path) => path.includes('-linux-gnu'))
     .map((path) => `$here/root/${path}`);
   const starter = join(work, 'redis-server');
+  // An empty place in the list would mean the present folder.
+  const path = [...libraries, '${LD_LIBRARY_PATH:-/usr/lib}'].join(':');
   writeFileSync(
     starter,
     `#!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)
-export LD_LIBRARY_PATH="${[...libraries, '$LD_LIBRARY_PATH'].join(':')}"
-exec "$here/root/usr/bin/redis-server" "$@"
+LD_LIBRARY_PATH="${path}" exec "$here/root/usr/bin/redis-server" "$@"
 `,
   );
   chmodSync(starter, 0o755);

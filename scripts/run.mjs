@@ -10,13 +10,19 @@ import { provideRedis } from './redis.mjs';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const script = (/** @type {string[]} */ ...path) => join(root, 'node_modules', ...path);
 
+/** jest needs the flag for ES modules; Node warns of it. */
+const JEST = [
+  '--experimental-vm-modules',
+  '--disable-warning=ExperimentalWarning',
+  script('jest/bin/jest.js'),
+];
+
 /**
  * Each resolves to its exit code; `env` has REDIS_SERVER.
  * @type {Record<string, (args: string[], env: NodeJS.ProcessEnv) => Promise<number>>}
  */
 const commands = {
-  test: (args, env) =>
-    node(['--experimental-vm-modules', ...QUIET, script('jest/bin/jest.js'), ...args], env),
+  test: (args, env) => node([...JEST, ...args], env),
 
   async demo(args, env) {
     await run(process.execPath, [script('@nestjs/cli/bin/nest.js'), 'build'], { cwd: root });
@@ -31,9 +37,6 @@ const commands = {
     return node([join(root, '.cache/campaign/campaign/main.js'), ...args], env);
   },
 };
-
-/** Node warns of the flag that jest needs for ES modules. */
-const QUIET = ['--disable-warning=ExperimentalWarning'];
 
 /**
  * @param {string[]} args

@@ -252,6 +252,8 @@ export class Master {
         this.clock,
         this.settings.replicaTimeout,
       );
+      // It may have ended before anybody could listen for its end.
+      if (!session.isLive) throw new Error('the connection was lost while it was set up');
       if (this.isClosed) session.end(new Error('closed'));
       else if (!this.locator.isCurrent(this.located.identity)) {
         session.end(new Error('moved'));

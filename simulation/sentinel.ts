@@ -1,0 +1,130 @@
+import { ErrorReply, type Command, type Reply } from '../lib/store/redis/connection.js';
+import type { ServerSide, SimServer } from './server.js';
+import { SimHost, type SimWorld } from './world.js';
+
+/** One Sentinel: what it believes, and who listens to it. */
+export class SimSentinel extends SimHost {
+  master: SimServer;
+  epoch = 0;
+  private readonly clients = new Map<number, ServerSide>();
+
+  constructor(
+    world: SimWorld,
+    name: string,
+    readonly servers: readonly SimServer[],
+  ) {
+    super(world, name);
+    this.master = servers[0]!;
+  }
+
+  learn(master: SimServer, epoch: number): void {
+    if (epoch <= this.epoch) return;
+    this.master = master;
+    this.epoch = epoch;
+    for (const side of this.clients.values()) side.push('+switch-master', 'mymaster');
+  }
+
+  connect(side: ServerSide): void {
+    this.clients.set(side.id, side);
+  }
+
+  disconnect(id: number): void {
+    this.clients.delete(id);
+  }
+
+  receive(id: number, commands: readonly Command[]): void {
+    for (const command of commands) this.clients.get(id)?.reply(this.answer(command));
+  }
+
+  private answer([name, what]: Command): Reply {
+    const [ip = '', port = ''] = this.master.address.split(':');
+    if (name !== 'sentinel') return new ErrorReply(`ERR unknown command '${name}'`);
+    if (what === 'get-master-addr-by-name') return [ip, port];
+    const record = (server: SimServer): Reply => {
+      const [host = '', number = ''] = server.address.split(':');
+      return ['ip', host, 'port', number, 'config-epoch', String(this.epoch)];
+    };
+    if (what === 'master') return record(this.master);
+    return this.servers.filter((server) => server !== this.master).map(record);
+  }
+}
+
+/** The three of them: when they take the master for dead, and in which order they move the others. */
+export class SimSentinels {
+  private epoch = 0;
+  private isFailingOver = false;
+
+  constructor(
+    private readonly world: SimWorld,
+    readonly sentinels: readonly SimSentinel[],
+    private readonly servers: readonly SimServer[],
+    private readonly reach: (a: SimHost, b: SimHost) => boolean,
+    private readonly downAfter: number,
+  ) {}
+
+  get master(): SimServer {
+    return this.sentinels.reduce((best, each) => (each.epoch > best.epoch ? each : best)).master;
+  }
+
+  /** Looks at the master now and then, and acts when it has been away for `downAfter`. */
+  watch(downSince?: number): void {
+    const { master, world } = this;
+    const heard = this.sentinels.filter(
+      (sentinel) => sentinel.state === 'running' && this.reach(sentinel, master),
+    );
+    const isUp = master.state === 'running' && master.role === 'master' && heard.length >= 2;
+    const since = isUp ? undefined : (downSince ?? world.now);
+    if (since !== undefined && world.now - since >= this.downAfter) this.failOver();
+    this.demoteStrays();
+    world.happen(100, this.sentinels[0]!, () => this.watch(since));
+  }
+
+  /** Also where the master lives: a false alarm, or a command. */
+  failOver(): void {
+    const { master: old, world } = this;
+    if (this.isFailingOver) return;
+    const candidates = this.servers.filter(
+      (server) =>
+        server !== old &&
+        server.state === 'running' &&
+        server.role === 'slave' &&
+        this.reach(this.sentinels[0]!, server),
+    );
+    if (candidates.length === 0) return;
+    this.isFailingOver = true;
+    const { dice } = world;
+    // By the offset of the last INFO, which may be old: anybody can be chosen.
+    const chosen = dice.chance(0.6)
+      ? candidates.reduce((best, each) => (each.offset > best.offset ? each : best))
+      : dice.pick(candidates);
+    const epoch = ++this.epoch;
+    world.happen(dice.between(20, 300), this.sentinels[0]!, () => {
+      if (chosen.state !== 'running') {
+        this.isFailingOver = false;
+        return;
+      }
+      chosen.promote();
+      for (const [i, sentinel] of this.sentinels.entries()) {
+        world.happen(i === 0 ? 1 : dice.between(1, 900), sentinel, () => sentinel.learn(chosen, epoch));
+      }
+      // One by one: until then they confirm to the old one.
+      for (const server of this.servers) {
+        if (server === chosen || server === old) continue;
+        world.happen(dice.between(1, 1_000), server, () => server.role === 'slave' && server.follow(chosen));
+      }
+      world.happen(1_100, this.sentinels[0]!, () => (this.isFailingOver = false));
+    });
+  }
+
+  /** A former master that runs again is told, seconds later, and so is a replica that follows the wrong one. */
+  private demoteStrays(): void {
+    const { master, world } = this;
+    if (this.isFailingOver) return;
+    for (const server of this.servers) {
+      if (server === master || server.state !== 'running' || !this.reach(this.sentinels[0]!, server))
+        continue;
+      const isStray = server.role === 'master' || server.master !== master;
+      if (isStray && world.dice.chance(0.03)) server.follow(master);
+    }
+  }
+}

@@ -1,0 +1,178 @@
+import type { Clock } from '../lib/store/clock.js';
+
+/** Numbers that a seed decides (mulberry32). */
+export class Dice {
+  constructor(private state: number) {}
+
+  next(): number {
+    this.state = (this.state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  }
+
+  between(least: number, most: number): number {
+    return least + this.next() * (most - least);
+  }
+
+  chance(share: number): boolean {
+    return this.next() < share;
+  }
+
+  pick<T>(from: readonly T[]): T {
+    return from[Math.floor(this.next() * from.length)]!;
+  }
+}
+
+interface Happening {
+  at: number;
+  readonly order: number;
+  readonly host: SimHost;
+  readonly run: () => void;
+  isCancelled: boolean;
+}
+
+/** A machine of the simulation: its clocks, and whether it runs. What happens to a frozen one happens when it runs on. */
+export class SimHost implements Clock {
+  state: 'running' | 'frozen' | 'dead' = 'running';
+  private readonly missed: Happening[] = [];
+
+  constructor(
+    readonly world: SimWorld,
+    readonly name: string,
+    /** Seconds of this host's clocks in a true second: 1 up to a few thousandths. */
+    private readonly rate = 1,
+    /** ms that its wall clock is ahead. */
+    private wallOffset = 0,
+  ) {}
+
+  monotonic(): number {
+    return 1e6 + this.world.now * this.rate;
+  }
+
+  wall(): number {
+    return 1.7e12 + this.world.now * this.rate + this.wallOffset;
+  }
+
+  after(ms: number, run: () => void): () => void {
+    return ms === Infinity ? () => {} : this.world.happen(ms / this.rate, this, run);
+  }
+
+  stepWall(ms: number): void {
+    this.wallOffset += ms;
+  }
+
+  miss(happening: Happening): void {
+    if (this.state === 'frozen') this.missed.push(happening);
+  }
+
+  freeze(): void {
+    if (this.state === 'running') this.state = 'frozen';
+  }
+
+  thaw(): void {
+    if (this.state !== 'frozen') return;
+    this.state = 'running';
+    for (const happening of this.missed.splice(0)) this.world.again(happening);
+  }
+
+  die(): void {
+    this.state = 'dead';
+    this.missed.length = 0;
+  }
+}
+
+/** Virtual time: everything that happens, one thing after the other, as the seed has it. */
+export class SimWorld {
+  now = 0;
+  readonly history: string[] = [];
+  private readonly heap: Happening[] = [];
+  private order = 0;
+
+  constructor(readonly dice: Dice) {}
+
+  tell(who: string, what: string): void {
+    this.history.push(`${this.now.toFixed(1).padStart(9)}  ${who.padEnd(8)} ${what}`);
+  }
+
+  /** Runs `run` on the host in `ms` of true time; returns how to cancel it. */
+  happen(ms: number, host: SimHost, run: () => void): () => void {
+    const happening: Happening = {
+      at: this.now + Math.max(0, ms),
+      order: this.order++,
+      host,
+      run,
+      isCancelled: false,
+    };
+    this.push(happening);
+    return () => {
+      happening.isCancelled = true;
+    };
+  }
+
+  /** What a frozen host missed happens now, unless it is cancelled first. */
+  again(happening: Happening): void {
+    happening.at = this.now;
+    this.push(happening);
+  }
+
+  /** Lets things happen until the instant, calling `check` after each. */
+  async runUntil(instant: number, check: () => void): Promise<void> {
+    await settle();
+    for (let next = this.heap[0]; next !== undefined && next.at <= instant; next = this.heap[0]) {
+      this.pop();
+      if (next.isCancelled) continue;
+      this.now = Math.max(this.now, next.at);
+      if (next.host.state !== 'running') {
+        next.host.miss(next);
+        continue;
+      }
+      next.run();
+      await settle();
+      check();
+    }
+    this.now = instant;
+  }
+
+  /** What is still to happen on these hosts. */
+  pendingOf(hosts: readonly SimHost[]): number {
+    return this.heap.filter(({ host, isCancelled }) => !isCancelled && hosts.includes(host)).length;
+  }
+
+  private push(happening: Happening): void {
+    const { heap } = this;
+    let at = heap.push(happening) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!isBefore(happening, heap[parent]!)) break;
+      heap[at] = heap[parent]!;
+      at = parent;
+    }
+    heap[at] = happening;
+  }
+
+  private pop(): void {
+    const { heap } = this;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child++;
+      if (!isBefore(heap[child]!, last)) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = last;
+  }
+}
+
+function isBefore(a: Happening, b: Happening): boolean {
+  return a.at < b.at || (a.at === b.at && a.order < b.order);
+}
+
+/** Promises and ticks have done what they can do at this instant. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => process.nextTick(resolve));
+}
