@@ -1,5 +1,5 @@
-// node scripts/run.mjs test|demo|campaign [...arguments]: what `npm test`, `npm run demo` and `npm run campaign` do, right after
-// git clone as well.
+// node scripts/run.mjs test|demo|campaign|simulate [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
+// clone as well.
 
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,13 +30,21 @@ const commands = {
     return node([join(root, '.cache/sample/demo/demo.js'), ...args], env);
   },
 
-  async campaign(args, env) {
-    await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.campaign.json'], {
-      cwd: root,
-    });
-    return node([join(root, '.cache/campaign/campaign/main.js'), ...args], env);
-  },
+  campaign: (args, env) => compiled('campaign/main.js', args, env),
+
+  simulate: (args, env) => compiled('simulation/main.js', args, env),
 };
+
+/**
+ * Compiles campaign and simulation, and runs one of them.
+ * @param {string} main
+ * @param {string[]} args
+ * @param {NodeJS.ProcessEnv} env
+ */
+async function compiled(main, args, env) {
+  await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.campaign.json'], { cwd: root });
+  return node([join(root, '.cache/campaign', main), ...args], env);
+}
 
 /**
  * @param {string[]} args

@@ -106,7 +106,7 @@ export class SimConnection implements Connection {
     // Behind what has been sent: a closed connection's commands may still run.
     this.toServer(() => this.target.disconnect(this.id));
     this.waiting.length = 0;
-    for (const listener of [...this.endListeners]) listener(cause);
+    for (const listener of this.endListeners) listener(cause);
   }
 
   private toServer(arrive: () => void): void {

@@ -112,7 +112,8 @@ export async function runSchedule(seed: number): Promise<Outcome> {
       host,
     );
     service.events.subscribe((event) => {
-      if (event.type === 'lost') world.tell(host.name, `loses ${event.keys.join('+')}: ${event.error.message}`);
+      if (event.type === 'lost')
+        world.tell(host.name, `loses ${event.keys.join('+')}: ${event.error.message}`);
     });
     return { host, service, held: new Set() };
   });
@@ -150,11 +151,11 @@ export async function runSchedule(seed: number): Promise<Outcome> {
     }
   };
 
-  let isTroubled = true;
+  const phase = { isTroubled: true, isRight: false };
   const loop = async (worker: Worker): Promise<void> => {
     const { host, service } = worker;
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => host.after(ms, resolve));
-    while (isTroubled && host.state !== 'dead') {
+    while (phase.isTroubled && host.state !== 'dead') {
       const keys = dice.chance(0.2) ? ['a', 'b'] : [dice.pick(['a', 'b'])];
       const asked = host.monotonic();
       const waitTime = dice.pick([0, 0, 300, 800]);
@@ -232,7 +233,7 @@ export async function runSchedule(seed: number): Promise<Outcome> {
     },
     () => {
       world.tell('nemesis', 'cuts connections');
-      for (const connection of [...network.connections]) if (dice.chance(0.5)) connection.cut();
+      for (const connection of network.connections) if (dice.chance(0.5)) connection.cut();
     },
     () => {
       const here = [
@@ -285,21 +286,21 @@ export async function runSchedule(seed: number): Promise<Outcome> {
   network.heal();
   for (const host of [...servers, ...workers.map((worker) => worker.host)]) host.thaw();
   await world.runUntil(TROUBLE + 5_500, check);
-  isTroubled = false;
+  phase.isTroubled = false;
   await world.runUntil(TROUBLE + RECOVERY, check);
   const last = workers.map(async ({ service, host }) => {
     const lock = await service.acquire(`last-${host.name}`, { waitTime: 9_000 });
     await lock.release();
   });
-  let isRight = false;
   void Promise.all(last).then(
-    () => (isRight = true),
+    () => (phase.isRight = true),
     (error: unknown) => violate(`no lock after everything was mended: ${(error as Error).message}`),
   );
-  for (let more = 500; more <= 14_000 && !isRight; more += 500) await world.runUntil(TROUBLE + RECOVERY + more, check);
-  if (!isRight) violate('a lock was neither granted nor refused after everything was mended');
+  for (let more = 500; more <= 14_000 && !phase.isRight; more += 500)
+    await world.runUntil(TROUBLE + RECOVERY + more, check);
+  if (!phase.isRight) violate('a lock was neither granted nor refused after everything was mended');
 
-  if (!isRight) {
+  if (!phase.isRight) {
     for (const server of servers) world.tell(server.name, server.description);
     for (const { host, service } of workers) world.tell(host.name, JSON.stringify(service.health()));
   }

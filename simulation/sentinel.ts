@@ -124,7 +124,7 @@ export class SimSentinels {
       if (server === master || server.state !== 'running' || !this.reach(this.sentinels[0]!, server))
         continue;
       const isStray = server.role === 'master' || server.master !== master;
-      if (isStray && world.dice.chance(0.03)) server.follow(master);
+      if (isStray && world.dice.chance(0.1)) server.follow(master);
     }
   }
 }

@@ -366,7 +366,9 @@ export class SimServer extends SimHost {
   }
 
   get description(): string {
-    const links = [...this.links.values()].map(({ replica, isOnline }) => `${replica.name}${isOnline ? '' : ' (not yet)'}`);
+    const links = [...this.links.values()].map(
+      ({ replica, isOnline }) => `${replica.name}${isOnline ? '' : ' (not yet)'}`,
+    );
     return `${this.state} ${this.role} of ${this.master?.name ?? links.join(' ')}, ${this.clients.size} clients`;
   }
 

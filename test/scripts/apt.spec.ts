@@ -48,7 +48,7 @@ describe('a server without root, by apt-get and dpkg', () => {
       expect(execFileSync(join(cache, 'redis-server'), ['--version'], { encoding: 'utf8' })).toMatch(
         /server v=\d+\.\d+/,
       );
-      expect(readdirSync(cache).sort()).toEqual(['redis-server', 'root']);
+      expect(readdirSync(cache).toSorted()).toEqual(['redis-server', 'root']);
     },
     120_000,
   );
