@@ -71,6 +71,7 @@ export class Master {
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
   private wasQuarantined = false;
+  private raisedTo = 0;
   private readonly lane: CommitLane;
   private readonly releases: Releases;
 
@@ -271,6 +272,7 @@ export class Master {
     this.lastRun = session.run;
     this.failures = 0;
     this.reportSession(session);
+    this.reportMajority(view);
     session.onEnd((cause) => this.onSessionEnd(session, cause));
     this.releases.attach(session);
     this.lane.attach(session, view);
@@ -328,6 +330,7 @@ export class Master {
     }
     view.observe(info, replies[1], this.clock.monotonic());
     this.reportQuarantine(view);
+    this.reportMajority(view);
     this.lane.pump();
     this.scheduleLook(session, view);
   }
@@ -364,6 +367,19 @@ export class Master {
       : undefined;
     if (this.lane.misconfigured !== undefined)
       this.listener.onReport('error', 'eviction', this.lane.misconfigured.reason);
+  }
+
+  /** A number of replicas that is no majority is raised to it: its owner should know. */
+  private reportMajority(view: ReplicaView): void {
+    const { replicas } = this.settings;
+    const needed = view.required({ policy: 'majority', minReplicas: 0 });
+    if (typeof replicas !== 'number' || replicas >= needed || this.raisedTo === needed) return;
+    this.raisedTo = needed;
+    this.listener.onReport(
+      'warn',
+      'replicas-raised',
+      `replicas: ${replicas} is less than a majority of the servers needs: ${needed} replicas must confirm.`,
+    );
   }
 
   private reportQuarantine(view: ReplicaView): void {

@@ -59,6 +59,18 @@ describe('A grant counts once the replicas have confirmed it', () => {
     ).toMatchObject({ kind: 'unconfirmed', required: 3 });
   });
 
+  it('needs the majority for a smaller number too, and its owner is told', async () => {
+    await using three = await startReplication({ replicas: 3 });
+    const store = stores.open(three.url, { replicas: 1 });
+    expect(
+      granted(await store.acquire(requestFor('raised', { replicas: 1 })).outcome).confirmedBy,
+    ).toBeGreaterThanOrEqual(2);
+    expect(stores.reports).toMatchObject([
+      { level: 'warn', code: 'replicas-raised', message: expect.stringContaining('2 replicas must confirm') },
+    ]);
+    await stores.closeAll();
+  });
+
   it("goes on with 'majority' while one of two replicas hangs, beside callers that need both", async () => {
     const store = stores.open(redis.url);
     await take(store, 'warm-majority');
