@@ -177,6 +177,9 @@ Ctrl-C ends them.`);
 try {
   await end(await main());
 } catch (error) {
-  console.error(error);
-  await end(1);
+  // What fails because everything is being stopped is no failure.
+  if (!isEnding) {
+    console.error(error);
+    await end(1);
+  }
 }
