@@ -64,6 +64,7 @@ export class LockService {
   private readonly listening: Subscription;
   private lostCount = 0;
   private onAllReleased: () => void = () => {};
+  private draining: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
 
   /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
@@ -225,9 +226,14 @@ export class LockService {
 
   /**
    * Refuses who waits and grants nothing new, but what is asked inside a held lock, so that running work can end; resolves when no lock is held any more, or
-   * after `shutdownTimeout`.
+   * after `shutdownTimeout`. Idempotent.
    */
-  async drain(): Promise<void> {
+  drain(): Promise<void> {
+    this.draining ??= this.refuseAndWait();
+    return this.draining;
+  }
+
+  private async refuseAndWait(): Promise<void> {
     if (this.state === 'open') this.state = 'draining';
     for (const acquisition of this.waiting) {
       if (!acquisition.isNested) acquisition.cancel(new LockServiceClosedError(acquisition.keys));

@@ -604,7 +604,7 @@ describe('LockService on a store that answers when it is told to', () => {
     it('waits for shutdownTimeout and then tells the holders of what is left', async () => {
       const lock = await held();
       const { signal } = lock;
-      const drained = locks.drain();
+      const drained = Promise.all([locks.drain(), locks.drain()]);
       await clock.advance(3_000);
       store.renewed();
       await drained;
