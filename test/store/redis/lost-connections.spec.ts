@@ -65,6 +65,23 @@ describe('When the connection is lost before the answer', () => {
   });
 });
 
+describe('A script that is still on its way when its connection is given up', () => {
+  it('never runs: the server ends that connection before anything else is asked of it', async () => {
+    const accepted = link.accepted;
+    for (const connection of link.connections) connection.stall('requests');
+    const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 300 };
+    expect((await store.acquire(requestFor('late', impatient)).outcome).kind).toBe('unavailable');
+    await until(() => link.accepted >= accepted + 3 && store.health().masters[0]?.connected, {
+      what: 'the store is connected anew',
+    });
+    await take(store, 'after-late');
+    // Now what was held back reaches the server, and then the end of those connections.
+    link.resume();
+    await until(() => link.connections.size === 3, { what: 'the old connections have ended' });
+    expect(await direct.inspect('late')).toEqual({ kind: 'free' });
+  });
+});
+
 describe('When the connection is lost between the script’s answer and WAIT’s', () => {
   it('counts nothing of the lost one, and asks again as the same owner', async () => {
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
