@@ -60,7 +60,7 @@ export class Session {
     private readonly controlTimeout: number,
   ) {
     for (const connection of this.connections) connection.onEnd((cause) => this.end(cause));
-    if (opened.untracked === undefined) this.pingWatcher();
+    if (this.isLive && opened.untracked === undefined) this.pingWatcher();
   }
 
   get address(): Address {

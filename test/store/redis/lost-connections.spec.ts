@@ -155,6 +155,17 @@ describe('After a new connection', () => {
     await take(store, 'after-the-watcher');
   });
 
+  it('is not taken in by one that was lost while it was made', async () => {
+    // The last answer of the set-up is late; by then the other connections have ended.
+    void link.beforeReply('flags=S', (last) => {
+      last.stall('replies');
+      for (const connection of link.connections) if (connection !== last) connection.cut();
+      setTimeout(() => last.resume(), 50);
+    });
+    link.cut();
+    granted(await store.acquire(requestFor('half-made')).outcome);
+  });
+
   it('leaves nothing behind in the server when the store is closed', async () => {
     await stores.closeAll();
     await until(
