@@ -77,6 +77,31 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
+  it('LOADING, until it has loaded its data', async () => {
+    // 1,000 keys that take a millisecond each, and the server answers in between.
+    await using server = await startRedis({
+      'key-load-delay': 1_000,
+      'loading-process-events-interval-bytes': 1_024,
+    });
+    await server.call('DEBUG', 'POPULATE', 1_500, 'key', 100);
+    await server.call('SAVE');
+    const store = stores.open(server.url, single);
+    await take(store, 'before');
+    const restarted = server.restart({ data: 'kept' });
+    const reasons = new Set<string>();
+    await until(
+      async () => {
+        const outcome = await askOnce(store, 'while-loading');
+        if (outcome.kind === 'unavailable') reasons.add(outcome.reason);
+        return outcome.kind === 'granted';
+      },
+      { within: 12_000, what: 'locks are granted again' },
+    );
+    expect([...reasons]).toContainEqual(expect.stringMatching(/refused: LOADING.*starting up/));
+    await restarted;
+    await stores.closeAll();
+  });
+
   it('no EVAL', async () => {
     await using server = await startRedis({ 'rename-command': ['EVAL ""', 'EVALSHA ""'] });
     expect(await askOnce(stores.open(server.url, single))).toMatchObject({
