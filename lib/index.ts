@@ -1,3 +1,4 @@
+export type { LockExceptionFactory } from './decorators/answers.js';
 export { CurrentLock } from './decorators/current-lock.decorator.js';
 export { getLockServiceToken, InjectLockService } from './decorators/inject-lock-service.js';
 export type { KeySource, OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
@@ -14,11 +15,18 @@ export {
   ReplicaLockError,
   type LockErrorCode,
 } from './lock/errors.js';
+export type { AcquisitionEnd, AcquisitionObserver } from './lock/acquisition-observer.js';
 export type { LockEvent } from './lock/events.js';
 export { LockService, type LockHealth, type LockInfo, type LockKeys } from './lock/lock-service.js';
 export { Lock } from './lock/lock.js';
 export type { AcquireOptions, Duration, WithLockOptions } from './lock/options.js';
 export type { ReplicaLockModuleOptions } from './module/options.js';
 export { ReplicaLockModule, type ReplicaLockOptionsFactory } from './module/replica-lock.module.js';
-export type { MasterHealth, MemberReport, ReplicaPolicy, StoreReport } from './store/lock-store.js';
+export type {
+  CommitCounts,
+  MasterHealth,
+  MemberReport,
+  ReplicaPolicy,
+  StoreReport,
+} from './store/lock-store.js';
 export type { RedisConnection } from './store/redis/options.js';

@@ -12,21 +12,68 @@ import {
 /** ms to wait before asking again where nobody knows better. */
 const RETRY_AFTER = 1_000;
 
+/**
+ * What is thrown in place of a lock's error; undefined: what would be thrown without the factory. A `Retry-After` header has been set already.
+ *
+ * ```ts
+ * exceptionFactory: (error) => error instanceof LockContendedError ? new HttpException('Locked', 423, { cause: error }) : undefined
+ * ```
+ */
+export type LockExceptionFactory = (error: ReplicaLockError, context: ExecutionContext) => unknown;
+
 /** What a handler's caller is told of an error: a lock's error in the form of its context, anything else as it is. */
-export function answerTo(context: ExecutionContext, error: unknown): unknown {
+export async function answerTo(
+  context: ExecutionContext,
+  error: unknown,
+  factory: LockExceptionFactory | undefined,
+): Promise<unknown> {
   if (!(error instanceof ReplicaLockError)) return error;
-  switch (context.getType<string>()) {
+  const type = context.getType<string>();
+  const answer = answerOf(error);
+  if (type === 'http' && answer.retryAfter !== undefined) {
+    context.switchToHttp().getResponse<ResponseLike>().header('Retry-After', String(answer.retryAfter));
+  }
+  const own = factory?.(error, context);
+  if (own !== undefined) return own;
+  // A mistake of the program: Nest logs it with its stack and tells the caller nothing. GraphQL servers tell everything.
+  if (answer.status === HttpStatus.INTERNAL_SERVER_ERROR && type !== 'graphql') return error;
+  switch (type) {
     case 'http':
-      return httpAnswer(context, error);
+      return httpException(answer, error);
     case 'graphql':
-      return Object.assign(error, { extensions: { code: error.code, keys: error.keys } });
+      return graphqlError(answer, error);
+    case 'ws':
+      return (await wsException(answer, error)) ?? error;
+    case 'rpc':
+      return (await rpcException(answer, error)) ?? error;
     default:
       return error;
   }
 }
 
+/** Hosts, processes and addresses are for the log: the lock's own error is the answer's cause. */
+interface Answer {
+  readonly status: HttpStatus;
+  readonly title: string;
+  readonly message: string;
+  readonly code: string;
+  /** s after which it makes sense to ask again. */
+  readonly retryAfter: number | undefined;
+}
+
+interface ResponseLike {
+  header(name: string, value: string): unknown;
+}
+
+function answerOf(error: ReplicaLockError): Answer {
+  const { status, retryAfter } = httpStatusOf(error);
+  const { title, message = error.message } = TEXTS[status] ?? { title: 'Internal Server Error' };
+  const seconds = retryAfter === undefined ? undefined : Math.max(1, Math.ceil(retryAfter / 1000));
+  return { status, title, message, code: error.code, retryAfter: seconds };
+}
+
 /** The status of a lock's error over HTTP, and after how many ms it makes sense to ask again. */
-export function httpStatusOf(error: ReplicaLockError): { status: HttpStatus; retryAfter?: number } {
+function httpStatusOf(error: ReplicaLockError): { status: HttpStatus; retryAfter?: number } {
   if (error instanceof LockContendedError)
     return { status: HttpStatus.CONFLICT, retryAfter: error.remainingTime };
   if (error instanceof LockUnavailableError) {
@@ -40,8 +87,8 @@ export function httpStatusOf(error: ReplicaLockError): { status: HttpStatus; ret
   return { status: HttpStatus.INTERNAL_SERVER_ERROR };
 }
 
-/** What the caller is told. Hosts, processes and addresses are for the log: the lock's own error is the exception's cause. */
-const TEXTS: Partial<Record<HttpStatus, { title: string; message: string }>> = {
+const TEXTS: Partial<Record<HttpStatus, { title: string; message?: string }>> = {
+  [HttpStatus.BAD_REQUEST]: { title: 'Bad Request' },
   [HttpStatus.CONFLICT]: {
     title: 'Conflict',
     message: 'Another request is working on this. Try again later.',
@@ -50,21 +97,33 @@ const TEXTS: Partial<Record<HttpStatus, { title: string; message: string }>> = {
     title: 'Service Unavailable',
     message: 'This cannot be done safely just now. Try again later.',
   },
+  [HttpStatus.INTERNAL_SERVER_ERROR]: {
+    title: 'Internal Server Error',
+    message: 'Internal server error',
+  },
 };
 
-interface ResponseLike {
-  header(name: string, value: string): unknown;
+function httpException({ status, title, message, code }: Answer, cause: ReplicaLockError): HttpException {
+  return new HttpException({ statusCode: status, error: title, message, code }, status, { cause });
 }
 
-function httpAnswer(context: ExecutionContext, error: ReplicaLockError): unknown {
-  const { status, retryAfter } = httpStatusOf(error);
-  // A mistake of the program: Nest logs it with its stack and tells the caller nothing.
-  if (status === HttpStatus.INTERNAL_SERVER_ERROR) return error;
-  if (retryAfter !== undefined) {
-    const seconds = Math.max(1, Math.ceil(retryAfter / 1000));
-    context.switchToHttp().getResponse<ResponseLike>().header('Retry-After', String(seconds));
-  }
-  const { title = 'Bad Request', message = error.message } = TEXTS[status] ?? {};
-  const body = { statusCode: status, error: title, message, code: error.code };
-  return new HttpException(body, status, { cause: error });
+/** GraphQL servers read `extensions` of whatever error a resolver throws. */
+function graphqlError({ message, code, retryAfter }: Answer, cause: ReplicaLockError): Error {
+  const extensions = { code, ...(retryAfter !== undefined && { retryAfter }) };
+  return Object.assign(new Error(message, { cause }), { extensions });
+}
+
+/** The packages of these contexts are loaded only where a handler of theirs has failed: whoever has such a handler has the package. */
+async function wsException(answer: Answer, cause: ReplicaLockError): Promise<Error | undefined> {
+  const websockets = await import('@nestjs/websockets').catch(() => undefined);
+  return websockets && Object.assign(new websockets.WsException(payloadOf(answer)), { cause });
+}
+
+async function rpcException(answer: Answer, cause: ReplicaLockError): Promise<Error | undefined> {
+  const microservices = await import('@nestjs/microservices').catch(() => undefined);
+  return microservices && Object.assign(new microservices.RpcException(payloadOf(answer)), { cause });
+}
+
+function payloadOf({ message, code, retryAfter }: Answer): object {
+  return { status: 'error', code, message, ...(retryAfter !== undefined && { retryAfter }) };
 }

@@ -6,6 +6,11 @@ export function getLockServiceToken(name?: string): InjectionToken<LockService> 
   return name === undefined ? LockService : `ReplicaLockService_${name}`;
 }
 
+/** Where the interceptor finds an instance's `exceptionFactory`. */
+export function getExceptionFactoryToken(name?: string): InjectionToken {
+  return `ReplicaLockExceptionFactory_${name ?? ''}`;
+}
+
 /** Injects the `LockService` of a named instance, or the unnamed one: `constructor(@InjectLockService('payments') locks: LockService)`. */
 export function InjectLockService(name?: string): PropertyDecorator & ParameterDecorator {
   return Inject(getLockServiceToken(name));

@@ -33,7 +33,10 @@ export class LockedMethod {
   ) {
     this.instanceName = instanceName;
     this.onContended = onContended;
-    this.options = options;
+    this.options = {
+      label: typeof key === 'string' ? key : Array.isArray(key) ? key.join(' ') : name,
+      ...options,
+    };
     if (typeof key === 'function') return;
     const sources: readonly unknown[] = typeof key === 'string' ? [key] : key;
     if (!Array.isArray(sources) || sources.length === 0 || sources.some((each) => typeof each !== 'string')) {

@@ -196,7 +196,8 @@ export class Acquisition implements Waiter {
     this.lastFailure = failure;
     if (failure.kind === 'unconfirmed') {
       const { confirmed, required } = failure;
-      this.keeper.tell(() => ({ type: 'unconfirmed', keys: this.keys, confirmed, required }));
+      const { label } = this.options;
+      this.keeper.tell(() => ({ type: 'unconfirmed', keys: this.keys, label, confirmed, required }));
     }
     if (this.isOutOfTime || (failure.kind === 'unavailable' && failure.permanent === true)) {
       this.failAsLast();
@@ -240,7 +241,14 @@ export class Acquisition implements Waiter {
     const { keys, lastFailure: last, options } = this;
     if (last === undefined || last.kind === 'busy') {
       const holder = last?.holder;
-      this.keeper.tell(() => ({ type: 'contended', keys, holder: holder?.owner, waited: this.waited }));
+      const { label } = options;
+      this.keeper.tell(() => ({
+        type: 'contended',
+        keys,
+        label,
+        holder: holder?.owner,
+        waited: this.waited,
+      }));
       this.fail(new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime));
     } else if (last.kind === 'unconfirmed')
       this.fail(new LockNotReplicatedError(keys, last, options.replicaTimeout));

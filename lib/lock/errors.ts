@@ -13,6 +13,11 @@ export type LockErrorCode =
 export abstract class ReplicaLockError extends Error {
   abstract readonly code: LockErrorCode;
 
+  /** What GraphQL servers add to the error that they answer with. */
+  get extensions(): { code: LockErrorCode } {
+    return { code: this.code };
+  }
+
   constructor(
     /** The keys asked for, as the caller named them. */
     readonly keys: readonly string[],

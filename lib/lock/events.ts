@@ -1,17 +1,21 @@
-/** What happens to locks, as `LockService.events` tells it. Times are in ms. */
+/** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
 export type LockEvent =
   | {
       readonly type: 'acquired';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       readonly owner: string;
       readonly fencingToken: number;
       readonly confirmedBy: number;
       /** From asking to holding. */
       readonly waited: number;
+      /** The part of it from the request that was granted to its confirmation. */
+      readonly confirmedIn: number;
     }
   | {
       readonly type: 'contended';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       /** Who holds it. */
       readonly holder: string | undefined;
       readonly waited: number;
@@ -20,12 +24,14 @@ export type LockEvent =
       /** An attempt was not confirmed and taken back; it may be followed by another. */
       readonly type: 'unconfirmed';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       readonly confirmed: number;
       readonly required: number;
     }
   | {
       readonly type: 'renewed';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       readonly owner: string;
       readonly confirmedBy: number;
       readonly remainingTime: number;
@@ -33,6 +39,7 @@ export type LockEvent =
   | {
       readonly type: 'lost';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       readonly owner: string;
       readonly fencingToken: number;
       readonly held: number;
@@ -41,7 +48,10 @@ export type LockEvent =
   | {
       readonly type: 'released';
       readonly keys: readonly string[];
+      readonly label: string | undefined;
       readonly owner: string;
       readonly fencingToken: number;
       readonly held: number;
+      /** False where Redis has not answered yet: it is told again in the background, at most until the lease has passed. */
+      readonly answered: boolean;
     };

@@ -107,9 +107,12 @@ export class HeldLock extends Lock implements HeldKeys {
     this.end({ kind: 'released' });
     const outcome =
       keepFor > remaining ? await this.keepBusy(keepFor) : await this.keeper.store.release(this, keepFor);
-    if (outcome.kind === 'unavailable') throw new LockUnavailableError(this.keys, outcome);
+    if (outcome.kind === 'unavailable') {
+      this.tellReleased(false);
+      throw new LockUnavailableError(this.keys, outcome);
+    }
     if (!outcome.ours) this.lose('somebody had taken or deleted its key when it was released');
-    else this.tellReleased();
+    else this.tellReleased(true);
     return outcome.ours;
   }
 
@@ -136,7 +139,8 @@ export class HeldLock extends Lock implements HeldKeys {
     this.controller?.abort(error);
     if (takeBack) void this.keeper.store.release(this, 0);
     const { keys, owner, fencingToken, heldFor: held } = this;
-    this.keeper.tell(() => ({ type: 'lost', keys, owner, fencingToken, held, error }));
+    const { label } = this.options;
+    this.keeper.tell(() => ({ type: 'lost', keys, label, owner, fencingToken, held, error }));
   }
 
   private get isRenewing(): boolean {
@@ -163,6 +167,7 @@ export class HeldLock extends Lock implements HeldKeys {
       this.keeper.tell(() => ({
         type: 'renewed',
         keys,
+        label: this.options.label,
         owner,
         confirmedBy: outcome.confirmedBy,
         remainingTime,
@@ -226,9 +231,10 @@ export class HeldLock extends Lock implements HeldKeys {
     return new LockLostError(this.keys, new Date(this.keeper.clock.wall()), why, cause);
   }
 
-  private tellReleased(): void {
+  private tellReleased(answered: boolean): void {
     const { keys, owner, fencingToken, heldFor: held } = this;
-    this.keeper.tell(() => ({ type: 'released', keys, owner, fencingToken, held }));
+    const { label } = this.options;
+    this.keeper.tell(() => ({ type: 'released', keys, label, owner, fencingToken, held, answered }));
   }
 }
 

@@ -1,6 +1,7 @@
 import { Subject, type Observable, type Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../store/clock.js';
 import type { KeyChange, LockStore, StoreHealth, StoreReport } from '../store/lock-store.js';
+import type { AcquisitionObserver } from './acquisition-observer.js';
 import { Acquisition, type AcquisitionKeeper, type Granted } from './acquisition.js';
 import {
   LockContendedError,
@@ -62,6 +63,7 @@ export class LockService {
   private readonly told = new Subject<LockEvent>();
   private readonly keeper: LockKeeper & AcquisitionKeeper;
   private readonly listening: Subscription;
+  private observer: AcquisitionObserver | undefined;
   private lostCount = 0;
   private onAllReleased: () => void = () => {};
   private draining: Promise<void> | undefined;
@@ -219,6 +221,14 @@ export class LockService {
     return { ...this.store.health(), held: this.held.length, lost: this.lostCount };
   }
 
+  /** For tracing: tells one observer of every acquisition from now on, until the returned function is called. */
+  observe(observer: AcquisitionObserver): () => void {
+    if (this.observer !== undefined)
+      throw new Error('The acquisitions of this LockService are observed already.');
+    this.observer = observer;
+    return () => (this.observer = undefined);
+  }
+
   /** Begins to connect. */
   open(): void {
     this.store.open();
@@ -271,6 +281,7 @@ export class LockService {
       return Promise.reject(new LockServiceClosedError(keys));
     }
     const askedAt = this.clock.monotonic();
+    const onEnd = this.observer?.onAsked(keys, options.label);
     return new Promise<HeldLock>((resolve, reject) => {
       const acquisition: Acquisition = new Acquisition(
         keys,
@@ -279,10 +290,13 @@ export class LockService {
         this.keeper,
         (granted) => {
           this.waiting.delete(acquisition);
-          resolve(this.hold(keys, options, granted, askedAt));
+          const lock = this.hold(keys, options, granted, askedAt);
+          onEnd?.({ kind: 'acquired', lock });
+          resolve(lock);
         },
         (reason) => {
           this.waiting.delete(acquisition);
+          onEnd?.({ kind: 'refused', error: reason });
           reject(reason);
         },
       );
@@ -300,14 +314,19 @@ export class LockService {
     const lock = new HeldLock(keys, granted.owner, granted, options, this.keeper);
     this.locks.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
-    this.keeper.tell(() => ({
-      type: 'acquired',
-      keys,
-      owner: granted.owner,
-      fencingToken: granted.token,
-      confirmedBy: granted.confirmedBy,
-      waited: this.clock.monotonic() - askedAt,
-    }));
+    this.keeper.tell(() => {
+      const now = this.clock.monotonic();
+      return {
+        type: 'acquired',
+        keys,
+        label: options.label,
+        owner: granted.owner,
+        fencingToken: granted.token,
+        confirmedBy: granted.confirmedBy,
+        waited: now - askedAt,
+        confirmedIn: now - granted.validity.startedAt,
+      };
+    });
     return lock;
   }
 

@@ -23,6 +23,10 @@ export interface AcquireOptions {
   replicaTimeout?: Duration | undefined;
   /** Ends the waiting: the promise then rejects with its reason. */
   signal?: AbortSignal | undefined;
+  /**
+   * What the lock is called in events, metrics and spans, such as `'order:{id}'`: one name for all keys of a kind. Default: of a decorated method its template, else none.
+   */
+  label?: string | undefined;
 }
 
 /** What `withLock` and decorated methods may ask for beside that. */
@@ -52,6 +56,7 @@ export interface ResolvedOptions {
   readonly replicas: ReplicaPolicy;
   readonly replicaTimeout: number;
   readonly signal: AbortSignal | undefined;
+  readonly label: string | undefined;
   readonly reentrant: boolean;
 }
 
@@ -68,6 +73,7 @@ const KNOWN: readonly string[] = [
   'replicas',
   'replicaTimeout',
   'signal',
+  'label',
   'reentrant',
 ] satisfies (keyof WithLockOptions)[];
 
@@ -83,6 +89,7 @@ export function withoutOptions(defaults: LockDefaults): ResolvedOptions {
     replicas,
     replicaTimeout,
     signal: undefined,
+    label: undefined,
     reentrant: true,
   };
 }
@@ -109,6 +116,7 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
     renew,
     reentrant,
     signal,
+    label,
   } = options;
   return {
     leaseTime: leaseTime === undefined ? base.leaseTime : leaseOf('leaseTime', leaseTime),
@@ -125,6 +133,7 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
         ? base.replicaTimeout
         : durationOf('replicaTimeout', replicaTimeout, { min: 1 }),
     signal: signalOf(signal),
+    label: labelOf(label),
     reentrant: flagOf('reentrant', reentrant, base.reentrant),
   };
 }
@@ -162,6 +171,11 @@ function signalOf(value: unknown): AbortSignal | undefined {
   if (value === undefined) return undefined;
   if (typeof (value as AbortSignal | null)?.addEventListener === 'function') return value as AbortSignal;
   throw LockOptionsError.notAccepted('signal', value, 'an AbortSignal');
+}
+
+function labelOf(value: unknown): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
+  throw LockOptionsError.notAccepted('label', value, 'a text that is not empty');
 }
 
 function readDuration(text: string): number | undefined {

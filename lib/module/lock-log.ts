@@ -21,7 +21,11 @@ export function logLocks(service: LockService, logger: LoggerService): void {
     });
   service.events.subscribe((event) => {
     if (event.type === 'lost') logger.error(event.error.message);
-    else if (event.type === 'unconfirmed' && isNew('unconfirmed')) {
+    else if (event.type === 'released' && !event.answered && isNew('unanswered')) {
+      logger.warn(
+        `The release of '${event.keys.join("', '")}' was not answered yet: Redis is told again until the lease has passed. Further ones are not logged for ${QUIET_TIME / 1000} s.`,
+      );
+    } else if (event.type === 'unconfirmed' && isNew('unconfirmed')) {
       logger.warn(
         `A lock on '${event.keys.join("', '")}' was confirmed by ${event.confirmed} of ${event.required} replicas and taken back. Further ones are not logged for ${QUIET_TIME / 1000} s.`,
       );

@@ -1,3 +1,4 @@
+import type { LockExceptionFactory } from '../decorators/answers.js';
 import { LockOptionsError } from '../lock/errors.js';
 import { durationOf, flagOf, leaseOf, policyOf, type Duration, type LockDefaults } from '../lock/options.js';
 import type { ReplicaPolicy } from '../store/lock-store.js';
@@ -40,6 +41,8 @@ export interface ReplicaLockModuleOptions {
   shutdownTimeout?: Duration | undefined;
   /** Accept a server that may evict locks (`maxmemory` with a policy other than `noeviction`). Default: false. */
   allowEviction?: boolean | undefined;
+  /** What handlers throw in place of a lock's error: for those who want 423 or 429 rather than 409. Default: 409, 503 and so on, see the README. */
+  exceptionFactory?: LockExceptionFactory | undefined;
 }
 
 /** The options, checked and complete. */
@@ -62,6 +65,7 @@ const KNOWN: readonly (keyof ReplicaLockModuleOptions)[] = [
   'clockSkew',
   'shutdownTimeout',
   'allowEviction',
+  'exceptionFactory',
 ];
 
 /** Checks what the user gave. Throws `LockOptionsError` that names the option, the value and what is accepted. */
@@ -70,6 +74,13 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
     throw LockOptionsError.notAccepted('options', options, 'an object with at least a connection');
   }
   refuseUnknown(options);
+  const { exceptionFactory } = options;
+  if (exceptionFactory !== undefined && typeof exceptionFactory !== 'function')
+    throw LockOptionsError.notAccepted(
+      'exceptionFactory',
+      exceptionFactory,
+      'a function of the error and the ExecutionContext',
+    );
   const duration = (
     name: keyof ReplicaLockModuleOptions,
     fallback: number,

@@ -1,6 +1,6 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
 import type { LockService } from '../lock/lock-service.js';
 import { createLockService } from './create-lock-service.js';
 import { LockLifecycle } from './lock-lifecycle.js';
@@ -30,6 +30,11 @@ export const { ConfigurableModuleClass, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
           providers: [
             ...(definition.providers ?? []),
             { provide: token, useFactory: createLockService, inject: [REPLICA_LOCK_OPTIONS] },
+            {
+              provide: getExceptionFactoryToken(name),
+              useFactory: (options?: ReplicaLockModuleOptions) => options?.exceptionFactory,
+              inject: [REPLICA_LOCK_OPTIONS],
+            },
             {
               provide: LockLifecycle,
               useFactory: (service: LockService, modules: ModulesContainer) =>

@@ -213,4 +213,11 @@ export interface MasterHealth {
   readonly quarantine: number;
   /** Whether waiters and holders are told of changes by client tracking. */
   readonly tracking: boolean;
+  readonly commits: CommitCounts;
+}
+
+/** What was sent to a master since the start: `requests` (acquisitions, renewals) in `groups` that each waited for the replicas once. */
+export interface CommitCounts {
+  readonly groups: number;
+  readonly requests: number;
 }

@@ -249,7 +249,7 @@ describe('A locked method of a provider', () => {
       .compile();
     contexts.push(await module.init());
     expect(await module.get(B).a.run()).toBe('a');
-    expect(withLock).toHaveBeenCalledWith(['circle'], {}, expect.any(Function));
+    expect(withLock).toHaveBeenCalledWith(['circle'], { label: 'circle' }, expect.any(Function));
   });
 
   it.each(['above', 'below'])('locks a scheduled job with the decorator %s the schedule', async (place) => {

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { AcquireOutcome, Misconfigured, Unavailable } from '../lock-store.js';
+import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../lock-store.js';
 import { Validity } from '../validity.js';
 import { CommitQueue } from './commit-queue.js';
 import type { AcquireCommit, Carrier, CommitRequest, RenewCommit } from './commit-request.js';
@@ -66,6 +66,8 @@ export class CommitLane {
   /** Rounds that carried some of them, and how many: they collect the notices that come meanwhile. */
   private readonly openRounds = new Map<Carrier, number>();
   private startScheduled = false;
+  private groups = 0;
+  private carried = 0;
   private pauseTime = FIRST_PAUSE;
   private readonly nextLook: NextLook;
   private stopRoundClock: () => void = () => {};
@@ -83,6 +85,11 @@ export class CommitLane {
   ) {
     this.state = { kind: 'detached', why: notYet };
     this.nextLook = new NextLook(clock, () => this.look());
+  }
+
+  /** How many groups were sent, and how many requests in them. */
+  get commits(): CommitCounts {
+    return { groups: this.groups, requests: this.carried };
   }
 
   acquire(request: AcquireCommit): void {
@@ -210,6 +217,8 @@ export class CommitLane {
       state.end();
     }
     const round = new Round(group, this.ttlMargin, this.clock);
+    if (group.length > 0) this.groups++;
+    this.carried += group.length;
     for (const request of group) {
       this.leaveRound(request);
       request.stage = 'sent';

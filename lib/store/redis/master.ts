@@ -182,6 +182,7 @@ export class Master {
         members: [],
         quarantine: 0,
         tracking: false,
+        commits: this.lane.commits,
       };
     }
     const { session, view } = this.state;
@@ -201,6 +202,7 @@ export class Master {
       members,
       quarantine,
       tracking: session.opened.untracked === undefined,
+      commits: this.lane.commits,
     };
   }
 
