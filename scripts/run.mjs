@@ -1,4 +1,4 @@
-// node scripts/run.mjs test|demo|campaign|simulate [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
+// node scripts/run.mjs test|demo|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
 // clone as well.
 
 import { dirname, join } from 'node:path';
@@ -25,15 +25,32 @@ const commands = {
   test: (args, env) => node([...JEST, ...args], env),
 
   async demo(args, env) {
-    await run(process.execPath, [script('@nestjs/cli/bin/nest.js'), 'build'], { cwd: root });
-    await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.sample.json'], { cwd: root });
+    await buildLibrary();
+    await compile('tsconfig.sample.json');
     return node([join(root, '.cache/sample/demo/demo.js'), ...args], env);
   },
 
   campaign: (args, env) => compiled('campaign/main.js', args, env),
 
   simulate: (args, env) => compiled('simulation/main.js', args, env),
+
+  async bench(args, env) {
+    await ensureInstalled(join(root, 'bench'));
+    await buildLibrary();
+    await compile('tsconfig.bench.json');
+    return node([join(root, '.cache/bench/bench/main.js'), ...args], env);
+  },
 };
+
+/** To dist/, where the package's own name leads to. */
+function buildLibrary() {
+  return run(process.execPath, [script('@nestjs/cli/bin/nest.js'), 'build'], { cwd: root });
+}
+
+/** @param {string} project */
+function compile(project) {
+  return run(process.execPath, [script('typescript/bin/tsc'), '-p', project], { cwd: root });
+}
 
 /**
  * Compiles campaign and simulation, and runs one of them.
@@ -42,7 +59,7 @@ const commands = {
  * @param {NodeJS.ProcessEnv} env
  */
 async function compiled(main, args, env) {
-  await run(process.execPath, [script('typescript/bin/tsc'), '-p', 'tsconfig.campaign.json'], { cwd: root });
+  await compile('tsconfig.campaign.json');
   return node([join(root, '.cache/campaign', main), ...args], env);
 }
 

@@ -1,0 +1,96 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startReplication } from '../test/support/replication.js';
+import { describeMachine, machineText } from './report/machine.js';
+import { svgOf } from './report/plot.js';
+import { markdownOf } from './report/table.js';
+import { subjects } from './subjects/index.js';
+import { workloads } from './workloads/index.js';
+import type { Report, Workload } from './workloads/workload.js';
+
+const USAGE = `npm run bench -- [--workloads a,b] [--subjects words,words] [--rounds 3] [--smoke] [--out folder]
+
+  workloads  ${workloads.map(({ name }) => name).join(', ')}
+  subjects   those whose name contains one of the words: ${subjects.map(({ name }) => `'${name}'`).join(', ')}
+  smoke      seconds instead of minutes: shows that everything runs, its figures mean nothing
+  out        writes results.md, results.json and the plots there`;
+
+const { values } = parseArgs({
+  options: {
+    workloads: { type: 'string' },
+    subjects: { type: 'string' },
+    rounds: { type: 'string' },
+    smoke: { type: 'boolean', default: false },
+    out: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) {
+  console.log(USAGE);
+  process.exit();
+}
+const smoke = values.smoke;
+const rounds = Number(values.rounds ?? (smoke ? 1 : 3));
+const chosen = choose(workloads, values.workloads, (name, word) => name === word);
+const measured = choose(subjects, values.subjects, (name, word) => name.includes(word));
+
+function choose<T extends { name: string }>(
+  all: readonly T[],
+  words: string | undefined,
+  fits: (name: string, word: string) => boolean,
+): readonly T[] {
+  const wanted = words?.split(',');
+  const found = all.filter(({ name }) => wanted?.some((word) => fits(name, word)) ?? true);
+  if (found.length > 0) return found;
+  throw new Error(`Nothing is named '${words}'.\n\n${USAGE}`);
+}
+
+function shuffled<T>(items: readonly T[]): T[] {
+  return items
+    .map((item) => ({ item, place: Math.random() }))
+    .toSorted((a, b) => a.place - b.place)
+    .map(({ item }) => item);
+}
+
+async function run(workload: Workload): Promise<Report> {
+  console.log(`--- ${workload.name}`);
+  await using servers = await startReplication({ replicas: 2 });
+  return await workload.run({
+    servers,
+    server: { host: '127.0.0.1', port: servers.master.port },
+    subjects: measured,
+    rounds,
+    smoke,
+    shuffled,
+    log: (line) => console.log(line),
+  });
+}
+
+const machine = describeMachine();
+const reports: { name: string; report: Report }[] = [];
+for (const workload of chosen) {
+  const report = await run(workload);
+  reports.push({ name: workload.name, report });
+  for (const table of report.tables) console.log(`\n${markdownOf(table)}`);
+}
+
+if (values.out !== undefined) write(values.out);
+
+function write(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const sections = reports.map(({ report: { tables, plots = [] } }) => [
+    ...plots.map(({ name, title }) => `![${title}](${name}.svg)\n`),
+    ...tables.map(markdownOf),
+  ]);
+  const head = `# Results of \`npm run bench\`\n\nWritten by the benchmark. ${machineText(machine)}\n`;
+  writeFileSync(join(folder, 'results.md'), [head, ...sections.flat()].join('\n'));
+  const results = reports.map(({ name, report: { tables } }) => ({ workload: name, tables }));
+  writeFileSync(
+    join(folder, 'results.json'),
+    `${JSON.stringify({ machine, rounds, results }, undefined, 1)}\n`,
+  );
+  for (const plot of reports.flatMap(({ report }) => report.plots ?? []))
+    writeFileSync(join(folder, `${plot.name}.svg`), svgOf(plot));
+}
+process.exit();

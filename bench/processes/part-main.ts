@@ -1,0 +1,17 @@
+import { Channel } from './channel.js';
+import type { PartFunction } from './part.js';
+
+// node part-main.js <module> <params>: one process of a workload. Its last word is the result, or why there is none.
+
+const [module = '', params = '{}'] = process.argv.slice(2);
+const parent = new Channel(process);
+process.once('disconnect', () => process.exit());
+// Some libraries reject where nobody can listen; the figures show what came of it.
+process.on('unhandledRejection', () => {});
+
+try {
+  const { part } = (await import(module)) as { part: PartFunction<unknown> };
+  parent.send({ result: (await part(JSON.parse(params), parent)) ?? null });
+} catch (error) {
+  parent.send({ failure: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+}

@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { LEASE, type Locker, type Server, type Subject } from './subject.js';
+
+/*
+ * What a lock costs at the least: the bare commands, without a library.
+ */
+
+const COMPARE_AND_DELETE = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`;
+
+interface Releasing extends Redis {
+  compareAndDelete(key: string, owner: string): Promise<number>;
+}
+
+async function connect(server: Server, enableAutoPipelining: boolean): Promise<Releasing> {
+  const client = new Redis({ ...server, enableAutoPipelining, lazyConnect: true });
+  await client.connect();
+  client.defineCommand('compareAndDelete', { numberOfKeys: 1, lua: COMPARE_AND_DELETE });
+  return client as Releasing;
+}
+
+function refused(key: string): Error {
+  return new Error(`${key} was not taken`);
+}
+
+/** SET NX PX, and a script that compares and deletes: what every library on a single master does. */
+function unconfirmed(name: string, autoPipelining: boolean): Subject {
+  return {
+    name,
+    kind: 'floor',
+    confirmed: false,
+    waits: false,
+    async connect(server): Promise<Locker> {
+      const client = await connect(server, autoPipelining);
+      return {
+        async hold(key, work) {
+          const owner = randomUUID();
+          if ((await client.set(key, owner, 'PX', LEASE, 'NX')) !== 'OK') throw refused(key);
+          await work();
+          await client.compareAndDelete(key, owner);
+        },
+        close: async () => client.disconnect(),
+      };
+    },
+  };
+}
+
+/** SET and WAIT in one pipeline on a connection of each caller's own: the naive lock that is confirmed. */
+const waitEach: Subject = {
+  name: 'SET+WAIT, a connection per caller',
+  kind: 'floor',
+  confirmed: true,
+  waits: false,
+  async connect(server): Promise<Locker> {
+    const all: Releasing[] = [];
+    const free: Releasing[] = [];
+    return {
+      async hold(key, work) {
+        let client = free.pop();
+        if (client === undefined) all.push((client = await connect(server, false)));
+        const owner = randomUUID();
+        const [set, wait] =
+          (await client.pipeline().set(key, owner, 'PX', LEASE, 'NX').wait(2, 1_000).exec()) ?? [];
+        if (set?.[1] !== 'OK' || Number(wait?.[1]) < 2) throw refused(key);
+        await work();
+        await client.compareAndDelete(key, owner);
+        free.push(client);
+      },
+      close: async () => all.forEach((client) => client.disconnect()),
+    };
+  },
+};
+
+interface Asked {
+  readonly key: string;
+  readonly owner: string;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** All SETs that wait in one pipeline under one WAIT; releases on a second connection, pipelined by ioredis. */
+const groupCommit: Subject = {
+  name: 'group commit',
+  kind: 'floor',
+  confirmed: true,
+  waits: false,
+  async connect(server): Promise<Locker> {
+    const commit = await connect(server, false);
+    const control = await connect(server, true);
+    let waiting: Asked[] = [];
+    let isBusy = false;
+    const next = async (): Promise<void> => {
+      isBusy = true;
+      while (waiting.length > 0) {
+        const group = waiting;
+        waiting = [];
+        const pipeline = commit.pipeline();
+        for (const { key, owner } of group) pipeline.set(key, owner, 'PX', LEASE, 'NX');
+        const replies = (await pipeline.wait(2, 1_000).exec()) ?? [];
+        const isConfirmed = Number(replies.at(-1)?.[1]) >= 2;
+        group.forEach(({ key, resolve, reject }, index) => {
+          if (isConfirmed && replies[index]?.[1] === 'OK') resolve();
+          else reject(refused(key));
+        });
+      }
+      isBusy = false;
+    };
+    return {
+      async hold(key, work) {
+        const owner = randomUUID();
+        await new Promise<void>((resolve, reject) => {
+          waiting.push({ key, owner, resolve, reject });
+          if (!isBusy) void next();
+        });
+        await work();
+        await control.compareAndDelete(key, owner);
+      },
+      close: async () => [commit, control].forEach((client) => client.disconnect()),
+    };
+  },
+};
+
+export const GROUP_COMMIT = groupCommit.name;
+export const SET_NX = 'SET NX';
+export const SET_NX_PIPELINED = 'SET NX, auto-pipelined';
+
+export const floors: readonly Subject[] = [
+  unconfirmed(SET_NX, false),
+  unconfirmed(SET_NX_PIPELINED, true),
+  waitEach,
+  groupCommit,
+];

@@ -1,0 +1,29 @@
+import type { Replication } from '../../test/support/replication.js';
+import type { Plot } from '../report/plot.js';
+import type { Table } from '../report/table.js';
+import type { Server, Subject } from '../subjects/subject.js';
+
+/** One question that the benchmark answers. */
+export interface Workload {
+  readonly name: string;
+  run(bench: Bench): Promise<Report>;
+}
+
+/** What a workload runs on. */
+export interface Bench {
+  /** A master and two replicas, for this workload alone. */
+  readonly servers: Replication;
+  readonly server: Server;
+  readonly subjects: readonly Subject[];
+  readonly rounds: number;
+  /** A run of seconds that shows that everything runs; its figures mean nothing. */
+  readonly smoke: boolean;
+  /** The subjects in a new random order. */
+  shuffled(subjects: readonly Subject[]): Subject[];
+  log(line: string): void;
+}
+
+export interface Report {
+  readonly tables: readonly Table[];
+  readonly plots?: readonly Plot[];
+}
