@@ -3,6 +3,7 @@ import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js
 import { resultWhenContended } from './contention.js';
 import type { LockedMethod } from './locked-method.js';
 import { lockedStream } from './locked-stream.js';
+import { outlastingFile, type AsOutlasting } from './outlasting-result.js';
 
 /** The stream of a locked method's work; where the lock stays busy, what the method makes of that. */
 export function lockedObservable(
@@ -10,6 +11,7 @@ export function lockedObservable(
   service: () => LockService,
   keys: () => LockKeys,
   work: (entered: EnteredLock) => Observable<unknown>,
+  asOutlasting: AsOutlasting = outlastingFile,
 ): Observable<unknown> {
   return defer(() => {
     let hasBegun = false;
@@ -24,6 +26,7 @@ export function lockedObservable(
         hasBegun = true;
         return work(entered);
       },
+      asOutlasting,
     ).pipe(
       catchError((error: unknown) => {
         // A contended lock inside the work is the work's own affair.

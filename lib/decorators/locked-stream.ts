@@ -1,19 +1,20 @@
-import { StreamableFile } from '@nestjs/common';
 import { Observable, type Subscription } from 'rxjs';
 import type { EnteredLock } from '../lock/lock-service.js';
+import type { AsOutlasting, OutlastingResult } from './outlasting-result.js';
 
 /**
- * Takes the lock when somebody subscribes, and holds it until the work's stream completes, fails or is unsubscribed; a file that it hands out, until
- * that is sent. Unsubscribing while the lock is waited for ends the waiting.
+ * Takes the lock when somebody subscribes, and holds it until the work's stream completes, fails or is unsubscribed; where it hands out a result that
+ * outlasts it, until that has ended. Unsubscribing while the lock is waited for ends the waiting.
  */
 export function lockedStream<T>(
   enter: (signal: AbortSignal) => Promise<EnteredLock>,
   work: (entered: EnteredLock) => Observable<T>,
+  asOutlasting: AsOutlasting,
 ): Observable<T> {
   return new Observable<T>((subscriber) => {
     const waiting = new AbortController();
     let inner: Subscription | undefined;
-    let file: StreamableFile | undefined;
+    let outlasting: OutlastingResult | undefined;
     let finish: ((failure?: unknown) => Promise<void>) | undefined;
     const begin = (entered: EnteredLock): void => {
       let finishing: Promise<void> | undefined;
@@ -26,13 +27,14 @@ export function lockedStream<T>(
       inner = entered.run(() =>
         work(entered).subscribe({
           next: (value) => {
-            if (value instanceof StreamableFile) file = value;
-            subscriber.next(value);
+            const result = asOutlasting(value);
+            outlasting ??= result;
+            subscriber.next(result === undefined ? value : (result.value as T));
           },
           error: (error: unknown) => void finish?.(error).then(() => fail(error), fail),
-          // With a file the response has only begun.
+          // With such a result the response has only begun.
           complete: () =>
-            file !== undefined
+            outlasting !== undefined
               ? subscriber.complete()
               : void finish?.().then(() => subscriber.complete(), fail),
         }),
@@ -43,9 +45,8 @@ export function lockedStream<T>(
       waiting.abort();
       inner?.unsubscribe();
       const release = (): void => void finish?.().catch(() => {});
-      const stream = file?.getStream();
-      if (stream === undefined || stream.closed || stream.destroyed) release();
-      else stream.once('close', release);
+      if (outlasting === undefined) release();
+      else outlasting.onEnd(release);
     };
   });
 }

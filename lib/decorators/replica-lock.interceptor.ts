@@ -8,6 +8,7 @@ import { handlerFrames } from './lock-frames.js';
 import type { LockedMethod } from './locked-method.js';
 import { LOCKED_METHOD } from './locked-metadata.js';
 import { lockedObservable } from './locked-observable.js';
+import { outlastingFile, outlastingIterator } from './outlasting-result.js';
 
 /**
  * Locks the handlers that `@ReplicaLocked` decorates, which binds it: after guards, so that a refused caller never locks, and before pipes. Answers a lock's
@@ -45,6 +46,7 @@ export class ReplicaLockInterceptor implements NestInterceptor {
         const frame = { handler, lock, isEntered: false };
         return defer(() => handlerFrames.run(frame, () => next.handle()));
       },
+      context.getType<string>() === 'graphql' ? outlastingIterator : outlastingFile,
     );
   }
 

@@ -1,0 +1,362 @@
+import 'reflect-metadata';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
+import {
+  type ArgumentsHost,
+  Body,
+  type CallHandler,
+  Catch,
+  Controller,
+  type ExceptionFilter,
+  type ExecutionContext,
+  Get,
+  HttpException,
+  type INestApplication,
+  type MessageEvent,
+  type NestInterceptor,
+  Param,
+  Post,
+  Sse,
+  StreamableFile,
+  UseInterceptors,
+  ValidationPipe,
+  VersioningType,
+} from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR } from '@nestjs/core';
+import {
+  Args,
+  Field,
+  GraphQLModule,
+  ID,
+  Mutation,
+  ObjectType,
+  Parent,
+  Query,
+  ResolveField,
+  Resolver,
+  Subscription,
+} from '@nestjs/graphql';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { IsInt } from 'class-validator';
+import { PubSub } from 'graphql-subscriptions';
+import { createClient } from 'graphql-ws';
+import { map, type Observable, of } from 'rxjs';
+import WebSocket from 'ws';
+import {
+  CurrentLock,
+  type Lock,
+  LockContendedError,
+  LockNotReplicatedError,
+  LockService,
+  ReplicaLocked,
+  ReplicaLockError,
+  ReplicaLockInterceptor,
+  ReplicaLockModule,
+  type ReplicaLockModuleOptions,
+} from '../../lib/index.js';
+import { adapters, type Adapter } from '../decorators/apps.js';
+import { until } from '../support/eventually.js';
+
+let app: INestApplication;
+afterEach(() => app.close());
+
+class Amount {
+  @IsInt()
+  cents!: number;
+}
+
+const order: string[] = [];
+class Timing implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    order.push('before');
+    return next.handle().pipe(map((value: unknown) => ({ value })));
+  }
+}
+
+@Controller({ path: 'orders', version: '2' })
+class Orders {
+  constructor(private readonly locks: LockService) {}
+
+  @Post(':id/pay')
+  @ReplicaLocked('order:{params.id}:{body.cents}', { waitTime: 0 })
+  async pay(@Param('id') id: string, @Body() amount: Amount, @CurrentLock() lock: Lock): Promise<object> {
+    order.push('handler');
+    return { id, isAmount: amount instanceof Amount, key: lock.key };
+  }
+
+  @Get('busy')
+  @ReplicaLocked('busy', { waitTime: 0 })
+  async busy(): Promise<string> {
+    return 'ran';
+  }
+
+  /** Not decorated: the lock is taken by the work. */
+  @Get('by-service')
+  async byService(): Promise<string> {
+    return this.locks.withLock('busy', { waitTime: 0 }, () => 'ran');
+  }
+
+  @Get('misused')
+  async misused(): Promise<string> {
+    return this.locks.withLock('', () => 'ran');
+  }
+
+  @Sse('events')
+  @ReplicaLocked('events')
+  events(): Observable<MessageEvent> {
+    return of({ data: `${this.locks.held.length}` }, { data: `${this.locks.held.length}` });
+  }
+
+  @Get('file')
+  @UseInterceptors(ReplicaLockInterceptor)
+  @ReplicaLocked('file')
+  async file(): Promise<StreamableFile> {
+    return new StreamableFile(Buffer.from('a file'));
+  }
+}
+
+async function startOrders(
+  adapter: Adapter,
+  options: Partial<ReplicaLockModuleOptions> = {},
+  providers: object[] = [],
+): Promise<{ url: string; locks: LockService }> {
+  const module = await Test.createTestingModule({
+    imports: [ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0, ...options })],
+    controllers: [Orders],
+    providers: providers as [],
+  }).compile();
+  app =
+    adapter === 'express'
+      ? module.createNestApplication({ logger: false, forceCloseConnections: true })
+      : module.createNestApplication(new FastifyAdapter({ forceCloseConnections: true }) as never, {
+          logger: false,
+        });
+  app.setGlobalPrefix('api');
+  app.enableVersioning({ type: VersioningType.URI });
+  app.useGlobalPipes(new ValidationPipe({ transform: true }));
+  await app.listen(0, '127.0.0.1');
+  return { url: `${await app.getUrl()}/api/v2/orders`, locks: app.get(LockService) };
+}
+
+describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
+  it('is locked among global interceptors, and before its ValidationPipe', async () => {
+    const { url, locks } = await startOrders(adapter, {}, [{ provide: APP_INTERCEPTOR, useClass: Timing }]);
+    order.length = 0;
+    const pay = (cents: unknown): Promise<Response> =>
+      fetch(`${url}/7/pay`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ cents }),
+      });
+    expect(await (await pay(5)).json()).toEqual({ value: { id: '7', isAmount: true, key: 'order:7:5' } });
+    expect(order).toEqual(['before', 'handler']);
+    const invalid = await pay('five');
+    expect(invalid.status).toBe(400);
+    expect(await invalid.json()).toMatchObject({ message: ['cents must be an integer number'] });
+    expect(locks.held).toEqual([]);
+  });
+
+  it('is answered by a global filter of the application, which sees the lock’s own error', async () => {
+    @Catch(HttpException)
+    class Teapot implements ExceptionFilter {
+      catch(exception: HttpException, host: ArgumentsHost): void {
+        const { code } = exception.cause as ReplicaLockError;
+        host
+          .switchToHttp()
+          .getResponse<{ status(code: number): { send(body: unknown): void } }>()
+          .status(418)
+          .send({ code });
+      }
+    }
+    const { url, locks } = await startOrders(adapter, {}, [{ provide: APP_FILTER, useClass: Teapot }]);
+    await locks.acquire('busy');
+    const response = await fetch(`${url}/busy`);
+    expect([response.status, await response.json()]).toEqual([418, { code: 'LOCK_CONTENDED' }]);
+  });
+
+  it('streams events and files under its lock', async () => {
+    const { url, locks } = await startOrders(adapter);
+    expect(await (await fetch(`${url}/events`)).text()).toMatch(/data: 1[\s\S]*data: 1/);
+    expect(await (await fetch(`${url}/file`)).text()).toBe('a file');
+    await until(() => locks.held.length === 0, { what: 'both are released' });
+  });
+
+  it('answers with the exception that the application makes of a lock’s error', async () => {
+    const exceptionFactory = (error: ReplicaLockError): unknown =>
+      error instanceof LockContendedError ? new HttpException('Locked', 423, { cause: error }) : undefined;
+    const { url, locks } = await startOrders(adapter, { exceptionFactory });
+    await locks.acquire('busy');
+    const response = await fetch(`${url}/busy`);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([423, '15']);
+    await app.close();
+    const again = await startOrders(adapter, {
+      exceptionFactory: (error) => (error instanceof LockNotReplicatedError ? error : undefined),
+    });
+    await again.locks.acquire('busy');
+    expect((await fetch(`${again.url}/busy`)).status).toBe(409);
+  });
+
+  it('answers what its own work meets, once the interceptor is a global one', async () => {
+    const { url, locks } = await startOrders(adapter, {}, [
+      { provide: APP_INTERCEPTOR, useClass: ReplicaLockInterceptor },
+    ]);
+    const acquire = jest.spyOn(locks, 'enter');
+    expect(await (await fetch(`${url}/busy`)).text()).toBe('ran');
+    expect(await (await fetch(`${url}/by-service`)).text()).toBe('ran');
+    expect(acquire.mock.calls.filter(([keys]) => [keys].flat().includes('busy'))).toHaveLength(2);
+    await locks.acquire('busy');
+    expect((await fetch(`${url}/busy`)).status).toBe(409);
+    const response = await fetch(`${url}/by-service`);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '15']);
+    expect(await response.json()).toMatchObject({ code: 'LOCK_CONTENDED' });
+    expect((await fetch(`${url}/misused`)).status).toBe(500);
+  });
+});
+
+@ObjectType()
+class Item {
+  @Field(() => ID)
+  id!: string;
+}
+
+const published = new PubSub();
+
+@Resolver(() => Item)
+class Items {
+  constructor(private readonly locks: LockService) {}
+
+  @Query(() => String)
+  @ReplicaLocked('item:{args.id}', { waitTime: 0 })
+  async item(@Args('id') id: string, @CurrentLock() lock: Lock): Promise<string> {
+    return `${id} under ${lock.key}`;
+  }
+
+  @Mutation(() => Item)
+  @ReplicaLocked('item:{args.input.id}', { waitTime: 0 })
+  async rename(@Args('input', { type: () => ID }) id: string): Promise<Item> {
+    return { id };
+  }
+
+  @Mutation(() => Item)
+  @ReplicaLocked((context: ExecutionContext) => `item:${context.getArgs<[unknown, { id: string }]>()[1].id}`)
+  async add(@Args('id', { type: () => ID }) id: string): Promise<Item> {
+    return { id };
+  }
+
+  /** Field resolvers are called without interceptors: a plain method, whose arguments are the parent and the field's own. */
+  @ResolveField(() => String)
+  @ReplicaLocked('stock:{0.id}:{1}', { waitTime: 0 })
+  async stock(@Parent() item: Item, @Args('place') place: string): Promise<string> {
+    return `${this.locks.current()?.key} (${item.id}, ${place})`;
+  }
+
+  @Query(() => String)
+  async byService(): Promise<string> {
+    return this.locks.withLock('item:1', { waitTime: 0 }, () => 'ran');
+  }
+
+  @Query(() => String)
+  @ReplicaLocked((): string => '')
+  async wrong(): Promise<string> {
+    return 'ran';
+  }
+
+  @Subscription(() => String)
+  @ReplicaLocked('watch:{args.id}', { waitTime: 0 })
+  async watched(@Args('id') _id: string): Promise<AsyncIterator<unknown>> {
+    return published.asyncIterableIterator('watched');
+  }
+}
+
+describe('A resolver', () => {
+  const start = async (): Promise<{ url: string; locks: LockService }> => {
+    const module = await Test.createTestingModule({
+      imports: [
+        ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 }),
+        GraphQLModule.forRoot<ApolloDriverConfig>({
+          driver: ApolloDriver,
+          autoSchemaFile: true,
+          includeStacktraceInErrorResponses: false,
+          subscriptions: { 'graphql-ws': true },
+        }),
+      ],
+      providers: [Items],
+    }).compile();
+    app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    await app.listen(0, '127.0.0.1');
+    return { url: `${await app.getUrl()}/graphql`, locks: app.get(LockService) };
+  };
+  const ask = async (
+    url: string,
+    query: string,
+  ): Promise<{ data?: unknown; errors?: { message: string; extensions: unknown }[] }> =>
+    (
+      await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ query }),
+      })
+    ).json() as Promise<never>;
+
+  it('finds its key in the arguments of its field', async () => {
+    const { url, locks } = await start();
+    expect(await ask(url, '{ item(id: "a:b") }')).toEqual({ data: { item: 'a:b under item:a%3Ab' } });
+    expect(await ask(url, 'mutation { add(id: "7") { id stock(place: "shelf") } }')).toEqual({
+      data: { add: { id: '7', stock: 'stock:7:shelf (7, shelf)' } },
+    });
+    expect(await ask(url, 'mutation { rename(input: "7") { id } }')).toMatchObject({
+      errors: [{ message: expect.stringContaining('{args.input.id}'), extensions: { code: 'LOCK_KEY' } }],
+    });
+    expect(locks.held).toEqual([]);
+  });
+
+  it('answers a busy lock with its code, and with nobody’s host', async () => {
+    const { url, locks } = await start();
+    const held = [await locks.acquire('item:1'), await locks.acquire('stock:1:shelf')];
+    for (const query of [
+      '{ item(id: "1") }',
+      '{ byService }',
+      'mutation { add(id: "1") { stock(place: "shelf") } }',
+    ]) {
+      if (query.includes('add')) await held[0]!.release();
+      const { errors } = await ask(url, query);
+      expect(errors).toMatchObject([{ extensions: { code: 'LOCK_CONTENDED' } }]);
+    }
+    const { errors } = await ask(url, '{ wrong }');
+    expect(errors).toMatchObject([{ message: 'Internal server error', extensions: { code: 'LOCK_KEY' } }]);
+    const again = await locks.acquire('item:2');
+    const answer = await ask(url, '{ item(id: "2") }');
+    expect(answer.errors).toMatchObject([{ extensions: { code: 'LOCK_CONTENDED', retryAfter: 15 } }]);
+    expect(JSON.stringify(answer)).not.toContain('rl:');
+    await again.release();
+  });
+
+  it('holds a subscription’s lock until its subscriber leaves', async () => {
+    const { url, locks } = await start();
+    const client = createClient({
+      url: url.replace('http', 'ws'),
+      webSocketImpl: WebSocket,
+      retryAttempts: 0,
+    });
+    const events = client.iterate({ query: 'subscription { watched(id: "5") }' });
+    const first = events.next();
+    await until(() => locks.isLocked('watch:5'), { what: 'it has begun' });
+    const second = client.iterate({ query: 'subscription { watched(id: "5") }' });
+    expect(await second.next()).toMatchObject({
+      value: { errors: [{ extensions: { code: 'LOCK_CONTENDED' } }] },
+    });
+    await until(
+      async () => {
+        await published.publish('watched', { watched: 'news' });
+        return (await Promise.race([first, Promise.resolve(undefined)])) !== undefined;
+      },
+      { what: 'the first event has come' },
+    );
+    expect(await first).toMatchObject({ value: { data: { watched: 'news' } } });
+    expect(await locks.isLocked('watch:5')).toBe(true);
+    await events.return?.();
+    await until(async () => !(await locks.isLocked('watch:5')), { what: 'it is released' });
+    await client.dispose();
+  });
+});
