@@ -144,6 +144,12 @@ export class RedisProcess {
     await this.#launch();
   }
 
+  /** Runs again, whatever befell it: resumed where it was stopped, started (empty) where it was killed. */
+  async revive(): Promise<void> {
+    if (this.#state === 'stopped') this.resume();
+    else if (this.#state === 'dead') await this.restart();
+  }
+
   /** Ends the server and every client that came from here, and removes its folder. Idempotent. */
   async dispose(): Promise<void> {
     for (const client of this.#clients) client.disconnect();

@@ -1,0 +1,158 @@
+import { until } from './eventually.js';
+import { startRedis, type RedisConfig, type RedisProcess } from './redis-process.js';
+import { waitUntilOnline } from './replication.js';
+
+/** The name under which the Sentinels know the master. */
+export const MASTER_NAME = 'mymaster';
+
+interface SentinelSetup {
+  readonly replicas?: number;
+  /** ms without an answer after which a Sentinel takes the master for dead. */
+  readonly downAfter?: number;
+  readonly config?: RedisConfig;
+  readonly sentinelConfig?: RedisConfig;
+}
+
+/** A master, its replicas and three Sentinels, as real processes; resolves when the Sentinels know all of them. */
+export async function startSentinels({
+  replicas = 2,
+  downAfter = 1_000,
+  config = {},
+  sentinelConfig = {},
+}: SentinelSetup = {}): Promise<SentinelDeployment> {
+  const master = await startRedis(config);
+  const deployment = new SentinelDeployment([master], [], config, sentinelConfig);
+  try {
+    for (let i = 0; i < replicas; i++) await deployment.addReplica();
+    await waitUntilOnline(master, replicas);
+    const monitor = {
+      'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 2`,
+      'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter}`,
+      'sentinel failover-timeout': `${MASTER_NAME} 3000`,
+      'sentinel parallel-syncs': `${MASTER_NAME} 2`,
+    };
+    for (let i = 0; i < 3; i++)
+      deployment.sentinels.push(await startRedis({ ...monitor, ...sentinelConfig }, 'sentinel'));
+    await deployment.untilKnown();
+    return deployment;
+  } catch (error) {
+    await deployment.dispose();
+    throw error;
+  }
+}
+
+export class SentinelDeployment {
+  constructor(
+    readonly servers: RedisProcess[],
+    readonly sentinels: RedisProcess[],
+    private readonly config: RedisConfig,
+    private readonly sentinelConfig: RedisConfig,
+  ) {}
+
+  /** ioredis options that lead here. */
+  get connection(): { sentinels: { host: string; port: number }[]; name: string; connectTimeout: number } {
+    return {
+      sentinels: this.sentinels.map(({ port }) => ({ host: '127.0.0.1', port })),
+      name: MASTER_NAME,
+      connectTimeout: 500,
+    };
+  }
+
+  /** Who is the master by what this Sentinel (the first) says. */
+  async master(sentinel = this.sentinels[0]!): Promise<RedisProcess> {
+    const [, port] = (await this.ask(sentinel, 'get-master-addr-by-name', MASTER_NAME)) as [string, string];
+    const server = this.servers.find((each) => each.port === Number(port));
+    if (server === undefined)
+      throw new Error(`The Sentinels name a master on port ${port} that is none of ours`);
+    return server;
+  }
+
+  /** All servers but the master. */
+  async replicas(): Promise<RedisProcess[]> {
+    const master = await this.master();
+    return this.servers.filter((server) => server !== master);
+  }
+
+  async addReplica(): Promise<RedisProcess> {
+    const master = this.sentinels.length === 0 ? this.servers[0]! : await this.master();
+    const replica = await startRedis({ ...this.config, replicaof: `127.0.0.1 ${master.port}` });
+    this.servers.push(replica);
+    return replica;
+  }
+
+  /** Until all Sentinels name another master than this one, which says itself that it is one. */
+  async untilPromoted(old: RedisProcess, { within = 15_000 } = {}): Promise<RedisProcess> {
+    return until(
+      async () => {
+        const named = await Promise.all(this.sentinels.map((sentinel) => this.master(sentinel)));
+        const [first] = named;
+        if (first === old || named.some((each) => each !== first)) return undefined;
+        return (await first!.info('replication'))['role'] === 'master' ? first : undefined;
+      },
+      { within, what: `another master than ${old.address} is in charge` },
+    );
+  }
+
+  /** Until every Sentinel knows the replicas and the other Sentinels. */
+  async untilKnown(): Promise<void> {
+    const replicas = this.servers.length - 1;
+    await until(
+      async () => {
+        for (const sentinel of this.sentinels) {
+          const named = (await this.ask(sentinel, 'replicas', MASTER_NAME)) as unknown[];
+          const others = (await this.ask(sentinel, 'sentinels', MASTER_NAME)) as unknown[];
+          if (named.length < replicas || others.length < this.sentinels.length - 1) return false;
+        }
+        return true;
+      },
+      { within: 20_000, what: 'the Sentinels know each other and the replicas' },
+    );
+  }
+
+  /** Whatever was done to it: every server runs, follows the one master, and the Sentinels agree. */
+  async mend(): Promise<void> {
+    for (const server of [...this.sentinels, ...this.servers]) await server.revive();
+    await until(
+      async () => {
+        const master = await this.master();
+        for (const sentinel of this.sentinels) {
+          // One that still moves the replicas of the last fail-over is blind for the next.
+          const record = (await this.ask(sentinel, 'master', MASTER_NAME)) as string[];
+          const isBusy = /down|failover/.test(record[record.indexOf('flags') + 1] ?? '');
+          if (isBusy || (await this.master(sentinel)) !== master) return false;
+        }
+        if ((await master.info('replication'))['role'] !== 'master') return false;
+        // Sentinel itself takes 10 s to tell a former master that it is none any more.
+        for (const server of this.servers) {
+          if (server === master) continue;
+          const { role, master_port: follows } = await server.info('replication');
+          if (role === 'master' || Number(follows) !== master.port)
+            await server.call('REPLICAOF', '127.0.0.1', master.port);
+        }
+        return true;
+      },
+      { within: 20_000, what: 'everybody follows one master' },
+    );
+    const master = await this.master();
+    await waitUntilOnline(master, this.servers.length - 1, { within: 20_000 });
+    await this.untilKnown();
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all([...this.sentinels, ...this.servers].map((server) => server.dispose()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  private async ask(sentinel: RedisProcess, ...args: string[]): Promise<unknown> {
+    const password = this.sentinelConfig['requirepass'];
+    const client = sentinel.client(password === undefined ? {} : { password: String(password) });
+    try {
+      return await client.call('SENTINEL', ...args);
+    } finally {
+      client.disconnect();
+    }
+  }
+}
