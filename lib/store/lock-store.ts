@@ -181,7 +181,7 @@ export interface Misconfigured {
 /** One replica, as a master reported it. */
 export interface MemberReport {
   readonly address: string;
-  /** Has confirmed the write in question (in health: is up to date). */
+  /** Has confirmed the write in question (in health: answers). */
   readonly acknowledged: boolean;
   /** Bytes of replication it is behind; null while it is not connected. */
   readonly lag: number | null;

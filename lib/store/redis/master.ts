@@ -187,13 +187,15 @@ export class Master {
     }
     const { session, view } = this.state;
     const quarantine = view.quarantineLeft(this.clock.monotonic());
-    const members = view.report(0);
-    const connected = members.filter((member) => member.lag !== null).length;
+    const members = view.health();
+    const confirming = members.filter((member) => member.acknowledged).length;
+    const { replicas: policy, minReplicas } = this.settings;
+    const required = view.required({ policy, minReplicas });
     const reason =
       this.lane.misconfigured?.reason ??
       (quarantine > 0 ? `Replicas are in quarantine for ${Math.ceil(quarantine / 1000)} s.` : undefined) ??
-      (connected < view.required({ policy: 'majority', minReplicas: this.settings.minReplicas })
-        ? `${connected} of ${members.length} replicas are connected: new locks are refused.`
+      (confirming < required
+        ? `${confirming} of ${members.length} known replicas answer, and ${required} must confirm: new locks are refused.`
         : undefined);
     return {
       address,

@@ -14,6 +14,9 @@ import {
 } from './quorum.js';
 import type { ReplicationInfo } from './replication-info.js';
 
+/** s; a replica acknowledges every second, and Redis counts in whole ones. */
+const LONGEST_SILENCE = 2;
+
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
   | { readonly kind: 'lacking'; readonly confirmed: number; readonly required: number }
@@ -77,6 +80,17 @@ export class ReplicaView {
         lag: acknowledged === undefined ? null : Math.max(0, masterOffset - acknowledged),
       };
     });
+  }
+
+  /** Every member, with whether it is confirming: it is connected and has acknowledged something lately. */
+  health(): MemberReport[] {
+    const silent = new Set(
+      this.info?.links.filter(({ silence }) => silence > LONGEST_SILENCE).map(({ address }) => address),
+    );
+    return this.report(0).map((member) => ({
+      ...member,
+      acknowledged: member.acknowledged && !silent.has(member.address),
+    }));
   }
 
   get memberCount(): number {

@@ -16,11 +16,13 @@ export interface ReplicaLine {
   readonly online: boolean;
   /** What it has acknowledged. */
   readonly offset: number;
+  /** s since it last acknowledged anything; a replica that is well does so every second. */
+  readonly silence: number;
   /** A client that only reads the stream (`redis-cli --rdb`) announces port 0: it holds no data. */
   readonly isReplica: boolean;
 }
 
-const REPLICA_LINE = /^slave\d+:ip=(.*),port=(\d+),state=([^,]*),offset=(\d+)/;
+const REPLICA_LINE = /^slave\d+:ip=(.*),port=(\d+),state=([^,]*),offset=(\d+)(?:,lag=(\d+))?/;
 
 /** Reads the reply; undefined where it is none (refused, or masked by a service). */
 export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo | undefined {
@@ -37,6 +39,7 @@ export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo 
         address: `${match[1]}:${match[2]}`,
         online: match[3] === 'online',
         offset: Number(match[4]),
+        silence: Number(match[5] ?? 0),
         isReplica: match[2] !== '0',
       });
     } else if (line.startsWith('role:')) role = line.slice(5);

@@ -1,0 +1,6 @@
+export {
+  ReplicaLockHealthIndicator,
+  type MasterDetails,
+  type ReplicaLockHealthDetails,
+  type ReplicaLockHealthOptions,
+} from './replica-lock.health-indicator.js';

@@ -1,0 +1,99 @@
+import { Injectable } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+import { getLockServiceToken } from '../decorators/inject-lock-service.js';
+import type { LockHealth, LockService } from '../lock/lock-service.js';
+import type { MasterHealth } from '../store/lock-store.js';
+
+export interface ReplicaLockHealthOptions {
+  /** The named instance to look at. Default: the unnamed one. */
+  name?: string | undefined;
+  /** Report `down` where locks are degraded: for a probe that shall take the application out of traffic then. Default: false. */
+  degradedIsDown?: boolean | undefined;
+}
+
+/** What the check says beside its status. */
+export interface ReplicaLockHealthDetails {
+  /** `degraded`: new locks are refused for now, held ones go on. `down`: Redis cannot be used. */
+  readonly locks: LockHealth['status'];
+  /** Locks that this process holds. */
+  readonly held: number;
+  /** Locks that this process has lost since its start. */
+  readonly lost: number;
+  /** One entry a master; none in memory. */
+  readonly masters: readonly MasterDetails[];
+}
+
+export interface MasterDetails {
+  readonly address: string;
+  readonly connected: boolean;
+  /** Why it is not `up`, in words. */
+  readonly reason?: string;
+  readonly replicas: {
+    readonly known: number;
+    readonly connected: number;
+    /** Those that answer: they have acknowledged what was written lately. */
+    readonly confirming: number;
+    /** Bytes that the slowest connected one is behind. */
+    readonly lag: number;
+  };
+  /** ms until new locks are granted, 0 where they are. */
+  readonly quarantine: number;
+  /** Whether Redis tells of changes by client tracking. */
+  readonly tracking: boolean;
+}
+
+/**
+ * Tells `@nestjs/terminus` how the locks are; asks nobody, so it may be called as often as one likes. Provide it beside `TerminusModule`:
+ *
+ * ```ts
+ * this.health.check([() => this.locks.isHealthy('locks')])
+ * ```
+ */
+@Injectable()
+export class ReplicaLockHealthIndicator {
+  constructor(
+    private readonly indicators: HealthIndicatorService,
+    private readonly modules: ModuleRef,
+  ) {}
+
+  /**
+   * `up`, `down`, or `degraded` where this Terminus knows that (12; before, it is `up` with `locks: 'degraded'`). Throws where `ReplicaLockModule` has no such
+   * instance.
+   */
+  isHealthy<const Key extends string>(
+    key: Key,
+    { name, degradedIsDown = false }: ReplicaLockHealthOptions = {},
+  ): HealthIndicatorResult<Key> {
+    const health = this.modules.get<LockService>(getLockServiceToken(name), { strict: false }).health();
+    const session: Session<Key> = this.indicators.check(key);
+    const details = { ...detailsOf(health) };
+    if (health.status === 'up') return session.up(details);
+    if (health.status === 'down' || degradedIsDown) return session.down(details);
+    return session.degraded?.(details) ?? session.up(details);
+  }
+}
+
+/** As far as every Terminus has it. */
+interface Session<Key extends string> {
+  up(details: Record<string, unknown>): HealthIndicatorResult<Key>;
+  down(details: Record<string, unknown>): HealthIndicatorResult<Key>;
+  degraded?(details: Record<string, unknown>): HealthIndicatorResult<Key>;
+}
+
+function detailsOf({ status, held, lost, masters }: LockHealth): ReplicaLockHealthDetails {
+  return { locks: status, held, lost, masters: masters.map(masterDetailsOf) };
+}
+
+function masterDetailsOf({ members, commits: _, ...master }: MasterHealth): MasterDetails {
+  const connected = members.filter(({ lag }) => lag !== null);
+  return {
+    ...master,
+    replicas: {
+      known: members.length,
+      connected: connected.length,
+      confirming: members.filter(({ acknowledged }) => acknowledged).length,
+      lag: Math.max(0, ...connected.map(({ lag }) => lag ?? 0)),
+    },
+  };
+}
