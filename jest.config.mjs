@@ -3,7 +3,12 @@ export default {
   roots: ['<rootDir>/lib', '<rootDir>/test'],
   testRegex: '\\.spec\\.ts$',
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    // Samples name the package; tests run them on its sources.
+    '^nestjs-replica-lock$': '<rootDir>/lib/index.ts',
+    '^nestjs-replica-lock/(health|telemetry|testing)$': '<rootDir>/lib/$1/index.ts',
+  },
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',

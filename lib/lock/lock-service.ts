@@ -221,12 +221,11 @@ export class LockService {
     return { ...this.store.health(), held: this.held.length, lost: this.lostCount };
   }
 
-  /** For tracing: tells one observer of every acquisition from now on, until the returned function is called. */
-  observe(observer: AcquisitionObserver): () => void {
+  /** For tracing: tells the observer of every acquisition from now on. There can be one. */
+  observe(observer: AcquisitionObserver): void {
     if (this.observer !== undefined)
       throw new Error('The acquisitions of this LockService are observed already.');
     this.observer = observer;
-    return () => (this.observer = undefined);
   }
 
   /** Begins to connect. */

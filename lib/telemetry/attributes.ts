@@ -1,0 +1,41 @@
+import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
+import { ReplicaLockError, type LockErrorCode } from '../lock/errors.js';
+
+/** What the lock is called: a template, never a key. */
+export const LOCK_NAME = 'replica_lock.name';
+/** The `LockService`: `default`, or its name. */
+export const INSTANCE = 'replica_lock.instance';
+/** How an acquisition ended. */
+export const OUTCOME = 'replica_lock.outcome';
+/** How a held lock ended: `released` or `lost`. */
+export const END = 'replica_lock.end';
+/** `known`, `connected` or `confirming`. */
+export const REPLICA_STATE = 'replica_lock.replica.state';
+export const CONFIRMED_BY = 'replica_lock.confirmed_by';
+export const FENCING_TOKEN = 'replica_lock.fencing_token';
+/** Of the semantic conventions. */
+export const ERROR_TYPE = 'error.type';
+export const SERVER_ADDRESS = 'server.address';
+export const SERVER_PORT = 'server.port';
+
+export type Outcome = 'acquired' | 'contended' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
+
+const OUTCOMES: Partial<Record<LockErrorCode, Outcome>> = {
+  LOCK_CONTENDED: 'contended',
+  LOCK_NOT_REPLICATED: 'unconfirmed',
+  LOCK_UNAVAILABLE: 'unavailable',
+};
+
+export function outcomeOf(end: AcquisitionEnd): Outcome {
+  if (end.kind === 'acquired') return 'acquired';
+  // Whoever aborts says why in words of his own.
+  if (!(end.error instanceof ReplicaLockError)) return 'aborted';
+  return OUTCOMES[end.error.code] ?? 'refused';
+}
+
+export function addressAttributes(address: string): Record<string, string | number> {
+  const colon = address.lastIndexOf(':');
+  const port = Number(address.slice(colon + 1));
+  if (colon < 0 || !Number.isInteger(port)) return { [SERVER_ADDRESS]: address };
+  return { [SERVER_ADDRESS]: address.slice(0, colon), [SERVER_PORT]: port };
+}

@@ -1,0 +1,4 @@
+export {
+  ReplicaLockTelemetryModule,
+  type ReplicaLockTelemetryOptions,
+} from './replica-lock-telemetry.module.js';

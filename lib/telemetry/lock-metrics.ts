@@ -1,0 +1,103 @@
+import type { Attributes, Meter } from '@opentelemetry/api';
+import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
+import type { LockEvent } from '../lock/events.js';
+import { END, INSTANCE, LOCK_NAME, OUTCOME, outcomeOf } from './attributes.js';
+import type { LockNames } from './lock-names.js';
+
+/** s; from one confirmation on a local network to a long wait. */
+const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** What happens to locks, counted and timed by name. */
+export class LockMetrics {
+  private readonly acquireDuration;
+  private readonly waitDuration;
+  private readonly confirmDuration;
+  private readonly holdDuration;
+  private readonly waiting;
+  private readonly held;
+  private readonly lost;
+  private readonly unconfirmed;
+
+  constructor(
+    meter: Meter,
+    private readonly instance: string,
+    private readonly names: LockNames,
+  ) {
+    const duration = (name: string, description: string) =>
+      meter.createHistogram(`replica_lock.${name}.duration`, {
+        description,
+        unit: 's',
+        advice: { explicitBucketBoundaries: BUCKETS },
+      });
+    this.acquireDuration = duration('acquire', 'From asking for a lock to the answer, by outcome');
+    this.waitDuration = duration(
+      'wait',
+      'The part of acquiring in which somebody else held the lock or stood before',
+    );
+    this.confirmDuration = duration(
+      'confirm',
+      'From the request that was granted to the confirmation by the replicas',
+    );
+    this.holdDuration = duration('hold', 'From asking for a lock to its release or loss');
+    this.waiting = meter.createUpDownCounter('replica_lock.waiting', {
+      description: 'Callers that asked for a lock and have no answer yet',
+      unit: '{caller}',
+    });
+    this.held = meter.createUpDownCounter('replica_lock.held', {
+      description: 'Locks that this process holds',
+      unit: '{lock}',
+    });
+    this.lost = meter.createCounter('replica_lock.lost', {
+      description: 'Locks that were lost while they were held',
+      unit: '{lock}',
+    });
+    this.unconfirmed = meter.createCounter('replica_lock.unconfirmed', {
+      description: 'Attempts that too few replicas confirmed, and that were taken back',
+      unit: '{attempt}',
+    });
+  }
+
+  onAsked(name: string): (end: AcquisitionEnd) => void {
+    const attributes = this.attributesOf(name);
+    const askedAt = performance.now();
+    this.waiting.add(1, attributes);
+    return (end) => {
+      this.waiting.add(-1, attributes);
+      const passed = (performance.now() - askedAt) / 1000;
+      this.acquireDuration.record(passed, { ...attributes, [OUTCOME]: outcomeOf(end) });
+    };
+  }
+
+  onEvent(event: LockEvent): void {
+    const attributes = this.attributesOf(this.names.nameOf(event.keys, event.label));
+    switch (event.type) {
+      case 'acquired':
+        this.held.add(1, attributes);
+        this.waitDuration.record(Math.max(0, event.waited - event.confirmedIn) / 1000, attributes);
+        this.confirmDuration.record(event.confirmedIn / 1000, attributes);
+        break;
+      case 'unconfirmed':
+        this.unconfirmed.add(1, attributes);
+        break;
+      case 'lost':
+        this.lost.add(1, attributes);
+        this.onEnded(event, attributes);
+        break;
+      case 'released':
+        this.onEnded(event, attributes);
+        break;
+      case 'contended':
+      case 'renewed':
+        break;
+    }
+  }
+
+  private onEnded({ type, held }: LockEvent & { held: number }, attributes: Attributes): void {
+    this.held.add(-1, attributes);
+    this.holdDuration.record(held / 1000, { ...attributes, [END]: type });
+  }
+
+  private attributesOf(name: string): Attributes {
+    return { [LOCK_NAME]: name, [INSTANCE]: this.instance };
+  }
+}

@@ -1,0 +1,61 @@
+import { context, SpanStatusCode, type Context, type Span, type Tracer } from '@opentelemetry/api';
+import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
+import type { LockEvent } from '../lock/events.js';
+import {
+  CONFIRMED_BY,
+  ERROR_TYPE,
+  FENCING_TOKEN,
+  INSTANCE,
+  LOCK_NAME,
+  OUTCOME,
+  outcomeOf,
+} from './attributes.js';
+
+/** Two spans a lock, both below whatever asked for it: `acquire <name>`, and `hold <name>` from the grant to the release or the loss. */
+export class LockSpans {
+  /** By owner. */
+  private readonly holding = new Map<string, Span>();
+
+  constructor(
+    private readonly tracer: Tracer,
+    private readonly instance: string,
+  ) {}
+
+  onAsked(name: string): (end: AcquisitionEnd) => void {
+    const parent = context.active();
+    const span = this.start('acquire', name, parent);
+    return (end) => {
+      span.setAttribute(OUTCOME, outcomeOf(end));
+      if (end.kind === 'acquired') {
+        const { owner, fencingToken, confirmedBy } = end.lock;
+        span.setAttributes({ [CONFIRMED_BY]: confirmedBy, [FENCING_TOKEN]: fencingToken });
+        const hold = this.start('hold', name, parent);
+        hold.setAttribute(FENCING_TOKEN, fencingToken);
+        this.holding.set(owner, hold);
+      } else if (outcomeOf(end) !== 'aborted') failWith(span, end.error);
+      span.end();
+    };
+  }
+
+  onEvent(event: LockEvent): void {
+    if (event.type !== 'released' && event.type !== 'lost') return;
+    const span = this.holding.get(event.owner);
+    if (span === undefined) return;
+    this.holding.delete(event.owner);
+    if (event.type === 'lost') failWith(span, event.error);
+    span.end();
+  }
+
+  private start(what: string, name: string, parent: Context): Span {
+    const attributes = { [LOCK_NAME]: name, [INSTANCE]: this.instance };
+    return this.tracer.startSpan(`${what} ${name}`, { attributes }, parent);
+  }
+}
+
+/** The code and no message: messages name keys, hosts and processes. */
+function failWith(span: Span, error: unknown): void {
+  const code = String((error as { code?: unknown }).code);
+  span.setAttribute(ERROR_TYPE, code);
+  // A busy lock is an answer; whoever asked decides whether it is an error.
+  if (code !== 'LOCK_CONTENDED') span.setStatus({ code: SpanStatusCode.ERROR, message: code });
+}

@@ -1,0 +1,51 @@
+import type { Meter } from '@opentelemetry/api';
+import type { LockService } from '../lock/lock-service.js';
+import { addressAttributes, INSTANCE, REPLICA_STATE } from './attributes.js';
+
+/** What is known of the masters and their replicas, read at each collection; asks nobody. Returns what ends it. */
+export function observeStore(meter: Meter, instance: string, service: LockService): () => void {
+  const replicas = meter.createObservableGauge('replica_lock.replicas', {
+    description: 'Replicas of a master: known, connected, and confirming (those that answer)',
+    unit: '{replica}',
+  });
+  const lag = meter.createObservableGauge('replica_lock.replication.lag', {
+    description: 'What the slowest connected replica is behind its master',
+    unit: 'By',
+  });
+  const quarantine = meter.createObservableGauge('replica_lock.quarantine', {
+    description: 'Time until new locks are granted; 0 where they are',
+    unit: 's',
+  });
+  const connected = meter.createObservableGauge('replica_lock.connected', {
+    description: '1 where the master is connected, else 0',
+  });
+  const groups = meter.createObservableCounter('replica_lock.commit.groups', {
+    description: 'Groups of requests that waited for the replicas together',
+    unit: '{group}',
+  });
+  const requests = meter.createObservableCounter('replica_lock.commit.requests', {
+    description: 'Acquisitions and renewals in these groups',
+    unit: '{request}',
+  });
+  const observables = [replicas, lag, quarantine, connected, groups, requests];
+  const observe: Parameters<Meter['addBatchObservableCallback']>[0] = (result) => {
+    for (const master of service.health().masters) {
+      const attributes = { [INSTANCE]: instance, ...addressAttributes(master.address) };
+      const linked = master.members.filter((member) => member.lag !== null);
+      const counts = {
+        known: master.members.length,
+        connected: linked.length,
+        confirming: master.members.filter(({ acknowledged }) => acknowledged).length,
+      };
+      for (const [state, count] of Object.entries(counts))
+        result.observe(replicas, count, { ...attributes, [REPLICA_STATE]: state });
+      result.observe(lag, Math.max(0, ...linked.map((member) => member.lag ?? 0)), attributes);
+      result.observe(quarantine, master.quarantine / 1000, attributes);
+      result.observe(connected, master.connected ? 1 : 0, attributes);
+      result.observe(groups, master.commits.groups, attributes);
+      result.observe(requests, master.commits.requests, attributes);
+    }
+  };
+  meter.addBatchObservableCallback(observe, observables);
+  return () => meter.removeBatchObservableCallback(observe, observables);
+}

@@ -1,0 +1,55 @@
+import { Controller, Get, Module, Param, Post } from '@nestjs/common';
+import { HealthCheck, HealthCheckService, type HealthCheckResult, TerminusModule } from '@nestjs/terminus';
+import { LockService, ReplicaLocked, ReplicaLockModule } from 'nestjs-replica-lock';
+import { ReplicaLockHealthIndicator } from 'nestjs-replica-lock/health';
+import { ReplicaLockTelemetryModule } from 'nestjs-replica-lock/telemetry';
+
+@Controller('orders')
+export class OrdersController {
+  constructor(private readonly locks: LockService) {}
+
+  /** In metrics and spans: `order:{params.id}`. */
+  @Post(':id/pay')
+  @ReplicaLocked('order:{params.id}', { waitTime: '200ms' })
+  async pay(@Param('id') id: string): Promise<{ paid: string }> {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return { paid: id };
+  }
+
+  /** `invoice:{order}`; without the label it would be `invoice:*`. */
+  @Post(':id/invoice')
+  invoice(@Param('id') id: string): Promise<{ invoice: string }> {
+    return this.locks.withLock(`invoice:${id}`, { label: 'invoice:{order}' }, () => ({ invoice: id }));
+  }
+}
+
+@Controller('health')
+export class HealthController {
+  constructor(
+    private readonly health: HealthCheckService,
+    private readonly locks: ReplicaLockHealthIndicator,
+  ) {}
+
+  @Get()
+  @HealthCheck()
+  check(): Promise<HealthCheckResult> {
+    return this.health.check([() => this.locks.isHealthy('locks')]);
+  }
+}
+
+@Module({
+  imports: [
+    ReplicaLockModule.forRootAsync({
+      useFactory: () => ({
+        connection: process.env['REDIS_URL'] ?? 'redis://localhost:6379',
+        // For a Redis that starts together with this sample. In production leave it out.
+        quarantine: 0,
+      }),
+    }),
+    ReplicaLockTelemetryModule,
+    TerminusModule,
+  ],
+  controllers: [OrdersController, HealthController],
+  providers: [ReplicaLockHealthIndicator],
+})
+export class AppModule {}

@@ -1,0 +1,261 @@
+import 'reflect-metadata';
+import { readFileSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { type INestApplication, type Type } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { context, metrics, SpanStatusCode, trace } from '@opentelemetry/api';
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
+import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  type ReadableSpan,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
+import { parser } from '@prometheus-io/lezer-promql';
+import { parse as parseYaml } from 'yaml';
+import { getLockServiceToken, LockService, ReplicaLockModule } from '../../lib/index.js';
+import { LockNames } from '../../lib/telemetry/lock-names.js';
+import { ReplicaLockTelemetryModule } from '../../lib/telemetry/index.js';
+import { until } from '../support/eventually.js';
+import { freePort } from '../support/ports.js';
+import { startReplication } from '../support/replication.js';
+
+let app: INestApplication;
+let exporter: PrometheusExporter;
+let spans: InMemorySpanExporter;
+let url: string;
+
+beforeEach(async () => {
+  const port = await freePort();
+  exporter = new PrometheusExporter({ port, host: '127.0.0.1' });
+  url = `http://127.0.0.1:${port}/metrics`;
+  spans = new InMemorySpanExporter();
+  metrics.setGlobalMeterProvider(new MeterProvider({ readers: [exporter] }));
+  trace.setGlobalTracerProvider(
+    new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] }),
+  );
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+});
+afterEach(async () => {
+  await app.close();
+  await exporter.shutdown();
+  metrics.disable();
+  trace.disable();
+  context.disable();
+});
+
+async function start(...imports: unknown[]): Promise<LockService> {
+  const module = await Test.createTestingModule({ imports: imports as Type[] }).compile();
+  app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+  await app.init();
+  return app.get(LockService);
+}
+
+interface Sample {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+async function scrape(): Promise<Sample[]> {
+  const text = await (await fetch(url)).text();
+  return text.split('\n').flatMap((line) => {
+    const [, name, labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)/.exec(line) ?? [];
+    if (name === undefined || !name.startsWith('replica_lock')) return [];
+    const pairs = [...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key = '', of = '']) => [
+      key,
+      of,
+    ]);
+    return [{ name, labels: Object.fromEntries(pairs) as Record<string, string>, value: Number(value) }];
+  });
+}
+
+/** The value of the one series that has these labels. */
+function valueOf(samples: Sample[], name: string, labels: Record<string, string>): number | undefined {
+  return samples.find(
+    (each) =>
+      each.name === name && Object.entries(labels).every(([key, value]) => each.labels[key] === value),
+  )?.value;
+}
+
+const named = (name: string): Record<string, string> => ({ replica_lock_name: name });
+
+describe('The metrics', () => {
+  it('count and time what happens to locks, by name and outcome', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 }),
+      ReplicaLockModule.forRoot({ name: 'payments', connection: 'memory:' }),
+      ReplicaLockTelemetryModule,
+    );
+    await locks.withLock('order:1', { label: 'order:{id}' }, async () => {
+      expect(await locks.tryAcquire('order:1', { label: 'order:{id}' })).toBeNull();
+      const leaving = new AbortController();
+      const waiting = locks.acquire('order:1', { label: 'order:{id}', signal: leaving.signal });
+      const now = await scrape();
+      expect(valueOf(now, 'replica_lock_held', named('order:{id}'))).toBe(1);
+      expect(valueOf(now, 'replica_lock_waiting', named('order:{id}'))).toBe(1);
+      leaving.abort('has gone');
+      await expect(waiting).rejects.toBe('has gone');
+    });
+    const lost = await locks.acquire('report');
+    await locks.forceRelease('report');
+    await until(() => !lost.held, { what: 'the loss is known' });
+    for (let i = 0; i < 50; i++) await locks.withLock(`customer:${i}:x`, () => {});
+    await app.get<LockService>(getLockServiceToken('payments')).withLock('p', () => {});
+    const samples = await scrape();
+    const outcomes = (outcome: string): unknown =>
+      valueOf(samples, 'replica_lock_acquire_duration_count', {
+        ...named('order:{id}'),
+        replica_lock_outcome: outcome,
+        replica_lock_instance: 'default',
+      });
+    expect([outcomes('acquired'), outcomes('contended'), outcomes('aborted')]).toEqual([1, 1, 1]);
+    expect(valueOf(samples, 'replica_lock_held', named('order:{id}'))).toBe(0);
+    expect(valueOf(samples, 'replica_lock_waiting', named('order:{id}'))).toBe(0);
+    expect(valueOf(samples, 'replica_lock_lost_total', named('report'))).toBe(1);
+    const held = 'replica_lock_hold_duration_count';
+    expect(valueOf(samples, held, { ...named('report'), replica_lock_end: 'lost' })).toBe(1);
+    expect(valueOf(samples, held, { ...named('customer:*'), replica_lock_end: 'released' })).toBe(50);
+    expect(valueOf(samples, held, { ...named('p'), replica_lock_instance: 'payments' })).toBe(1);
+    expect(JSON.stringify(samples)).not.toContain('customer:1');
+  });
+
+  it('are few, however many kinds of keys there are', () => {
+    const names = new LockNames();
+    const made = new Set(Array.from({ length: 500 }, (_, i) => names.nameOf([`kind${i}:1`], undefined)));
+    expect(made.size).toBe(101);
+    expect(names.nameOf(['new'], undefined)).toBe('other');
+    expect(names.nameOf(['kind0:7'], undefined)).toBe('kind0:*');
+    expect(names.nameOf(['kind1:b', 'kind0:a', 'kind1:c'], undefined)).toBe('other');
+    expect(new LockNames().nameOf(['b:1', 'a:1', 'b:2'], undefined)).toBe('a:* b:*');
+    expect(names.nameOf(['x'], 'x:{id}')).toBe('x:{id}');
+  });
+});
+
+describe('The spans', () => {
+  it('of acquiring and holding stand below who asked, and tell of failures', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:' }),
+      ReplicaLockTelemetryModule,
+    );
+    const tracer = trace.getTracer('test');
+    await tracer.startActiveSpan('request', async (request) => {
+      const first = await locks.acquire('order:1');
+      const second = locks.acquire('order:1');
+      await expect(locks.acquire('order:1', { waitTime: 1 })).rejects.toThrow();
+      await first.release();
+      const lock = await second;
+      await locks.forceRelease('order:1');
+      await until(() => !lock.held, { what: 'the loss is known' });
+      request.end();
+    });
+    const [request] = spans.getFinishedSpans().filter(({ name }) => name === 'request');
+    const of = (name: string): ReadableSpan[] =>
+      spans.getFinishedSpans().filter((span) => span.name === name);
+    expect(of('acquire order:*').map(({ attributes }) => attributes['replica_lock.outcome'])).toEqual([
+      'acquired',
+      'contended',
+      'acquired',
+    ]);
+    expect(of('acquire order:*')[1]).toMatchObject({
+      attributes: { 'error.type': 'LOCK_CONTENDED' },
+      status: { code: SpanStatusCode.UNSET },
+    });
+    expect(of('hold order:*')).toHaveLength(2);
+    expect(of('hold order:*')[0]!.attributes['replica_lock.fencing_token']).toEqual(expect.any(Number));
+    expect(of('hold order:*')[1]).toMatchObject({
+      attributes: { 'error.type': 'LOCK_LOST' },
+      status: { code: SpanStatusCode.ERROR },
+    });
+    for (const span of [...of('acquire order:*'), ...of('hold order:*')])
+      expect(span.parentSpanContext?.spanId).toBe(request!.spanContext().spanId);
+    expect(JSON.stringify(spans.getFinishedSpans().map(({ attributes }) => attributes))).not.toContain(
+      'order:1',
+    );
+  });
+});
+
+/** The metrics that a PromQL expression reads, each with the labels it names; throws where it cannot be read. */
+function readBy(expression: string): { metric: string; labels: Set<string> }[] {
+  const text = expression.replaceAll('$__rate_interval', '5m').replaceAll('$instance', '.*');
+  const tree = parser.parse(text);
+  const metrics: { metric: string; labels: Set<string> }[] = [];
+  const grouped = new Set<string>();
+  tree.iterate({
+    enter(node) {
+      const words = text.slice(node.from, node.to);
+      if (node.type.isError) throw new Error(`Cannot read ${text} at ${node.from}`);
+      if (node.name === 'VectorSelector') metrics.push({ metric: /^\w+/.exec(words)![0], labels: new Set() });
+      else if (node.name === 'LabelName') {
+        if (node.matchContext(['GroupingLabels'])) grouped.add(words);
+        else metrics.at(-1)!.labels.add(words);
+      }
+    },
+  });
+  for (const { labels } of metrics) for (const label of grouped) labels.add(label);
+  return metrics;
+}
+
+describe('The sample dashboard and alerts', () => {
+  it('read metrics and labels that a real application has', async () => {
+    await using servers = await startReplication({ replicas: 1 });
+    const locks = await start(
+      ReplicaLockModule.forRoot({
+        connection: servers.url,
+        quarantine: 0,
+        replicaTimeout: 200,
+        waitTime: 0,
+        shutdownTimeout: 0,
+      }),
+      ReplicaLockTelemetryModule,
+    );
+    await until(() => locks.health().status === 'up', { what: 'it is connected' });
+    await (await locks.acquire('order:1')).release();
+    const lost = await locks.acquire('order:2');
+    await locks.forceRelease('order:2');
+    await until(() => !lost.held, { what: 'the loss is known' });
+    await servers.replica(0).stop();
+    await expect(locks.acquire('order:3')).rejects.toMatchObject({ code: 'LOCK_NOT_REPLICATED' });
+    servers.replica(0).resume();
+    const samples = await scrape();
+    expect(valueOf(samples, 'replica_lock_replicas', { replica_lock_replica_state: 'known' })).toBe(1);
+    expect(valueOf(samples, 'replica_lock_commit_groups_total', {})).toBeGreaterThanOrEqual(3);
+    expect(valueOf(samples, 'replica_lock_unconfirmed_total', named('order:*'))).toBe(1);
+    expect(valueOf(samples, 'replica_lock_confirm_duration_sum', named('order:*'))).toBeGreaterThan(0);
+
+    const dashboard = JSON.parse(readFileSync('sample/observability/dashboard.json', 'utf8')) as {
+      panels: { title: string; targets: { expr: string; legendFormat: string }[] }[];
+    };
+    const alerts = parseYaml(readFileSync('sample/observability/alerts.yml', 'utf8')) as {
+      groups: { rules: { alert: string; expr: string }[] }[];
+    };
+    const expressions = [
+      ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+      ...alerts.groups.flatMap(({ rules }) => rules.map(({ expr }) => expr)),
+    ];
+    expect(expressions.length).toBeGreaterThan(15);
+    const seen = new Set<string>();
+    for (const expression of expressions) {
+      for (const { metric, labels } of readBy(expression)) {
+        seen.add(metric.replace(/_(bucket|count|sum)$/, ''));
+        const series = samples.filter(({ name }) => name === metric);
+        expect([metric, series.length > 0]).toEqual([metric, true]);
+        const has = new Set(series.flatMap((each) => Object.keys(each.labels)));
+        for (const label of labels)
+          expect([expression, label, has.has(label)]).toEqual([expression, label, true]);
+      }
+    }
+    const all = new Set(samples.map(({ name }) => name.replace(/_(bucket|count|sum)$/, '')));
+    expect(seen).toEqual(all);
+  });
+
+  it('would be told of a metric that is not there, and of an expression that cannot be read', () => {
+    expect(readBy('sum by (a) (rate(x_total{b="c"}[$__rate_interval])) / y')).toEqual([
+      { metric: 'x_total', labels: new Set(['b', 'a']) },
+      { metric: 'y', labels: new Set(['a']) },
+    ]);
+    expect(() => readBy('sum by (a (rate(x[5m]))')).toThrow(/Cannot read/);
+  });
+});
