@@ -85,15 +85,19 @@ function detailsOf({ status, held, lost, masters }: LockHealth): ReplicaLockHeal
   return { locks: status, held, lost, masters: masters.map(masterDetailsOf) };
 }
 
-function masterDetailsOf({ members, commits: _, ...master }: MasterHealth): MasterDetails {
+function masterDetailsOf({ members, reason, ...master }: MasterHealth): MasterDetails {
   const connected = members.filter(({ lag }) => lag !== null);
   return {
-    ...master,
+    address: master.address,
+    connected: master.connected,
+    ...(reason !== undefined && { reason }),
     replicas: {
       known: members.length,
       connected: connected.length,
       confirming: members.filter(({ acknowledged }) => acknowledged).length,
       lag: Math.max(0, ...connected.map(({ lag }) => lag ?? 0)),
     },
+    quarantine: master.quarantine,
+    tracking: master.tracking,
   };
 }

@@ -4,7 +4,7 @@ import { Controller, Get, type INestApplication } from '@nestjs/common';
 import { HealthCheck, HealthCheckService, TerminusModule } from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
 import { LockService, ReplicaLockModule } from '../../lib/index.js';
-import { ReplicaLockHealthIndicator } from '../../lib/health/index.js';
+import { type ReplicaLockHealthDetails, ReplicaLockHealthIndicator } from '../../lib/health/index.js';
 import { until } from '../support/eventually.js';
 import { startReplication } from '../support/replication.js';
 
@@ -40,7 +40,7 @@ afterEach(() => app.close());
 interface Answer {
   readonly code: number;
   readonly status: string;
-  readonly details: Record<string, Record<string, unknown>>;
+  readonly details: Readonly<Record<'locks' | 'payments', { status: string } & ReplicaLockHealthDetails>>;
 }
 
 async function start(url: string): Promise<(path?: string) => Promise<Answer>> {
@@ -71,12 +71,9 @@ describe('The health indicator', () => {
     const lost = await locks.acquire('lost');
     await locks.forceRelease('lost');
     await until(() => !lost.held, { what: 'the loss is known' });
-    await until(
-      async () =>
-        ((await ask()).details['locks']?.['masters'] as [{ replicas: { confirming: number } }])[0].replicas
-          .confirming === 2,
-      { what: 'all is seen' },
-    );
+    await until(async () => (await ask()).details.locks.masters[0]?.replicas.confirming === 2, {
+      what: 'all is seen',
+    });
     expect(await ask()).toMatchObject({
       code: 200,
       status: 'ok',
@@ -99,7 +96,7 @@ describe('The health indicator', () => {
       },
     });
     await servers.replica(0).stop();
-    await until(async () => (await ask()).details['locks']?.['locks'] === 'degraded', {
+    await until(async () => (await ask()).details.locks.locks === 'degraded', {
       what: 'the silence of one is noticed',
       within: 10_000,
     });
@@ -107,14 +104,9 @@ describe('The health indicator', () => {
       details: { locks: { masters: [{ replicas: { known: 2, connected: 2, confirming: 1 } }] } },
     });
     await Promise.all(servers.replicas.map((replica) => replica.kill()));
-    await until(
-      async () =>
-        ((await ask()).details['locks']?.['masters'] as [{ replicas: { connected: number } }])[0].replicas
-          .connected === 0,
-      {
-        what: 'both are gone',
-      },
-    );
+    await until(async () => (await ask()).details.locks.masters[0]?.replicas.connected === 0, {
+      what: 'both are gone',
+    });
     expect(await ask()).toMatchObject({
       code: 200,
       details: {

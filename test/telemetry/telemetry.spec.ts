@@ -181,21 +181,21 @@ describe('The spans', () => {
 function readBy(expression: string): { metric: string; labels: Set<string> }[] {
   const text = expression.replaceAll('$__rate_interval', '5m').replaceAll('$instance', '.*');
   const tree = parser.parse(text);
-  const metrics: { metric: string; labels: Set<string> }[] = [];
+  const read: { metric: string; labels: Set<string> }[] = [];
   const grouped = new Set<string>();
   tree.iterate({
     enter(node) {
       const words = text.slice(node.from, node.to);
       if (node.type.isError) throw new Error(`Cannot read ${text} at ${node.from}`);
-      if (node.name === 'VectorSelector') metrics.push({ metric: /^\w+/.exec(words)![0], labels: new Set() });
+      if (node.name === 'VectorSelector') read.push({ metric: /^\w+/.exec(words)![0], labels: new Set() });
       else if (node.name === 'LabelName') {
         if (node.matchContext(['GroupingLabels'])) grouped.add(words);
-        else metrics.at(-1)!.labels.add(words);
+        else read.at(-1)!.labels.add(words);
       }
     },
   });
-  for (const { labels } of metrics) for (const label of grouped) labels.add(label);
-  return metrics;
+  for (const { labels } of read) for (const label of grouped) labels.add(label);
+  return read;
 }
 
 describe('The sample dashboard and alerts', () => {
