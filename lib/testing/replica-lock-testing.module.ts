@@ -1,0 +1,46 @@
+import { type DynamicModule, type InjectionToken, Module } from '@nestjs/common';
+import { DiscoveryModule, ModulesContainer } from '@nestjs/core';
+import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
+import type { LockService } from '../lock/lock-service.js';
+import { LockLifecycle } from '../module/lock-lifecycle.js';
+import { TestLocks, type TestLocksOptions } from './test-locks.js';
+
+/** The injection token of a named instance's `TestLocks`; of the unnamed one it is the class itself. */
+export function getTestLocksToken(name?: string): InjectionToken<TestLocks> {
+  return name === undefined ? TestLocks : `ReplicaLockTestLocks_${name}`;
+}
+
+/**
+ * In the place of `ReplicaLockModule` in a test: locks in memory, and `TestLocks` to hold them in one's hands.
+ *
+ * ```ts
+ * const module = await Test.createTestingModule({ imports: [ReplicaLockTestingModule.forRoot()], providers: [Reports] }).compile();
+ * const locks = module.get(TestLocks);
+ * ```
+ */
+@Module({ imports: [DiscoveryModule], providers: [LockedProviderExplorer] })
+// oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module
+export class ReplicaLockTestingModule {
+  /** `name` makes a named instance, whose `TestLocks` are found by `getTestLocksToken(name)`. Global. */
+  static forRoot({ name, ...options }: TestLocksOptions & { name?: string } = {}): DynamicModule {
+    const token = getLockServiceToken(name);
+    const testToken = getTestLocksToken(name);
+    return {
+      module: ReplicaLockTestingModule,
+      global: true,
+      providers: [
+        { provide: testToken, useFactory: () => new TestLocks(options) },
+        { provide: token, useFactory: (locks: TestLocks) => locks.service, inject: [testToken] },
+        { provide: getExceptionFactoryToken(name), useValue: options.exceptionFactory },
+        {
+          provide: LockLifecycle,
+          useFactory: (service: LockService, modules: ModulesContainer) =>
+            new LockLifecycle(service, token, modules),
+          inject: [token, ModulesContainer],
+        },
+      ],
+      exports: [token, testToken],
+    };
+  }
+}

@@ -1,0 +1,101 @@
+import type { Clock } from '../store/clock.js';
+import type {
+  AcquireOutcome,
+  AcquireRequest,
+  Attempt,
+  ForceReleaseOutcome,
+  HeldKeys,
+  InspectOutcome,
+  ReleaseOutcome,
+  RenewOutcome,
+  StoreHealth,
+  Unavailable,
+  Unconfirmed,
+} from '../store/lock-store.js';
+import type { MemoryServer } from '../store/memory/memory-server.js';
+import { MemoryStore } from '../store/memory/memory-store.js';
+
+const DOWN: Unavailable = { kind: 'unavailable', reason: 'Redis cannot be reached (as the test has it).' };
+const SILENT: Unconfirmed = {
+  kind: 'unconfirmed',
+  confirmed: 0,
+  required: 1,
+  members: [{ address: 'replica.test:6379', acknowledged: false, lag: 1 }],
+};
+
+/** Locks in memory, with the faults of a Redis that a test asks for. */
+export class TestStore extends MemoryStore {
+  private state: 'well' | 'replicas silent' | 'down' = 'well';
+  private readonly recoveries = new Set<() => void>();
+
+  constructor(
+    private readonly testClock: Clock,
+    private readonly testServer: MemoryServer,
+  ) {
+    super(testClock, testServer);
+  }
+
+  fail(state: 'replicas silent' | 'down'): void {
+    this.state = state;
+  }
+
+  recover(): void {
+    this.state = 'well';
+    for (const recovered of this.recoveries) recovered();
+  }
+
+  override acquire(request: AcquireRequest): Attempt {
+    if (this.state === 'down') return { outcome: Promise.resolve(DOWN), abandon: () => {} };
+    const attempt = super.acquire(request);
+    return this.state === 'well' ? attempt : this.unconfirmed(request, attempt);
+  }
+
+  override async renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+    const why = this.state === 'down' ? DOWN : SILENT;
+    if (this.state !== 'well' && !(await this.recoversWithin(lock.validity.remaining(this.testClock))))
+      return { kind: 'expired', why };
+    return super.renew(lock, leaseTime);
+  }
+
+  override release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.release(lock, keepFor);
+  }
+
+  override inspect(key: string): Promise<InspectOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.inspect(key);
+  }
+
+  override forceRelease(key: string): Promise<ForceReleaseOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.forceRelease(key);
+  }
+
+  override health(): StoreHealth {
+    if (this.state === 'well') return super.health();
+    return { status: this.state === 'down' ? 'down' : 'degraded', masters: [] };
+  }
+
+  /** Written on the master, and taken back because no replica confirmed it. */
+  private unconfirmed({ keys, owner, replicaTimeout }: AcquireRequest, attempt: Attempt): Attempt {
+    const settle = async (): Promise<AcquireOutcome> => {
+      const outcome = await attempt.outcome;
+      if (outcome.kind !== 'granted' || (await this.recoversWithin(replicaTimeout))) return outcome;
+      this.testServer.release(keys, owner, 0);
+      return SILENT;
+    };
+    return { outcome: settle(), abandon: () => attempt.abandon() };
+  }
+
+  private recoversWithin(ms: number): Promise<boolean> {
+    if (this.state === 'well') return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const end = (hasRecovered: boolean): void => {
+        stopClock();
+        this.recoveries.delete(recovered);
+        resolve(hasRecovered);
+      };
+      const recovered = (): void => end(true);
+      const stopClock = this.testClock.after(ms, () => end(false));
+      this.recoveries.add(recovered);
+    });
+  }
+}
