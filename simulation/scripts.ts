@@ -20,11 +20,11 @@ export type SimScript = (data: Data, keys: readonly string[], args: readonly str
 const acquire: SimScript = (data, keys, args) => {
   const replies: Reply[] = [];
   let first = 0;
-  for (let a = 0; a < args.length; a += 3) {
+  for (let a = 0; a < args.length; a += 4) {
     const [count, owner, ttl] = [Number(args[a]), args[a + 1]!, Number(args[a + 2])];
     const own = keys.slice(first, first + count);
     first += count;
-    let token = 0;
+    let token = Number(args[a + 3]);
     let reply: Reply | undefined;
     for (const [i, key] of own.entries()) {
       const value = data.get(key);

@@ -169,10 +169,10 @@ export function lockOf(keys: readonly string[]): string {
 }
 
 /** Why a write did not count, as the rest of a sentence about the lock. */
-export function notConfirmed({ confirmed, required, members }: Unconfirmed, within: number): string {
+export function notConfirmed({ confirmed, required, members, master }: Unconfirmed, within: number): string {
   const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
   if (members.length === 0) {
-    return `${head} The master lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
+    return `${head} ${master === undefined ? 'The master' : `The ${master}`} lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
   }
   const missing = members
     .filter((member) => !member.acknowledged)
@@ -181,7 +181,7 @@ export function notConfirmed({ confirmed, required, members }: Unconfirmed, with
         `${member.address} (${member.lag === null ? 'not connected' : `${member.lag} bytes behind`})`,
     )
     .join(', ');
-  return `${head} Missing: ${missing || 'none of those known'}. Restore it, remove it from the master for good, or choose replicas: 'majority' if losing it must not stop you.`;
+  return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore it, remove it from the master for good, or choose replicas: 'majority' if losing it must not stop you.`;
 }
 
 function causedBy(cause: unknown): ErrorOptions | undefined {

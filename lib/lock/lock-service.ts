@@ -1,6 +1,12 @@
 import { Subject, type Observable, type Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../store/clock.js';
-import type { KeyChange, LockStore, StoreHealth, StoreReport } from '../store/lock-store.js';
+import {
+  concerns,
+  type KeyChange,
+  type LockStore,
+  type StoreHealth,
+  type StoreReport,
+} from '../store/lock-store.js';
 import type { AcquisitionObserver } from './acquisition-observer.js';
 import { Acquisition, type AcquisitionKeeper, type Granted } from './acquisition.js';
 import {
@@ -339,7 +345,7 @@ export class LockService {
   private onChange(change: KeyChange): void {
     this.lines.changed(change);
     if ('key' in change) this.locksByKey.get(change.key)?.check();
-    else for (const lock of this.locks) lock.check();
+    else for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { KeyChange } from '../store/lock-store.js';
+import { concerns, type KeyChange } from '../store/lock-store.js';
 
 /** Somebody who stands in a line. */
 export interface Waiter {
@@ -60,7 +60,7 @@ export class WaitingLines {
   /** Passes on what the store heard. */
   changed(change: KeyChange): void {
     if ('key' in change) this.countChange(this.lines.get(change.key));
-    else for (const line of this.lines.values()) this.countChange(line);
+    else for (const [key, line] of this.lines) if (concerns(change, key)) this.countChange(line);
   }
 
   private countChange(line: Line | undefined): void {

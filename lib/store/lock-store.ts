@@ -42,7 +42,7 @@ export interface LockStore {
 
   /**
    * Keys that somebody changed, as far as the store hears of it: a hint to look again, never a fact to rely on. Hears of every key that an
-   * `acquire` found busy or that is held here. Our own releases may be among them. `every` means that notices may have been missed.
+   * `acquire` found busy or that is held here. Our own releases may be among them. `every` and `where` mean that notices may have been missed.
    */
   readonly changes: Observable<KeyChange>;
 
@@ -148,6 +148,8 @@ export interface Unconfirmed {
   readonly confirmed: number;
   readonly required: number;
   readonly members: readonly MemberReport[];
+  /** Which master it was, where there are several. */
+  readonly master?: string;
 }
 
 /** Nothing could be decided: unreachable, refused, or in quarantine. Nothing is held. */
@@ -187,7 +189,17 @@ export interface MemberReport {
   readonly lag: number | null;
 }
 
-export type KeyChange = { readonly key: string } | { readonly every: true };
+export type KeyChange =
+  | { readonly key: string }
+  | { readonly every: true }
+  /** Each key for which it is true. */
+  | { readonly where: (key: string) => boolean };
+
+/** Whether the change may be one of this key. */
+export function concerns(change: KeyChange, key: string): boolean {
+  if ('key' in change) return change.key === key;
+  return 'every' in change || change.where(key);
+}
 
 export interface StoreReport {
   readonly level: 'log' | 'warn' | 'error';

@@ -73,6 +73,7 @@ describe('The simulation’s scripts', () => {
           .filter((key, i, all) => all.indexOf(key) === i),
         owner: dice.pick(owners),
         ttl: 60_000,
+        floor: dice.pick([0, future + round - 5, future + round + 5]),
         keepFor: dice.pick([0, 60_000]),
       })).filter((call) => call.keys.length > 0);
       const [script, args] = dice.pick<[Script, (string | number)[]]>([

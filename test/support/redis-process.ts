@@ -64,6 +64,11 @@ export class RedisProcess {
     return `redis://${this.address}`;
   }
 
+  /** Neither dead nor stopped. */
+  get isRunning(): boolean {
+    return this.#state === 'running';
+  }
+
   get pid(): number {
     const pid = this.#child?.pid;
     if (pid === undefined) throw new Error(`The server at ${this.address} is not running`);

@@ -2,16 +2,25 @@ import type { Clock } from '../clock.js';
 import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../lock-store.js';
 import { Validity } from '../validity.js';
 import { CommitQueue } from './commit-queue.js';
-import type { AcquireCommit, Carrier, CommitRequest, RenewCommit } from './commit-request.js';
+import {
+  MISROUTED,
+  type AcquireCommit,
+  type Carrier,
+  type CommitRequest,
+  type Misrouted,
+  type RenewCommit,
+} from './commit-request.js';
 import type { ErrorReply, Reply } from './connection.js';
-import { hiddenOffset, noAnswer, quarantined, silence, troubleWith } from './lane-words.js';
+import { hiddenOffset, noAnswer, quarantined, silence, SLOT_LEFT, troubleWith } from './lane-words.js';
 import { NextLook } from './next-look.js';
 import type { Quarantine } from './quarantine.js';
 import { meaningOf, refusedBy } from './refusal.js';
+import { redirectionOf } from './redirection.js';
 import type { Releases } from './releases.js';
 import type { ReplicaView } from './replica-view.js';
 import type { ReplicationInfo } from './replication-info.js';
 import { Round, type Answer } from './round.js';
+import type { Route } from './route.js';
 import { isHeldBy } from './scripts/value.js';
 import type { Session } from './session.js';
 
@@ -72,6 +81,8 @@ export class CommitLane {
   private readonly nextLook: NextLook;
   private stopRoundClock: () => void = () => {};
   private stopUnblockClock: (() => void) | undefined;
+  /** Set once nothing new is taken. */
+  private closing: Unavailable | undefined;
   /** Set while the server must not be trusted with a lock. */
   misconfigured: Misconfigured | undefined;
 
@@ -82,6 +93,7 @@ export class CommitLane {
     private readonly ttlMargin: number,
     private readonly clock: Clock,
     notYet: Unavailable,
+    private readonly route?: Route,
   ) {
     this.state = { kind: 'detached', why: notYet };
     this.nextLook = new NextLook(clock, () => this.look());
@@ -99,7 +111,7 @@ export class CommitLane {
   }
 
   renew(request: RenewCommit): void {
-    if (this.state.kind === 'closed') request.settle({ kind: 'expired', why: this.state.why });
+    if (this.closing !== undefined) request.settle({ kind: 'expired', why: this.closing });
     else this.enqueue(request);
   }
 
@@ -154,8 +166,19 @@ export class CommitLane {
     });
   }
 
+  /** Requests that wait for a master that their slot has left are sent away. */
+  reroute(): void {
+    for (const request of this.alive) if (request.stage === 'queued') this.misrouteIfElsewhere(request);
+  }
+
+  /** Nothing is queued or out. */
+  get isIdle(): boolean {
+    return this.alive.size === 0;
+  }
+
   /** Ends everything. What the server is about to answer is taken back then: see `settled`. */
   close(why: Unavailable): void {
+    this.closing = why;
     for (const request of this.alive) {
       if (request.kind === 'renew') this.end(request, { kind: 'expired', why });
       else {
@@ -186,6 +209,7 @@ export class CommitLane {
 
   private enqueue(request: CommitRequest): void {
     this.alive.add(request);
+    if (this.misrouteIfElsewhere(request)) return;
     this.queue.add(request);
     this.nextLook.noLaterThan(this.clock.monotonic() + request.window);
     this.pump();
@@ -193,6 +217,7 @@ export class CommitLane {
 
   /** Why a request cannot even be queued. */
   private refusalOf(request: AcquireCommit): AcquireOutcome | undefined {
+    if (this.closing !== undefined) return this.closing;
     if (this.state.kind === 'closed') return this.state.why;
     if (this.misconfigured !== undefined) return this.misconfigured;
     if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
@@ -279,11 +304,15 @@ export class CommitLane {
 
   private onRefused(session: Session, request: CommitRequest, error: ErrorReply): void {
     const meaning = meaningOf(error);
+    const redirection = this.route && redirectionOf(error);
+    if (redirection !== undefined) this.route?.redirected(redirection);
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+    else if (redirection?.kind === 'moved') this.misroute(request);
     else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
     else if (request.kind === 'renew') {
       // It may be allowed again before the lock's validity ends.
       request.stage = 'queued';
+      request.refused = refusedBy(session.address, error);
       this.clock.after(RENEW_RETRY_TIME, () => {
         if (request.stage === 'queued') this.requeue(request, 'last');
         this.pump();
@@ -383,16 +412,30 @@ export class CommitLane {
   private requeue(request: CommitRequest, place: 'first' | 'last'): void {
     request.stage = 'queued';
     this.pending.delete(request);
-    this.queue.add(request, place);
+    if (!this.misrouteIfElsewhere(request)) this.queue.add(request, place);
+  }
+
+  /** True where the request's slot belongs to another master; then it has ended here. */
+  private misrouteIfElsewhere(request: CommitRequest): boolean {
+    if (this.route === undefined || this.route.owns(request.slot)) return false;
+    this.misroute(request);
+    return true;
+  }
+
+  /** To be asked elsewhere; an attempt that may have written here is over, for its take-back is on the way. */
+  private misroute(request: CommitRequest): void {
+    if (request.kind === 'renew') this.end(request, MISROUTED);
+    else if (request.abandoned) this.takeBack(request);
+    else this.refuse(request, request.mayBeWritten ? SLOT_LEFT : MISROUTED);
   }
 
   /** Ends an attempt that did not get its keys; an earlier connection may have written some of them. */
-  private refuse(request: AcquireCommit, outcome: AcquireOutcome): void {
+  private refuse(request: AcquireCommit, outcome: AcquireOutcome | Misrouted): void {
     this.giveBack(request);
     this.end(request, outcome);
   }
 
-  private end(request: AcquireCommit, outcome: AcquireOutcome): void;
+  private end(request: AcquireCommit, outcome: AcquireOutcome | Misrouted): void;
   private end(request: RenewCommit, outcome: Parameters<RenewCommit['settle']>[0]): void;
   private end(request: CommitRequest, outcome: never): void {
     this.forget(request);
@@ -420,8 +463,8 @@ export class CommitLane {
     this.forget(request);
   }
 
-  private giveBack({ mayBeWritten, keys, owner, leaseTime }: AcquireCommit): void {
-    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, leaseTime + this.ttlMargin);
+  private giveBack({ mayBeWritten, keys, slot, owner, leaseTime }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, slot, leaseTime + this.ttlMargin);
   }
 
   /** Its time is up. */
@@ -442,7 +485,7 @@ export class CommitLane {
     const offset = request.round?.offset;
     if (request.kind === 'acquire' && left > 0) return quarantined(left);
     if (request.stage !== 'written' || offset === undefined) {
-      return noAnswer(session);
+      return (request.kind === 'renew' ? request.refused : undefined) ?? noAnswer(session);
     }
     const verdict = view.judge(request.demand, offset, request.round?.start.monotonic ?? 0);
     if (verdict.kind === 'young') return quarantined(this.quarantine.time);

@@ -1,4 +1,4 @@
-import type { AcquireOutcome, RenewOutcome } from '../lock-store.js';
+import type { AcquireOutcome, RenewOutcome, Unavailable } from '../lock-store.js';
 import type { Instant, Validity } from '../validity.js';
 import type { Demand } from './quorum.js';
 
@@ -12,6 +12,12 @@ import type { Demand } from './quorum.js';
  * changed one of the keys meanwhile.
  */
 export type Stage = 'queued' | 'sent' | 'written' | 'verifying' | 'ended';
+
+/** Another master is in charge of the keys' slot, and this one has written nothing: to be asked there, by the same owner. */
+export interface Misrouted {
+  readonly kind: 'misrouted';
+}
+export const MISROUTED: Misrouted = { kind: 'misrouted' };
 
 /** What a request knows of the round that carried it. */
 export interface Carrier {
@@ -28,6 +34,8 @@ interface RequestBase {
   readonly names: readonly string[];
   /** As Redis knows them, in the same order. */
   readonly keys: readonly string[];
+  /** The hash slot of all keys; undefined where there is no Cluster. */
+  readonly slot: number | undefined;
   readonly owner: string;
   readonly leaseTime: number;
   readonly demand: Demand;
@@ -47,16 +55,20 @@ export interface AcquireCommit extends RequestBase {
   readonly kind: 'acquire';
   /** The monotonic instant at which the caller's patience ends; in the past: it has none. */
   readonly waitUntil: number;
-  readonly settle: (outcome: AcquireOutcome) => void;
+  /** Its token is not smaller than this. */
+  readonly floor: number;
+  readonly settle: (outcome: AcquireOutcome | Misrouted) => void;
   /** The caller has gone: take it back as soon as that is safe. */
   abandoned: boolean;
 }
 
 export interface RenewCommit extends RequestBase {
   readonly kind: 'renew';
-  readonly settle: (outcome: RenewOutcome) => void;
+  readonly settle: (outcome: RenewOutcome | Misrouted) => void;
   /** What the lock has now: a confirmation after its end comes too late. */
   readonly heldUntil: Validity;
+  /** The server's last refusal: it may be allowed again before the lock's validity ends. */
+  refused: Unavailable | undefined;
 }
 
 export type CommitRequest = AcquireCommit | RenewCommit;

@@ -12,7 +12,15 @@ export type Deployment =
       readonly sentinels: readonly Address[];
       readonly options: RedisOptions;
     }
-  | { readonly kind: 'cluster'; readonly nodes: readonly ClusterNode[]; readonly options: ClusterOptions };
+  | ClusterDeployment;
+
+export interface ClusterDeployment {
+  readonly kind: 'cluster';
+  /** Any of its servers; they name the others. */
+  readonly seeds: readonly Address[];
+  readonly options: RedisOptions;
+  readonly natMap: ClusterOptions['natMap'];
+}
 
 /** Reads a `connection` option; an ioredis instance is known by its shape, for it may come from another copy of the library. */
 export function deploymentOf(connection: RedisConnection): Deployment {
@@ -21,10 +29,9 @@ export function deploymentOf(connection: RedisConnection): Deployment {
       startupNodes: ClusterNode[];
       options: ClusterOptions;
     };
-    return { kind: 'cluster', nodes: startupNodes, options };
+    return clusterOf(startupNodes, options);
   }
-  if (isClusterNodes(connection))
-    return { kind: 'cluster', nodes: connection.nodes, options: connection.options ?? {} };
+  if (isClusterNodes(connection)) return clusterOf(connection.nodes, connection.options ?? {});
   const options = optionsOf(connection);
   const { sentinels, name } = options;
   if (sentinels !== undefined && sentinels !== null && sentinels.length > 0) {
@@ -39,6 +46,23 @@ export function deploymentOf(connection: RedisConnection): Deployment {
     kind: 'plain',
     address: { host: options.host ?? 'localhost', port: options.port ?? 6379 },
     options,
+  };
+}
+
+/** Credentials and TLS are those of `redisOptions`, else those of the first node's URL; a Cluster has database 0 only. */
+function clusterOf(
+  nodes: readonly ClusterNode[],
+  { redisOptions, natMap }: ClusterOptions,
+): ClusterDeployment {
+  const each = nodes.map((node) => optionsOf(typeof node === 'number' ? { port: node } : (node as string)));
+  const { username, password, tls } = each[0] ?? {};
+  const given = Object.entries({ username, password, tls }).filter(([, value]) => value != null);
+  const { db: _db, ...options } = { ...Object.fromEntries(given), ...redisOptions } as RedisOptions;
+  return {
+    kind: 'cluster',
+    seeds: each.map(({ host, port }) => ({ host: host ?? '127.0.0.1', port: port ?? 6379 })),
+    options,
+    natMap,
   };
 }
 

@@ -27,6 +27,12 @@ export function noAnswer(session: Session): Unavailable {
   return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
 }
 
+/** An attempt that a master may have written before its slot went to another. */
+export const SLOT_LEFT: Unavailable = {
+  kind: 'unavailable',
+  reason: 'its slot went to another master while the lock was being taken, so it is taken back: ask again.',
+};
+
 /** `left`: ms until the replicas can be believed. */
 export function quarantined(left: number): Unavailable {
   return {

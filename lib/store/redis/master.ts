@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import type {
+  AcquireOutcome,
   AcquireRequest,
-  Attempt,
   MasterHealth,
   ReplicaPolicy,
   ReleaseOutcome,
@@ -9,7 +9,7 @@ import type {
   Unavailable,
 } from '../lock-store.js';
 import type { Validity } from '../validity.js';
-import type { AcquireCommit, RenewCommit } from './commit-request.js';
+import { MISROUTED, type AcquireCommit, type Misrouted, type RenewCommit } from './commit-request.js';
 import { CommitLane } from './commit-lane.js';
 import {
   addressText,
@@ -24,11 +24,13 @@ import type { Members } from './members.js';
 import type { Quarantine } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
 import { refusedBy } from './refusal.js';
-import { Releases } from './releases.js';
+import { redirectionOf } from './redirection.js';
+import { Releases, type Release } from './releases.js';
 import { ReplicaView } from './replica-view.js';
 import { parseReplicationInfo } from './replication-info.js';
 import type { ReleaseCall } from './scripts/release.js';
 import { openSession, RefusedError } from './open-session.js';
+import type { Route } from './route.js';
 import type { Run, Session } from './session.js';
 
 /** ms between two looks at the replicas. */
@@ -51,6 +53,18 @@ export interface MasterSettings {
   readonly replicaTimeout: number;
   readonly clockSkew: number;
   readonly allowEviction: boolean;
+}
+
+/** Where the keys of a request are in a Cluster, and the least that its token may be. */
+export interface Place {
+  readonly slot: number | undefined;
+  readonly floor: number;
+}
+const NOWHERE: Place = { slot: undefined, floor: 0 };
+
+export interface MasterAttempt {
+  readonly outcome: Promise<AcquireOutcome | Misrouted>;
+  abandon(): void;
 }
 
 type State =
@@ -83,19 +97,21 @@ export class Master {
     private readonly settings: MasterSettings,
     private readonly listener: MasterListener,
     private readonly clock: Clock,
+    private readonly route?: Route,
   ) {
     const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
-    this.releases = new Releases(clock, settings.replicaTimeout + 1_000);
-    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, notYet);
+    this.releases = new Releases(clock, settings.replicaTimeout + 1_000, route);
+    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, notYet, route);
   }
 
   open(): void {
     void this.connect();
   }
 
-  acquire(request: AcquireRequest): Attempt {
+  /** In a Cluster all keys are of one slot. The token is not smaller than `floor`. */
+  acquire(request: AcquireRequest, { slot, floor }: Place = NOWHERE): MasterAttempt {
     let commit: AcquireCommit | undefined;
-    const outcome = new Promise<Awaited<Attempt['outcome']>>((settle) => {
+    const outcome = new Promise<AcquireOutcome | Misrouted>((settle) => {
       const { leaseTime, replicaTimeout, waitUntil } = request;
       const window = Math.min(replicaTimeout, leaseTime / 2);
       const keys = this.redisKeys(request.keys);
@@ -103,6 +119,8 @@ export class Master {
         kind: 'acquire',
         names: request.keys,
         keys,
+        slot,
+        floor,
         owner: request.owner,
         leaseTime,
         demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
@@ -126,13 +144,15 @@ export class Master {
     owner: string,
     leaseTime: number,
     heldUntil: Validity,
-  ): Promise<RenewOutcome> {
+    slot?: number,
+  ): Promise<RenewOutcome | Misrouted> {
     return new Promise((settle) => {
       const redisKeys = this.redisKeys(keys);
       const request: RenewCommit = {
         kind: 'renew',
         names: keys,
         keys: redisKeys,
+        slot,
         owner,
         leaseTime,
         demand: RENEWAL,
@@ -143,29 +163,65 @@ export class Master {
         round: undefined,
         token: 0,
         heldUntil,
+        refused: undefined,
         settle,
       };
       this.lane.renew(request);
     });
   }
 
-  release(call: ReleaseCall, leaseTime: number): Promise<ReleaseOutcome> {
+  release(call: ReleaseCall, leaseTime: number, slot?: number): Promise<ReleaseOutcome> {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
     const keys = this.redisKeys(call.keys);
-    return this.releases.add({ ...call, keys }, leaseLeft);
+    return this.releases.add({ ...call, keys }, slot, leaseLeft);
+  }
+
+  /** A release that another master of the Cluster was asked first. */
+  adopt(release: Release): void {
+    this.releases.adopt(release);
+  }
+
+  /** The slots of this master have changed: what waits in one that left goes to its new master. */
+  reroute(): void {
+    this.lane.reroute();
+    this.releases.reroute();
+  }
+
+  /** Nothing is queued, out, or to be sent again. */
+  get isIdle(): boolean {
+    return this.lane.isIdle && this.releases.isIdle;
   }
 
   /** Asks on the control connection, waiting for one for a while where there is none. */
-  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable | Misrouted> {
     const session = this.state.kind === 'ready' ? this.state.session : await this.nextSession();
     if (session === undefined) return this.unavailable();
     try {
       const replies = await session.askControl(commandsFor(session));
       const refusal = replies.find((reply) => reply instanceof ErrorReply && reply.code !== 'WRONGTYPE');
+      const redirection = this.route && redirectionOf(refusal);
+      if (redirection !== undefined) this.route?.redirected(redirection);
+      if (redirection?.kind === 'moved') return MISROUTED;
       return refusal instanceof ErrorReply ? refusedBy(session.address, refusal) : replies;
     } catch (error) {
       return lostConnection(session.address, error);
     }
+  }
+
+  /** The same where there is a session now; rejects where there is none. */
+  async askNow(commands: readonly Command[]): Promise<{ address: Address; replies: Reply[] }> {
+    if (this.state.kind !== 'ready') throw new Error(this.unavailable().reason);
+    const { session } = this.state;
+    return { address: session.address, replies: await session.askControl(commands) };
+  }
+
+  get isReady(): boolean {
+    return this.state.kind === 'ready';
+  }
+
+  /** Whether this master is sure to have lost no lock that somebody may still believe in. */
+  isTrusted(now: number): boolean {
+    return this.state.kind === 'ready' && this.state.view.isTrusted(now);
   }
 
   get hearsChanges(): boolean {

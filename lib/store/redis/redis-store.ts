@@ -14,15 +14,17 @@ import type {
   StoreReport,
 } from '../lock-store.js';
 import { ErrorReply, type Connector } from './connection.js';
-import type { Master, MasterListener } from './master.js';
+import { ClusterKeyspace } from './cluster/cluster-keyspace.js';
+import { deploymentOf } from './deployment.js';
+import type { Keyspace, KeyspaceListener } from './keyspace.js';
 import type { RedisStoreOptions } from './options.js';
 import { FORCE_RELEASE } from './scripts/force-release.js';
 import { parseValue } from './scripts/value.js';
-import { singleMaster, type RunningDeployment } from './single-master.js';
+import { SingleMaster } from './single-master.js';
 
-/** Locks on a Redis master that count once its replicas confirmed them. */
+/** Locks on Redis masters that count once their replicas confirmed them. */
 export class RedisStore implements LockStore {
-  private readonly deployment: RunningDeployment;
+  private readonly keyspace: Keyspace;
   private readonly changed = new Subject<KeyChange>();
   private readonly reported = new Subject<StoreReport>();
   readonly changes = this.changed.asObservable();
@@ -34,36 +36,36 @@ export class RedisStore implements LockStore {
     /** Makes the connections; a simulation gives its own. */
     connector?: Connector,
   ) {
-    const listener: MasterListener = {
-      onChange: (key) => this.changed.next(key === undefined ? { every: true } : { key }),
+    const listener: KeyspaceListener = {
+      onChange: (change) => this.changed.next(change),
       onReport: (level, code, message) => this.reported.next({ level, code, message }),
     };
-    this.deployment = singleMaster(options, listener, clock, connector);
+    const deployment = deploymentOf(options.connection);
+    this.keyspace =
+      deployment.kind === 'cluster'
+        ? new ClusterKeyspace(deployment, options, listener, clock, connector)
+        : new SingleMaster(deployment, options, listener, clock, connector);
   }
 
   open(): void {
-    this.deployment.open();
-  }
-
-  private get master(): Master {
-    return this.deployment.master;
+    this.keyspace.open();
   }
 
   acquire(request: AcquireRequest): Attempt {
-    return this.master.acquire(request);
+    return this.keyspace.acquire(request);
   }
 
   renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
-    return this.master.renew(lock.keys, lock.owner, leaseTime, lock.validity);
+    return this.keyspace.renew(lock, leaseTime);
   }
 
-  release({ keys, owner, leaseTime }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return this.master.release({ keys, owner, keepFor }, leaseTime);
+  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    return this.keyspace.release(lock, keepFor);
   }
 
   async inspect(key: string): Promise<InspectOutcome> {
     const redisKey = this.options.keyPrefix + key;
-    const replies = await this.master.ask(() => [
+    const replies = await this.keyspace.ask(key, () => [
       ['get', redisKey],
       ['pttl', redisKey],
     ]);
@@ -75,7 +77,7 @@ export class RedisStore implements LockStore {
   }
 
   async forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    const replies = await this.master.ask((session) => [
+    const replies = await this.keyspace.ask(key, (session) => [
       session.scriptCommand(FORCE_RELEASE, [this.options.keyPrefix + key], []),
     ]);
     if (!Array.isArray(replies)) return replies;
@@ -87,17 +89,18 @@ export class RedisStore implements LockStore {
   }
 
   get hearsChanges(): boolean {
-    return this.master.hearsChanges;
+    return this.keyspace.hearsChanges;
   }
 
   health(): StoreHealth {
-    const master = this.master.health();
-    const status = !master.connected ? 'down' : master.reason === undefined ? 'up' : 'degraded';
-    return { status, masters: [master] };
+    const masters = this.keyspace.health();
+    const isUp = masters.every((master) => master.connected && master.reason === undefined);
+    const isDown = masters.every((master) => !master.connected);
+    return { status: isDown ? 'down' : isUp ? 'up' : 'degraded', masters };
   }
 
   async close(): Promise<void> {
-    await this.deployment.close();
+    await this.keyspace.close();
     this.changed.complete();
     this.reported.complete();
   }

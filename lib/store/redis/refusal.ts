@@ -27,6 +27,16 @@ const MEANINGS: Record<string, Meaning> = {
   OOM: passing('Its memory is full (maxmemory): give it more, or keep locks on a server of their own.'),
   BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
   MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
+  MOVED: passing('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
+  ASK: passing(
+    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
+  ),
+  TRYAGAIN: passing(
+    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
+  ),
+  CLUSTERDOWN: passing(
+    'Its Cluster lacks most of its masters, or some slots have none (then the others go on with cluster-require-full-coverage no).',
+  ),
   NOAUTH: {
     ...lasting('Give the connection a password (and a username where ACLs are used).'),
     unwritten: true,

@@ -2,14 +2,19 @@ import type { Clock } from '../clock.js';
 import type { ReleaseOutcome, Unavailable } from '../lock-store.js';
 import { batchesOf } from './batches.js';
 import { ErrorReply } from './connection.js';
+import { redirectionOf } from './redirection.js';
 import { meaningOf, refusedBy } from './refusal.js';
+import type { Route } from './route.js';
 import { releaseScript, type ReleaseCall } from './scripts/release.js';
 import type { Session } from './session.js';
 
 /** ms between two tries where the server answered that it cannot for now, and between two looks for what is overdue. */
 const RETRY_TIME = 1_000;
 
-interface Release extends ReleaseCall {
+/** One on its way. */
+export interface Release extends ReleaseCall {
+  /** The hash slot of its keys; undefined where there is no Cluster. */
+  readonly slot: number | undefined;
   /** The monotonic instant at which the caller is told that no answer came. */
   readonly answerBy: number;
   /** The monotonic instant after which nothing can be left to release. */
@@ -35,19 +40,49 @@ export class Releases {
     private readonly clock: Clock,
     /** ms within which the caller hears something. */
     private readonly answerWithin: number,
+    private readonly route?: Route,
   ) {}
 
   /** Answers what Redis said, or `unavailable` in time; it goes on being sent while one of the keys can live, `leaseLeft` ms. */
-  add(call: ReleaseCall, leaseLeft: number): Promise<ReleaseOutcome> {
+  add(call: ReleaseCall, slot: number | undefined, leaseLeft: number): Promise<ReleaseOutcome> {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const release = { ...call, answerBy: now + this.answerWithin, until: now + leaseLeft, settle };
-      this.unanswered.add(release);
-      this.toSend.push(release);
-      this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
-      this.schedule();
+      this.adopt({ ...call, slot, answerBy: now + this.answerWithin, until: now + leaseLeft, settle });
     });
+  }
+
+  /** Sends one that another master was asked first. */
+  adopt(release: Release): void {
+    if (this.closed !== undefined) {
+      release.settle(this.closed);
+      return;
+    }
+    if (this.route?.owns(release.slot) === false) {
+      this.route.rehome(release);
+      return;
+    }
+    this.unanswered.add(release);
+    this.toSend.push(release);
+    this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
+    this.schedule();
+  }
+
+  /** Gives away what waits to be sent in slots that belong to another master. */
+  reroute(): void {
+    const { route } = this;
+    if (route === undefined) return;
+    const gone = this.toSend.filter((release) => !route.owns(release.slot));
+    if (gone.length === 0) return;
+    this.toSend = this.toSend.filter((release) => route.owns(release.slot));
+    for (const release of gone) {
+      this.forget(release);
+      route.rehome(release);
+    }
+  }
+
+  get isIdle(): boolean {
+    return this.unanswered.size === 0;
   }
 
   attach(session: Session): void {
@@ -78,6 +113,7 @@ export class Releases {
     this.scheduled = true;
     process.nextTick(() => {
       this.scheduled = false;
+      this.reroute();
       const { session } = this;
       if (session === undefined) return;
       for (const batch of batchesOf(this.toSend.splice(0))) void this.send(session, batch);
@@ -98,7 +134,11 @@ export class Releases {
       for (const release of batch) this.answer(release, refusedBy(session.address, reply));
     } else {
       this.toSend.push(...batch);
-      if (!(reply instanceof ErrorReply)) this.schedule();
+      const redirection = this.route && redirectionOf(reply);
+      if (redirection !== undefined) {
+        this.route?.redirected(redirection);
+        this.reroute();
+      } else if (!(reply instanceof ErrorReply)) this.schedule();
       else if (reply.code === 'NOSCRIPT') {
         session.forgetScript(script);
         this.schedule();
@@ -108,6 +148,10 @@ export class Releases {
 
   private answer(release: Release, outcome: ReleaseOutcome): void {
     release.settle(outcome);
+    this.forget(release);
+  }
+
+  private forget(release: Release): void {
     this.unanswered.delete(release);
     if (this.unanswered.size === 0) this.onIdle();
   }

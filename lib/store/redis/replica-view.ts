@@ -16,6 +16,8 @@ import type { ReplicationInfo } from './replication-info.js';
 
 /** s; a replica acknowledges every second, and Redis counts in whole ones. */
 const LONGEST_SILENCE = 2;
+/** ms after which a look at the master says nothing of now. */
+const OLDEST_LOOK = 3_000;
 
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
@@ -26,6 +28,7 @@ export type Verdict =
 /** What one run of a master last said of its replicas, and what follows from it for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
+  private observedAt = -Infinity;
   private acknowledged: ReadonlyMap<string, number> = new Map();
 
   constructor(
@@ -36,6 +39,7 @@ export class ReplicaView {
 
   observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
     this.info = info;
+    this.observedAt = answeredAt;
     this.acknowledged = acknowledgedOffsets(info);
     this.members.observe(info);
     this.links.observe(linkAnswer, answeredAt, info.links.length);
@@ -53,6 +57,11 @@ export class ReplicaView {
     if (confirmed < required) return { kind: 'lacking', confirmed, required };
     if (demand !== RENEWAL && !this.areTrusted(confirmed, sentAt)) return { kind: 'young' };
     return { kind: 'confirmed', by: confirmed };
+  }
+
+  /** Whether enough replicas have followed this master for long enough: whatever it may have lost, it lost more than a quarantine ago. */
+  isTrusted(now: number): boolean {
+    return now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledged.size, now);
   }
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */

@@ -86,9 +86,13 @@ export class Round implements Carrier {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const request of batch) {
-      const call = { ...request, ttl: Math.ceil(request.leaseTime + this.ttlMargin) };
+      const ttl = Math.ceil(request.leaseTime + this.ttlMargin);
       keys.push(...request.keys);
-      args.push(...(request.kind === 'acquire' ? acquireScript.args(call) : renewScript.args(call)));
+      args.push(
+        ...(request.kind === 'acquire'
+          ? acquireScript.args({ ...request, ttl })
+          : renewScript.args({ ...request, ttl })),
+      );
     }
     return session.scriptCommand(scriptOf(batch), keys, args);
   }

@@ -1,66 +1,106 @@
 import type { Clock } from '../clock.js';
-import type { Connector } from './connection.js';
-import { deploymentOf, sentinelOptionsOf, translated } from './deployment.js';
+import type {
+  AcquireRequest,
+  Attempt,
+  HeldKeys,
+  MasterHealth,
+  ReleaseOutcome,
+  RenewOutcome,
+  Unavailable,
+} from '../lock-store.js';
+import type { Command, Connector, Reply } from './connection.js';
+import { sentinelOptionsOf, translated, type Deployment } from './deployment.js';
 import { IoredisConnector } from './ioredis-connector.js';
+import type { Keyspace, KeyspaceListener } from './keyspace.js';
 import { FixedLocator } from './locator.js';
 import { Master, type MasterListener } from './master.js';
 import { MembersBySight, NamedMembers } from './members.js';
 import type { RedisStoreOptions } from './options.js';
 import { Quarantine } from './quarantine.js';
 import { Sentinels } from './sentinels.js';
-
-export interface RunningDeployment {
-  readonly master: Master;
-  open(): void;
-  close(): Promise<void>;
-}
+import type { Session } from './session.js';
 
 /** One master that holds all keys: at a fixed address, or wherever the Sentinels say. */
-export function singleMaster(
-  options: RedisStoreOptions,
-  listener: MasterListener,
-  clock: Clock,
-  givenConnector?: Connector,
-): RunningDeployment {
-  const deployment = deploymentOf(options.connection);
-  const quarantine = new Quarantine(options.quarantine, options.leaseTime);
-  if (deployment.kind === 'cluster') throw new Error('Redis Cluster is not supported yet');
-  const connector = givenConnector ?? new IoredisConnector(deployment.options);
-  if (deployment.kind === 'plain') {
-    const locator = new FixedLocator(deployment.address);
-    const master = new Master(connector, locator, new MembersBySight(), quarantine, options, listener, clock);
-    return {
-      master,
-      open: () => {
-        if (options.replicas === 'all' && options.minReplicas > 0)
-          listener.onReport('log', 'members-by-sight', BY_SIGHT);
-        master.open();
-      },
-      close: () => master.close(),
+export class SingleMaster implements Keyspace {
+  private readonly master: Master;
+  private readonly sentinels: Sentinels | undefined;
+
+  constructor(
+    deployment: Exclude<Deployment, { kind: 'cluster' }>,
+    private readonly options: RedisStoreOptions,
+    private readonly listener: KeyspaceListener,
+    clock: Clock,
+    givenConnector?: Connector,
+  ) {
+    const quarantine = new Quarantine(options.quarantine, options.leaseTime);
+    const connector = givenConnector ?? new IoredisConnector(deployment.options);
+    const onMaster: MasterListener = {
+      onChange: (key) => listener.onChange(key === undefined ? { every: true } : { key }),
+      onReport: (level, code, message) => listener.onReport(level, code, message),
     };
+    if (deployment.kind === 'plain') {
+      const locator = new FixedLocator(deployment.address);
+      this.master = new Master(
+        connector,
+        locator,
+        new MembersBySight(),
+        quarantine,
+        options,
+        onMaster,
+        clock,
+      );
+      return;
+    }
+    const members = new NamedMembers();
+    this.sentinels = new Sentinels(
+      deployment.sentinels,
+      deployment.name,
+      givenConnector ?? new IoredisConnector(sentinelOptionsOf(deployment.options)),
+      members,
+      (address) => translated(address, deployment.options.natMap),
+      clock,
+      () => this.master.moved(),
+    );
+    this.master = new Master(connector, this.sentinels, members, quarantine, options, onMaster, clock);
   }
-  const members = new NamedMembers();
-  const sentinels = new Sentinels(
-    deployment.sentinels,
-    deployment.name,
-    givenConnector ?? new IoredisConnector(sentinelOptionsOf(deployment.options)),
-    members,
-    (address) => translated(address, deployment.options.natMap),
-    clock,
-    () => master.moved(),
-  );
-  const master = new Master(connector, sentinels, members, quarantine, options, listener, clock);
-  return {
-    master,
-    open: () => {
-      sentinels.open();
-      master.open();
-    },
-    close: async () => {
-      await master.close();
-      sentinels.close();
-    },
-  };
+
+  acquire(request: AcquireRequest): Attempt {
+    // A master without a route sends nobody away.
+    return this.master.acquire(request) as Attempt;
+  }
+
+  renew({ keys, owner, validity }: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+    return this.master.renew(keys, owner, leaseTime, validity) as Promise<RenewOutcome>;
+  }
+
+  release({ keys, owner, leaseTime }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    return this.master.release({ keys, owner, keepFor }, leaseTime);
+  }
+
+  ask(_key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+    return this.master.ask(commandsFor) as Promise<Reply[] | Unavailable>;
+  }
+
+  get hearsChanges(): boolean {
+    return this.master.hearsChanges;
+  }
+
+  health(): readonly MasterHealth[] {
+    return [this.master.health()];
+  }
+
+  open(): void {
+    const { replicas, minReplicas } = this.options;
+    if (this.sentinels === undefined && replicas === 'all' && minReplicas > 0)
+      this.listener.onReport('log', 'members-by-sight', BY_SIGHT);
+    this.sentinels?.open();
+    this.master.open();
+  }
+
+  async close(): Promise<void> {
+    await this.master.close();
+    this.sentinels?.close();
+  }
 }
 
 const BY_SIGHT =

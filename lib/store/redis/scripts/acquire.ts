@@ -7,20 +7,21 @@ import type { Holder } from '../../lock-store.js';
  * Takes the keys of one or more requests, each request all or nothing.
  *
  * KEYS  the keys of the first request, then those of the second, ...
- * ARGV  for each request: number of keys, owner, milliseconds to live
+ * ARGV  for each request: number of keys, owner, milliseconds to live, the least that its token may be
  * reply for each request: the token, or [index of the key that is not free, its value, its PTTL], or [index, the error of reading it]
  *
  * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
- * have been lost. The token is the larger of the last one + 1 and the clock in microseconds.
+ * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
+ * lock holds in other slots.
  * The GET behind the SET makes client tracking watch the key again, which the write ended.
  */
 const ACQUIRE = new Script(`
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local replies, first = {}, 0
-for a = 1, #ARGV, 3 do
+for a = 1, #ARGV, 4 do
   local count, own, ttl = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2]
-  local token, reply = 0, nil
+  local token, reply = tonumber(ARGV[a + 3]), nil
   for i = 1, count do
     local key = KEYS[first + i]
     local value = redis.pcall('GET', key)
@@ -54,6 +55,7 @@ export interface AcquireCall {
   readonly keys: readonly string[];
   readonly owner: string;
   readonly ttl: number;
+  readonly floor: number;
 }
 
 export type AcquireAnswer =
@@ -64,7 +66,7 @@ export type AcquireAnswer =
 
 export const acquireScript = {
   script: ACQUIRE,
-  args: ({ keys, owner, ttl }: AcquireCall): (string | number)[] => [keys.length, owner, ttl],
+  args: ({ keys, owner, ttl, floor }: AcquireCall): (string | number)[] => [keys.length, owner, ttl, floor],
   answer(reply: Reply | undefined): AcquireAnswer {
     if (typeof reply === 'string') return { kind: 'written', token: Number(reply) };
     const [index, text, pttl] = reply as [number, string, number?];

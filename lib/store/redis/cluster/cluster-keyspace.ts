@@ -1,0 +1,101 @@
+import type { Clock } from '../../clock.js';
+import type {
+  AcquireRequest,
+  Attempt,
+  HeldKeys,
+  MasterHealth,
+  ReleaseOutcome,
+  RenewOutcome,
+  Unavailable,
+} from '../../lock-store.js';
+import type { Command, Connector, Reply } from '../connection.js';
+import type { ClusterDeployment } from '../deployment.js';
+import { IoredisConnector } from '../ioredis-connector.js';
+import type { Keyspace, KeyspaceListener } from '../keyspace.js';
+import type { RedisStoreOptions } from '../options.js';
+import type { Session } from '../session.js';
+import { ClusterAttempt } from './cluster-attempt.js';
+import { ClusterTopology } from './cluster-topology.js';
+import { hashSlot } from './hash-slot.js';
+import { Routing } from './routing.js';
+import { partsOf, type SlotPart } from './slot-parts.js';
+
+/**
+ * Keys divided over the masters of a Redis Cluster: each slot's keys are the business of one master, and a lock on keys of several slots is made
+ * of one part for each.
+ */
+export class ClusterKeyspace implements Keyspace {
+  private readonly topology: ClusterTopology;
+  private readonly routing: Routing;
+
+  constructor(
+    deployment: ClusterDeployment,
+    private readonly options: RedisStoreOptions,
+    listener: KeyspaceListener,
+    private readonly clock: Clock,
+    givenConnector?: Connector,
+  ) {
+    const connector = givenConnector ?? new IoredisConnector(deployment.options);
+    this.topology = new ClusterTopology(deployment, connector, options, listener, clock);
+    this.routing = new Routing(this.topology, options, clock);
+  }
+
+  acquire(request: AcquireRequest): Attempt {
+    const attempt = new ClusterAttempt(request, this.partsOf(request.keys), this.routing, this.clock);
+    return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
+  }
+
+  async renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+    const outcomes = await Promise.all(
+      this.partsOf(lock.keys).map((part) => this.routing.renew(part, lock, leaseTime)),
+    );
+    return outcomes.reduce((one, other) => this.worse(one, other));
+  }
+
+  async release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    const outcomes = await Promise.all(
+      this.partsOf(lock.keys).map((part) => this.routing.release(part, lock.owner, keepFor, lock.leaseTime)),
+    );
+    return (
+      outcomes.find(({ kind }) => kind === 'unavailable') ?? {
+        kind: 'released',
+        ours: outcomes.every((outcome) => outcome.kind === 'released' && outcome.ours),
+      }
+    );
+  }
+
+  ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+    return this.routing.ask(hashSlot(this.options.keyPrefix + key), commandsFor);
+  }
+
+  get hearsChanges(): boolean {
+    return this.topology.hearsChanges;
+  }
+
+  health(): readonly MasterHealth[] {
+    return this.topology.health();
+  }
+
+  open(): void {
+    this.topology.open();
+  }
+
+  close(): Promise<void> {
+    return this.topology.close();
+  }
+
+  private partsOf(keys: readonly string[]): SlotPart[] {
+    return partsOf(keys, this.options.keyPrefix);
+  }
+
+  /** A lock is what the worst of its parts is: gone, else expired, else renewed until the first of them ends. */
+  private worse(one: RenewOutcome, other: RenewOutcome): RenewOutcome {
+    if (one.kind === 'renewed' && other.kind === 'renewed') {
+      const isShorter = one.validity.remaining(this.clock) <= other.validity.remaining(this.clock);
+      const { validity } = isShorter ? one : other;
+      return { kind: 'renewed', validity, confirmedBy: Math.min(one.confirmedBy, other.confirmedBy) };
+    }
+    if (one.kind === 'gone' || other.kind === 'renewed') return one;
+    return other.kind === 'gone' || one.kind === 'renewed' ? other : one;
+  }
+}

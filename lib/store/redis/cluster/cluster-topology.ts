@@ -1,0 +1,383 @@
+import type { Clock } from '../../clock.js';
+import type { MasterHealth, Unavailable } from '../../lock-store.js';
+import { addressText, ask, ErrorReply, type Address, type Connector, type Reply } from '../connection.js';
+import { translated, type ClusterDeployment } from '../deployment.js';
+import type { KeyspaceListener } from '../keyspace.js';
+import { Master } from '../master.js';
+import { NamedMembers } from '../members.js';
+import { RefusedError } from '../open-session.js';
+import type { RedisStoreOptions } from '../options.js';
+import { Quarantine } from '../quarantine.js';
+import type { Redirection } from '../redirection.js';
+import { refusedBy } from '../refusal.js';
+import type { Release } from '../releases.js';
+import { parseClusterNodes, type ClusterNodeView, type ClusterView } from './cluster-view.js';
+import { hashSlot, SLOTS } from './hash-slot.js';
+import { Shard, type ShardCluster } from './shard.js';
+import { SlotTable } from './slot-table.js';
+import { SlotTrust } from './slot-trust.js';
+
+/** ms between two questions who serves what, and ms that one may take. */
+const POLL_TIME = 1_000;
+const ANSWER_TIME = 1_000;
+/** ms before the next question where nobody answered: doubled each time, and each time only a random part of it. */
+const FIRST_RETRY = 50;
+const LONGEST_RETRY = 500;
+/** ms within which a further question would hear nothing new. */
+const SAME_QUESTION = 20;
+
+/**
+ * Who serves which slot: asked of one server after the other, every second and whenever one sends somebody away. Keeps one `Master` for each shard that has slots, and
+ * leads it to another server when that takes its place.
+ */
+export class ClusterTopology implements ShardCluster {
+  private readonly table = new SlotTable();
+  private readonly quarantine: Quarantine;
+  readonly trust: SlotTrust;
+  private shards: Shard[] = [];
+  private byMaster = new Map<string, Shard>();
+  /** Those whose slots have all gone; they still owe some answers. */
+  private leaving: Shard[] = [];
+  /** Every server as it was described last. */
+  private nodes = new Map<string, ClusterNodeView>();
+  private homeless: Release[] = [];
+  private readonly busy = new Set<Shard>();
+  private turn = 0;
+  private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
+  private readonly waiters = new Set<() => void>();
+  private failures = 0;
+  private state: 'new' | 'open' | 'closed' = 'new';
+  private stopPolling: () => void = () => {};
+  /** Why nobody could tell; undefined while somebody does. */
+  private trouble: Unavailable | undefined = {
+    kind: 'unavailable',
+    reason: 'The Redis Cluster is not connected yet.',
+  };
+
+  constructor(
+    private readonly deployment: ClusterDeployment,
+    private readonly connector: Connector,
+    private readonly options: RedisStoreOptions,
+    private readonly listener: KeyspaceListener,
+    private readonly clock: Clock,
+  ) {
+    this.quarantine = new Quarantine(options.quarantine, options.leaseTime);
+    this.trust = new SlotTrust(this.table, this.quarantine, () => this.shards);
+  }
+
+  open(): void {
+    this.state = 'open';
+    void this.poll();
+  }
+
+  async close(): Promise<void> {
+    this.state = 'closed';
+    this.stopPolling();
+    this.tellWaiters();
+    await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
+    for (const release of this.homeless.splice(0)) release.settle(CLOSED);
+  }
+
+  // --- what others ask
+
+  shardOf(slot: number): Shard | undefined {
+    const owner = this.table.ownerOf(slot);
+    return owner === undefined ? undefined : this.byMaster.get(owner);
+  }
+
+  /** Why a slot has no shard. */
+  whyUnserved(slot: number): Unavailable {
+    if (this.isClosed) return CLOSED;
+    if (this.trouble !== undefined) return this.trouble;
+    const uncovered = SLOTS - [...this.table.owners().values()].reduce((sum, count) => sum + count, 0);
+    return {
+      kind: 'unavailable',
+      reason:
+        `no master of the Redis Cluster serves its slot ${slot} (${uncovered} of ${SLOTS} slots are served by nobody): assign them, for example with ` +
+        'redis-cli --cluster fix. Locks in other slots go on where cluster-require-full-coverage is no.',
+    };
+  }
+
+  /** Resolves when somebody has told who serves what, after `ms` at the latest. */
+  nextView(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        stopClock();
+        this.waiters.delete(end);
+        resolve();
+      };
+      const stopClock = this.clock.after(ms, end);
+      this.waiters.add(end);
+    });
+  }
+
+  get isClosed(): boolean {
+    return this.state === 'closed';
+  }
+
+  get hearsChanges(): boolean {
+    return this.shards.length > 0 && this.shards.every(({ master }) => master.hearsChanges);
+  }
+
+  health(): readonly MasterHealth[] {
+    if (this.shards.length > 0) return this.shards.map(({ master }) => master.health());
+    const address = this.deployment.seeds.map(addressText).join(', ');
+    const { reason } = this.whyUnserved(0);
+    return [
+      {
+        address,
+        connected: false,
+        reason,
+        members: [],
+        quarantine: 0,
+        tracking: false,
+        commits: { requests: 0, groups: 0 },
+      },
+    ];
+  }
+
+  // --- what shards ask
+
+  ownerOf(slot: number): string | undefined {
+    return this.table.ownerOf(slot);
+  }
+
+  rangesOf(masterId: string): string {
+    return this.table.rangesOf(masterId);
+  }
+
+  reach({ identity, hostname }: ClusterNodeView): Address {
+    const { natMap, options } = this.deployment;
+    const address = translated(identity, natMap);
+    const isMapped = addressText(address) !== addressText(translated(identity, undefined));
+    // A certificate names the host, not its address.
+    return hostname !== undefined && options.tls != null && !isMapped
+      ? { host: hostname, port: address.port }
+      : address;
+  }
+
+  redirected(redirection: Redirection): void {
+    if (redirection.kind === 'split' || this.state !== 'open') return;
+    const { slot, to } = redirection;
+    const now = this.clock.monotonic();
+    if (redirection.kind === 'ask') {
+      this.table.leaving(slot, now);
+      return;
+    }
+    void this.refresh();
+    const node = [...this.nodes.values()].find((each) => answersTo(each, to));
+    const owner = this.table.ownerOf(slot);
+    if (node === undefined || node.id === owner) return;
+    // One of the same shard took its master's place, and with it all of its slots.
+    const isSuccession = owner !== undefined && this.shardOf(slot)?.has(node.id) === true;
+    const moved = isSuccession ? this.table.slotsOf(owner) : [slot];
+    for (const each of moved) this.table.moved(each, node.id, now);
+    this.follow(new Set(moved), now);
+  }
+
+  rehome(release: Release): void {
+    const shard = release.slot === undefined ? undefined : this.shardOf(release.slot);
+    if (this.isClosed) release.settle(CLOSED);
+    else if (shard === undefined) this.homeless.push(release);
+    else shard.master.adopt(release);
+  }
+
+  /** Asks again who serves what; resolves when somebody has answered, or after a while. */
+  refresh(): Promise<void> {
+    const now = this.clock.monotonic();
+    if (this.lastQuestion === undefined || now - this.lastQuestion.at > SAME_QUESTION)
+      this.lastQuestion = { at: now, answered: this.ask() };
+    return this.lastQuestion.answered;
+  }
+
+  // --- asking
+
+  private async poll(): Promise<void> {
+    await this.refresh();
+    if (this.isClosed) return;
+    const retry = Math.random() * Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures);
+    this.stopPolling = this.clock.after(
+      this.trouble === undefined ? POLL_TIME : retry,
+      () => void this.poll(),
+    );
+  }
+
+  private async ask(): Promise<void> {
+    try {
+      const view = await this.viewOfAny();
+      if (this.isClosed) return;
+      this.trouble = undefined;
+      this.failures = 0;
+      this.take(view, this.clock.monotonic());
+    } catch (error) {
+      if (this.isClosed) return;
+      this.trouble = whyUnknown(error);
+      for (const shard of this.shards) shard.unanswered();
+      if (this.failures++ === 1) {
+        this.listener.onReport(
+          'error',
+          'unreachable',
+          `${this.trouble.reason} Locks are refused until one answers.`,
+        );
+      }
+    }
+    this.tellWaiters();
+  }
+
+  /** Over a connection that stands already where there is one, each master in turn; else of whoever answers first. */
+  private async viewOfAny(): Promise<ClusterView> {
+    const ready = this.shards.filter((shard) => shard.master.isReady && !this.busy.has(shard));
+    const shard = ready[this.turn++ % Math.max(1, ready.length)];
+    if (shard !== undefined) {
+      this.busy.add(shard);
+      try {
+        const { address, replies } = await shard.master.askNow([['cluster', 'nodes']]);
+        return viewIn(replies[0], address);
+      } catch (error) {
+        if (error instanceof RefusedError || this.isClosed) throw error;
+      } finally {
+        this.busy.delete(shard);
+      }
+    }
+    const known = [...this.nodes.values()].filter((node) => !node.isFailed).map((node) => this.reach(node));
+    const addresses = new Map(
+      [...known, ...this.deployment.seeds].map((address) => [addressText(address), address]),
+    );
+    return Promise.any([...addresses.values()].map((address) => this.viewOf(address)));
+  }
+
+  private async viewOf(address: Address): Promise<ClusterView> {
+    const connection = await this.connector.connect(address, 'topology').catch((error: unknown) => {
+      throw error instanceof ErrorReply ? new RefusedError(address, error) : new NodeError(address, error);
+    });
+    const stopClock = this.clock.after(ANSWER_TIME, () => connection.close());
+    try {
+      const [reply] = await ask(connection, [['cluster', 'nodes']]);
+      return viewIn(reply, address);
+    } catch (error) {
+      throw error instanceof RefusedError ? error : new NodeError(address, error);
+    } finally {
+      stopClock();
+      connection.close();
+    }
+  }
+
+  private tellWaiters(): void {
+    for (const tell of this.waiters) tell();
+  }
+
+  // --- answers
+
+  private take(view: ClusterView, at: number): void {
+    const changed = this.table.take(view, at);
+    const before = this.nodes;
+    this.nodes = new Map(view.nodes.map((node) => [node.id, node]));
+    for (const owner of this.table.owners().keys()) {
+      const node = this.nodes.get(owner) ?? before.get(owner);
+      if (node !== undefined) this.nodes.set(owner, node);
+    }
+    this.follow(changed, at);
+    const owners = this.table.owners();
+    for (const shard of this.shards) shard.named(view.nodes, owners, at);
+    this.closeIdle();
+  }
+
+  /** Brings shards and what is under way to where the slots are now. */
+  private follow(changed: ReadonlySet<number>, at: number): void {
+    if (changed.size > 0) {
+      const owners = this.table.owners();
+      for (const owner of owners.keys()) this.leadOrMake(owner);
+      const gone = this.shards.filter((shard) => !owners.has(shard.masterId));
+      this.shards = this.shards.filter((shard) => owners.has(shard.masterId));
+      for (const shard of gone) this.trust.left(shard, at);
+      this.leaving.push(...gone);
+      this.byMaster = new Map(this.shards.map((shard) => [shard.masterId, shard]));
+      for (const { master } of [...this.shards, ...this.leaving]) master.reroute();
+      // Notices of these keys went to their former master, and a key that came over must be confirmed here.
+      const { keyPrefix } = this.options;
+      this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
+    }
+    for (const release of this.homeless.splice(0)) this.rehome(release);
+  }
+
+  private leadOrMake(owner: string): void {
+    const node = this.nodes.get(owner);
+    if (node === undefined || this.shards.some((shard) => shard.masterId === owner)) return;
+    const shard = this.shards.find((each) => each.has(owner));
+    if (shard !== undefined) shard.leadBy(node);
+    else this.shards.push(this.makeShard(node));
+  }
+
+  private makeShard(node: ClusterNodeView): Shard {
+    const members = new NamedMembers();
+    const shard = new Shard(node, members, this, (made) => {
+      const { keyPrefix } = this.options;
+      return new Master(
+        this.connector,
+        made,
+        members,
+        this.quarantine,
+        this.options,
+        {
+          onChange: (key) =>
+            this.listener.onChange(
+              key === undefined ? { where: (each) => made.owns(hashSlot(keyPrefix + each)) } : { key },
+            ),
+          onReport: (level, code, message) => this.listener.onReport(level, code, message),
+        },
+        this.clock,
+        made,
+      );
+    });
+    shard.master.open();
+    return shard;
+  }
+
+  private closeIdle(): void {
+    const idle = this.leaving.filter(({ master }) => master.isIdle);
+    this.leaving = this.leaving.filter((shard) => !idle.includes(shard));
+    for (const { master } of idle) void master.close();
+  }
+}
+
+const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
+
+/** A server that could not say who serves what. */
+class NodeError extends Error {
+  constructor(
+    readonly address: Address,
+    cause: unknown,
+  ) {
+    super(
+      `${addressText(address)}: ${String((cause as { message?: unknown } | undefined)?.message ?? cause)}`,
+    );
+  }
+}
+
+function viewIn(reply: Reply | undefined, address: Address): ClusterView {
+  if (reply instanceof ErrorReply && /cluster support disabled/i.test(reply.message))
+    throw new NodeError(address, 'it is no Redis Cluster node: connect to it without `nodes`');
+  if (reply instanceof ErrorReply) throw new RefusedError(address, reply);
+  const view = parseClusterNodes(reply, address);
+  if (view === undefined) throw new NodeError(address, 'it does not answer CLUSTER NODES');
+  return view;
+}
+
+/** Why nobody told who serves what. */
+function whyUnknown(error: unknown): Unavailable {
+  const errors = (error as { errors?: unknown[] } | undefined)?.errors ?? [error];
+  const refused = errors.find((each) => each instanceof RefusedError);
+  if (refused instanceof RefusedError) return refusedBy(refused.address, refused.reply);
+  const each = errors.map((one) => (one as Error).message).join('; ');
+  return {
+    kind: 'unavailable',
+    reason: `No node of the Redis Cluster tells who serves what (${each}).`,
+    cause: error,
+  };
+}
+
+/** Whether `address`, as a redirection gives it, is the node's. */
+function answersTo({ identity, hostname }: ClusterNodeView, address: string): boolean {
+  const port = identity.slice(identity.lastIndexOf(':'));
+  return identity === address || (hostname !== undefined && address === hostname + port);
+}

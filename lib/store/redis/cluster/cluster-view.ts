@@ -1,0 +1,68 @@
+import type { Address, Reply } from '../connection.js';
+
+/** One server of the Cluster, as another one describes it. */
+export interface ClusterNodeView {
+  readonly id: string;
+  /** `ip:port` as the servers name it to each other: its identity among the members. */
+  readonly identity: string;
+  /** The name that it announces beside its ip (cluster-announce-hostname). */
+  readonly hostname: string | undefined;
+  /** It does the asking and answering. */
+  readonly isMyself: boolean;
+  readonly isMaster: boolean;
+  /** Declared dead by the majority of the masters. */
+  readonly isFailed: boolean;
+  /** Of a replica. */
+  readonly masterId: string | undefined;
+  /** Of two masters that claim a slot the one with the greater epoch has it. */
+  readonly epoch: number;
+  /** First and last slot of each range. */
+  readonly slots: readonly (readonly [from: number, to: number])[];
+}
+
+/** What one server says of the whole Cluster. */
+export interface ClusterView {
+  readonly author: string;
+  readonly nodes: readonly ClusterNodeView[];
+}
+
+/**
+ * Reads CLUSTER NODES. Every version has it, and unlike CLUSTER SHARDS it tells the epochs by which two servers' views can be
+ * ordered. `asked` is where the answering server was reached: it may not know its own address.
+ */
+export function parseClusterNodes(reply: Reply | undefined, asked: Address): ClusterView | undefined {
+  if (typeof reply !== 'string') return undefined;
+  const nodes = reply.split('\n').flatMap((line) => parseNode(line.trim(), asked) ?? []);
+  const author = nodes.find((node) => node.isMyself)?.id;
+  return author === undefined ? undefined : { author, nodes };
+}
+
+/** `<id> <ip:port@bus[,hostname[,...]]> <flags> <master id or -> <ping> <pong> <epoch> <link> <slot or range or [migration]>...` */
+function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
+  const [id, address, flagText, masterId, , , epoch, , ...ranges] = line.split(' ');
+  if (id === undefined || address === undefined || flagText === undefined || epoch === undefined)
+    return undefined;
+  const flags = flagText.split(',');
+  if (flags.includes('handshake')) return undefined;
+  const isMyself = flags.includes('myself');
+  const [place = '', hostname] = address.split(',');
+  const at = place.split('@')[0]!;
+  const colon = at.lastIndexOf(':');
+  const host = at.slice(0, colon);
+  return {
+    id,
+    identity: host === '' && isMyself ? `${asked.host}${at}` : at,
+    hostname: hostname === undefined || hostname === '' || hostname.includes('=') ? undefined : hostname,
+    isMyself,
+    isMaster: flags.includes('master'),
+    isFailed: flags.includes('fail') || flags.includes('noaddr'),
+    masterId: masterId === '-' ? undefined : masterId,
+    epoch: Number(epoch),
+    slots: ranges.filter((range) => !range.startsWith('[')).map(rangeOf),
+  };
+}
+
+function rangeOf(text: string): [number, number] {
+  const [from, to = from] = text.split('-');
+  return [Number(from), Number(to)];
+}

@@ -1,0 +1,22 @@
+/** How many slots a Redis Cluster divides its keys into. */
+export const SLOTS = 16_384;
+
+/** CRC16 of the XMODEM kind, by byte: what the Redis Cluster specification divides keys by. */
+const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte << 8;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
+  return crc;
+});
+
+/** The slot of a key as Redis knows it, prefix included. Where the key has a hash tag, `{...}`, only what is between the braces counts. */
+export function hashSlot(key: string): number {
+  let crc = 0;
+  for (const byte of Buffer.from(tagOf(key))) crc = ((crc << 8) & 0xffff) ^ CRC[(crc >> 8) ^ byte]!;
+  return crc % SLOTS;
+}
+
+function tagOf(key: string): string {
+  const open = key.indexOf('{');
+  const close = open < 0 ? -1 : key.indexOf('}', open + 1);
+  return close > open + 1 ? key.slice(open + 1, close) : key;
+}

@@ -1,0 +1,122 @@
+import { addressText, type Address } from '../connection.js';
+import type { Located, Locator } from '../locator.js';
+import type { Master } from '../master.js';
+import type { NamedMembers } from '../members.js';
+import type { Redirection } from '../redirection.js';
+import type { Release } from '../releases.js';
+import type { Route } from '../route.js';
+import type { ClusterNodeView } from './cluster-view.js';
+
+/** What a shard asks its Cluster. */
+export interface ShardCluster {
+  ownerOf(slot: number): string | undefined;
+  redirected(redirection: Redirection): void;
+  rehome(release: Release): void;
+  /** Where a server is reached from here. */
+  reach(node: ClusterNodeView): Address;
+  /** The slots of a master, in words. */
+  rangesOf(masterId: string): string;
+  /** Asks who is in charge of what; resolves when it is answered, or after a while. */
+  refresh(): Promise<void>;
+}
+
+/**
+ * One master, whichever of its servers that is at a time, and the replicas that may take its place. It is the same shard after a fail-over, for the replica that serves
+ * the slots now was one of its servers; and the dead former master, which the Cluster then lists by itself and without slots, goes on being one.
+ */
+export class Shard implements Locator, Route {
+  private readonly nodeIds = new Set<string>();
+  /** Somebody has told who its servers are. */
+  private isNamed = false;
+
+  constructor(
+    private node: ClusterNodeView,
+    private readonly members: NamedMembers,
+    private readonly cluster: ShardCluster,
+    makeMaster: (shard: Shard) => Master,
+  ) {
+    this.nodeIds.add(node.id);
+    members.setMaster(node.identity);
+    this.master = makeMaster(this);
+  }
+
+  readonly master: Master;
+
+  get masterId(): string {
+    return this.node.id;
+  }
+
+  /** `master 10.0.0.1:6379 of slots 0-5460`: for messages. */
+  get name(): string {
+    return `master ${addressText(this.cluster.reach(this.node))} of slots ${this.cluster.rangesOf(this.node.id) || 'none'}`;
+  }
+
+  isTrusted(now: number): boolean {
+    return this.master.isTrusted(now);
+  }
+
+  has(nodeId: string): boolean {
+    return this.nodeIds.has(nodeId);
+  }
+
+  /** Takes in one server's view of all servers, and the masters that have slots by all views together. */
+  named(nodes: readonly ClusterNodeView[], owners: ReadonlyMap<string, number>, at: number): void {
+    const identities = new Set<string>();
+    for (const node of nodes) {
+      if (node.id === this.node.id) {
+        this.isNamed = true;
+        this.leadBy(node);
+      }
+      if (this.isOurs(node, owners)) {
+        this.nodeIds.add(node.id);
+        identities.add(node.identity);
+      } else this.nodeIds.delete(node.id);
+    }
+    this.members.named(identities, at);
+  }
+
+  /** Nobody could be asked: that proves nobody's absence. */
+  unanswered(): void {
+    this.members.unanswered();
+  }
+
+  /** Another of its servers is the master now, or the same has another address. */
+  leadBy(node: ClusterNodeView): void {
+    const { id, identity } = this.node;
+    this.node = node;
+    if (node.id === id && node.identity === identity) return;
+    this.nodeIds.add(node.id);
+    this.members.setMaster(node.identity);
+    this.master.moved();
+  }
+
+  async locate(): Promise<Located> {
+    await this.cluster.refresh();
+    // Without its replicas' names a majority could not be told.
+    if (!this.isNamed) throw new Error('no node of the Redis Cluster has told who its replicas are');
+    return { address: this.cluster.reach(this.node), identity: this.node.identity };
+  }
+
+  isCurrent(identity: string): boolean {
+    return identity === this.node.identity;
+  }
+
+  owns(slot: number | undefined): boolean {
+    return slot !== undefined && this.cluster.ownerOf(slot) === this.node.id;
+  }
+
+  redirected(redirection: Redirection): void {
+    this.cluster.redirected(redirection);
+  }
+
+  rehome(release: Release): void {
+    this.cluster.rehome(release);
+  }
+
+  private isOurs({ id, masterId, isMaster }: ClusterNodeView, owners: ReadonlyMap<string, number>): boolean {
+    if (id === this.node.id || masterId === this.node.id) return true;
+    // A former master that is dead or has not heard yet who took its place, or a replica that has not.
+    const isFormer = (each: string): boolean => this.nodeIds.has(each) && !owners.has(each);
+    return isMaster ? isFormer(id) : masterId !== undefined && this.nodeIds.has(id) && isFormer(masterId);
+  }
+}

@@ -1,0 +1,116 @@
+import type { ClusterView } from './cluster-view.js';
+import { SLOTS } from './hash-slot.js';
+
+interface Claim {
+  /** The id of the master that serves the slot. */
+  readonly owner: string;
+  /** The greatest epoch with which it was seen to claim the slot. */
+  readonly epoch: number;
+  /** The monotonic instant since which this process has seen it there without a break. */
+  readonly since: number;
+  /** The monotonic instant at which it last said that the slot is on its way to another. */
+  readonly leavingAt: number;
+}
+
+/** ms without an answer after which nothing is known of what happened to the slots meanwhile. */
+const LONGEST_GAP = 5_000;
+
+/**
+ * Which master serves which slot, put together from what several servers say at several times. They do not agree while something changes, so of two claims
+ * the one with the greater epoch wins, as in the Cluster itself; and whoever says that a slot is not its own any more is believed.
+ */
+export class SlotTable {
+  private readonly claims: (Claim | undefined)[] = Array.from({ length: SLOTS });
+  private lastTakenAt = -Infinity;
+
+  ownerOf(slot: number): string | undefined {
+    return this.claims[slot]?.owner;
+  }
+
+  /** The monotonic instant since which the slot has been with its owner, as far as this process has seen. */
+  since(slot: number): number {
+    return this.claims[slot]?.since ?? Infinity;
+  }
+
+  /** The monotonic instant at which its owner last said that the slot is on its way to another; -Infinity: never. */
+  leavingAt(slot: number): number {
+    return this.claims[slot]?.leavingAt ?? -Infinity;
+  }
+
+  /** Whether somebody told lately who serves what. */
+  isFresh(now: number): boolean {
+    return now - this.lastTakenAt <= LONGEST_GAP;
+  }
+
+  /** Takes in what a server said at the monotonic instant `at`; answers the slots that have changed hands. */
+  take({ author, nodes }: ClusterView, at: number): Set<number> {
+    const changed = new Set<number>();
+    const isGap = !this.isFresh(at);
+    this.lastTakenAt = at;
+    const claimed = new Set<number>();
+    for (const { id, epoch, slots } of nodes) {
+      for (const [from, to] of slots) {
+        for (let slot = from; slot <= to; slot++) {
+          claimed.add(slot);
+          if (this.claim(slot, id, epoch, author, at)) changed.add(slot);
+        }
+      }
+    }
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const claim = this.claims[slot];
+      if (claim === undefined) continue;
+      if (claim.owner === author && !claimed.has(slot)) {
+        this.claims[slot] = undefined;
+        changed.add(slot);
+      } else if (isGap) this.claims[slot] = { ...claim, since: at };
+    }
+    return changed;
+  }
+
+  /** Its owner said that the slot is `to`'s now. */
+  moved(slot: number, to: string, at: number): void {
+    this.claims[slot] = { owner: to, epoch: this.claims[slot]?.epoch ?? 0, since: at, leavingAt: -Infinity };
+  }
+
+  /** The slots of a master. */
+  slotsOf(owner: string): number[] {
+    return [...this.claims.keys()].filter((slot) => this.ownerOf(slot) === owner);
+  }
+
+  /** Its owner said that the slot is on its way to another. */
+  leaving(slot: number, at: number): void {
+    const claim = this.claims[slot];
+    if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
+  }
+
+  /** How many slots each master has. */
+  owners(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const claim of this.claims)
+      if (claim !== undefined) counts.set(claim.owner, (counts.get(claim.owner) ?? 0) + 1);
+    return counts;
+  }
+
+  /** `0-5460, 9000`: the slots of one master, in words. */
+  rangesOf(owner: string): string {
+    const ranges: string[] = [];
+    for (let slot = 0; slot < SLOTS; slot++) {
+      if (this.ownerOf(slot) !== owner) continue;
+      const from = slot;
+      while (this.ownerOf(slot + 1) === owner) slot++;
+      ranges.push(from === slot ? `${from}` : `${from}-${slot}`);
+    }
+    return ranges.length > 4 ? `${ranges.slice(0, 4).join(', ')}, ...` : ranges.join(', ');
+  }
+
+  private claim(slot: number, owner: string, epoch: number, author: string, at: number): boolean {
+    const known = this.claims[slot];
+    if (known?.owner === owner) {
+      if (epoch > known.epoch) this.claims[slot] = { ...known, epoch };
+      return false;
+    }
+    if (known !== undefined && epoch <= known.epoch && known.owner !== author) return false;
+    this.claims[slot] = { owner, epoch, since: at, leavingAt: -Infinity };
+    return true;
+  }
+}

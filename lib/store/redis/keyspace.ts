@@ -1,0 +1,31 @@
+import type {
+  AcquireRequest,
+  Attempt,
+  HeldKeys,
+  KeyChange,
+  MasterHealth,
+  ReleaseOutcome,
+  RenewOutcome,
+  Unavailable,
+} from '../lock-store.js';
+import type { Command, Reply } from './connection.js';
+import type { Session } from './session.js';
+
+/** All keys of one deployment, on however many masters they are. */
+export interface Keyspace {
+  acquire(request: AcquireRequest): Attempt;
+  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome>;
+  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
+  /** Asks the key's master something that must not stand behind a WAIT. */
+  ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;
+  readonly hearsChanges: boolean;
+  health(): readonly MasterHealth[];
+  open(): void;
+  close(): Promise<void>;
+}
+
+/** What a keyspace tells its store. */
+export interface KeyspaceListener {
+  onChange(change: KeyChange): void;
+  onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
+}

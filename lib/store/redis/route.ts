@@ -1,0 +1,12 @@
+import type { Redirection } from './redirection.js';
+import type { Release } from './releases.js';
+
+/** The slots of one master of a Cluster, as far as known here. A master that holds all keys has no route. */
+export interface Route {
+  /** Whether the slot belongs to this master. */
+  owns(slot: number | undefined): boolean;
+  /** The master sent somebody away. */
+  redirected(redirection: Redirection): void;
+  /** A release whose slot this master does not own: to be sent by the one that does. */
+  rehome(release: Release): void;
+}
