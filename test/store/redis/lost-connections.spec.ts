@@ -6,7 +6,8 @@ import { Link } from '../../support/link.js';
 import { startReplication, type Replication } from '../../support/replication.js';
 import { startRedis } from '../../support/redis-process.js';
 import { granted, requestFor, take } from '../contract.js';
-import { RedisStores } from './redis-stores.js';
+import { RedisStore } from '../../../lib/store/redis/redis-store.js';
+import { redisOptions, RedisStores } from './redis-stores.js';
 
 const stores = new RedisStores();
 let redis: Replication;
@@ -172,6 +173,27 @@ describe('After a new connection', () => {
       async () => !String(await redis.master.call('CLIENT', 'LIST')).includes('name=replica-lock:'),
       { what: 'our connections are gone' },
     );
+  });
+});
+
+describe('A store that is closed', () => {
+  it('while its connections are cut in the making leaves no timer behind', async () => {
+    const timers = (): number =>
+      process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    await stores.closeAll();
+    await link.dispose();
+    let before = Infinity;
+    // What the connections before this test still need goes first.
+    await until(() => before === (before = timers()), { what: 'nothing changes any more' });
+    link = await Link.to(redis.master);
+    link.onConnection((connection) => connection.cut());
+    const unlucky = new RedisStore(redisOptions(link.url));
+    unlucky.open();
+    await until(() => unlucky.health().masters[0]!.reason?.includes('cannot be used'), {
+      what: 'a connection was lost',
+    });
+    await unlucky.close();
+    await until(() => timers() <= before, { within: 1_000, what: 'its timers are gone' });
   });
 });
 
