@@ -15,7 +15,8 @@ const SKEW = 1_000;
 export interface Outcome {
   readonly seed: number;
   readonly violations: readonly string[];
-  readonly history: readonly string[];
+  /** Made where it is read. */
+  readonly history: () => readonly string[];
   readonly grants: number;
 }
 
@@ -79,7 +80,13 @@ export async function runSchedule(seed: number): Promise<Outcome> {
 
   const policy = dice.pick(['all', 'majority'] as const);
   const workers: Worker[] = Array.from({ length: dice.pick([2, 3]) }, (_, i) => {
-    const host = new SimHost(world, `proc${i}`, 1 + dice.between(-0.004, 0.004), dice.between(-5_000, 5_000));
+    const host = new SimHost(
+      world,
+      `proc${i}`,
+      1 + dice.between(-0.004, 0.004),
+      dice.between(-5_000, 5_000),
+      true,
+    );
     const store = new RedisStore(
       {
         connection: {
@@ -182,7 +189,7 @@ export async function runSchedule(seed: number): Promise<Outcome> {
   }
 
   // --- trouble
-  const control = new SimHost(world, 'nemesis');
+  const control = new SimHost(world, 'nemesis', 1, 0, true);
   const faults: (() => void)[] = [
     () => {
       const master = watch.master;
@@ -320,5 +327,5 @@ export async function runSchedule(seed: number): Promise<Outcome> {
   if (left > 0) violate(`${left} timers or messages are left after the close`);
   if (network.connections.size > 0)
     violate(`${network.connections.size} connections are left after the close`);
-  return { seed, violations: [...violations], history: world.history, grants };
+  return { seed, violations: [...violations], history: () => world.history, grants };
 }

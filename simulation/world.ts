@@ -44,6 +44,8 @@ export class SimHost implements Clock {
     private readonly rate = 1,
     /** ms that its wall clock is ahead. */
     private wallOffset = 0,
+    /** It runs the library, whose promises must settle before anything else happens; servers have none. */
+    readonly hasPromises = false,
   ) {}
 
   monotonic(): number {
@@ -85,14 +87,19 @@ export class SimHost implements Clock {
 /** Virtual time: everything that happens, one thing after the other, as the seed has it. */
 export class SimWorld {
   now = 0;
-  readonly history: string[] = [];
+  private readonly told: { at: number; who: string; what: string }[] = [];
   private readonly heap: Happening[] = [];
   private order = 0;
 
   constructor(readonly dice: Dice) {}
 
   tell(who: string, what: string): void {
-    this.history.push(`${this.now.toFixed(1).padStart(9)}  ${who.padEnd(8)} ${what}`);
+    this.told.push({ at: this.now, who, what });
+  }
+
+  /** What happened, a line each. */
+  get history(): string[] {
+    return this.told.map(({ at, who, what }) => `${at.toFixed(1).padStart(9)}  ${who.padEnd(8)} ${what}`);
   }
 
   /** Runs `run` on the host in `ms` of true time; returns how to cancel it. */
@@ -128,6 +135,7 @@ export class SimWorld {
         continue;
       }
       next.run();
+      if (!next.host.hasPromises) continue;
       await settle();
       check();
     }

@@ -16,7 +16,7 @@ describe('The library in a simulated deployment', () => {
       for (let seed = 900_001; seed <= 900_250; seed++) {
         const { violations, history } = await runSchedule(seed);
         if (violations.length > 0)
-          throw new Error(`seed ${seed}: ${violations.join('; ')}\n${history.join('\n')}`);
+          throw new Error(`seed ${seed}: ${violations.join('; ')}\n${history().join('\n')}`);
       }
     } finally {
       Math.random = random;
