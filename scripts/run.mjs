@@ -34,6 +34,8 @@ const commands = {
 
   simulate: (args, env) => compiled('simulation/main.js', args, env),
 
+  mutants: (args, env) => compiled('simulation/mutants.js', args, env),
+
   async bench(args, env) {
     await ensureInstalled(join(root, 'bench'));
     await buildLibrary();

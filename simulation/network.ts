@@ -16,7 +16,15 @@ export class SimNetwork {
   constructor(
     readonly world: SimWorld,
     private readonly targets: ReadonlyMap<string, Target>,
+    /** The share of messages that are lost once and sent again by TCP: what follows them on their connection waits, too. */
+    public loss = 0,
   ) {}
+
+  /** ms that the next message needs. */
+  get delay(): number {
+    const { dice } = this.world;
+    return dice.chance(this.loss) ? dice.between(20, 600) : dice.between(0.05, 2);
+  }
 
   canReach(a: SimHost, b: SimHost): boolean {
     return !this.cuts.has(`${a.name}|${b.name}`);
@@ -111,7 +119,7 @@ export class SimConnection implements Connection {
 
   private toServer(arrive: () => void): void {
     const { world } = this.network;
-    this.requestsArriveAt = Math.max(this.requestsArriveAt, world.now + world.dice.between(0.05, 2)) + 0.001;
+    this.requestsArriveAt = Math.max(this.requestsArriveAt, world.now + this.network.delay) + 0.001;
     const deliver = (): void => {
       if (this.network.canReach(this.process, this.target)) arrive();
       else world.happen(40, this.target, deliver);
@@ -121,7 +129,7 @@ export class SimConnection implements Connection {
 
   private fromServer(arrive: () => void): void {
     const { world } = this.network;
-    this.repliesArriveAt = Math.max(this.repliesArriveAt, world.now + world.dice.between(0.05, 2)) + 0.001;
+    this.repliesArriveAt = Math.max(this.repliesArriveAt, world.now + this.network.delay) + 0.001;
     const deliver = (): void => {
       if (this.state === 'ended') return;
       if (this.network.canReach(this.process, this.target)) arrive();

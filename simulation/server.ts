@@ -40,6 +40,9 @@ interface Link {
 /** ms of Redis' clock tick: timeouts of WAIT are rounded up to it. */
 const TICK = 100;
 
+/** ms that replication needs at the most while all is well. */
+export const CALM_LAG = 2;
+
 let ids = 0;
 
 /** A Redis server, as far as locks can see it. */
@@ -51,6 +54,8 @@ export class SimServer extends SimHost {
   master: SimServer | undefined;
   data = new Map<string, Entry>();
   readonly links = new Map<SimServer, Link>();
+  /** A replica's former link, which its master does not know to be dead: listed beside the new one. */
+  private readonly deadLinks = new Map<SimServer, Link>();
   private readonly clients = new Map<number, Client>();
   private readonly tracked = new Map<string, Set<number>>();
   private readonly redirects = new Map<number, number>();
@@ -65,6 +70,8 @@ export class SimServer extends SimHost {
     readonly address: string,
     wallOffset: number,
     private readonly reach: (to: SimServer) => boolean,
+    /** ms that the stream and its acknowledgements need at the most. */
+    public lag = CALM_LAG,
   ) {
     super(world, name, 1, wallOffset);
     this.begin();
@@ -78,6 +85,7 @@ export class SimServer extends SimHost {
     this.replid = `repl${++ids}`;
     this.clients.clear();
     this.links.clear();
+    this.deadLinks.clear();
     this.tracked.clear();
     this.redirects.clear();
   }
@@ -135,6 +143,11 @@ export class SimServer extends SimHost {
   private resync(): void {
     const { master, generation } = this;
     if (master === undefined) return;
+    const before = master.links.get(this);
+    if (before?.isOnline === true && this.world.dice.chance(0.3)) {
+      master.deadLinks.set(this, before);
+      this.world.happen(this.world.dice.between(500, 4_000), master, () => master.deadLinks.delete(this));
+    }
     master.links.delete(this);
     const again = (): void => {
       if (this.master === master && this.generation === generation) this.resync();
@@ -193,15 +206,19 @@ export class SimServer extends SimHost {
       if (!link.replica.reach(master)) this.world.happen(50, link.replica, deliver);
       else arrive();
     };
-    link.arrivesAt = Math.max(link.arrivesAt, this.world.now + this.world.dice.between(0.1, 2)) + 0.001;
+    link.arrivesAt =
+      Math.max(link.arrivesAt, this.world.now + this.world.dice.between(0.1, this.lag)) + 0.001;
     this.world.happen(link.arrivesAt - this.world.now, link.replica, deliver);
   }
 
   private acknowledge(link: Link, master: SimServer): void {
     const { offset } = this;
-    this.world.happen(this.world.dice.between(0.1, 2), master, () => {
+    this.world.happen(this.world.dice.between(0.1, this.lag), master, () => {
       if (master.links.get(this) !== link || !this.reach(master)) return;
       link.acknowledged = Math.max(link.acknowledged, offset);
+      // What the dead link's socket still held is read, too: both lines say the same.
+      const dead = master.deadLinks.get(this);
+      if (dead !== undefined) dead.acknowledged = link.acknowledged;
       for (const client of master.clients.values()) master.checkWait(client);
     });
   }
@@ -218,6 +235,13 @@ export class SimServer extends SimHost {
         link.replica.offset = offset;
       });
     }
+  }
+
+  /** Acknowledgements that nobody asked for, as replicas send them once a second. */
+  acknowledgeEverySecond(): void {
+    const link = this.master?.links.get(this);
+    if (this.master !== undefined && link?.isOnline === true) this.acknowledge(link, this.master);
+    this.after(1_000, () => this.acknowledgeEverySecond());
   }
 
   /** The master lost a replica that it has not heard for long. */
@@ -292,7 +316,7 @@ export class SimServer extends SimHost {
       case 'id':
         return client.side.id;
       case 'list':
-        return [...this.links.values()]
+        return this.listedLinks
           .map(
             ({ id, madeAt }) =>
               `id=${id} addr=x:1 age=${Math.floor((this.world.now - madeAt) / 1000)} idle=0 flags=S\n`,
@@ -319,10 +343,14 @@ export class SimServer extends SimHost {
     }
   }
 
+  private get listedLinks(): Link[] {
+    return [...this.links.values(), ...this.deadLinks.values()];
+  }
+
   private info(section: string): string {
     if (section === 'server') return `# Server\r\nrun_id:${this.runId}\r\n`;
     if (section === 'memory') return '# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n';
-    const links = [...this.links.values()].map(({ replica, isOnline, acknowledged }, i) => {
+    const links = this.listedLinks.map(({ replica, isOnline, acknowledged }, i) => {
       const [ip, port] = replica.address.split(':');
       return `slave${i}:ip=${ip},port=${port},state=${isOnline ? 'online' : 'wait_bgsave'},offset=${acknowledged},lag=0\r\n`;
     });

@@ -64,6 +64,10 @@ export class SimHost implements Clock {
     this.wallOffset += ms;
   }
 
+  setWallOffset(ms: number): void {
+    this.wallOffset = ms;
+  }
+
   miss(happening: Happening): void {
     if (this.state === 'frozen') this.missed.push(happening);
   }

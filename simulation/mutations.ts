@@ -1,0 +1,227 @@
+/** One rule of the protocol, broken. */
+export interface Mutant {
+  readonly name: string;
+  /** For each file: what stands there once, and what stands there instead. */
+  readonly changes: Readonly<Record<string, readonly (readonly [sound: string, broken: string])[]>>;
+  /** Who notices, where the simulation cannot: what it lacks is said in its own words. */
+  readonly caughtBy?: string;
+}
+
+const LANE = 'lib/store/redis/commit-lane.ts';
+const VIEW = 'lib/store/redis/replica-view.ts';
+const QUORUM = 'lib/store/redis/quorum.ts';
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'WAIT is sent again on the next connection',
+    // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
+    changes: {
+      [LANE]: [
+        [
+          `      request.mayBeWritten = true;
+      if (request.kind === 'acquire' && request.abandoned)`,
+          `      request.mayBeWritten = true;
+      if (request.stage === 'written') { if (request.round) (request.round as { offset: number }).offset = 0; continue; }
+      if (request.kind === 'acquire' && request.abandoned)`,
+        ],
+      ],
+    },
+  },
+  {
+    name: 'replicas that are listed are counted instead of members',
+    changes: {
+      [VIEW]: [
+        [
+          'return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size);',
+          'return requiredConfirmations(demand, this.acknowledged.size, this.acknowledged.size);',
+        ],
+        [
+          `  private areTrusted(confirmed: number, sentAt: number): boolean {
+    const majority = majorityOf(this.members.addresses.size);`,
+          `  private areTrusted(confirmed: number, sentAt: number): boolean {
+    const majority = majorityOf(this.acknowledged.size);`,
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a replica is counted twice',
+    changes: {
+      [QUORUM]: [
+        [
+          'offsets.set(address, Math.max(offset, offsets.get(address) ?? 0));',
+          'offsets.set(offsets.has(address) ? `${address} again` : address, offset);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'no quarantine',
+    changes: {
+      [VIEW]: [['if (this.quarantine.time === 0 || majority === 0) return true;', 'return majority >= 0;']],
+    },
+  },
+  {
+    name: 'the age of links is looked at once for each master',
+    changes: {
+      [VIEW]: [
+        [
+          'const old = countOlderThan(this.links, sentAt - this.quarantine.time);',
+          'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.links, sentAt - this.quarantine.time);',
+        ],
+        [
+          'return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;',
+          'return ((this as { once?: boolean }).once = agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'the age of links is taken when decided instead of when sent',
+    caughtBy:
+      "test/store/redis/quorum.spec.ts, 'needs links that are older than the quarantine at the moment of sending'",
+    changes: {
+      [LANE]: [
+        [
+          'const verdict = view.judge(request.demand, round.offset, round.start.monotonic);',
+          'const verdict = view.judge(request.demand, round.offset, this.clock.monotonic());',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'validity counts from the answer instead of the request',
+    changes: {
+      [LANE]: [
+        [
+          'const validity = Validity.since(round.start, request.leaseTime);',
+          'const validity = Validity.ofLease(request.leaseTime, this.clock);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a confirmation after the deadline still renews',
+    caughtBy:
+      "test/store/redis/confirmation.spec.ts, 'is expired, not renewed, when the confirmation comes after the lease'",
+    changes: {
+      [LANE]: [
+        [
+          'const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;',
+          'const inTime = validity.remaining(this.clock) > 0;',
+        ],
+        [
+          "if (request.kind === 'renew') return now + request.heldUntil.remaining(this.clock);",
+          "if (request.kind === 'renew') return Infinity;",
+        ],
+      ],
+    },
+  },
+  {
+    name: 'the same owner after a take-back',
+    changes: {
+      'lib/lock/acquisition.ts': [
+        [
+          'const owner = owners.next();',
+          'const owner = ((this as { owner?: string }).owner ??= owners.next());',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a renewal creates its key',
+    caughtBy: "test/store/contract.ts, 'never creates a key'",
+    changes: {
+      'simulation/scripts.ts': [
+        [
+          'const gone = own.findIndex((key) => !(data.get(key)?.startsWith(`${owner} `) ?? false));',
+          'const gone = own.findIndex((key) => !(data.get(key)?.startsWith(`${owner} `) ?? true));',
+        ],
+        [
+          'for (const key of own) data.set(key, data.get(key)!, ttl);',
+          'for (const key of own) data.set(key, data.get(key) ?? `${owner} ${data.now()}`, ttl);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'take-back by deletion',
+    changes: {
+      'simulation/scripts.ts': [
+        [
+          'else data.set(key, value!.slice(owner.length + 1), TOMBSTONE_TIME);',
+          'else data.set(key, value!, 0 * TOMBSTONE_TIME);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'keys expire without the allowance for clocks',
+    changes: {
+      'lib/store/redis/round.ts': [
+        [
+          'ttl: Math.ceil(request.leaseTime + this.ttlMargin)',
+          'ttl: Math.ceil(request.leaseTime + 0 * this.ttlMargin)',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'no take-back, and no CLIENT KILL',
+    caughtBy:
+      "test/store/redis/confirmation.spec.ts, 'is taken back at once', and lost-connections.spec.ts, 'never runs'",
+    changes: {
+      [LANE]: [
+        [
+          'if (mayBeWritten) void this.releases.add(',
+          'if (mayBeWritten && keys.length === 0) void this.releases.add(',
+        ],
+      ],
+      'lib/store/redis/open-session.ts': [
+        ['if (sameRun) await ask(control', 'if (sameRun && !sameRun) await ask(control'],
+      ],
+    },
+  },
+  {
+    name: 'a take-back before CLIENT KILL',
+    caughtBy: "test/store/redis/lost-connections.spec.ts, 'keeps the key free when the caller had given up'",
+    changes: {
+      [LANE]: [
+        [
+          "if (request.stage !== 'sent') this.takeBack(request);",
+          'request.mayBeWritten = true; this.takeBack(request);',
+        ],
+      ],
+      'lib/store/redis/open-session.ts': [
+        ['if (sameRun) await ask(control', 'if (sameRun && !sameRun) await ask(control'],
+      ],
+    },
+  },
+  {
+    name: 'a majority is no longer needed',
+    changes: { [QUORUM]: [['return Math.ceil(members / 2);', 'return Math.min(1, members);']] },
+  },
+  {
+    name: 'a key that was changed meanwhile is granted unseen',
+    caughtBy: "test/store/redis/confirmation.spec.ts, 'is asked again when somebody took its key meanwhile'",
+    changes: {
+      [LANE]: [
+        [
+          'else if (request.keys.some((key) => round.noticed.has(key)))',
+          'else if (request.keys.length === 0)',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a busy answer beside a full count is a grant',
+    changes: {
+      [LANE]: [
+        [
+          "      else if (answer.kind === 'busy') {",
+          "      else if (answer.kind === 'busy') { request.stage = 'written'; this.pending.add(request); } else if (answer.kind === 'busy') {",
+        ],
+      ],
+    },
+  },
+];

@@ -1,0 +1,139 @@
+import { LockService } from '../lib/lock/lock-service.js';
+import type { Lock } from '../lib/lock/lock.js';
+import { RedisStore } from '../lib/store/redis/redis-store.js';
+import { SimNetwork } from './network.js';
+import { SimSentinel, SimSentinels } from './sentinel.js';
+import { CALM_LAG, SimServer } from './server.js';
+import { SimHost, type SimWorld } from './world.js';
+
+/** ms */
+export const LEASE = 2_000;
+/** ms by which the servers' clocks may differ. */
+export const SKEW = 1_000;
+/** ms that a caller waits for confirmations. */
+export const REPLICA_TIMEOUT = 300;
+
+/** What kind of place this schedule plays in. */
+export interface Weather {
+  /** ms that replication needs at the most. */
+  readonly lag: number;
+  /** The share of messages that TCP has to send again. */
+  readonly loss: number;
+  /** ms between two lost connections; Infinity: none is lost but by faults. */
+  readonly cutEvery: number;
+  /** ms between two stutters of a process: it stands still for a while; Infinity: none but by faults. */
+  readonly stutterEvery: number;
+  /** ms after which a master drops a replica that it does not hear. */
+  readonly replTimeout: number;
+}
+
+/** One process that takes locks. */
+export interface Worker {
+  readonly host: SimHost;
+  readonly service: LockService;
+  readonly held: Set<Lock>;
+}
+
+/** Servers, Sentinels and processes of one schedule. */
+export interface Scene {
+  readonly world: SimWorld;
+  readonly network: SimNetwork;
+  readonly weather: Weather;
+  readonly servers: readonly SimServer[];
+  readonly sentinels: readonly SimSentinel[];
+  readonly watch: SimSentinels;
+  readonly workers: readonly Worker[];
+  /** A host for what happens to others. */
+  readonly nemesis: SimHost;
+}
+
+export function setScene(world: SimWorld): Scene {
+  const { dice } = world;
+  const weather: Weather = {
+    lag: dice.pick([CALM_LAG, CALM_LAG, CALM_LAG, 60, 250]),
+    loss: dice.pick([0, 0, 0.02, 0.1]),
+    cutEvery: dice.pick([Infinity, Infinity, 900, 300]),
+    stutterEvery: dice.pick([Infinity, Infinity, 700]),
+    replTimeout: dice.pick([1_500, 4_000]),
+  };
+  const targets = new Map<string, SimServer | SimSentinel>();
+  const network = new SimNetwork(world, targets, weather.loss);
+  const count = dice.pick([1, 2, 2, 3, 3]);
+  const servers: SimServer[] = Array.from({ length: count + 1 }, (_, i): SimServer => {
+    const address = `10.0.0.${i + 1}:6379`;
+    const offset = dice.between(-SKEW / 2, SKEW / 2);
+    const server: SimServer = new SimServer(
+      world,
+      `redis${i}`,
+      address,
+      offset,
+      (to) => network.canReach(server, to),
+      weather.lag,
+    );
+    targets.set(address, server);
+    return server;
+  });
+  SimServer.linkForLong(servers[0]!, servers.slice(1));
+  for (const server of servers) server.acknowledgeEverySecond();
+  const sentinels = Array.from({ length: 3 }, (_, i) => {
+    const sentinel = new SimSentinel(world, `sent${i}`, servers);
+    targets.set(`10.0.1.${i + 1}:26379`, sentinel);
+    return sentinel;
+  });
+  const downAfter = dice.between(300, 1_000);
+  const watch = new SimSentinels(world, sentinels, servers, (a, b) => network.canReach(a, b), downAfter);
+  watch.watch();
+  const policy = dice.pick(['all', 'majority'] as const);
+  const workers = Array.from({ length: dice.pick([2, 3]) }, (_, i) => makeWorker(world, network, policy, i));
+  return {
+    world,
+    network,
+    weather,
+    servers,
+    sentinels,
+    watch,
+    workers,
+    nemesis: new SimHost(world, 'nemesis', 1, 0, true),
+  };
+}
+
+function makeWorker(world: SimWorld, network: SimNetwork, policy: 'all' | 'majority', index: number): Worker {
+  const { dice } = world;
+  const host = new SimHost(
+    world,
+    `proc${index}`,
+    1 + dice.between(-0.004, 0.004),
+    dice.between(-5_000, 5_000),
+    true,
+  );
+  const sentinels = [1, 2, 3].map((n) => ({ host: `10.0.1.${n}`, port: 26379 }));
+  const store = new RedisStore(
+    {
+      connection: { sentinels, name: 'mymaster' },
+      keyPrefix: 'lock:',
+      replicas: policy,
+      minReplicas: 1,
+      quarantine: undefined,
+      leaseTime: LEASE,
+      replicaTimeout: REPLICA_TIMEOUT,
+      clockSkew: SKEW,
+      allowEviction: false,
+    },
+    host,
+    network.connector(host),
+  );
+  const defaults = {
+    leaseTime: LEASE,
+    waitTime: 800,
+    renew: true,
+    maxHoldTime: undefined,
+    replicas: policy,
+    replicaTimeout: REPLICA_TIMEOUT,
+    shutdownTimeout: 0,
+  };
+  const service = new LockService(store, defaults, host);
+  service.events.subscribe((event) => {
+    if (event.type === 'lost') world.tell(host.name, `loses ${event.keys.join('+')}: ${event.error.message}`);
+  });
+  return { host, service, held: new Set() };
+}
