@@ -128,6 +128,22 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
+  it('is asked again when somebody took its key meanwhile', async () => {
+    const store = stores.open(redis.url);
+    const operator = stores.open(redis.url);
+    await take(operator, 'warm-meanwhile');
+    await take(store, 'warm-meanwhile-too');
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const request = requestFor('meanwhile', { replicaTimeout: 10_000 });
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await store.inspect('meanwhile')).kind === 'held', { what: 'it is written' });
+    expect(await operator.forceRelease('meanwhile')).toEqual({ kind: 'done', wasHeld: true });
+    for (const replica of redis.replicas) replica.resume();
+    const { token } = granted(await pending);
+    // It holds the key in Redis, too, and not only the confirmation of a write that is gone.
+    expect(await store.inspect('meanwhile')).toMatchObject({ holder: { owner: request.owner, token } });
+  });
+
   it('grants hundreds at once, each confirmed by both', async () => {
     const store = stores.open(redis.url);
     const outcomes = await Promise.all(
