@@ -1,4 +1,5 @@
 import type { Clock } from '../store/clock.js';
+import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
 import type {
   AcquireOutcome,
   Attempt,
@@ -15,9 +16,10 @@ import {
   LockUnavailableError,
 } from './errors.js';
 import type { LockEvent } from './events.js';
+import type { HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import type { Owners } from './owners.js';
-import type { Waiter, WaitingLines } from './waiting-lines.js';
+import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
 
 /** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
 const FALLBACK_LOOK = 6_000;
@@ -33,12 +35,17 @@ const GUARD = 1_000;
 export interface AcquisitionKeeper {
   readonly store: LockStore;
   readonly clock: Clock;
+  readonly deadlines: Deadlines;
   readonly lines: WaitingLines;
   readonly owners: Owners;
   tell(event: () => LockEvent): void;
+  /** It got its lock: from now on it is held. */
+  granted(acquisition: Acquisition, owner: string, grant: Grant): HeldLock;
+  /** It has ended, either way. */
+  left(acquisition: Acquisition): void;
 }
 
-export type Granted = Extract<AcquireOutcome, { kind: 'granted' }> & { readonly owner: string };
+export type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
 
 type State =
   /** Somebody of this process stands before it. */
@@ -55,29 +62,38 @@ type State =
   | { readonly kind: 'pausing'; readonly wake: () => void }
   | { readonly kind: 'ended' };
 
+const IN_LINE: State = { kind: 'in line' };
+const ENDED: State = { kind: 'ended' };
+const NO_LINES: readonly Line[] = [];
+
 /**
  * One caller on its way to a lock: asks the store; where the key is busy, stands in the key's line and asks again when it is first and
  * something has changed. Of several keys it stands in the line of the one that was found busy, and then asks for all of them again; standing
  * in all lines at once could wait for somebody who waits for us.
  */
-export class Acquisition implements Waiter {
-  private state: State = { kind: 'in line' };
-  private readonly askedAt: number;
+export class Acquisition implements Waiter, Timed {
+  private state: State = IN_LINE;
+  /** The monotonic instant. */
+  readonly askedAt: number;
   private readonly sorted: readonly string[];
-  /** The line in which it stands. */
-  private line: string | undefined;
+  /** The lines of the sorted keys, from the start to the end. */
+  private lines: readonly Line[] = NO_LINES;
+  /** The one in which it stands. */
+  private line: Line | undefined;
   private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_PAUSE;
-  private stopPatience: () => void = () => {};
-  private stopClock: () => void = () => {};
+  /** The end of `waitTime`, then that of the store's own time. */
+  private patience: Deadline | undefined;
+  private stopClock: (() => void) | undefined;
+  private onAbort: (() => void) | undefined;
 
   constructor(
     readonly keys: readonly string[],
-    private readonly options: ResolvedOptions,
+    readonly options: ResolvedOptions,
     /** Asked by work that holds a lock already, and that must be able to end. */
     readonly isNested: boolean,
     private readonly keeper: AcquisitionKeeper,
-    private readonly resolve: (granted: Granted) => void,
+    private readonly resolve: (lock: HeldLock) => void,
     private readonly reject: (reason: unknown) => void,
   ) {
     this.askedAt = keeper.clock.monotonic();
@@ -85,22 +101,23 @@ export class Acquisition implements Waiter {
   }
 
   start(): void {
-    const { signal, waitTime } = this.options;
+    const { signal, waitTime, replicaTimeout } = this.options;
     if (signal?.aborted === true) {
-      this.state = { kind: 'ended' };
+      this.state = ENDED;
+      this.keeper.left(this);
       this.reject(signal.reason);
       return;
     }
-    signal?.addEventListener('abort', this.onAbort, { once: true });
-    for (const key of this.sorted) this.keeper.lines.watch(key);
-    this.stopPatience = this.keeper.clock.after(
-      waitTime > 0 ? waitTime : this.options.replicaTimeout + GUARD,
-      () => this.onPatienceEnd(),
-    );
+    if (signal !== undefined) {
+      this.onAbort = (): void => this.cancel(signal.reason);
+      signal.addEventListener('abort', this.onAbort, { once: true });
+    }
+    this.lines = this.sorted.map((key) => this.keeper.lines.watch(key));
+    const patience = waitTime > 0 ? waitTime : replicaTimeout + GUARD;
+    this.patience = this.keeper.deadlines.add(this.askedAt + patience, this);
     // Without a wait it asks beside the line; else it stands behind those who asked before.
-    const occupied = waitTime > 0 ? this.sorted.find((key) => this.keeper.lines.hasLine(key)) : undefined;
-    if (waitTime > 0 && this.sorted.length === 1) this.join(this.sorted[0]!);
-    else if (occupied !== undefined) this.join(occupied);
+    const line = this.lines.length === 1 ? this.lines[0] : this.lines.find(({ hasWaiters }) => hasWaiters);
+    if (waitTime > 0 && line !== undefined) this.join(line);
     else this.ask();
   }
 
@@ -119,18 +136,18 @@ export class Acquisition implements Waiter {
     if (this.state.kind === 'sleeping') this.state.wake();
   }
 
-  private join(key: string): void {
-    this.line = key;
-    this.state = { kind: 'in line' };
-    if (this.keeper.lines.join(key, this)) this.ask();
+  private join(line: Line): void {
+    this.line = line;
+    this.state = IN_LINE;
+    if (line.join(this)) this.ask();
   }
 
   private ask(): void {
-    const { store, owners, lines } = this.keeper;
+    const { store, owners } = this.keeper;
     const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
     const owner = owners.next();
     // Counted before the question leaves: a notice may overtake the answer that armed it.
-    const changes = this.sorted.map((key) => lines.changesOf(key));
+    const changes = this.lines.map((line) => line.changes);
     const attempt = store.acquire({
       keys: this.sorted,
       owner,
@@ -149,9 +166,9 @@ export class Acquisition implements Waiter {
   private onOutcome(outcome: AcquireOutcome, owner: string, changes: readonly number[]): void {
     switch (outcome.kind) {
       case 'granted':
-        this.state = { kind: 'ended' };
+        this.state = ENDED;
         // Into the caller's hands first: the next in line asks only then.
-        this.resolve({ ...outcome, owner });
+        this.resolve(this.keeper.granted(this, owner, outcome));
         this.leave();
         break;
       case 'busy':
@@ -172,22 +189,22 @@ export class Acquisition implements Waiter {
   private onBusy(busy: Busy, changes: readonly number[]): void {
     this.lastFailure = busy;
     this.pauseTime = FIRST_PAUSE;
-    const { lines, store } = this.keeper;
     if (this.isOutOfTime) {
       this.failAsLast();
       return;
     }
-    if (this.line !== busy.key) {
-      const before = this.line;
-      this.line = busy.key;
-      this.state = { kind: 'in line' };
-      if (before !== undefined) lines.leave(before, this);
-      if (!lines.join(busy.key, this)) return;
-    }
     const place = this.sorted.indexOf(busy.key);
-    if (lines.changesOf(busy.key) !== changes[place]) this.ask();
+    const line = this.lines[place]!;
+    if (this.line !== line) {
+      const before = this.line;
+      this.line = line;
+      this.state = IN_LINE;
+      before?.leave(this);
+      if (!line.join(this)) return;
+    }
+    if (line.changes !== changes[place]) this.ask();
     else {
-      const look = (store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
+      const look = (this.keeper.store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
       this.pauseAs('sleeping', Math.min(look, busy.holder.remainingTime + 1));
     }
   }
@@ -226,15 +243,16 @@ export class Acquisition implements Waiter {
   }
 
   /** `waitTime` is over. What has been asked may still be answered, for a while. */
-  private onPatienceEnd(): void {
-    if (this.state.kind !== 'asking') {
-      this.failAsLast();
+  onDue(): void {
+    const { waitTime, replicaTimeout } = this.options;
+    const end = this.askedAt + waitTime + replicaTimeout + GUARD;
+    if (this.state.kind === 'asking' && this.keeper.clock.monotonic() < end) {
+      this.patience = this.keeper.deadlines.add(end, this);
       return;
     }
-    this.stopPatience = this.keeper.clock.after(this.options.replicaTimeout + GUARD, () => {
+    if (this.state.kind === 'asking')
       this.lastFailure ??= { kind: 'unavailable', reason: 'the store did not answer in time.' };
-      this.failAsLast();
-    });
+    this.failAsLast();
   }
 
   private failAsLast(): void {
@@ -260,21 +278,19 @@ export class Acquisition implements Waiter {
     this.reject(error);
   }
 
-  private readonly onAbort = (): void => this.cancel(this.options.signal?.reason);
-
   private end(): void {
     const { state } = this;
-    this.state = { kind: 'ended' };
+    this.state = ENDED;
     if (state.kind === 'asking') state.attempt.abandon();
     this.leave();
   }
 
   private leave(): void {
-    this.stopClock();
-    this.stopPatience();
-    this.options.signal?.removeEventListener('abort', this.onAbort);
-    const { lines } = this.keeper;
-    if (this.line !== undefined) lines.leave(this.line, this);
-    for (const key of this.sorted) lines.unwatch(key);
+    this.stopClock?.();
+    if (this.patience !== undefined) this.keeper.deadlines.stop(this.patience);
+    if (this.onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.onAbort);
+    this.line?.leave(this);
+    for (const line of this.lines) line.unwatch();
+    this.keeper.left(this);
   }
 }

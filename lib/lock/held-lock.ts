@@ -1,16 +1,19 @@
 import type { Clock } from '../store/clock.js';
-import type { AcquireOutcome, HeldKeys, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
+import type { HeldKeys, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
+import type { Grant } from './acquisition.js';
 import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import type { Renewals, StopRenewing } from './renewals.js';
+import type { Renewals, RenewalSlot } from './renewals.js';
 
 /** What a lock needs of the service that granted it. */
 export interface LockKeeper {
   readonly store: LockStore;
   readonly clock: Clock;
+  readonly deadlines: Deadlines;
   readonly renewals: Renewals;
   /** Makes the event only where somebody listens. */
   tell(event: () => LockEvent): void;
@@ -23,19 +26,20 @@ type State =
   | { readonly kind: 'released' }
   | { readonly kind: 'lost'; readonly error: LockLostError };
 
-type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
+const HELD: State = { kind: 'held' };
+const RELEASED: State = { kind: 'released' };
 
 /** A lock while it is held: renews itself, and knows when it is lost. */
-export class HeldLock extends Lock implements HeldKeys {
+export class HeldLock extends Lock implements HeldKeys, Timed {
   readonly fencingToken: number;
   readonly confirmedBy: number;
   leaseTime: number;
   validity: Validity;
   private readonly firstValidity: Validity;
-  private state: State = { kind: 'held' };
+  private state: State = HELD;
   private controller: AbortController | undefined;
-  private stopRenewing: StopRenewing = () => {};
-  private stopDeadline: () => void = () => {};
+  private slot: RenewalSlot | undefined;
+  private readonly deadline: Deadline;
   private renewal: 'none' | 'out' | 'out and outdated' = 'none';
 
   constructor(
@@ -52,7 +56,7 @@ export class HeldLock extends Lock implements HeldKeys {
     this.firstValidity = grant.validity;
     this.leaseTime = options.leaseTime;
     this.startRenewing();
-    this.watchDeadline();
+    this.deadline = keeper.deadlines.add(grant.validity.endsAt, this);
   }
 
   get token(): number {
@@ -104,7 +108,7 @@ export class HeldLock extends Lock implements HeldKeys {
     if (this.state.kind !== 'held') return false;
     const remaining = this.validity.remaining(this.keeper.clock);
     const keepFor = Math.max(0, this.options.minHoldTime - this.heldFor);
-    this.end({ kind: 'released' });
+    this.end(RELEASED);
     const outcome =
       keepFor > remaining ? await this.keepBusy(keepFor) : await this.keeper.store.release(this, keepFor);
     if (outcome.kind === 'unavailable') {
@@ -129,6 +133,11 @@ export class HeldLock extends Lock implements HeldKeys {
     if (this.renewal !== 'none') this.renewal = 'out and outdated';
     else if (this.isRenewing) void this.renewOnce();
     else void this.inspect();
+  }
+
+  /** Its validity has ended by the monotonic clock. */
+  onDue(): void {
+    if (this.state.kind === 'held') this.loseAtDeadline();
   }
 
   /** The lock is not ours any more. */
@@ -163,6 +172,7 @@ export class HeldLock extends Lock implements HeldKeys {
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
+      this.keeper.deadlines.move(this.deadline, outcome.validity.endsAt);
       const { keys, owner, remainingTime } = this;
       this.keeper.tell(() => ({
         type: 'renewed',
@@ -200,22 +210,19 @@ export class HeldLock extends Lock implements HeldKeys {
   }
 
   private startRenewing(): void {
-    if (this.isRenewing) this.stopRenewing = this.keeper.renewals.start(this, this.leaseTime / 3);
+    if (this.isRenewing) this.slot = this.keeper.renewals.start(this, this.leaseTime / 3);
   }
 
-  private watchDeadline(): void {
-    const { clock } = this.keeper;
-    // Renewals move the end without touching the timer: it looks again when it fires.
-    this.stopDeadline = clock.after(Math.ceil(this.validity.remaining(clock)), () => {
-      this.noticeDeadline();
-      if (this.state.kind === 'held') this.watchDeadline();
-    });
+  private stopRenewing(): void {
+    this.slot?.delete(this);
   }
 
   private noticeDeadline(): void {
-    if (this.state.kind === 'held' && this.validity.remaining(this.keeper.clock) <= 0) {
-      this.lose('its lease ended before a renewal was confirmed', { takeBack: true });
-    }
+    if (this.state.kind === 'held' && this.validity.remaining(this.keeper.clock) <= 0) this.loseAtDeadline();
+  }
+
+  private loseAtDeadline(): void {
+    this.lose('its lease ended before a renewal was confirmed', { takeBack: true });
   }
 
   private end(state: State): void {
@@ -223,7 +230,7 @@ export class HeldLock extends Lock implements HeldKeys {
     this.state = state;
     if (!wasHeld) return;
     this.stopRenewing();
-    this.stopDeadline();
+    this.keeper.deadlines.stop(this.deadline);
     this.keeper.ended(this);
   }
 

@@ -1,5 +1,6 @@
 import { Subject, type Observable, type Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../store/clock.js';
+import { Deadlines } from '../store/deadlines.js';
 import {
   concerns,
   type KeyChange,
@@ -8,7 +9,7 @@ import {
   type StoreReport,
 } from '../store/lock-store.js';
 import type { AcquisitionObserver } from './acquisition-observer.js';
-import { Acquisition, type AcquisitionKeeper, type Granted } from './acquisition.js';
+import { Acquisition, type AcquisitionKeeper, type Grant } from './acquisition.js';
 import {
   LockContendedError,
   LockKeyError,
@@ -90,12 +91,15 @@ export class LockService {
     this.keeper = {
       store,
       clock,
+      deadlines: new Deadlines(clock),
       lines: this.lines,
       owners: new Owners(),
       renewals: new Renewals(clock),
       tell: (event) => {
         if (this.told.observed) this.told.next(event());
       },
+      granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
+      left: (acquisition) => this.waiting.delete(acquisition),
       ended: (lock) => this.forget(lock),
     };
     this.listening = store.changes.subscribe((change) => this.onChange(change));
@@ -285,38 +289,22 @@ export class LockService {
     if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
       return Promise.reject(new LockServiceClosedError(keys));
     }
-    const askedAt = this.clock.monotonic();
     const onEnd = this.observer?.onAsked(keys, options.label);
-    return new Promise<HeldLock>((resolve, reject) => {
-      const acquisition: Acquisition = new Acquisition(
-        keys,
-        options,
-        isNested,
-        this.keeper,
-        (granted) => {
-          this.waiting.delete(acquisition);
-          const lock = this.hold(keys, options, granted, askedAt);
-          onEnd?.({ kind: 'acquired', lock });
-          resolve(lock);
-        },
-        (reason) => {
-          this.waiting.delete(acquisition);
-          onEnd?.({ kind: 'refused', error: reason });
-          reject(reason);
-        },
-      );
+    const taking = new Promise<HeldLock>((resolve, reject) => {
+      const acquisition = new Acquisition(keys, options, isNested, this.keeper, resolve, reject);
       this.waiting.add(acquisition);
       acquisition.start();
     });
+    if (onEnd !== undefined)
+      taking.then(
+        (lock) => onEnd({ kind: 'acquired', lock }),
+        (error: unknown) => onEnd({ kind: 'refused', error }),
+      );
+    return taking;
   }
 
-  private hold(
-    keys: readonly string[],
-    options: ResolvedOptions,
-    granted: Granted,
-    askedAt: number,
-  ): HeldLock {
-    const lock = new HeldLock(keys, granted.owner, granted, options, this.keeper);
+  private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
+    const lock = new HeldLock(keys, owner, grant, options, this.keeper);
     this.locks.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
     this.keeper.tell(() => {
@@ -325,11 +313,11 @@ export class LockService {
         type: 'acquired',
         keys,
         label: options.label,
-        owner: granted.owner,
-        fencingToken: granted.token,
-        confirmedBy: granted.confirmedBy,
+        owner,
+        fencingToken: grant.token,
+        confirmedBy: grant.confirmedBy,
         waited: now - askedAt,
-        confirmedIn: now - granted.validity.startedAt,
+        confirmedIn: now - grant.validity.startedAt,
       };
     });
     return lock;

@@ -7,8 +7,10 @@ export interface Renewable {
   renew(): void;
 }
 
-/** Ends the renewing. */
-export type StopRenewing = () => void;
+/** Where a lock stands; `delete` ends its renewing. */
+export interface RenewalSlot {
+  delete(lock: Renewable): void;
+}
 
 /** Turns of the interval in one period: locks taken at different times are renewed at different times, never in one burst. */
 const SLOTS = 16;
@@ -26,7 +28,7 @@ export class Renewals {
   }
 
   /** Calls `renew` every `period` ms from now on, the first time up to a sixteenth earlier. */
-  start(lock: Renewable, period: number): StopRenewing {
+  start(lock: Renewable, period: number): RenewalSlot {
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
       wheel = new Wheel(period, this.scheduler, () => this.wheels.delete(period));
@@ -54,10 +56,10 @@ class Wheel {
     this.turning = interval(period / SLOTS, scheduler).subscribe(() => this.turn());
   }
 
-  add(lock: Renewable): StopRenewing {
+  add(lock: Renewable): RenewalSlot {
     const slot = this.slots[this.at]!;
     slot.add(lock);
-    return () => slot.delete(lock);
+    return slot;
   }
 
   stop(): void {

@@ -8,77 +8,77 @@ export interface Waiter {
   onChange(): void;
 }
 
-interface Line {
-  /** First come, first served; the first asks the store, the others only wait. */
-  readonly waiters: Waiter[];
+/** The waiters for one key in this process: the first asks the store, the others only wait. */
+export class Line {
   /** Changes of the key since the line was opened. */
-  changes: number;
-  /** Who counts its changes without standing in it. */
-  watchers: number;
-}
+  changes = 0;
+  /** First come, first served. */
+  private readonly waiters: Waiter[] = [];
+  /** Who counts its changes, in line or not. */
+  private watchers = 0;
 
-/** One line of waiters per key of this process. A line is there only while somebody stands in it or watches the key. */
-export class WaitingLines {
-  private readonly lines = new Map<string, Line>();
+  constructor(
+    readonly key: string,
+    private readonly onUnwatched: (line: Line) => void,
+  ) {}
+
+  get hasWaiters(): boolean {
+    return this.waiters.length > 0;
+  }
+
+  /** Keeps the line open until `unwatch`. */
+  watch(): void {
+    this.watchers++;
+  }
+
+  unwatch(): void {
+    if (--this.watchers === 0) this.onUnwatched(this);
+  }
 
   /** Steps into the line; true where that makes it the first. */
-  join(key: string, waiter: Waiter): boolean {
-    return this.open(key).waiters.push(waiter) === 1;
+  join(waiter: Waiter): boolean {
+    return this.waiters.push(waiter) === 1;
   }
 
   /** Steps out; the next one's turn begins if the first left. */
-  leave(key: string, waiter: Waiter): void {
-    const line = this.lines.get(key);
-    const place = line?.waiters.indexOf(waiter) ?? -1;
-    if (line === undefined || place < 0) return;
-    line.waiters.splice(place, 1);
-    if (place === 0) line.waiters[0]?.onTurn();
-    this.closeIfEmpty(key, line);
+  leave(waiter: Waiter): void {
+    if (this.waiters[0] === waiter) {
+      this.waiters.shift();
+      this.waiters[0]?.onTurn();
+      return;
+    }
+    const place = this.waiters.indexOf(waiter);
+    if (place > 0) this.waiters.splice(place, 1);
   }
 
-  /** Counts the key's changes from now on, until `unwatch`. */
-  watch(key: string): void {
-    this.open(key).watchers++;
+  changed(): void {
+    this.changes++;
+    this.waiters[0]?.onChange();
   }
+}
 
-  unwatch(key: string): void {
-    const line = this.lines.get(key);
-    if (line === undefined) return;
-    line.watchers--;
-    this.closeIfEmpty(key, line);
-  }
+/** One line of waiters per key of this process. A line is there only while somebody watches it. */
+export class WaitingLines {
+  private readonly lines = new Map<string, Line>();
 
-  /** How often the key was changed while it was watched. */
-  changesOf(key: string): number {
-    return this.lines.get(key)?.changes ?? 0;
-  }
-
-  hasLine(key: string): boolean {
-    return (this.lines.get(key)?.waiters.length ?? 0) > 0;
+  /** The key's line, watched by the caller: its changes are counted until `unwatch`. */
+  watch(key: string): Line {
+    let line = this.lines.get(key);
+    if (line === undefined) {
+      line = new Line(key, this.close);
+      this.lines.set(key, line);
+    }
+    line.watch();
+    return line;
   }
 
   /** Passes on what the store heard. */
   changed(change: KeyChange): void {
-    if ('key' in change) this.countChange(this.lines.get(change.key));
-    else for (const [key, line] of this.lines) if (concerns(change, key)) this.countChange(line);
+    if ('key' in change) this.lines.get(change.key)?.changed();
+    else for (const [key, line] of this.lines) if (concerns(change, key)) line.changed();
   }
 
-  private countChange(line: Line | undefined): void {
-    if (line === undefined) return;
-    line.changes++;
-    line.waiters[0]?.onChange();
-  }
-
-  private open(key: string): Line {
-    let line = this.lines.get(key);
-    if (line === undefined) {
-      line = { waiters: [], changes: 0, watchers: 0 };
-      this.lines.set(key, line);
-    }
-    return line;
-  }
-
-  private closeIfEmpty(key: string, line: Line): void {
-    if (line.waiters.length === 0 && line.watchers === 0) this.lines.delete(key);
-  }
+  private readonly close = (line: Line): void => {
+    this.lines.delete(line.key);
+  };
 }

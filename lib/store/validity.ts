@@ -41,6 +41,11 @@ export class Validity {
     return Math.max(0, this.duration - passed);
   }
 
+  /** The monotonic instant at which it ends, unless the wall clock runs ahead. */
+  get endsAt(): number {
+    return this.monotonicStart + this.duration;
+  }
+
   /** The monotonic instant at which the request was made. */
   get startedAt(): number {
     return this.monotonicStart;

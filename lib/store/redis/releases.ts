@@ -48,7 +48,9 @@ export class Releases {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      this.adopt({ ...call, slot, answerBy: now + this.answerWithin, until: now + leaseLeft, settle });
+      const { keys, owner, keepFor } = call;
+      const answerBy = now + this.answerWithin;
+      this.adopt({ keys, owner, keepFor, slot, answerBy, until: now + leaseLeft, settle });
     });
   }
 
@@ -121,12 +123,14 @@ export class Releases {
   }
 
   private async send(session: Session, batch: Release[]): Promise<void> {
-    const { script, args } = releaseScript;
-    const command = session.scriptCommand(
-      script,
-      batch.flatMap((release) => release.keys),
-      batch.flatMap(args),
-    );
+    const { script } = releaseScript;
+    const keys: string[] = [];
+    const args: (string | number)[] = [];
+    for (const release of batch) {
+      keys.push(...release.keys);
+      args.push(...releaseScript.args(release));
+    }
+    const command = session.scriptCommand(script, keys, args);
     const [reply] = await session.askControl([command]).catch(() => []);
     if (Array.isArray(reply)) {
       batch.forEach((release, index) => this.answer(release, { kind: 'released', ours: reply[index] === 1 }));

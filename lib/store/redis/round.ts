@@ -86,12 +86,13 @@ export class Round implements Carrier {
     const keys: string[] = [];
     const args: (string | number)[] = [];
     for (const request of batch) {
+      const { keys: itsKeys, owner } = request;
       const ttl = Math.ceil(request.leaseTime + this.ttlMargin);
-      keys.push(...request.keys);
+      keys.push(...itsKeys);
       args.push(
         ...(request.kind === 'acquire'
-          ? acquireScript.args({ ...request, ttl })
-          : renewScript.args({ ...request, ttl })),
+          ? acquireScript.args({ keys: itsKeys, owner, ttl, floor: request.floor })
+          : renewScript.args({ keys: itsKeys, owner, ttl })),
       );
     }
     return session.scriptCommand(scriptOf(batch), keys, args);

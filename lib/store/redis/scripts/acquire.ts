@@ -13,20 +13,21 @@ import type { Holder } from '../../lock-store.js';
  * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
  * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
  * lock holds in other slots.
- * The GET behind the SET makes client tracking watch the key again, which the write ended.
+ * The GET behind the SET makes client tracking watch the key again, which the write ended. A single key is first tried as a free one, without
+ * being read: a read key costs the server as much for tracking as all the rest.
  */
 const ACQUIRE = new Script(`
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local fresh = string.format('%.0f', now)
 local replies, first = {}, 0
-for a = 1, #ARGV, 4 do
-  local count, own, ttl = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2]
-  local token, reply = tonumber(ARGV[a + 3]), nil
+
+local function take(count, own, ttl, token)
   for i = 1, count do
     local key = KEYS[first + i]
     local value = redis.pcall('GET', key)
     if type(value) == 'table' then
-      reply = {i - 1, value.err}
+      return {i - 1, value.err}
     elseif value and string.sub(value, 1, #own) == own then
       token = math.max(token, tonumber(string.sub(value, #own + 1)))
     elseif not value then
@@ -34,18 +35,25 @@ for a = 1, #ARGV, 4 do
     elseif #value == 16 and string.find(value, '^%d+$') then
       token = math.max(token, now, tonumber(value) + 1)
     else
-      reply = {i - 1, string.sub(value, 1, 512), redis.call('PTTL', key)}
-    end
-    if reply then break end
-  end
-  if not reply then
-    reply = string.format('%.0f', token)
-    for i = 1, count do
-      redis.call('SET', KEYS[first + i], own .. reply, 'PX', ttl)
-      redis.call('GET', KEYS[first + i])
+      return {i - 1, string.sub(value, 1, 512), redis.call('PTTL', key)}
     end
   end
-  replies[#replies + 1] = reply
+  local reply = string.format('%.0f', token)
+  for i = 1, count do
+    redis.call('SET', KEYS[first + i], own .. reply, 'PX', ttl)
+    redis.call('GET', KEYS[first + i])
+  end
+  return reply
+end
+
+for a = 1, #ARGV, 4 do
+  local count, own, ttl, floor = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2], tonumber(ARGV[a + 3])
+  if count == 1 and floor <= now and redis.call('SET', KEYS[first + 1], own .. fresh, 'PX', ttl, 'NX') then
+    redis.call('GET', KEYS[first + 1])
+    replies[#replies + 1] = fresh
+  else
+    replies[#replies + 1] = take(count, own, ttl, floor)
+  end
   first = first + count
 end
 return replies
