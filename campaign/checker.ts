@@ -3,6 +3,9 @@ import { KINDS, type Kind, type WorkerEvent } from './events.js';
 /** Two clocks are read one after the other: beliefs that overlap by less than this are none. */
 const TOLERANCE = 1;
 
+/** ms that a write may be on its way: it says when it was sent, and its holder may rightly have lost the lock before it arrived. */
+const WRITE_TOLERANCE = 1_000;
+
 interface Hold {
   readonly id: string;
   readonly worker: number;
@@ -11,10 +14,20 @@ interface Hold {
   readonly start: number;
   /** When the holder stops believing at the latest, by what it knows. */
   until: number;
+  /** When it said that the lock is lost. */
+  lostAt?: number;
 }
 
+type Write = Extract<WorkerEvent, { e: 'write' }>;
+
 export interface Violation {
-  readonly what: 'two holders' | 'token not greater' | 'told late';
+  readonly what:
+    | 'two holders'
+    | 'token not greater'
+    | 'told late'
+    | 'stale write let through'
+    | 'holder refused by the fence'
+    | 'work after the loss';
   readonly key: string;
   readonly at: number;
   readonly detail: string;
@@ -24,6 +37,8 @@ export interface Violation {
 export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
+  private readonly writes: Write[] = [];
+  private readonly renewedAt: number[] = [];
   private readonly deleted: { key: string; id: string; from: number; at: number }[] = [];
   readonly refusals = new Map<string, number>();
   readonly troubles: string[] = [];
@@ -47,14 +62,20 @@ export class Checker {
         const hold = this.byId.get(event.id);
         // A renewal that comes after the release moves nothing.
         if (hold !== undefined && hold.until >= event.t) hold.until = event.until;
+        this.renewedAt.push(event.t);
         break;
       }
       case 'release':
       case 'lost': {
         const hold = this.byId.get(event.id);
-        if (hold !== undefined) hold.until = Math.min(hold.until, event.t);
+        if (hold === undefined) break;
+        hold.until = Math.min(hold.until, event.t);
+        if (event.e === 'lost') hold.lostAt ??= event.t;
         break;
       }
+      case 'write':
+        this.writes.push(event);
+        break;
       case 'refused':
         this.refusals.set(event.code, (this.refusals.get(event.code) ?? 0) + 1);
         break;
@@ -82,6 +103,23 @@ export class Checker {
   /** Whether the grants of a span of time include one of this kind, and when the first came. */
   firstGrantAfter(kind: Kind, at: number): number | undefined {
     return this.holds.get(kind)?.find((hold) => hold.start > at)?.start;
+  }
+
+  /** When a lock was first confirmed anew after this instant. */
+  firstRenewalAfter(at: number): number | undefined {
+    return this.renewedAt.find((t) => t > at);
+  }
+
+  /** Writes that the fence held up, all of them from holders of the past. */
+  get refusedWrites(): number {
+    return this.writes.filter(({ isAccepted }) => !isAccepted).length;
+  }
+
+  /** Keys of which nobody was granted a lock after this instant, and that nobody holds. */
+  stuckSince(at: number, keys: readonly string[], now: number): string[] {
+    const holds = this.holds.get('replica') ?? [];
+    const moved = new Set(holds.filter((hold) => hold.start > at || hold.until > now).map(({ key }) => key));
+    return keys.filter((key) => !moved.has(key));
   }
 
   /** The longest time without a grant between two instants. */
@@ -140,6 +178,27 @@ export class Checker {
             detail: `its holder believed for ${late.toFixed(0)} ms more`,
           });
       }
+    }
+    if (kind === 'replica') violations.push(...this.writeViolations());
+    return violations;
+  }
+
+  /** What the fenced resource saw, in the order in which it saw it. */
+  private writeViolations(): Violation[] {
+    const violations: Violation[] = [];
+    const greatest = new Map<string, number>();
+    for (const write of this.writes.toSorted((a, b) => a.place - b.place)) {
+      const { key, token, isAccepted, id, t: at } = write;
+      const seen = greatest.get(key) ?? 0;
+      greatest.set(key, Math.max(seen, token));
+      const hold = this.byId.get(id);
+      const detail = `${id} wrote with ${token} after ${seen}`;
+      if (isAccepted && token < seen) violations.push({ what: 'stale write let through', key, at, detail });
+      const isDeleted = this.deleted.some((deletion) => deletion.id === id);
+      if (!isAccepted && hold !== undefined && hold.until > at + WRITE_TOLERANCE && !isDeleted)
+        violations.push({ what: 'holder refused by the fence', key, at, detail });
+      if (hold?.lostAt !== undefined && at > hold.lostAt + TOLERANCE)
+        violations.push({ what: 'work after the loss', key, at, detail });
     }
     return violations;
   }

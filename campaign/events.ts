@@ -16,6 +16,15 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
   /** The holder stops believing: it releases the lock, or was told that it is lost. */
   | { readonly e: 'release' | 'lost'; readonly id: string }
+  /** A write to the fenced resource, sent at `t`: its place among all writes there, and whether the fence let it through. */
+  | {
+      readonly e: 'write';
+      readonly id: string;
+      readonly key: string;
+      readonly token: number;
+      readonly place: number;
+      readonly isAccepted: boolean;
+    }
   | { readonly e: 'refused'; readonly key: string; readonly code: string }
   | { readonly e: 'trouble'; readonly what: string }
 );

@@ -13,6 +13,8 @@ export interface Scene {
   readonly workerHosts: readonly Host[];
   readonly checker: Checker;
   readonly leaseTime: number;
+  /** When the last promotion was seen, in the course of one fault. */
+  promotedAt: number | undefined;
   /** From 0 to 1, by the campaign's seed. */
   random(): number;
 }
@@ -24,10 +26,14 @@ export interface Fault {
   run(scene: Scene): Promise<void>;
 }
 
-async function untilPromoted({ deployment }: Scene, old: Server): Promise<void> {
+async function untilPromoted(scene: Scene, old: Server): Promise<void> {
+  const { deployment } = scene;
   await deployment
     .until('another master is in charge', async () => (await deployment.master()) !== old, 20_000)
-    .catch(() => {});
+    .then(
+      () => (scene.promotedAt = now()),
+      () => {},
+    );
 }
 
 function pick<T>({ random }: Scene, from: readonly T[]): T {
@@ -215,12 +221,40 @@ export const FAULTS: readonly Fault[] = [
   { name: 'master restarts at once, empty', run: (scene) => restartMaster(scene, false) },
   { name: 'master restarts at once, from an older file', run: (scene) => restartMaster(scene, true) },
   {
+    // The others only ever saw its locks busy, and remember nothing of them.
+    name: 'master restarts at once, empty, while a holder is cut off',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts, workerHosts } = scene;
+      const everybody = [...deployment.servers, ...deployment.sentinels].map((server) => server.host);
+      await hosts.separate([pick(scene, workerHosts)], everybody);
+      await restartMaster(scene, false);
+      await hosts.heal();
+    },
+  },
+  {
     name: 'connections cut',
     async run(scene) {
       const master = await scene.deployment.master();
       for (let i = 0; i < 12; i++) {
         await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
         await sleep(scene.random() * 120);
+      }
+    },
+  },
+  {
+    name: "connections cut between SET's and WAIT's answers",
+    async run(scene) {
+      const master = await scene.deployment.master();
+      const replicas = await scene.deployment.replicas();
+      for (let i = 0; i < 6; i++) {
+        // Nobody acknowledges, so that what is written now waits for its confirmation when its connection goes.
+        for (const replica of replicas) replica.freeze();
+        await sleep(50 + scene.random() * 200);
+        await master.call('client', 'kill', 'type', 'normal', 'skipme', 'yes');
+        await sleep(scene.random() * 200);
+        for (const replica of replicas) replica.thaw();
+        await sleep(200 + scene.random() * 300);
       }
     },
   },

@@ -76,7 +76,7 @@ class NamespaceHosts implements Hosts {
 
   async add(name: string): Promise<Host> {
     const number = this.hosts.length + 1;
-    const namespace = `rl${this.id}${name}`;
+    const namespace = `${this.prefix}${name}`;
     const host: Host = { name, ip: `10.77.${this.id}.${number}`, prefix: ['ip', 'netns', 'exec', namespace] };
     await run('ip', ['netns', 'add', namespace]);
     const [outside, inside] = [`v${this.id}o${number}`, `v${this.id}i${number}`];
@@ -121,7 +121,7 @@ class NamespaceHosts implements Hosts {
     };
     for (const line of quietly('netns', 'list').split('\n')) {
       const namespace = line.split(' ')[0] ?? '';
-      if (namespace.startsWith(`rl${this.id}`)) quietly('netns', 'del', namespace);
+      if (namespace.startsWith(this.prefix)) quietly('netns', 'del', namespace);
     }
     quietly('link', 'del', this.bridge);
   }
@@ -129,6 +129,10 @@ class NamespaceHosts implements Hosts {
   private async block(from: Host, to: Host): Promise<void> {
     this.blocked.push({ from, to });
     await run('ip', ['-n', this.namespaceOf(from), 'route', 'add', 'blackhole', `${to.ip}/32`]);
+  }
+
+  private get prefix(): string {
+    return `rl${this.id}-`;
   }
 
   private namespaceOf(host: Host): string {

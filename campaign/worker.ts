@@ -10,6 +10,8 @@ import { now, type Kind, type WorkerEvent } from './events.js';
 /** One worker process: takes, holds and gives back locks of all three kinds, and says what it believes. Ends when its parent does. */
 interface Settings {
   readonly sentinels: { host: string; port: number }[];
+  /** A server that no fault befalls: the resource that the locks protect, and that refuses old tokens. */
+  readonly resource: { host: string; port: number };
   readonly leaseTime: number;
   readonly policy: ReplicaPolicy;
   readonly keys: number;
@@ -22,8 +24,8 @@ const redisOptions = { sentinels, name: 'mymaster' };
 
 type Unsaid<E> = E extends { t: number; kind: Kind } ? Omit<E, 't' | 'kind'> : never;
 
-function say(kind: Kind, event: Unsaid<WorkerEvent>): void {
-  process.stdout.write(`${JSON.stringify({ t: now(), kind, ...event })}\n`);
+function say(kind: Kind, event: Unsaid<WorkerEvent>, t = now()): void {
+  process.stdout.write(`${JSON.stringify({ t, kind, ...event })}\n`);
 }
 
 process.on('unhandledRejection', (reason) =>
@@ -33,13 +35,51 @@ process.on('uncaughtException', (error) =>
   say('replica', { e: 'trouble', what: `uncaught: ${error.stack ?? error.message}` }),
 );
 
+const resource = new Redis({ ...settings.resource, retryStrategy: () => 100 });
+resource.on('error', () => {});
+/** As docs/guarantees.md has it: the value and the greatest token seen, which no smaller one gets past. */
+const FENCED_WRITE = `
+local place = redis.call('INCR', 'writes')
+local seen = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
+if tonumber(ARGV[1]) < seen then return {place, 0} end
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
+return {place, 1}
+`;
+/** ms between two writes of one holder. */
+const WRITE_TIME = 60;
+
+/**
+ * What a holder does: writes until its signal aborts or its work is done. It looks at nothing else before it writes, as a program that was just frozen
+ * between the look and the write: the fence must hold it up.
+ */
+async function work(lock: Lock, ms: number): Promise<void> {
+  const end = now() + ms;
+  while (!lock.signal.aborted) {
+    const { owner: id, key, fencingToken: token } = lock;
+    const t = now();
+    const reply = await resource.eval(FENCED_WRITE, 1, `fenced:${key}`, token, id).catch(() => undefined);
+    if (Array.isArray(reply)) {
+      const [place, isAccepted] = reply as [number, number];
+      say('replica', { e: 'write', id, key, token, place, isAccepted: isAccepted === 1 }, t);
+    }
+    if (now() + WRITE_TIME > end) return sleep(Math.max(0, end - now()));
+    await sleep(WRITE_TIME);
+  }
+}
+
 /** Mostly short holds, so that most keys are freshly taken when a fault comes; some that outlive a fail-over. */
 function holdTime(): number {
   return Math.random() < 0.7 ? 10 + Math.random() * 300 : leaseTime * (0.5 + Math.random());
 }
 
-/** Tries to take the key; undefined where it was refused. Releasing says when the belief ends. */
-type Take = (key: string) => Promise<(() => Promise<void>) | undefined>;
+/** A lock that was taken: what is done under it, and its end, which says when the belief ends. */
+interface Taken {
+  work(ms: number): Promise<void>;
+  release(): Promise<void>;
+}
+
+/** Tries to take the key; undefined where it was refused. */
+type Take = (key: string) => Promise<Taken | undefined>;
 
 const service = new LockService(
   new RedisStore({
@@ -87,9 +127,12 @@ const takeReplica: Take = async (key) => {
     until: now() + lock.remainingTime,
     by: lock.confirmedBy,
   });
-  return async () => {
-    say('replica', { e: 'release', id });
-    await lock.release();
+  return {
+    work: (ms) => work(lock, ms),
+    release: async () => {
+      say('replica', { e: 'release', id });
+      await lock.release();
+    },
   };
 };
 
@@ -119,22 +162,25 @@ function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
     } catch {
       return undefined;
     }
-    return async () => {
-      say(kind, { e: 'release', id });
-      await client.eval(RELEASE, 1, name, id);
+    return {
+      work: sleep,
+      release: async () => {
+        say(kind, { e: 'release', id });
+        await client.eval(RELEASE, 1, name, id);
+      },
     };
   };
 }
 
 async function loop(take: Take): Promise<never> {
   for (;;) {
-    const release = await take(`k${Math.floor(Math.random() * settings.keys)}`);
-    if (release === undefined) {
+    const taken = await take(`k${Math.floor(Math.random() * settings.keys)}`);
+    if (taken === undefined) {
       await sleep(20 + Math.random() * 60);
       continue;
     }
-    await sleep(holdTime());
-    await release().catch(() => {});
+    await taken.work(holdTime());
+    await taken.release().catch(() => {});
     await sleep(Math.random() * 20);
   }
 }

@@ -152,18 +152,18 @@ class Judge {
   /** Everybody is granted a lock again, and no key is held by nobody. */
   async checkRecovery(from: number): Promise<void> {
     const { world, workers, servers, watch } = this.scene;
-    let isRight = false;
+    const answer = { isRight: false };
     const last = workers.map(async ({ service, host }) => {
       const lock = await service.acquire(`last-${host.name}`, { waitTime: 9_000 });
       await lock.release();
     });
     void Promise.all(last).then(
-      () => (isRight = true),
+      () => (answer.isRight = true),
       (error: unknown) => this.violate(`no lock after everything was mended: ${(error as Error).message}`),
     );
-    for (let more = 500; more <= 14_000 && !isRight; more += 500)
+    for (let more = 500; more <= 14_000 && !answer.isRight; more += 500)
       await world.runUntil(from + more, () => this.check());
-    if (!isRight) {
+    if (!answer.isRight) {
       this.violate('a lock was neither granted nor refused after everything was mended');
       for (const server of servers) world.tell(server.name, server.description);
       for (const { host, service } of workers) world.tell(host.name, JSON.stringify(service.health()));
