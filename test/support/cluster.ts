@@ -71,6 +71,10 @@ export class TestCluster {
     await node.call('CLUSTER', 'SET-CONFIG-EPOCH', this.nodes.length + 100);
     await node.call('CLUSTER', 'MEET', '127.0.0.1', this.running.find((each) => each !== node)!.port);
     await this.untilKnown();
+    await until(async () => String(await node.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), {
+      within: 10_000,
+      what: `${node.address} takes part`,
+    });
     if (replicaOf !== undefined) {
       await node.call('CLUSTER', 'REPLICATE', this.idOf(replicaOf));
       await this.untilFollows(node, replicaOf);
@@ -160,8 +164,14 @@ export class TestCluster {
     const masters = this.running.filter((node) =>
       view.some(({ port, flags }) => port === node.port && flags.includes('master')),
     );
-    for (const node of [to, ...masters.filter((each) => each !== to)])
-      await node.call('CLUSTER', 'SETSLOT', slot, 'NODE', this.idOf(to));
+    for (const node of [to, ...masters.filter((each) => each !== to)]) {
+      try {
+        await node.call('CLUSTER', 'SETSLOT', slot, 'NODE', this.idOf(to));
+      } catch (error) {
+        // It has just become a replica.
+        if (!/only with masters/.test(String(error))) throw error;
+      }
+    }
   }
 
   /** Moves slots with their keys. */

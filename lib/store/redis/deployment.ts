@@ -49,18 +49,26 @@ export function deploymentOf(connection: RedisConnection): Deployment {
   };
 }
 
+const LOCAL = '127.0.0.1';
+
 /** Credentials and TLS are those of `redisOptions`, else those of the first node's URL; a Cluster has database 0 only. */
 function clusterOf(
   nodes: readonly ClusterNode[],
   { redisOptions, natMap }: ClusterOptions,
 ): ClusterDeployment {
-  const each = nodes.map((node) => optionsOf(typeof node === 'number' ? { port: node } : (node as string)));
+  const each = nodes.map((node) =>
+    optionsOf(
+      typeof node === 'string'
+        ? node
+        : ({ host: LOCAL, ...(typeof node === 'number' ? { port: node } : node) } as RedisOptions),
+    ),
+  );
   const { username, password, tls } = each[0] ?? {};
   const given = Object.entries({ username, password, tls }).filter(([, value]) => value != null);
   const { db: _db, ...options } = { ...Object.fromEntries(given), ...redisOptions } as RedisOptions;
   return {
     kind: 'cluster',
-    seeds: each.map(({ host, port }) => ({ host: host ?? '127.0.0.1', port: port ?? 6379 })),
+    seeds: each.map(({ host, port }) => ({ host: host ?? LOCAL, port: port ?? 6379 })),
     options,
     natMap,
   };

@@ -63,7 +63,7 @@ export class IoredisConnector implements Connector {
       await redis.connect();
     } catch (error) {
       redis.disconnect();
-      throw cause ?? error;
+      throw refusalOf(cause ?? error) ?? cause ?? error;
     }
     return new IoredisConnection(redis, () => cause);
   }

@@ -81,6 +81,7 @@ export class Master {
   private state: State = { kind: 'connecting' };
   private lastRun: Run | undefined;
   private located: Located | undefined;
+  private attempts = 0;
   private failures = 0;
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
@@ -219,9 +220,11 @@ export class Master {
     return this.state.kind === 'ready';
   }
 
-  /** Whether this master is sure to have lost no lock that somebody may still believe in. */
+  /** Whether this master is sure to have lost no lock that somebody may still believe in. One without replicas can show nothing. */
   isTrusted(now: number): boolean {
-    return this.state.kind === 'ready' && this.state.view.isTrusted(now);
+    if (this.state.kind !== 'ready') return false;
+    const { view } = this.state;
+    return (view.memberCount > 0 || this.settings.minReplicas === 0) && view.isTrusted(now);
   }
 
   get hearsChanges(): boolean {
@@ -270,6 +273,9 @@ export class Master {
     else if (this.state.kind === 'down') {
       this.state.cancelRetry();
       void this.connect();
+    } else if (this.state.kind === 'connecting' && this.located !== undefined) {
+      // To one that may hang, and for long: begun anew.
+      void this.connect();
     }
   }
 
@@ -302,12 +308,16 @@ export class Master {
 
   private async connect(): Promise<void> {
     this.state = { kind: 'connecting' };
+    const attempt = ++this.attempts;
+    const isOver = (): boolean => this.isClosed || attempt !== this.attempts;
     try {
       this.located = undefined;
-      this.located = await this.locator.locate();
+      const located = await this.locator.locate();
+      if (isOver()) return;
+      this.located = located;
       const session = await openSession(
         this.connector,
-        this.located.address,
+        located.address,
         this.lastRun,
         (key) => this.onNotice(key),
         this.clock,
@@ -315,13 +325,13 @@ export class Master {
       );
       // It may have ended before anybody could listen for its end.
       if (!session.isLive) throw new Error('the connection was lost while it was set up');
-      if (this.isClosed) session.end(new Error('closed'));
-      else if (!this.locator.isCurrent(this.located.identity)) {
+      if (isOver()) session.end(new Error('closed'));
+      else if (!this.locator.isCurrent(located.identity)) {
         session.end(new Error('moved'));
         throw new Error('another master took over while it was being connected to');
       } else this.begin(session);
     } catch (error) {
-      if (!this.isClosed) this.retryLater(this.whyDown(error));
+      if (!isOver()) this.retryLater(this.whyDown(error));
     }
   }
 

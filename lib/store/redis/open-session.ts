@@ -122,7 +122,9 @@ class Connections {
   ) {}
 
   async make(label: string): Promise<Connection> {
-    const connection = await this.connector.connect(this.address, label);
+    const connection = await this.connector.connect(this.address, label).catch((error: unknown) => {
+      throw error instanceof ErrorReply ? new RefusedError(this.address, error) : error;
+    });
     if (this.isGivenUp) connection.close();
     else this.made.push(connection);
     return connection;

@@ -13,6 +13,7 @@ type Granted = Extract<AcquireOutcome, { kind: 'granted' }>;
  */
 export class ClusterAttempt {
   readonly outcome: Promise<AcquireOutcome>;
+  private readonly taken = new Map<SlotPart, Granted>();
   private current: MasterAttempt | undefined;
   private isAbandoned = false;
 
@@ -25,10 +26,11 @@ export class ClusterAttempt {
     this.outcome = this.takeAll();
   }
 
-  /** What a master was asked for it takes back itself; what was granted is given back here. */
+  /** What a master was asked for it takes back itself, and may answer nothing any more; what was granted is given back here. */
   abandon(): void {
     this.isAbandoned = true;
     this.current?.abandon();
+    void this.giveBack(TOO_SLOW);
   }
 
   private take(part: SlotPart, request: AcquireRequest, floor: number): Promise<AcquireOutcome> {
@@ -42,7 +44,7 @@ export class ClusterAttempt {
   }
 
   private async takeAll(): Promise<AcquireOutcome> {
-    const taken = new Map<SlotPart, Granted>();
+    const { taken } = this;
     const endsAt = Math.max(this.request.waitUntil, this.clock.monotonic()) + this.request.replicaTimeout;
     let token = 0;
     for (const part of this.parts) {
@@ -51,20 +53,20 @@ export class ClusterAttempt {
         token = outcome.token;
         taken.set(part, outcome);
       }
-      if (outcome.kind !== 'granted' || this.isAbandoned) return this.giveBack(taken, outcome);
+      if (outcome.kind !== 'granted' || this.isAbandoned) return this.giveBack(outcome);
     }
     for (const [part, granted] of taken) {
       if (granted.token === token) continue;
       const raised = await this.takeWithin(part, false, endsAt, token);
-      if (raised.kind !== 'granted' || this.isAbandoned) return this.giveBack(taken, raised);
+      if (raised.kind !== 'granted' || this.isAbandoned) return this.giveBack(raised);
       // It had ended, and was taken anew with a greater one.
-      if (raised.token !== token) return this.giveBack(taken, TOO_SLOW);
+      if (raised.token !== token) return this.giveBack(TOO_SLOW);
       taken.set(part, raised);
     }
     const validity = [...taken.values()]
       .map((granted) => granted.validity)
       .reduce((one, other) => (one.remaining(this.clock) <= other.remaining(this.clock) ? one : other));
-    if (validity.remaining(this.clock) <= 0) return this.giveBack(taken, TOO_SLOW);
+    if (validity.remaining(this.clock) <= 0) return this.giveBack(TOO_SLOW);
     const confirmedBy = Math.min(...[...taken.values()].map((granted) => granted.confirmedBy));
     return { kind: 'granted', token, confirmedBy, validity };
   }
@@ -83,12 +85,10 @@ export class ClusterAttempt {
     return this.take(part, { ...this.request, replicaTimeout, waitUntil }, floor);
   }
 
-  private async giveBack(
-    taken: ReadonlyMap<SlotPart, Granted>,
-    outcome: AcquireOutcome,
-  ): Promise<AcquireOutcome> {
+  private async giveBack(outcome: AcquireOutcome): Promise<AcquireOutcome> {
     const { owner, leaseTime, replicaTimeout } = this.request;
-    const given = [...taken.keys()].map((part) => this.routing.release(part, owner, 0, leaseTime));
+    const given = [...this.taken.keys()].map((part) => this.routing.release(part, owner, 0, leaseTime));
+    this.taken.clear();
     if (given.length > 0) {
       let stopClock: () => void = () => {};
       const timeUp = new Promise<void>((resolve) => {

@@ -20,6 +20,8 @@ import { SlotTrust } from './slot-trust.js';
 /** ms between two questions who serves what, and ms that one may take. */
 const POLL_TIME = 1_000;
 const ANSWER_TIME = 1_000;
+/** ms between two questions while somebody waits for a slot that is on its way. */
+const HURRIED_TIME = 100;
 /** ms before the next question where nobody answered: doubled each time, and each time only a random part of it. */
 const FIRST_RETRY = 50;
 const LONGEST_RETRY = 500;
@@ -31,7 +33,7 @@ const SAME_QUESTION = 20;
  * leads it to another server when that takes its place.
  */
 export class ClusterTopology implements ShardCluster {
-  private readonly table = new SlotTable();
+  private readonly table = new SlotTable((before, after) => this.byMaster.get(before)?.has(after) === true);
   private readonly quarantine: Quarantine;
   readonly trust: SlotTrust;
   private shards: Shard[] = [];
@@ -48,6 +50,7 @@ export class ClusterTopology implements ShardCluster {
   private failures = 0;
   private state: 'new' | 'open' | 'closed' = 'new';
   private stopPolling: () => void = () => {};
+  private isHurried = false;
   /** Why nobody could tell; undefined while somebody does. */
   private trouble: Unavailable | undefined = {
     kind: 'unavailable',
@@ -157,20 +160,23 @@ export class ClusterTopology implements ShardCluster {
   }
 
   redirected(redirection: Redirection): void {
-    if (redirection.kind === 'split' || this.state !== 'open') return;
-    const { slot, to } = redirection;
+    if (this.state !== 'open') return;
     const now = this.clock.monotonic();
-    if (redirection.kind === 'ask') {
-      this.table.leaving(slot, now);
+    if (redirection.kind !== 'moved') {
+      if (redirection.kind === 'ask') this.table.leaving(redirection.slot, now);
+      this.hurry();
       return;
     }
+    const { slot, to } = redirection;
     void this.refresh();
     const node = [...this.nodes.values()].find((each) => answersTo(each, to));
     const owner = this.table.ownerOf(slot);
     if (node === undefined || node.id === owner) return;
     // One of the same shard took its master's place, and with it all of its slots.
-    const isSuccession = owner !== undefined && this.shardOf(slot)?.has(node.id) === true;
-    const moved = isSuccession ? this.table.slotsOf(owner) : [slot];
+    const moved =
+      owner !== undefined && this.byMaster.get(owner)?.has(node.id) === true
+        ? this.table.slotsOf(owner)
+        : [slot];
     for (const each of moved) this.table.moved(each, node.id, now);
     this.follow(new Set(moved), now);
   }
@@ -193,13 +199,20 @@ export class ClusterTopology implements ShardCluster {
   // --- asking
 
   private async poll(): Promise<void> {
+    this.isHurried = false;
     await this.refresh();
     if (this.isClosed) return;
     const retry = Math.random() * Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures);
-    this.stopPolling = this.clock.after(
-      this.trouble === undefined ? POLL_TIME : retry,
-      () => void this.poll(),
-    );
+    const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
+    this.stopPolling = this.clock.after(pause, () => void this.poll());
+  }
+
+  /** Somebody waits for a slot that is on its way. */
+  private hurry(): void {
+    if (this.isHurried) return;
+    this.isHurried = true;
+    this.stopPolling();
+    this.stopPolling = this.clock.after(HURRIED_TIME, () => void this.poll());
   }
 
   private async ask(): Promise<void> {
@@ -255,7 +268,9 @@ export class ClusterTopology implements ShardCluster {
       const [reply] = await ask(connection, [['cluster', 'nodes']]);
       return viewIn(reply, address);
     } catch (error) {
-      throw error instanceof RefusedError ? error : new NodeError(address, error);
+      throw error instanceof RefusedError || error instanceof NodeError
+        ? error
+        : new NodeError(address, error);
     } finally {
       stopClock();
       connection.close();

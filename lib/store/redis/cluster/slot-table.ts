@@ -6,7 +6,7 @@ interface Claim {
   readonly owner: string;
   /** The greatest epoch with which it was seen to claim the slot. */
   readonly epoch: number;
-  /** The monotonic instant since which this process has seen it there without a break. */
+  /** The monotonic instant since which this process has seen it in the owner's shard without a break. */
   readonly since: number;
   /** The monotonic instant at which it last said that the slot is on its way to another. */
   readonly leavingAt: number;
@@ -23,11 +23,16 @@ export class SlotTable {
   private readonly claims: (Claim | undefined)[] = Array.from({ length: SLOTS });
   private lastTakenAt = -Infinity;
 
+  constructor(
+    /** Whether the second master belongs to the shard that the first led. */
+    private readonly isSuccession: (before: string, after: string) => boolean,
+  ) {}
+
   ownerOf(slot: number): string | undefined {
     return this.claims[slot]?.owner;
   }
 
-  /** The monotonic instant since which the slot has been with its owner, as far as this process has seen. */
+  /** The monotonic instant since which the slot has been with its owner's shard, as far as this process has seen. */
   since(slot: number): number {
     return this.claims[slot]?.since ?? Infinity;
   }
@@ -69,7 +74,7 @@ export class SlotTable {
 
   /** Its owner said that the slot is `to`'s now. */
   moved(slot: number, to: string, at: number): void {
-    this.claims[slot] = { owner: to, epoch: this.claims[slot]?.epoch ?? 0, since: at, leavingAt: -Infinity };
+    this.give(slot, to, this.claims[slot]?.epoch ?? 0, at);
   }
 
   /** The slots of a master. */
@@ -110,7 +115,13 @@ export class SlotTable {
       return false;
     }
     if (known !== undefined && epoch <= known.epoch && known.owner !== author) return false;
-    this.claims[slot] = { owner, epoch, since: at, leavingAt: -Infinity };
+    this.give(slot, owner, epoch, at);
     return true;
+  }
+
+  private give(slot: number, owner: string, epoch: number, at: number): void {
+    const before = this.claims[slot];
+    const stays = before !== undefined && this.isSuccession(before.owner, owner);
+    this.claims[slot] = { owner, epoch, since: stays ? before.since : at, leavingAt: -Infinity };
   }
 }

@@ -1,0 +1,195 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { systemClock } from '../../../../lib/store/clock.js';
+import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
+import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
+import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { until } from '../../../support/eventually.js';
+import { freePort } from '../../../support/ports.js';
+import { startRedis } from '../../../support/redis-process.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStores } from '../redis-stores.js';
+
+const stores = new RedisStores();
+let cluster: TestCluster;
+
+beforeAll(async () => {
+  cluster = await startCluster();
+}, 30_000);
+afterEach(() => stores.closeAll());
+afterAll(() => cluster.dispose());
+
+const slotOf = (key: string): number => hashSlot(`lock:${key}`);
+
+function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
+  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
+}
+
+describe('A Cluster that cannot be reached', () => {
+  it('is told with every seed and what each said', async () => {
+    const [one, other] = [await freePort(), await freePort()];
+    const store = stores.open({ nodes: [one, other] });
+    const outcome = await askOnce(store, 'k');
+    expect(outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/No node of the Redis Cluster/),
+    });
+    for (const port of [one, other]) expect(JSON.stringify(outcome)).toMatch(`127.0.0.1:${port}: `);
+    expect(store.health()).toMatchObject({
+      status: 'down',
+      masters: [{ connected: false, reason: expect.stringContaining(`127.0.0.1:${one}`) }],
+    });
+    await until(() => stores.reports.some(({ code }) => code === 'unreachable'), { what: 'it is reported' });
+  });
+
+  it('is none where one seed answers', async () => {
+    await take(stores.open({ nodes: [await freePort(), cluster.nodes[1]!.port] }), 'one-seed');
+  });
+
+  it('tells that a seed is no Cluster node', async () => {
+    await using single = await startRedis();
+    expect(await askOnce(stores.open({ nodes: [single.port] }), 'k')).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(`${single.address}: it is no Redis Cluster node.*without .nodes.`),
+    });
+    await take(stores.open({ nodes: [single.port, cluster.nodes[0]!.port] }), 'mixed');
+    await stores.closeAll();
+  });
+
+  it('tells that one of its nodes was given as a plain connection', async () => {
+    const node = await cluster.ownerOf(slotOf('k'));
+    const other = cluster.nodes.slice(0, 3).find((each) => each !== node)!;
+    expect(await askOnce(stores.open(other.url), 'k')).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/MOVED .*belongs to a Redis Cluster.*nodes/),
+    });
+  });
+
+  it('tells at once that a password is missing or wrong, and uses the right one', async () => {
+    const clients = cluster.nodes.map((node) => node.client());
+    await Promise.all(clients.map((client) => client.config('SET', 'requirepass', 'secret')));
+    await Promise.all(clients.map((client) => client.config('SET', 'masterauth', 'secret')));
+    try {
+      const { nodes } = cluster.connection;
+      expect(await stores.open({ nodes }).acquire(requestFor('k')).outcome).toMatchObject({
+        kind: 'unavailable',
+        permanent: true,
+        reason: expect.stringMatching(/NOAUTH.*password/),
+      });
+      expect(
+        await stores
+          .open({ nodes, options: { redisOptions: { password: 'wrong' } } })
+          .acquire(requestFor('k')).outcome,
+      ).toMatchObject({ permanent: true, reason: expect.stringMatching(/WRONGPASS/) });
+      await take(stores.open({ nodes, options: { redisOptions: { password: 'secret' } } }), 'by-option');
+      await take(stores.open({ nodes: [`redis://:secret@${cluster.nodes[0]!.address}`] }), 'by-url');
+      await stores.closeAll();
+    } finally {
+      await Promise.all(clients.map((client) => client.config('SET', 'requirepass', '')));
+      for (const client of clients) client.disconnect();
+    }
+  });
+});
+
+describe('A Cluster with a slot that nobody serves', () => {
+  const [lost, fine] = ['nobody', 'somebody'];
+
+  async function without(run: () => Promise<void>): Promise<void> {
+    const owner = await cluster.ownerOf(slotOf(lost));
+    const masters = cluster.nodes.slice(0, 3);
+    for (const node of masters) await node.call('CLUSTER', 'DELSLOTS', slotOf(lost));
+    try {
+      await run();
+    } finally {
+      await owner.call('CLUSTER', 'ADDSLOTS', slotOf(lost));
+      await cluster.untilWhole();
+    }
+  }
+
+  it('refuses locks in it by name, and grants all others', async () => {
+    const store = stores.open(cluster.connection);
+    await take(store, fine).then((held) => store.release(held, 0));
+    await without(async () => {
+      await until(async () => JSON.stringify(await askOnce(store, lost)).includes('1 of 16384'), {
+        what: 'the store knows',
+      });
+      expect(await askOnce(store, lost)).toMatchObject({
+        kind: 'unavailable',
+        reason: expect.stringMatching(new RegExp(`slot ${slotOf(lost)} .*1 of 16384 slots.*cluster fix`)),
+      });
+      granted(await askOnce(store, fine));
+      granted(await askOnce(stores.open(cluster.connection), 'somebody-else'));
+    });
+    await take(store, lost);
+  });
+
+  it('refuses them all where it insists on full coverage (CLUSTERDOWN), until the slot is served', async () => {
+    const store = stores.open(cluster.connection);
+    const held = await take(store, 'insisting');
+    const insist = async (value: string): Promise<void> => {
+      for (const node of cluster.nodes)
+        await node.call('CONFIG', 'SET', 'cluster-require-full-coverage', value);
+    };
+    await insist('yes');
+    let renewal: Promise<unknown> | undefined;
+    try {
+      await without(async () => {
+        await until(async () => JSON.stringify(await askOnce(store, 'insisting-2')).includes('CLUSTERDOWN'), {
+          what: 'the Cluster is down',
+        });
+        renewal = store.renew(held, 10_000);
+        expect(await askOnce(store, 'insisting-2')).toMatchObject({
+          kind: 'unavailable',
+          reason: expect.stringMatching(/refused: CLUSTERDOWN.*cluster-require-full-coverage no/),
+        });
+      });
+    } finally {
+      await insist('no');
+    }
+    expect(await renewal).toMatchObject({ kind: 'renewed' });
+  });
+});
+
+describe('A shard without replicas', () => {
+  it('is named where it refuses, and the others grant', async () => {
+    const lonely = await cluster.add();
+    const store = stores.open(cluster.connection);
+    await cluster.move([slotOf('lonely')], lonely);
+    expect(await askOnce(store, 'lonely')).toMatchObject({
+      kind: 'unconfirmed',
+      confirmed: 0,
+      required: 1,
+      members: [],
+      master: expect.stringMatching(`^master ${lonely.address} of slots ${slotOf('lonely')}$`),
+    });
+    granted(await askOnce(store, 'in-company'));
+    const { status, masters } = store.health();
+    expect(status).toBe('degraded');
+    expect(masters.find(({ address }) => address === lonely.address)?.reason).toMatch(
+      /^0 of 0 known replicas/,
+    );
+    expect(masters.filter(({ reason }) => reason === undefined)).toHaveLength(3);
+
+    await cluster.add({ replicaOf: lonely });
+    await take(store, 'lonely', { waitUntil: systemClock.monotonic() + 10_000 }).catch(() => undefined);
+    await until(async () => ['granted', 'busy'].includes((await askOnce(store, 'lonely')).kind), {
+      what: 'the replica is there',
+    });
+  }, 30_000);
+
+  it('that is down is named, and the others grant', async () => {
+    const store = stores.open(cluster.connection);
+    const lonely = await cluster.ownerOf(slotOf('lonely'));
+    await take(store, 'warm-up');
+    const [replica] = await cluster.replicasOf(lonely);
+    await Promise.all([lonely.kill(), replica!.kill()]);
+    await until(
+      async () => {
+        const outcome = await askOnce(store, 'lonely');
+        return outcome.kind === 'unavailable' && outcome.reason.includes(`master ${lonely.address} of slots`);
+      },
+      { what: 'the shard is named' },
+    );
+    granted(await askOnce(store, 'in-company-2'));
+    expect(store.health().status).toBe('degraded');
+  });
+});

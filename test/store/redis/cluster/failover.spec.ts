@@ -1,0 +1,194 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { systemClock } from '../../../../lib/store/clock.js';
+import type { AcquireOutcome, LockStore, MasterHealth } from '../../../../lib/store/lock-store.js';
+import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
+import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { until } from '../../../support/eventually.js';
+import type { RedisProcess } from '../../../support/redis-process.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStores } from '../redis-stores.js';
+
+const QUARANTINE = 3_000;
+const stores = new RedisStores();
+let cluster: TestCluster;
+/** The first master's shard has two replicas: one is left when another has taken its master's place. */
+let first: RedisProcess;
+
+beforeAll(async () => {
+  cluster = await startCluster();
+  first = cluster.nodes[0]!;
+  await cluster.add({ replicaOf: first });
+}, 30_000);
+afterEach(() => stores.closeAll());
+afterAll(() => cluster.dispose());
+
+const slotOf = (key: string): number => hashSlot(`lock:${key}`);
+
+/** A fresh key whose slot this master serves. */
+let count = 0;
+async function keyOf(master: RedisProcess): Promise<string> {
+  const line = (await cluster.view()).find(({ port }) => port === master.port)!;
+  for (;;) {
+    const key = `key-${++count}`;
+    if (line.slots.some(([from, to]) => from <= slotOf(key) && slotOf(key) <= to)) return key;
+  }
+}
+
+function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
+  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic() })).outcome;
+}
+
+function masterHealth(store: LockStore, master: RedisProcess): MasterHealth | undefined {
+  return store.health().masters.find(({ address }) => address === master.address);
+}
+
+async function untilTrusted(store: LockStore): Promise<void> {
+  await until(
+    () => {
+      const { masters } = store.health();
+      return (
+        masters.length >= 3 && masters.every(({ connected, quarantine }) => connected && quarantine === 0)
+      );
+    },
+    { within: 15_000, what: 'every shard grants' },
+  );
+}
+
+describe('A lock that is held', () => {
+  it('goes on through CLUSTER FAILOVER, confirmed by the servers of the same shard', async () => {
+    const store = stores.open(cluster.connection);
+    const key = await keyOf(first);
+    const held = await take(store, key);
+    const [replica] = await cluster.replicasOf(first);
+    await cluster.failOver(replica!);
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    await until(() => masterHealth(store, replica!)?.members.length === 2, {
+      what: 'the former master is one of the replicas',
+    });
+    expect(await askOnce(stores.open(cluster.connection), key)).toMatchObject({ kind: 'busy' });
+    await store.release(held, 0);
+    first = replica!;
+    await cluster.untilWhole();
+  }, 30_000);
+
+  it('goes on when its master dies and a replica takes its place; the dead one still counts as a server', async () => {
+    const store = stores.open(cluster.connection);
+    const key = await keyOf(first);
+    const elsewhere = await keyOf(cluster.nodes[1]!);
+    const held = await take(store, key, { leaseTime: 15_000 });
+    await first.kill();
+    const renewal = store.renew(held, 15_000);
+    await take(store, elsewhere);
+    expect(await renewal).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    const successor = await cluster.ownerOf(slotOf(key));
+    expect(successor).not.toBe(first);
+    const members = masterHealth(store, successor)!.members;
+    expect(members).toContainEqual(expect.objectContaining({ address: first.address, lag: null }));
+    expect(members).toHaveLength(2);
+    expect(await askOnce(store, key)).toMatchObject({ kind: 'busy' });
+    await take(store, await keyOf(successor));
+
+    await first.restart();
+    await until(() => masterHealth(store, successor)?.members.every(({ lag }) => lag !== null), {
+      within: 15_000,
+      what: 'the dead master is back as a replica',
+    });
+    expect(masterHealth(store, successor)!.members).toHaveLength(2);
+    first = successor;
+    await cluster.untilWhole();
+  }, 40_000);
+
+  it('goes on when its master hangs and is replaced, and is safe from it when it wakes', async () => {
+    const [store, rival] = [stores.open(cluster.connection), stores.open(cluster.connection)];
+    const key = await keyOf(first);
+    const held = await take(store, key, { leaseTime: 15_000 });
+    await first.stop();
+    const successor = await cluster.untilReplaced(first, slotOf(key));
+    expect(await store.renew(held, 15_000)).toMatchObject({ kind: 'renewed' });
+    first.resume();
+    expect(await askOnce(rival, key)).toMatchObject({ kind: 'busy', holder: { owner: held.owner } });
+    expect(await store.renew(held, 15_000)).toMatchObject({ kind: 'renewed' });
+    first = successor;
+    await cluster.untilWhole();
+  }, 40_000);
+});
+
+describe('A new lock', () => {
+  it('waits for a quarantine after a fail-over, in that shard alone, and in its slots wherever they go', async () => {
+    const store = stores.open(cluster.connection, { quarantine: QUARANTINE });
+    const openedAt = systemClock.monotonic();
+    await untilTrusted(store);
+    const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];
+    const [stays, goes, elsewhere, wanders] = [
+      await keyOf(first),
+      await keyOf(first),
+      await keyOf(second),
+      await keyOf(third),
+    ];
+    await take(store, goes).then((held) => store.release(held, 0));
+    // Where all shards are trusted a slot's move costs nothing.
+    await cluster.move([slotOf(wanders)], second);
+    granted(await askOnce(store, wanders));
+
+    await until(() => systemClock.monotonic() - openedAt > QUARANTINE + 1_000, {
+      what: 'the store has seen every slot for a quarantine',
+    });
+    const [replica] = await cluster.replicasOf(first);
+    await cluster.failOver(replica!);
+    await cluster.move([slotOf(goes)], second);
+    await until(
+      async () => {
+        const stayed = await askOnce(store, stays);
+        expect(stayed.kind).toBe('unavailable');
+        return JSON.stringify(stayed).includes('follow this master');
+      },
+      { what: 'the store knows that its replicas are new' },
+    );
+    await until(
+      async () => {
+        const moved = await askOnce(store, goes);
+        expect(moved.kind).toBe('unavailable');
+        return JSON.stringify(moved).includes(`${second.address} of slots`);
+      },
+      { what: 'the store knows where the slot has gone' },
+    );
+    expect(await askOnce(store, goes)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining(`slot ${slotOf(goes)} moved`),
+      retryAfter: expect.any(Number),
+    });
+    granted(await askOnce(store, elsewhere));
+
+    // A process that has just started cannot know where slots have been.
+    const fresh = stores.open(cluster.connection, { quarantine: QUARANTINE });
+    expect(await askOnce(fresh, await keyOf(third))).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining('just met it'),
+    });
+
+    await take(store, goes, { waitUntil: systemClock.monotonic() + 15_000 });
+    await take(store, stays, { waitUntil: systemClock.monotonic() + 15_000 });
+    await take(fresh, await keyOf(third), { waitUntil: systemClock.monotonic() + 15_000 });
+    first = replica!;
+    await cluster.untilWhole();
+  }, 60_000);
+
+  it('waits where a move was called off after its keys had gone over', async () => {
+    const store = stores.open(cluster.connection, { quarantine: QUARANTINE });
+    await untilTrusted(store);
+    const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];
+    const key = await keyOf(second);
+    const held = await take(store, key);
+    await cluster.beginMove(slotOf(key), third);
+    await cluster.moveKeys(slotOf(key), second, third);
+    const renewal = store.renew(held, 10_000);
+    expect((await askOnce(store, key)).kind).toBe('unavailable');
+    for (const node of [second, third]) await node.call('CLUSTER', 'SETSLOT', slotOf(key), 'STABLE');
+    expect(await renewal).toEqual({ kind: 'gone', key });
+    expect(await askOnce(store, key)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining(`slot ${slotOf(key)}`),
+    });
+    await take(store, key, { waitUntil: systemClock.monotonic() + 10_000 });
+  }, 30_000);
+});

@@ -1,0 +1,239 @@
+import { describe, expect, it } from '@jest/globals';
+import { parseClusterNodes, type ClusterView } from '../../../../lib/store/redis/cluster/cluster-view.js';
+import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
+import { partsOf } from '../../../../lib/store/redis/cluster/slot-parts.js';
+import { SlotTable } from '../../../../lib/store/redis/cluster/slot-table.js';
+import { SlotTrust } from '../../../../lib/store/redis/cluster/slot-trust.js';
+import { ErrorReply } from '../../../../lib/store/redis/connection.js';
+import { Quarantine } from '../../../../lib/store/redis/quarantine.js';
+import { redirectionOf } from '../../../../lib/store/redis/redirection.js';
+
+describe('The slot of a key', () => {
+  // As CLUSTER KEYSLOT of a real server answers.
+  it.each([
+    ['123456789', 12_739],
+    ['lock:k', 14_041],
+    ['{user1000}.following', 3_443],
+    ['{user1000}.followers', 3_443],
+    ['foo{}{bar}', 8_363],
+    ['foo{{bar}}zap', 4_015],
+    ['foo{bar}{zap}', 5_061],
+    ['schlüssel', 7_677],
+    ['', 0],
+  ])('of %p is %i', (key, slot) => {
+    expect(hashSlot(key)).toBe(slot);
+  });
+});
+
+describe('Keys of several slots', () => {
+  it('are divided by slot, in the order of the slots, whatever order they come in', () => {
+    const one = partsOf(['a', 'b', '{a}1', 'c'], 'lock:');
+    const other = partsOf(['c', '{a}1', 'a', 'b'], 'lock:');
+    expect(one.map(({ slot }) => slot)).toEqual(other.map(({ slot }) => slot));
+    expect(one.map(({ slot }) => slot)).toEqual(one.map(({ slot }) => slot).toSorted((a, b) => a - b));
+    expect(one.flatMap(({ keys }) => keys).toSorted()).toEqual(['a', 'b', 'c', '{a}1']);
+  });
+
+  it('are together where a hash tag says so', () => {
+    expect(partsOf(['{order:1}paid', '{order:1}sent'], 'lock:')).toHaveLength(1);
+  });
+});
+
+describe('CLUSTER NODES', () => {
+  const asked = { host: '10.0.0.1', port: 6379 };
+  const text = [
+    'aaa 10.0.0.1:6379@16379 myself,master - 0 1426238316232 2 connected 0-5460 9000 [5461->-bbb]',
+    'bbb 10.0.0.2:6379@16379,redis-2.example master - 0 1426238316232 3 connected 5461-10922',
+    'ccc 10.0.0.3:6379@16379,,tls-port=0,shard-id=xyz slave aaa 0 1426238317741 2 connected',
+    'ddd 10.0.0.4:6379@16379 master,fail - 1426238310000 1426238310000 1 disconnected',
+    'eee [::1]:0@0 master,noaddr - 0 0 0 disconnected',
+    'fff 10.0.0.6:6379@16379 handshake - 0 0 0 connected',
+    '',
+  ].join('\n');
+
+  it('is read', () => {
+    expect(parseClusterNodes(text, asked)).toEqual({
+      author: 'aaa',
+      nodes: [
+        expect.objectContaining({ id: 'aaa', identity: '10.0.0.1:6379', isMaster: true, epoch: 2 }),
+        expect.objectContaining({ id: 'bbb', hostname: 'redis-2.example', slots: [[5461, 10922]] }),
+        expect.objectContaining({ id: 'ccc', hostname: undefined, isMaster: false, masterId: 'aaa' }),
+        expect.objectContaining({ id: 'ddd', isMaster: true, isFailed: true, slots: [] }),
+        expect.objectContaining({ id: 'eee', isFailed: true }),
+      ],
+    });
+  });
+
+  it('leaves out what is only on its way', () => {
+    expect(parseClusterNodes(text, asked)?.nodes[0]?.slots).toEqual([
+      [0, 5460],
+      [9000, 9000],
+    ]);
+  });
+
+  it('of a server that does not know its own address means where it was asked', () => {
+    expect(
+      parseClusterNodes('aaa :6380@16380 myself,master - 0 0 1 connected', asked)?.nodes[0],
+    ).toMatchObject({
+      identity: '10.0.0.1:6380',
+    });
+  });
+
+  it.each([[undefined], [null], [''], [new ErrorReply('ERR This instance has cluster support disabled')]])(
+    'is missing in %p',
+    (reply) => {
+      expect(parseClusterNodes(reply, asked)).toBeUndefined();
+    },
+  );
+});
+
+describe('A redirection', () => {
+  it.each([
+    ['MOVED 3999 127.0.0.1:6381', { kind: 'moved', slot: 3999, to: '127.0.0.1:6381' }],
+    ['ASK 3999 127.0.0.1:6381', { kind: 'ask', slot: 3999, to: '127.0.0.1:6381' }],
+    ['TRYAGAIN Multiple keys request during rehashing of slot', { kind: 'split' }],
+    ['CLUSTERDOWN The cluster is down', undefined],
+    ['ERR MOVED 1 2', undefined],
+  ])('%s', (message, redirection) => {
+    expect(redirectionOf(new ErrorReply(message))).toEqual(redirection);
+  });
+});
+
+/** A view of two masters `a` and `b` by `author`, each with its epoch and its slots. */
+function view(author: string, a: [number, number[]], b: [number, number[]]): ClusterView {
+  const node = (id: string, [epoch, slots]: [number, number[]]): ClusterView['nodes'][number] => ({
+    id,
+    identity: `${id}:1`,
+    hostname: undefined,
+    isMyself: id === author,
+    isMaster: true,
+    isFailed: false,
+    masterId: undefined,
+    epoch,
+    slots: slots.map((slot) => [slot, slot] as const),
+  });
+  return { author, nodes: [node('a', a), node('b', b)] };
+}
+
+describe('Who serves a slot', () => {
+  it('is the one with the greater epoch, whoever tells of it and in whatever order', () => {
+    const old = view('a', [1, [7]], [2, []]);
+    const young = view('b', [1, []], [3, [7]]);
+    for (const views of [
+      [old, young],
+      [young, old],
+    ]) {
+      const table = new SlotTable(() => false);
+      for (const [at, each] of views.entries()) table.take(each, at);
+      expect(table.ownerOf(7)).toBe('b');
+    }
+  });
+
+  it('is nobody any more where its master says so', () => {
+    const table = new SlotTable(() => false);
+    table.take(view('a', [5, [7]], [2, []]), 0);
+    expect(table.take(view('a', [5, []], [2, []]), 1)).toEqual(new Set([7]));
+    expect(table.ownerOf(7)).toBeUndefined();
+  });
+
+  it('is whom its master names, whatever the epochs', () => {
+    const table = new SlotTable(() => false);
+    table.take(view('a', [5, [7]], [2, []]), 0);
+    table.take(view('a', [5, []], [2, [7]]), 1);
+    expect(table.ownerOf(7)).toBe('b');
+  });
+
+  it('has it since it came there, or since somebody could be asked again', () => {
+    const table = new SlotTable(() => false);
+    table.take(view('a', [1, [7]], [2, []]), 1_000);
+    table.take(view('a', [1, [7]], [2, []]), 3_000);
+    expect(table.since(7)).toBe(1_000);
+    table.take(view('b', [1, []], [3, [7]]), 4_000);
+    expect(table.since(7)).toBe(4_000);
+    table.take(view('b', [1, []], [3, [7]]), 60_000);
+    expect(table.since(7)).toBe(60_000);
+  });
+
+  it('has it since it came to its shard, whichever of its servers is the master', () => {
+    const table = new SlotTable((before, after) => before === 'a' && after === 'b');
+    table.take(view('a', [1, [7]], [2, []]), 1_000);
+    table.take(view('b', [1, []], [3, [7]]), 3_000);
+    expect(table.since(7)).toBe(1_000);
+    table.take(view('a', [4, [7]], [3, []]), 5_000);
+    expect(table.since(7)).toBe(5_000);
+  });
+
+  it('is told in ranges', () => {
+    const table = new SlotTable(() => false);
+    table.take(view('a', [1, [1, 2, 3, 7, 16_383]], [2, [4]]), 0);
+    expect(table.rangesOf('a')).toBe('1-3, 7, 16383');
+    expect(table.rangesOf('b')).toBe('4');
+  });
+});
+
+describe('New locks in a slot', () => {
+  const QUARANTINE = 3_000;
+
+  function trustIn(...shards: { isTrusted(now: number): boolean }[]): { table: SlotTable; trust: SlotTrust } {
+    const table = new SlotTable(() => false);
+    return { table, trust: new SlotTrust(table, new Quarantine(QUARANTINE, 1_000), () => shards) };
+  }
+  const trusted = { isTrusted: () => true };
+  const young = { isTrusted: () => false };
+
+  it('are granted at once where no shard can have lost anything', () => {
+    const { table, trust } = trustIn(trusted, trusted);
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    expect(trust.wait(7, 1)).toBe(0);
+    table.take(view('b', [1, []], [3, [7]]), 1);
+    expect(trust.wait(7, 1)).toBe(0);
+  });
+
+  it('wait for a quarantine after the slot came, where some shard may have', () => {
+    const { table, trust } = trustIn(trusted, young);
+    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
+    expect(trust.wait(7, 10_000)).toBe(0);
+    table.take(view('b', [1, []], [3, [7]]), 10_000);
+    expect(trust.wait(7, 10_000)).toBe(QUARANTINE);
+    expect(trust.wait(7, 10_000 + QUARANTINE)).toBe(0);
+  });
+
+  it('wait in a process that has just started, where some shard may have lost something', () => {
+    const { table, trust } = trustIn(young);
+    table.take(view('a', [1, [7]], [2, []]), 500);
+    expect(trust.wait(7, 1_500)).toBe(QUARANTINE - 1_000);
+  });
+
+  it('wait where nobody could be asked for long', () => {
+    const { table, trust } = trustIn(young);
+    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
+    expect(trust.wait(7, 16_000)).toBe(QUARANTINE);
+  });
+
+  it('wait where the slot was on its way and has stayed', () => {
+    const { table, trust } = trustIn(trusted);
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.leaving(7, 2_000);
+    expect(trust.wait(7, 2_500)).toBe(QUARANTINE - 500);
+    expect(trust.wait(7, 2_000 + QUARANTINE)).toBe(0);
+    table.leaving(7, 5_500);
+    table.take(view('b', [1, []], [3, [7]]), 5_600);
+    expect(trust.wait(7, 5_700)).toBe(0);
+  });
+
+  it('remember a shard that left in doubt', () => {
+    const { table, trust } = trustIn(trusted);
+    trust.left(young, 1_000);
+    table.take(view('a', [1, [7]], [2, []]), 1_000);
+    expect(trust.wait(7, 1_001)).toBe(QUARANTINE - 1);
+    trust.left(trusted, 2_000);
+    expect(trust.wait(7, 1_000 + QUARANTINE)).toBe(0);
+  });
+
+  it('never wait without a quarantine', () => {
+    const table = new SlotTable(() => false);
+    const trust = new SlotTrust(table, new Quarantine(0, 1_000), () => [young]);
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    expect(trust.wait(7, 1)).toBe(0);
+  });
+});
