@@ -37,7 +37,7 @@ export async function startLocks(
       waitTime: Infinity,
       ...options,
     }),
-    { logger: ['error', 'fatal'] },
+    { logger: false },
   );
   const locks = app.get(LockService);
   await locks.withLock('bench:warm-up', () => {});

@@ -1,4 +1,24 @@
+import { backPressure } from './back-pressure.js';
+import { decorator } from './decorator.js';
 import { distinctKeys } from './distinct-keys.js';
+import { handOver } from './hand-over.js';
+import { heldLocks } from './held-locks.js';
+import { idleWaiters } from './idle-waiters.js';
+import { memory } from './memory.js';
+import { scriptCost } from './script-cost.js';
+import { stoppedReplica } from './stopped-replica.js';
+import { toldOfLoss } from './told-of-loss.js';
 import type { Workload } from './workload.js';
 
-export const workloads: readonly Workload[] = [distinctKeys];
+export const workloads: readonly Workload[] = [
+  distinctKeys,
+  handOver,
+  toldOfLoss,
+  idleWaiters,
+  heldLocks,
+  stoppedReplica,
+  backPressure,
+  scriptCost,
+  decorator,
+  memory,
+];

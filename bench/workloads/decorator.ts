@@ -1,0 +1,149 @@
+import 'reflect-metadata';
+import { Agent, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Controller, Get, Injectable, Module, type INestApplication } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { LockService, ReplicaLocked, ReplicaLockModule } from 'nestjs-replica-lock';
+import { Part } from '../processes/part.js';
+import { median } from '../report/statistics.js';
+import type { Cell } from '../report/table.js';
+import type { Report, Workload } from './workload.js';
+
+/*
+ * What the decorator costs over calling LockService by hand, on a provider method and on an HTTP handler. Locks are kept in memory: with
+ * Redis the difference would drown.
+ */
+
+@Injectable()
+class Methods {
+  constructor(private readonly locks: LockService) {}
+
+  async plain(_id: string): Promise<string> {
+    return 'done';
+  }
+
+  byHand(id: string): Promise<string> {
+    return this.locks.withLock(`order:${id}`, async () => 'done');
+  }
+
+  @ReplicaLocked('order:{0}')
+  async decorated(_id: string): Promise<string> {
+    return 'done';
+  }
+}
+
+@Controller()
+class Handlers {
+  constructor(private readonly locks: LockService) {}
+
+  @Get('plain/:id')
+  async plain(): Promise<string> {
+    return 'done';
+  }
+
+  @Get('by-hand/:id')
+  byHand(): Promise<string> {
+    return this.locks.withLock('order:7', async () => 'done');
+  }
+
+  @Get('decorated/:id')
+  @ReplicaLocked('order:{params.id}')
+  async decorated(): Promise<string> {
+    return 'done';
+  }
+}
+
+@Module({
+  imports: [ReplicaLockModule.forRoot({ connection: 'memory:' })],
+  providers: [Methods],
+  controllers: [Handlers],
+})
+class BenchModule {}
+
+type Way = 'plain' | 'by hand' | 'decorated';
+
+interface Params {
+  readonly blocks: number;
+  readonly calls: number;
+}
+
+/** us a call, of each way and block. */
+type Figures = Record<'method' | 'handler', Record<Way, number[]>>;
+
+export async function part({ blocks, calls }: Params): Promise<Figures> {
+  const app = await NestFactory.create(BenchModule, { logger: ['error', 'fatal'] });
+  await app.listen(0, '127.0.0.1');
+  const methods = app.get(Methods);
+  const get = requester(app);
+  const method = await compare(blocks, calls, {
+    plain: (id) => methods.plain(id),
+    'by hand': (id) => methods.byHand(id),
+    decorated: (id) => methods.decorated(id),
+  });
+  const handler = await compare(blocks, Math.ceil(calls / 10), {
+    plain: (id) => get(`/plain/${id}`),
+    'by hand': (id) => get(`/by-hand/${id}`),
+    decorated: (id) => get(`/decorated/${id}`),
+  });
+  await app.close();
+  return { method, handler };
+}
+
+/** Blocks of calls, one after the other, the ways in turn. */
+async function compare(
+  blocks: number,
+  calls: number,
+  ways: Record<Way, (id: string) => Promise<unknown>>,
+): Promise<Record<Way, number[]>> {
+  const times: Record<Way, number[]> = { plain: [], 'by hand': [], decorated: [] };
+  for (let block = -2; block < blocks; block++) {
+    for (const [way, call] of Object.entries(ways) as [Way, (id: string) => Promise<unknown>][]) {
+      const start = performance.now();
+      for (let i = 0; i < calls; i++) await call(String(i));
+      // The first blocks warm up.
+      if (block >= 0) times[way].push(((performance.now() - start) * 1000) / calls);
+    }
+  }
+  return times;
+}
+
+function requester(app: INestApplication): (path: string) => Promise<void> {
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  return (path) =>
+    new Promise((resolve, reject) => {
+      request({ host: '127.0.0.1', port, path, agent }, (response) => {
+        response.resume().once('end', resolve);
+      })
+        .once('error', reject)
+        .end();
+    });
+}
+
+export const decorator: Workload = {
+  name: 'decorator',
+  async run(bench): Promise<Report> {
+    const params: Params = bench.smoke ? { blocks: 1, calls: 200 } : { blocks: 15, calls: 5_000 };
+    const figures = await Part.run<Figures>(import.meta.url, params);
+    const rows = (['method', 'handler'] as const).map((where): Cell[] => {
+      const { plain, 'by hand': byHand, decorated } = figures[where];
+      return [
+        where === 'method' ? 'a provider method' : 'an HTTP handler (Express)',
+        median(plain),
+        median(byHand),
+        median(decorated),
+        median(decorated.map((time, i) => time - byHand[i]!)),
+      ];
+    });
+    return {
+      tables: [
+        {
+          title: 'What the decorator costs',
+          note: 'Microseconds a call, one after the other, locks in memory: not locked, in LockService.withLock, decorated, and the difference of the last two (median over the blocks).',
+          columns: ['call', 'not locked', 'withLock', '@ReplicaLocked', 'the decorator'],
+          rows,
+        },
+      ],
+    };
+  },
+};

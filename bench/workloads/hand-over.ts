@@ -1,0 +1,217 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Channel } from '../processes/channel.js';
+import { Part } from '../processes/part.js';
+import type { Plot } from '../report/plot.js';
+import { median, percentile } from '../report/statistics.js';
+import type { Table } from '../report/table.js';
+import { subjectNamed } from '../subjects/index.js';
+import type { Locker, Server } from '../subjects/subject.js';
+import type { Bench, Report, Workload } from './workload.js';
+
+/*
+ * One key that everybody wants: a holder in one process, waiters in two others. The holder lets go; how soon does the next one have it, and
+ * when has the last one had it?
+ */
+
+const WAITERS = [1, 16, 100];
+const PROCESSES = 2;
+/** ms for the waiters to ask, and to settle into their way of waiting. */
+const SETTLE_TIME = 400;
+/** ms after which the last waiter is given up. */
+const PATIENCE = 30_000;
+
+interface Params {
+  readonly subject: string;
+  readonly server: Server;
+}
+
+type Order =
+  | { readonly do: 'hold'; readonly key: string }
+  | { readonly do: 'let go'; readonly key: string }
+  | { readonly do: 'wait'; readonly key: string; readonly waiters: number };
+
+/** When a waiter had the lock, and when it let go of it, by the clock that all processes of the machine share (ms). */
+interface Turn {
+  readonly takenAt: number;
+  readonly letGoAt: number;
+  /** Its place among the waiters of its process, by the time of asking. */
+  readonly place: number;
+}
+
+function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+export async function part({ subject, server }: Params, parent: Channel): Promise<void> {
+  const locker = await subjectNamed(subject).connect(server);
+  parent.send('ready');
+  const letGo = new Map<string, () => void>();
+  for (;;) {
+    const order = await parent.next<Order>();
+    if (order.do === 'hold') {
+      void locker.hold(order.key, () => {
+        parent.send('held');
+        return new Promise<void>((end) => letGo.set(order.key, end));
+      });
+    } else if (order.do === 'let go') {
+      const at = now();
+      letGo.get(order.key)?.();
+      parent.send(at);
+    } else
+      for (let place = 0; place < order.waiters; place++) void takeTurn(locker, order.key, place, parent);
+  }
+}
+
+async function takeTurn(locker: Locker, key: string, place: number, parent: Channel): Promise<void> {
+  let turn: Turn | undefined;
+  await locker.hold(key, () => {
+    const takenAt = now();
+    turn = { takenAt, letGoAt: now(), place };
+  });
+  parent.send(turn);
+}
+
+interface Figures {
+  readonly handOvers: number[];
+  readonly last: number[];
+  /** Share of the pairs of one process in which the one that asked later had it earlier. */
+  readonly overtaken: number[];
+  readonly stuck: number;
+}
+
+async function measure(bench: Bench, subject: string, waiters: number, turns: number): Promise<Figures> {
+  const params: Params = { subject, server: bench.server };
+  const parts = Array.from({ length: 1 + PROCESSES }, () => Part.start(import.meta.url, params));
+  const figures = { handOvers: [] as number[], last: [] as number[], overtaken: [] as number[], stuck: 0 };
+  try {
+    const [holder, ...queues] = parts.map(({ channel }) => channel) as [Channel, ...Channel[]];
+    await Promise.all(parts.map(({ channel }) => channel.next()));
+    for (let turn = 0; turn < turns; turn++) {
+      const key = `bench:hand-over:${turn}`;
+      await holder.ask({ do: 'hold', key });
+      const shares = queues.map((_, i) => Math.floor((waiters + i) / queues.length)).toReversed();
+      const busy = queues.filter((_, i) => shares[i]! > 0);
+      busy.forEach((queue, i) => queue.send({ do: 'wait', key, waiters: shares[i]! }));
+      await sleep(SETTLE_TIME * (0.75 + Math.random() / 2));
+      const letGoAt = await holder.ask<number>({ do: 'let go', key });
+      const served: Turn[][] = busy.map(() => []);
+      const all = busy.map(async (queue, i) => {
+        while (served[i]!.length < shares[i]!) served[i]!.push(await queue.next<Turn>());
+        return true;
+      });
+      const isStuck = !(await Promise.race([
+        Promise.all(all),
+        sleep(bench.smoke ? 3_000 : PATIENCE, false, { ref: false }),
+      ]));
+      const inOrder = served.flat().toSorted((a, b) => a.takenAt - b.takenAt);
+      figures.handOvers.push(
+        ...inOrder.map(({ takenAt }, i) => takenAt - (inOrder[i - 1]?.letGoAt ?? letGoAt)),
+      );
+      if (isStuck) {
+        figures.stuck++;
+        for (const each of all) each.catch(() => {});
+        break;
+      }
+      figures.last.push(inOrder.at(-1)!.takenAt - letGoAt);
+      if (waiters > PROCESSES) figures.overtaken.push(...served.map(overtakenShare));
+    }
+  } finally {
+    await Promise.all(parts.map((each) => each.end()));
+  }
+  return figures;
+}
+
+function overtakenShare(turns: readonly Turn[]): number {
+  let pairs = 0;
+  let overtaken = 0;
+  for (const one of turns) {
+    for (const other of turns) {
+      if (one.place >= other.place) continue;
+      pairs++;
+      if (one.takenAt > other.takenAt) overtaken++;
+    }
+  }
+  return pairs === 0 ? 0 : overtaken / pairs;
+}
+
+/** Enough for a median, and few enough that those who poll for seconds do not take all day. */
+function turnsFor(bench: Bench, waiters: number): number {
+  if (bench.smoke) return 1;
+  return waiters === 1 ? 10 : waiters === 16 ? 4 : 1;
+}
+
+export const handOver: Workload = {
+  name: 'hand-over',
+  async run(bench): Promise<Report> {
+    const subjects = bench.subjects.filter(({ waits, name }) => waits && !name.endsWith('decorator'));
+    const results = new Map<string, Figures[]>();
+    for (let round = 1; round <= bench.rounds; round++) {
+      for (const subject of bench.shuffled(subjects)) {
+        for (const waiters of bench.smoke ? WAITERS.slice(0, 2) : WAITERS) {
+          const name = `${subject.name} ${waiters}`;
+          const figures = await measure(bench, subject.name, waiters, turnsFor(bench, waiters));
+          results.set(name, [...(results.get(name) ?? []), figures]);
+        }
+      }
+      bench.log(`round ${round} of ${bench.rounds}`);
+    }
+    const rows = WAITERS.map((waiters) => ({
+      waiters,
+      rows: subjects
+        .flatMap(({ name }) => {
+          const all = results.get(`${name} ${waiters}`);
+          return all === undefined ? [] : [{ name, ...rowOf(all) }];
+        })
+        .toSorted((a, b) => a.p50 - b.p50),
+    })).filter((each) => each.rows.length > 0);
+    return {
+      tables: rows.map((each) => tableOf(each.waiters, each.rows)),
+      plots: [plotOf(rows.find(({ waiters }) => waiters === 16)?.rows ?? [])],
+    };
+  },
+};
+
+interface Row {
+  readonly name: string;
+  readonly p50: number;
+  readonly p99: number;
+  readonly last: number;
+  readonly overtaken: number | undefined;
+  readonly stuck: number;
+}
+
+function rowOf(all: readonly Figures[]): Omit<Row, 'name'> {
+  const handOvers = all.flatMap((each) => each.handOvers);
+  const overtaken = all.flatMap((each) => each.overtaken);
+  return {
+    p50: median(handOvers),
+    p99: percentile(handOvers, 0.99),
+    last: median(all.flatMap((each) => each.last)),
+    overtaken: overtaken.length === 0 ? undefined : overtaken.reduce((a, b) => a + b, 0) / overtaken.length,
+    stuck: all.reduce((total, each) => total + each.stuck, 0),
+  };
+}
+
+function tableOf(waiters: number, rows: readonly Row[]): Table {
+  return {
+    title: `Hand-over of one key to ${waiters} ${waiters === 1 ? 'waiter' : 'waiters'} in ${Math.min(waiters, PROCESSES)} ${waiters === 1 ? 'process' : 'processes'}`,
+    note: 'From letting go to the next one having it, and until the last one had it. Overtaken: share of the pairs in one process of which the later one had it first (0: first come, first served; 0.5: by chance).',
+    columns: ['subject', 'p50 ms', 'p99 ms', 'last served ms', 'overtaken', 'stuck'],
+    rows: rows.map(({ name, p50, p99, last, overtaken, stuck }) => [name, p50, p99, last, overtaken, stuck]),
+  };
+}
+
+function plotOf(rows: readonly Row[]): Plot {
+  return {
+    name: 'hand-over',
+    title: 'Hand-over among 16 waiters in two processes: median, and the last one served (ms)',
+    unit: 'ms',
+    log: true,
+    categories: rows.map(({ name }) => name),
+    series: [
+      { name: 'from one to the next', values: rows.map(({ p50 }) => p50) },
+      { name: 'last one served', values: rows.map(({ last }) => last) },
+    ],
+    emphasis: (name) => name.startsWith('nestjs-replica-lock'),
+  };
+}
