@@ -7,8 +7,8 @@ import type { RedisConnection, RedisStoreOptions } from '../store/redis/options.
 /** What `forRoot` and the factories of `forRootAsync` are given. Durations are milliseconds or a string such as `'30s'`. */
 export interface ReplicaLockModuleOptions {
   /**
-   * Where the locks live: a `redis://` or `rediss://` URL, ioredis options (Sentinel's among them), an ioredis instance (its options are reused; the instance itself is
-   * neither blocked nor closed), or `'memory:'`: this process, without Redis (`'memory:name'` is shared by name within the process).
+   * Where the locks live: a `redis://` or `rediss://` URL, ioredis options (Sentinel's among them), `{ nodes, options }` for a Redis Cluster, an ioredis `Redis` or `Cluster` (its
+   * options are reused; the instance itself is neither blocked nor closed), or `'memory:'`: this process, without Redis (`'memory:name'` is shared by name within the process).
    */
   connection: RedisConnection;
   /**
@@ -128,11 +128,13 @@ function refuseUnknown(options: object): void {
 
 function connectionOf(connection: unknown): RedisConnection {
   if (typeof connection === 'string' && /^(rediss?|memory):/.test(connection)) return connection;
-  if (typeof connection === 'object' && connection !== null) return connection;
+  const nodes: unknown = (connection as { nodes?: unknown } | null | undefined)?.nodes;
+  const namesNobody = Array.isArray(nodes) && nodes.length === 0;
+  if (typeof connection === 'object' && connection !== null && !namesNobody) return connection;
   throw LockOptionsError.notAccepted(
     'connection',
     connection,
-    "a redis:// or rediss:// URL, ioredis options, an ioredis instance, or 'memory:'",
+    "a redis:// or rediss:// URL, ioredis options, { nodes } of a Redis Cluster, an ioredis instance, or 'memory:'",
   );
 }
 

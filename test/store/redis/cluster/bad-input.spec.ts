@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../../lib/store/clock.js';
 import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
@@ -87,6 +88,27 @@ describe('A Cluster that cannot be reached', () => {
       await Promise.all(clients.map((client) => client.config('SET', 'requirepass', '')));
       for (const client of clients) client.disconnect();
     }
+  });
+});
+
+describe('A user with the rights that the README lists', () => {
+  const user = /^ACL SETUSER (.*)$/m.exec(readFileSync('README.md', 'utf8'))![1]!.split(' ');
+  const nodes = (): string[] => cluster.nodes.map(({ address }) => `redis://locks:secret@${address}`);
+
+  it('can do everything with cluster|nodes beside them, and is told without', async () => {
+    for (const node of cluster.nodes) await node.call('ACL', 'SETUSER', ...user);
+    expect(await stores.open({ nodes: nodes() }).acquire(requestFor('acl')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/NOPERM.*cluster\|nodes.*documentation/),
+    });
+    await stores.closeAll();
+    for (const node of cluster.nodes) await node.call('ACL', 'SETUSER', 'locks', '+cluster|nodes');
+    const store = stores.open({ nodes: nodes() });
+    const held = await take(store, ['acl-1', 'acl-2', 'acl-3']);
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    expect(stores.reports).toEqual([]);
   });
 });
 
