@@ -1,4 +1,4 @@
-// node scripts/run.mjs test|demo|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
+// node scripts/run.mjs test|demo|matrix|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
 // clone as well.
 
 import { dirname, join } from 'node:path';
@@ -29,6 +29,8 @@ const commands = {
     await compile('tsconfig.sample.json');
     return node([join(root, '.cache/sample/demo/demo.js'), ...args], env);
   },
+
+  matrix: (args, env) => node([join(root, 'scripts/matrix.mjs'), ...args], env),
 
   campaign: (args, env) => compiled('campaign/main.js', args, env),
 
