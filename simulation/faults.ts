@@ -99,6 +99,11 @@ const connectionsCut: Fault = ({ world, network }) => {
   for (const connection of network.connections) if (world.dice.chance(0.5)) connection.cut();
 };
 
+/** One that goes on naming the old master. */
+function oneSentinelPerhaps({ world, sentinels }: Scene): SimHost[] {
+  return world.dice.chance(0.5) ? [sentinels[2]!] : [];
+}
+
 /** The master, some replicas and some processes on one side. */
 const partition: Fault = (scene) => {
   const { world, watch, servers, workers } = scene;
@@ -107,6 +112,7 @@ const partition: Fault = (scene) => {
     watch.master,
     ...servers.filter((server) => server !== watch.master && dice.chance(0.4)),
     ...workers.filter(() => dice.chance(0.5)).map(({ host }) => host),
+    ...oneSentinelPerhaps(scene),
   ];
   split(scene, here, everybodyBut(scene, here), dice.between(800, 7_000));
 };
@@ -116,7 +122,8 @@ const splitBrain: Fault = (scene) => {
   const { world, watch, workers } = scene;
   const replica = world.dice.pick(replicasOf(scene));
   const isAlone = replica === undefined || world.dice.chance(0.5);
-  const here = [watch.master, ...(isAlone ? [] : [replica]), workers[0]!.host];
+  if (!isAlone && world.dice.chance(0.5)) watch.master.dropLink(replica);
+  const here = [watch.master, ...(isAlone ? [] : [replica]), workers[0]!.host, ...oneSentinelPerhaps(scene)];
   split(scene, here, everybodyBut(scene, here), world.dice.between(4_000, 8_000));
 };
 

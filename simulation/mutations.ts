@@ -160,8 +160,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       'lib/store/redis/round.ts': [
         [
-          'ttl: Math.ceil(request.leaseTime + this.ttlMargin)',
-          'ttl: Math.ceil(request.leaseTime + 0 * this.ttlMargin)',
+          'const ttl = Math.ceil(request.leaseTime + this.ttlMargin);',
+          'const ttl = Math.ceil(request.leaseTime + 0 * this.ttlMargin);',
         ],
       ],
     },

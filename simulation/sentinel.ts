@@ -105,7 +105,7 @@ export class SimSentinels {
       }
       chosen.promote();
       for (const [i, sentinel] of this.sentinels.entries()) {
-        world.happen(i === 0 ? 1 : dice.between(1, 900), sentinel, () => sentinel.learn(chosen, epoch));
+        world.happen(i === 0 ? 1 : dice.between(1, 900), sentinel, () => this.teach(sentinel, chosen, epoch));
       }
       // One by one: until then they confirm to the old one.
       for (const server of this.servers) {
@@ -114,6 +114,12 @@ export class SimSentinels {
       }
       world.happen(1_100, this.sentinels[0]!, () => (this.isFailingOver = false));
     });
+  }
+
+  /** One that is cut off goes on naming the old master until it hears of the new one. */
+  private teach(sentinel: SimSentinel, master: SimServer, epoch: number): void {
+    if (this.reach(this.sentinels[0]!, sentinel)) sentinel.learn(master, epoch);
+    else this.world.happen(200, sentinel, () => this.teach(sentinel, master, epoch));
   }
 
   /** A former master that runs again is told, seconds later, and so is a replica that follows the wrong one. */

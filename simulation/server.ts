@@ -144,7 +144,7 @@ export class SimServer extends SimHost {
     const { master, generation } = this;
     if (master === undefined) return;
     const before = master.links.get(this);
-    if (before?.isOnline === true && this.world.dice.chance(0.3)) {
+    if (before?.isOnline === true && this.world.dice.chance(0.5)) {
       master.deadLinks.set(this, before);
       this.world.happen(this.world.dice.between(500, 4_000), master, () => master.deadLinks.delete(this));
     }
