@@ -40,7 +40,9 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private controller: AbortController | undefined;
   private slot: RenewalSlot | undefined;
   private readonly deadline: Deadline;
-  private renewal: 'none' | 'out' | 'out and outdated' = 'none';
+  /** What is under way, and whether the key was touched meanwhile. */
+  private renewal: Promise<void> | undefined;
+  private isOutdated = false;
 
   constructor(
     readonly keys: readonly string[],
@@ -99,6 +101,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.stopRenewing();
       this.startRenewing();
     }
+    // One that is under way asked for the lease as it was.
+    if (this.renewal !== undefined) await this.renewal;
     await this.renewOnce();
     this.assertHeld();
   }
@@ -130,7 +134,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** Somebody changed one of the keys, or may have: look. */
   check(): void {
     if (this.state.kind !== 'held') return;
-    if (this.renewal !== 'none') this.renewal = 'out and outdated';
+    if (this.renewal !== undefined) this.isOutdated = true;
     else if (this.isRenewing) void this.renewOnce();
     else void this.inspect();
   }
@@ -162,12 +166,16 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return this.keeper.clock.monotonic() - this.firstValidity.startedAt;
   }
 
-  private async renewOnce(): Promise<void> {
-    if (this.state.kind !== 'held' || this.renewal !== 'none') return;
-    this.renewal = 'out';
+  /** Renews, unless that is under way already. */
+  private renewOnce(): Promise<void> {
+    if (this.state.kind === 'held') this.renewal ??= this.askToRenew();
+    return this.renewal ?? Promise.resolve();
+  }
+
+  private async askToRenew(): Promise<void> {
+    this.isOutdated = false;
     const outcome = await this.keeper.store.renew(this, this.leaseTime);
-    const isOutdated = (this.renewal as string) === 'out and outdated';
-    this.renewal = 'none';
+    this.renewal = undefined;
     // `end` is asked again: the lock may have been released meanwhile, and then its key is gone rightly.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
@@ -182,7 +190,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
         confirmedBy: outcome.confirmedBy,
         remainingTime,
       }));
-      if (isOutdated) this.check();
+      if (this.isOutdated) this.check();
     } else if (outcome.kind === 'gone') this.lose(`somebody deleted or took its key '${outcome.key}'`);
     else
       this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {

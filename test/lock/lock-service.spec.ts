@@ -451,6 +451,19 @@ describe('LockService on a store that answers when it is told to', () => {
       await expect(lock.extend(5)).rejects.toBeInstanceOf(LockOptionsError);
     });
 
+    it('is extended for the lease that was asked for though a renewal is under way', async () => {
+      const lock = await held();
+      await clock.advance(3_000);
+      expect(store.renewals).toHaveLength(1);
+      const extended = lock.extend('60s');
+      store.renewed();
+      await until(() => store.renewals.length === 2, { what: 'it asks once more' });
+      expect(store.renewals.map(({ leaseTime }) => leaseTime)).toEqual([9_000, 60_000]);
+      store.renewed();
+      await extended;
+      expect(lock.remainingTime).toBeGreaterThan(59_000);
+    });
+
     it('cannot be extended when it is gone', async () => {
       const lock = await held();
       const extended = lock.extend();
