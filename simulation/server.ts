@@ -50,6 +50,8 @@ export class SimServer extends SimHost {
   runId = '';
   replid = '';
   offset = 0;
+  /** The history that it shared until it was promoted at this offset. */
+  private formerHistory: { replid: string; until: number } | undefined;
   role: 'master' | 'slave' = 'master';
   master: SimServer | undefined;
   data = new Map<string, Entry>();
@@ -84,6 +86,7 @@ export class SimServer extends SimHost {
     this.runId = `run${++ids}`;
     this.replid = `repl${++ids}`;
     this.clients.clear();
+    this.formerHistory = undefined;
     this.links.clear();
     this.deadLinks.clear();
     this.tracked.clear();
@@ -123,6 +126,7 @@ export class SimServer extends SimHost {
     this.master?.links.delete(this);
     this.master = undefined;
     this.role = 'master';
+    this.formerHistory = { replid: this.replid, until: this.offset };
     this.replid = `repl${++ids}`;
   }
 
@@ -165,7 +169,11 @@ export class SimServer extends SimHost {
       arrivesAt: 0,
     };
     master.links.set(this, link);
-    this.world.happen(this.world.dice.between(2, 120), master, () => {
+    // A partial resynchronisation brings what a full one brings, for its history is a part of the master's; only sooner.
+    const time = master.knowsHistoryOf(this)
+      ? this.world.dice.between(0.2, 3)
+      : this.world.dice.between(2, 120);
+    this.world.happen(time, master, () => {
       // Another link has taken its place.
       if (master.links.get(this) !== link) return;
       link.isOnline = true;
@@ -178,6 +186,11 @@ export class SimServer extends SimHost {
         this.acknowledge(link, master);
       });
     });
+  }
+
+  private knowsHistoryOf({ replid, offset }: SimServer): boolean {
+    const { formerHistory } = this;
+    return replid === this.replid || (replid === formerHistory?.replid && offset <= formerHistory.until);
   }
 
   /** Links made long before the simulation begins. */
