@@ -184,7 +184,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a take-back before CLIENT KILL',
-    caughtBy: "test/store/redis/lost-connections.spec.ts, 'keeps the key free when the caller had given up'",
+    caughtBy:
+      "test/store/redis/lost-connections.spec.ts, 'keeps the key free when the caller had given up' and 'is taken back behind it and not before'",
     changes: {
       [LANE]: [
         [

@@ -3,6 +3,7 @@ import type { LockStore } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
 import { Link } from '../../support/link.js';
+import type { LinkConnection } from '../../support/link-connection.js';
 import { startReplication, type Replication } from '../../support/replication.js';
 import { startRedis } from '../../support/redis-process.js';
 import { granted, requestFor, take } from '../contract.js';
@@ -80,6 +81,28 @@ describe('A script that is still on its way when its connection is given up', ()
     link.resume();
     await until(() => link.connections.size === 3, { what: 'the old connections have ended' });
     expect(await direct.inspect('late')).toEqual({ kind: 'free' });
+  });
+});
+
+describe('An attempt that is given up while its script is on the way', () => {
+  it('is taken back behind it and not before', async () => {
+    let commit: LinkConnection | undefined;
+    void link.beforeReply('flags=S', (connection) => {
+      commit = connection;
+    });
+    await take(store, 'find-the-commit-connection');
+    commit!.stall('requests');
+    const attempt = store.acquire(requestFor('given-up'));
+    await new Promise((resolve) => setImmediate(resolve));
+    attempt.abandon();
+    // The other connection is free: what was sent on it has been answered.
+    expect(await store.inspect('given-up')).toEqual({ kind: 'free' });
+    commit!.resume();
+    await take(store, 'behind-it');
+    await until(async () => (await direct.inspect('given-up')).kind === 'free', {
+      within: 3_000,
+      what: 'nobody holds the key',
+    });
   });
 });
 
