@@ -6,6 +6,7 @@ import { describeMachine, machineText } from './report/machine.js';
 import { svgOf } from './report/plot.js';
 import { markdownOf } from './report/table.js';
 import { subjects } from './subjects/index.js';
+import { OURS, THROUGH_DECORATOR } from './subjects/replica-lock.js';
 import { workloads } from './workloads/index.js';
 import type { Report, Workload } from './workloads/workload.js';
 
@@ -46,6 +47,12 @@ function choose<T extends { name: string }>(
   throw new Error(`Nothing is named '${words}'.\n\n${USAGE}`);
 }
 
+/** Waiters are several processes each, so a smoke run makes do with one of ours and one that polls. */
+const waiting = measured.filter(
+  ({ waits, name }) =>
+    waits && name !== THROUGH_DECORATOR && (!smoke || name === OURS || name === 'redis-semaphore'),
+);
+
 function shuffled<T>(items: readonly T[]): T[] {
   return items
     .map((item) => ({ item, place: Math.random() }))
@@ -60,6 +67,7 @@ async function run(workload: Workload): Promise<Report> {
     servers,
     server: { host: '127.0.0.1', port: servers.master.port },
     subjects: measured,
+    waiting,
     rounds,
     smoke,
     shuffled,

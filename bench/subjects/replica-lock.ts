@@ -78,4 +78,5 @@ const throughDecorator: Subject = {
 };
 
 export const OURS = throughService.name;
+export const THROUGH_DECORATOR = throughDecorator.name;
 export const replicaLock: readonly Subject[] = [throughService, throughDecorator];

@@ -143,11 +143,11 @@ function turnsFor(bench: Bench, waiters: number): number {
 export const handOver: Workload = {
   name: 'hand-over',
   async run(bench): Promise<Report> {
-    const subjects = bench.subjects.filter(({ waits, name }) => waits && !name.endsWith('decorator'));
+    const subjects = bench.waiting;
     const results = new Map<string, Figures[]>();
     for (let round = 1; round <= bench.rounds; round++) {
       for (const subject of bench.shuffled(subjects)) {
-        for (const waiters of bench.smoke ? WAITERS.slice(0, 2) : WAITERS) {
+        for (const waiters of bench.smoke ? [16] : WAITERS) {
           const name = `${subject.name} ${waiters}`;
           const figures = await measure(bench, subject.name, waiters, turnsFor(bench, waiters));
           results.set(name, [...(results.get(name) ?? []), figures]);

@@ -99,7 +99,7 @@ function canBeMany(subject: Subject): boolean {
 export const idleWaiters: Workload = {
   name: 'idle-waiters',
   async run(bench): Promise<Report> {
-    const subjects = bench.subjects.filter(({ waits, name }) => waits && !name.endsWith('decorator'));
+    const subjects = bench.waiting;
     const tables = [];
     for (const load of [FEW, MANY]) {
       const rows: Cell[][] = [];

@@ -15,6 +15,8 @@ export interface Bench {
   readonly servers: Replication;
   readonly server: Server;
   readonly subjects: readonly Subject[];
+  /** Those of them that wait for a busy key, each once (and, in a smoke run, a few of them). */
+  readonly waiting: readonly Subject[];
   readonly rounds: number;
   /** A run of seconds that shows that everything runs; its figures mean nothing. */
   readonly smoke: boolean;

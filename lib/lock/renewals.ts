@@ -12,8 +12,13 @@ export interface RenewalSlot {
   delete(lock: Renewable): void;
 }
 
-/** Turns of the interval in one period: locks taken at different times are renewed at different times, never in one burst. */
-const SLOTS = 16;
+/** Turns of the interval in one period, and ms between two turns within these limits: what stands in one slot is renewed at once. */
+const FEWEST_SLOTS = 16;
+const MOST_SLOTS = 400;
+const TURN_TIME = 25;
+/** Locks taken in one burst are spread over this share of their first period, by steps that come evenly however many there are. */
+const SPREAD = 0.5;
+const GOLDEN_RATIO = 0.618_034;
 
 /**
  * Renews held locks, one RxJS interval for all locks with the same period: 100,000 locks are not 100,000 timers. A lock
@@ -27,7 +32,7 @@ export class Renewals {
     this.scheduler = new ClockScheduler(clock);
   }
 
-  /** Calls `renew` every `period` ms from now on, the first time up to a sixteenth earlier. */
+  /** Calls `renew` every `period` ms from now on, the first time up to half a period earlier where there are many. */
   start(lock: Renewable, period: number): RenewalSlot {
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
@@ -44,21 +49,31 @@ export class Renewals {
 }
 
 class Wheel {
-  private readonly slots = Array.from({ length: SLOTS }, () => new Set<Renewable>());
+  /** Only those in which somebody stands. */
+  private readonly slots = new Map<number, Slot>();
+  private readonly slotCount: number;
   private readonly turning: Subscription;
   private at = 0;
+  private added = 0;
 
   constructor(
     period: number,
     scheduler: ClockScheduler,
     private readonly onEmpty: () => void,
   ) {
-    this.turning = interval(period / SLOTS, scheduler).subscribe(() => this.turn());
+    this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / TURN_TIME)));
+    this.turning = interval(period / this.slotCount, scheduler).subscribe(() => this.turn());
   }
 
   add(lock: Renewable): RenewalSlot {
-    const slot = this.slots[this.at]!;
-    slot.add(lock);
+    const earlier = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
+    const place = (this.at + this.slotCount - earlier) % this.slotCount;
+    let slot = this.slots.get(place);
+    if (slot === undefined) {
+      slot = new Slot(() => this.slots.delete(place));
+      this.slots.set(place, slot);
+    }
+    slot.locks.add(lock);
     return slot;
   }
 
@@ -67,13 +82,23 @@ class Wheel {
   }
 
   private turn(): void {
-    this.at = (this.at + 1) % SLOTS;
+    this.at = (this.at + 1) % this.slotCount;
     // Empty wheels go with a turn and not with their last lock: locks come and go much faster than turns.
-    if (this.slots.every((slot) => slot.size === 0)) {
+    if (this.slots.size === 0) {
       this.stop();
       this.onEmpty();
       return;
     }
-    for (const lock of this.slots[this.at]!) lock.renew();
+    for (const lock of this.slots.get(this.at)?.locks ?? []) lock.renew();
+  }
+}
+
+class Slot implements RenewalSlot {
+  readonly locks = new Set<Renewable>();
+
+  constructor(private readonly onEmpty: () => void) {}
+
+  delete(lock: Renewable): void {
+    if (this.locks.delete(lock) && this.locks.size === 0) this.onEmpty();
   }
 }
