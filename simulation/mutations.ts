@@ -14,6 +14,7 @@ const QUORUM = 'lib/store/redis/quorum.ts';
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'WAIT is sent again on the next connection',
+    caughtBy: "test/store/redis/lost-connections.spec.ts, 'counts nothing of the lost one'",
     // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
     changes: {
       [LANE]: [

@@ -5,7 +5,7 @@ import { until } from '../../support/eventually.js';
 import { Link } from '../../support/link.js';
 import type { LinkConnection } from '../../support/link-connection.js';
 import { startReplication, type Replication } from '../../support/replication.js';
-import { startRedis } from '../../support/redis-process.js';
+import { startRedis, type RedisProcess } from '../../support/redis-process.js';
 import { granted, requestFor, take } from '../contract.js';
 import { RedisStore } from '../../../lib/store/redis/redis-store.js';
 import { redisOptions, RedisStores } from './redis-stores.js';
@@ -32,6 +32,11 @@ afterEach(async () => {
 afterAll(async () => {
   await redis.dispose();
 });
+
+/** How many WAITs the server has begun. */
+async function waitsOf(server: RedisProcess): Promise<number> {
+  return Number(/calls=(\d+)/.exec((await server.info('commandstats'))['cmdstat_wait'] ?? '')?.[1] ?? 0);
+}
 
 describe('When the connection is lost before the answer', () => {
   it('asks again as the same owner, and does not wait for its own ghost', async () => {
@@ -110,7 +115,8 @@ describe('When the connection is lost between the script’s answer and WAIT’s
   it('counts nothing of the lost one, and asks again as the same owner', async () => {
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
     const request = requestFor('wait-lost', {
-      replicaTimeout: 4_000,
+      replicaTimeout: 8_000,
+      leaseTime: 20_000,
       waitUntil: systemClock.monotonic() + 8_000,
     });
     const pending = store.acquire(request).outcome;
@@ -121,6 +127,9 @@ describe('When the connection is lost between the script’s answer and WAIT’s
     void pending.then(() => (isSettled = true));
     link.cut();
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    // A WAIT on the new connection has come to its end, and confirmed nothing of what the old one wrote.
+    const waits = await waitsOf(redis.master);
+    await until(async () => (await waitsOf(redis.master)) >= waits + 2, { what: 'a whole WAIT has passed' });
     expect(isSettled).toBe(false);
     for (const replica of redis.replicas) replica.resume();
     expect(granted(await pending).confirmedBy).toBe(2);
