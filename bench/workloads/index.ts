@@ -1,4 +1,5 @@
 import { backPressure } from './back-pressure.js';
+import { cluster } from './cluster.js';
 import { decorator } from './decorator.js';
 import { distinctKeys } from './distinct-keys.js';
 import { handOver } from './hand-over.js';
@@ -19,6 +20,7 @@ export const workloads: readonly Workload[] = [
   stoppedReplica,
   backPressure,
   scriptCost,
+  cluster,
   decorator,
   memory,
 ];
