@@ -3,8 +3,25 @@ import { now } from './events.js';
 import type { Hosts } from './hosts.js';
 import { Server } from './server.js';
 
+/** Servers that keep the locks, whatever they are. */
+export interface Setup {
+  readonly servers: readonly Server[];
+  /** For whoever connects to them. */
+  readonly connection: SentinelConnection | { readonly nodes: { host: string; port: number }[] };
+  /** Everybody who is a master now. */
+  masters(): Promise<Server[]>;
+  untilHealthy(): Promise<void>;
+  until(what: string, condition: () => Promise<boolean>, within?: number): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+interface SentinelConnection {
+  readonly sentinels: { host: string; port: number }[];
+  readonly name: string;
+}
+
 /** A master, three replicas and three Sentinels, each on a host of its own. */
-export class Deployment {
+export class Deployment implements Setup {
   private constructor(
     readonly servers: readonly Server[],
     readonly sentinels: readonly Server[],
@@ -26,6 +43,17 @@ export class Deployment {
     for (const sentinel of sentinels) sentinel.start();
     await deployment.untilHealthy();
     return deployment;
+  }
+
+  get connection(): SentinelConnection {
+    return {
+      sentinels: this.sentinels.map(({ host, port }) => ({ host: host.ip, port })),
+      name: 'mymaster',
+    };
+  }
+
+  async masters(): Promise<Server[]> {
+    return [await this.master()];
   }
 
   /** Who the Sentinels say is the master: what most of them name. */

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Checker } from './checker.js';
-import type { Deployment } from './deployment.js';
+import type { Deployment, Setup } from './deployment.js';
 import { now } from './events.js';
 import type { Host, Hosts } from './hosts.js';
 import type { Program, Server } from './server.js';
 
 /** What a fault may touch. */
-export interface Scene {
-  readonly deployment: Deployment;
+export interface Scene<D extends Setup = Deployment> {
+  readonly deployment: D;
   readonly hosts: Hosts;
   readonly workers: readonly Program[];
   readonly workerHosts: readonly Host[];
@@ -20,10 +20,10 @@ export interface Scene {
 }
 
 /** Something that goes wrong. What it breaks and does not mend itself is mended after it. */
-export interface Fault {
+export interface Fault<D extends Setup = Deployment> {
   readonly name: string;
   readonly needsPartition?: boolean;
-  run(scene: Scene): Promise<void>;
+  run(scene: Scene<D>): Promise<void>;
 }
 
 async function untilPromoted(scene: Scene, old: Server): Promise<void> {
@@ -36,13 +36,13 @@ async function untilPromoted(scene: Scene, old: Server): Promise<void> {
     );
 }
 
-function pick<T>({ random }: Scene, from: readonly T[]): T {
+export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
   return from[Math.floor(random() * from.length)]!;
 }
 
 /** The replicas stop hearing their master. A frozen process still reads what its socket holds, so a cut is better where it can be had. */
-async function fallBehind(
-  { hosts, random }: Scene,
+export async function fallBehind(
+  { hosts, random }: Pick<Scene, 'hosts' | 'random'>,
   master: Server,
   replicas: readonly Server[],
 ): Promise<void> {
@@ -55,7 +55,7 @@ async function fallBehind(
   await sleep(200 + random() * 500);
 }
 
-async function catchUp({ hosts }: Scene, replicas: readonly Server[]): Promise<void> {
+export async function catchUp({ hosts }: Pick<Scene, 'hosts'>, replicas: readonly Server[]): Promise<void> {
   await hosts.heal();
   for (const replica of replicas) if (replica.isFrozen) replica.thaw();
 }

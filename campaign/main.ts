@@ -6,23 +6,28 @@ import { Checker } from './checker.js';
 import { Deployment } from './deployment.js';
 import { KINDS, now, type WorkerEvent } from './events.js';
 import { FAULTS, type Fault, type Scene } from './faults.js';
+import type { Setup } from './deployment.js';
+import { ClusterDeployment } from './cluster-deployment.js';
+import { CLUSTER_FAULTS } from './cluster-faults.js';
 import { makeHosts, type Host } from './hosts.js';
 import { Program, Server } from './server.js';
 
 /*
- * npm run campaign -- [--faults 20] [--policy all|majority] [--seed 1] [--only words] [--json file]
+ * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only words] [--json file]
  *
- * Several worker processes take, hold and give back locks on a master with three replicas and three Sentinels, while one fault after the
- * other is injected. Nobody may hold a lock while another believes in it; two controls run beside and must show that they do.
+ * Several worker processes take, hold and give back locks on a master with three replicas and three Sentinels, or on a Cluster of three masters with two replicas
+ * each, while one fault after the other is injected. Nobody may hold a lock while another believes in it; two controls run beside and must show that they do.
  */
 
 const WORKERS = 4;
 const DOWN_AFTER = 700;
+const NODE_TIMEOUT = 1_500;
 /** ms within which a holder must know that its key was deleted, two process switches and a busy machine included. */
 const TOLD_WITHIN = 500;
 
 const { values } = parseArgs({
   options: {
+    cluster: { type: 'boolean', default: false },
     faults: { type: 'string', default: '20' },
     policy: { type: 'string', default: 'all' },
     seed: { type: 'string', default: '1' },
@@ -47,8 +52,8 @@ function seeded(seed: number): () => number {
 }
 
 /** The order of the faults: every kind in turn, each turn in an order of its own. */
-function plan(count: number, kinds: readonly Fault[], random: () => number): Fault[] {
-  const faults: Fault[] = [];
+function plan<F>(count: number, kinds: readonly F[], random: () => number): F[] {
+  const faults: F[] = [];
   while (faults.length < count) {
     const round = kinds.map((fault) => ({ fault, place: random() })).toSorted((a, b) => a.place - b.place);
     faults.push(...round.map(({ fault }) => fault));
@@ -56,9 +61,33 @@ function plan(count: number, kinds: readonly Fault[], random: () => number): Fau
   return faults.slice(0, count);
 }
 
+/** What runs, and what can befall it: a fault knows its own kind of deployment. */
+interface Stage {
+  readonly deployment: Setup;
+  readonly faults: readonly (Pick<Fault, 'name' | 'needsPartition'> & {
+    run(scene: Omit<Scene, 'deployment'>): Promise<void>;
+  })[];
+}
+
+function stageOf<D extends Setup>(deployment: D, faults: readonly Fault<D>[]): Stage {
+  return {
+    deployment,
+    faults: faults.map(({ name, needsPartition = false, run }) => ({
+      name,
+      needsPartition,
+      // The same scene for all, so that what a fault notes in it is seen.
+      run: (scene) => run(Object.assign(scene, { deployment })),
+    })),
+  };
+}
+
 const random = seeded(Number(values.seed));
 const hosts = await makeHosts(Number(values.id));
-const kinds = FAULTS.filter(
+const stage = values.cluster
+  ? stageOf(await ClusterDeployment.start(hosts, NODE_TIMEOUT), CLUSTER_FAULTS)
+  : stageOf(await Deployment.start(hosts, DOWN_AFTER), FAULTS);
+const { deployment } = stage;
+const kinds = stage.faults.filter(
   (fault) => (hosts.canPartition || fault.needsPartition !== true) && fault.name.includes(values.only ?? ''),
 );
 if (!hosts.canPartition)
@@ -69,7 +98,6 @@ console.log(
   `${values.faults} faults of ${kinds.length} kinds, policy '${policy}', lease ${leaseTime} ms, seed ${values.seed}`,
 );
 
-const deployment = await Deployment.start(hosts, DOWN_AFTER);
 const checker = new Checker();
 /** What the locks protect: no fault befalls it. */
 const resource = Server.data(await hosts.add('fence'), {});
@@ -77,7 +105,7 @@ resource.start();
 const keys = Array.from({ length: 30 }, (_, i) => `k${i}`);
 const settings = {
   resource: { host: resource.host.ip, port: resource.port },
-  sentinels: deployment.sentinels.map(({ host, port }) => ({ host: host.ip, port })),
+  connection: deployment.connection,
   leaseTime,
   policy,
   keys: keys.length,
@@ -105,8 +133,7 @@ interface Outcome {
   readonly toGrant: number | undefined;
 }
 const outcomes: Outcome[] = [];
-const scene: Scene = {
-  deployment,
+const scene: Omit<Scene, 'deployment'> = {
   hosts,
   workers,
   workerHosts,
@@ -116,6 +143,7 @@ const scene: Scene = {
   promotedAt: undefined,
 };
 let failure: unknown;
+let current = '';
 /** Keys that nobody could have any more, and nobody held. */
 const stuck: string[] = [];
 
@@ -125,6 +153,7 @@ try {
   const from = now();
   for (const [index, fault] of plan(Number(values.faults), kinds, random).entries()) {
     const start = now();
+    current = fault.name;
     scene.promotedAt = undefined;
     await fault.run(scene);
     await hosts.heal();
@@ -169,10 +198,12 @@ try {
 for (const worker of workers) await worker.kill();
 const leftovers: string[] = [];
 try {
-  const master = await deployment.master();
-  for (const key of (await master.call('keys', 'lock:*')).split('\n').filter(Boolean)) {
-    const ttl = Number(await master.call('pttl', key));
-    if (ttl < 0 || ttl > Math.max(leaseTime + 1_000, 10_000)) leftovers.push(`${key}: ${ttl} ms`);
+  for (const master of await deployment.masters()) {
+    for (const key of (await master.call('keys', 'lock:*')).split('\n').filter(Boolean)) {
+      const ttl = Number(await master.call('pttl', key));
+      // -2: it has expired since.
+      if (ttl === -1 || ttl > Math.max(leaseTime + 1_000, 10_000)) leftovers.push(`${key}: ${ttl} ms`);
+    }
   }
 } catch (error) {
   failure ??= error;
@@ -238,7 +269,7 @@ console.log(`${report.refusedWrites} writes of former holders were held up by th
 if (stuck.length > 0) console.log('keys that nobody could have any more', stuck);
 if (leftovers.length > 0) console.log('keys that outlive their time', leftovers);
 if (report.troubles.length > 0) console.log('troubles', report.troubles);
-if (failure !== undefined) console.log('the campaign itself failed:', failure);
+if (failure !== undefined) console.log(`the campaign itself failed at '${current}':`, failure);
 
 const isClean =
   checker.violations('replica', TOLD_WITHIN).length === 0 &&

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import { LockService } from '../lib/lock/lock-service.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { ReplicaPolicy } from '../lib/store/lock-store.js';
@@ -9,7 +9,9 @@ import { now, type Kind, type WorkerEvent } from './events.js';
 
 /** One worker process: takes, holds and gives back locks of all three kinds, and says what it believes. Ends when its parent does. */
 interface Settings {
-  readonly sentinels: { host: string; port: number }[];
+  readonly connection:
+    | { sentinels: { host: string; port: number }[]; name: string }
+    | { nodes: { host: string; port: number }[] };
   /** A server that no fault befalls: the resource that the locks protect, and that refuses old tokens. */
   readonly resource: { host: string; port: number };
   readonly leaseTime: number;
@@ -19,8 +21,7 @@ interface Settings {
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as Settings;
-const { sentinels, leaseTime, policy } = settings;
-const redisOptions = { sentinels, name: 'mymaster' };
+const { connection, leaseTime, policy } = settings;
 
 type Unsaid<E> = E extends { t: number; kind: Kind } ? Omit<E, 't' | 'kind'> : never;
 
@@ -29,7 +30,10 @@ function say(kind: Kind, event: Unsaid<WorkerEvent>, t = now()): void {
 }
 
 process.on('unhandledRejection', (reason) =>
-  say('replica', { e: 'trouble', what: `unhandled rejection: ${String(reason)}` }),
+  say('replica', {
+    e: 'trouble',
+    what: `unhandled rejection: ${(reason as Error | undefined)?.stack ?? String(reason)}`,
+  }),
 );
 process.on('uncaughtException', (error) =>
   say('replica', { e: 'trouble', what: `uncaught: ${error.stack ?? error.message}` }),
@@ -83,7 +87,7 @@ type Take = (key: string) => Promise<Taken | undefined>;
 
 const service = new LockService(
   new RedisStore({
-    connection: redisOptions,
+    connection,
     keyPrefix: 'lock:',
     replicas: policy,
     minReplicas: 1,
@@ -136,10 +140,27 @@ const takeReplica: Take = async (key) => {
   };
 };
 
-const client = new Redis({ ...redisOptions, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
+const client =
+  'nodes' in connection
+    ? new Cluster(connection.nodes, {
+        clusterRetryStrategy: () => 200,
+        redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 1_000 },
+      })
+    : new Redis({ ...connection, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
 client.on('error', () => {});
 const RELEASE =
   "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+
+/** In a pipeline, which goes to the master of its first key in a Cluster as well. */
+async function connectedReplicas(name: string): Promise<number> {
+  const replies = await client.pipeline().get(name).info('replication').exec();
+  return Number(/connected_slaves:(\d+)/.exec(String(replies?.[1]?.[1]))?.[1] ?? 0);
+}
+
+async function waitFor(name: string, replicas: number): Promise<number> {
+  const replies = await client.pipeline().get(name).wait(replicas, 600).exec();
+  return Number(replies?.[1]?.[1] ?? 0);
+}
 
 /** A control: SET NX PX, and with `waits` a WAIT for as many replicas as the master lists. */
 function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
@@ -151,8 +172,8 @@ function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
       if ((await client.set(name, id, 'PX', leaseTime, 'NX')) !== 'OK') return undefined;
       let confirmed = 0;
       if (waits) {
-        const connected = Number(/connected_slaves:(\d+)/.exec(await client.info('replication'))?.[1] ?? 0);
-        confirmed = connected === 0 ? 0 : await client.wait(connected, 600);
+        const connected = await connectedReplicas(name);
+        confirmed = connected === 0 ? 0 : await waitFor(name, connected);
         if (confirmed < connected) {
           await client.eval(RELEASE, 1, name, id);
           return undefined;

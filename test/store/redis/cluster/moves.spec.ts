@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Cluster } from 'ioredis';
+import { filter, firstValueFrom } from 'rxjs';
+import { LockService } from '../../../../lib/lock/lock-service.js';
 import { systemClock } from '../../../../lib/store/clock.js';
 import type { AcquireOutcome, LockStore, RenewOutcome } from '../../../../lib/store/lock-store.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
@@ -184,6 +186,38 @@ describe('When a slot moves to another master', () => {
     expect(await released).toEqual({ kind: 'released', ours: true });
     expect(await store.inspect(key)).toEqual({ kind: 'free' });
   });
+});
+
+describe('A lock service on a Cluster', () => {
+  it('renews, waits and hands over while slots move to and fro', async () => {
+    const { key, from, to } = await keyWithMasters();
+    const services = [1, 2].map(
+      () =>
+        new LockService(stores.open(cluster.connection), {
+          leaseTime: 1_500,
+          waitTime: 20_000,
+          renew: true,
+          maxHoldTime: undefined,
+          replicas: 'all',
+          replicaTimeout: 1_000,
+          shutdownTimeout: 1_000,
+        }),
+    );
+    const [one, other] = services as [LockService, LockService];
+    const held = await one.acquire([key, `beside-${key}`]);
+    const waiting = other.acquire(key);
+    for (let i = 0; i < 6; i++) {
+      await cluster.move([slotOf(key)], i % 2 ? from : to);
+      await firstValueFrom(one.events.pipe(filter(({ type }) => type === 'renewed')));
+    }
+    expect(held.held).toBe(true);
+    expect(other.held).toEqual([]);
+    await held.release();
+    const next = await waiting;
+    expect(next.fencingToken).toBeGreaterThan(held.fencingToken);
+    await next.release();
+    for (const service of services) await service.close();
+  }, 30_000);
 });
 
 describe('A master that joins, and one that leaves', () => {

@@ -1,0 +1,279 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hashSlot } from '../lib/store/redis/cluster/hash-slot.js';
+import type { ClusterDeployment } from './cluster-deployment.js';
+import { KINDS, now } from './events.js';
+import { catchUp, fallBehind, pick, type Fault, type Scene } from './faults.js';
+import type { Server } from './server.js';
+
+type ClusterScene = Scene<ClusterDeployment>;
+
+interface Shard {
+  readonly master: Server;
+  readonly replicas: readonly Server[];
+}
+
+/** One shard of the three. */
+async function anyShard(scene: ClusterScene): Promise<Shard> {
+  const servers = scene.deployment.shard(pick(scene, [0, 1, 2]));
+  const master = await scene.deployment.masterOf(servers);
+  return { master, replicas: servers.filter((server) => server !== master) };
+}
+
+async function anotherMaster(scene: ClusterScene, than: Server): Promise<Server> {
+  return pick(
+    scene,
+    (await scene.deployment.masters()).filter((master) => master !== than),
+  );
+}
+
+async function untilReplaced(scene: ClusterScene, old: Server): Promise<Server> {
+  const { deployment } = scene;
+  const shard = deployment.shardOf(old);
+  await deployment
+    .until('another master is in charge', async () => (await deployment.masterOf(shard)) !== old, 15_000)
+    .catch(() => {});
+  return deployment.masterOf(shard);
+}
+
+async function kill(scene: ClusterScene, lagging: boolean): Promise<Server> {
+  const { master, replicas } = await anyShard(scene);
+  if (lagging) await fallBehind(scene, master, replicas);
+  await master.kill();
+  await catchUp(scene, replicas);
+  return untilReplaced(scene, master);
+}
+
+/** Slots of some of the keys, of all three kinds of locks, that this master serves. */
+async function slotsOf({ deployment, random }: ClusterScene, master: Server, most = 8): Promise<number[]> {
+  const all = Array.from({ length: 30 }, (_, i) =>
+    KINDS.map((kind) => hashSlot(`${prefixOf(kind)}k${i}`)),
+  ).flat();
+  const shuffled = all.map((slot) => ({ slot, place: random() })).toSorted((a, b) => a.place - b.place);
+  const own = await deployment.servedBy(
+    master,
+    shuffled.map(({ slot }) => slot),
+  );
+  return own.slice(0, most);
+}
+
+function prefixOf(kind: (typeof KINDS)[number]): string {
+  return kind === 'replica' ? 'lock:' : `${kind}:`;
+}
+
+/** Moves slots away from a master, and stops half-way in the last of them, its keys gone over. */
+async function moveHalfWay(
+  scene: ClusterScene,
+): Promise<{ slot: number; from: Server; to: Server; replicas: readonly Server[] } | undefined> {
+  const { deployment } = scene;
+  const { master: from, replicas } = await anyShard(scene);
+  const to = await anotherMaster(scene, from);
+  const slots = await slotsOf(scene, from, 3);
+  const slot = slots.pop();
+  if (slot === undefined) return undefined;
+  for (const each of slots) await deployment.move(each, to);
+  await deployment.beginMove(slot, from, to);
+  // So that the deletion of what has gone over does not reach them.
+  if (scene.random() < 0.5) await fallBehind(scene, from, replicas);
+  await deployment.moveKeys(slot, from, to);
+  return { slot, from, to, replicas };
+}
+
+export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
+  { name: 'master killed', run: async (scene) => void (await kill(scene, false)) },
+  { name: 'master killed, replicas lag', run: async (scene) => void (await kill(scene, true)) },
+  {
+    name: 'replica that is behind promoted',
+    async run(scene) {
+      const { master, replicas } = await anyShard(scene);
+      const [behind, ...others] = replicas as [Server, ...Server[]];
+      await fallBehind(scene, master, [behind]);
+      await Promise.all([master.kill(), ...others.map((other) => other.kill())]);
+      await catchUp(scene, [behind]);
+      await untilReplaced(scene, master);
+      for (const other of others) other.start();
+    },
+  },
+  {
+    name: 'master frozen through the fail-over',
+    async run(scene) {
+      const { master } = await anyShard(scene);
+      master.freeze();
+      await untilReplaced(scene, master);
+      await sleep(scene.random() * 2_000);
+      master.thaw();
+      await sleep(2_000);
+    },
+  },
+  {
+    name: 'master thawed just as it is replaced',
+    async run(scene) {
+      const { master } = await anyShard(scene);
+      master.freeze();
+      await untilReplaced(scene, master);
+      master.thaw();
+      await sleep(2_500);
+    },
+  },
+  {
+    name: 'partition: master, a replica and some workers',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts, workerHosts } = scene;
+      const { master, replicas } = await anyShard(scene);
+      const half = Math.ceil(workerHosts.length / 2);
+      const here = [master, replicas[0]!];
+      const there = deployment.servers.filter((server) => !here.includes(server));
+      await hosts.separate(
+        here.map(({ host }) => host).concat(workerHosts.slice(0, half)),
+        there.map(({ host }) => host).concat(workerHosts.slice(half)),
+      );
+      await sleep(5_500 + scene.random() * 3_000);
+      await hosts.heal();
+    },
+  },
+  {
+    name: 'partition: master alone, all workers hear both sides',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts } = scene;
+      const { master } = await anyShard(scene);
+      const others = deployment.servers.filter((server) => server !== master);
+      await hosts.separate(
+        [master.host],
+        others.map(({ host }) => host),
+      );
+      await untilReplaced(scene, master);
+      await sleep(1_500 + scene.random() * 2_000);
+      await hosts.heal();
+    },
+  },
+  {
+    name: 'replica frozen',
+    async run(scene) {
+      const replica = pick(scene, (await anyShard(scene)).replicas);
+      replica.freeze();
+      await sleep(1_000 + scene.random() * 3_000);
+      replica.thaw();
+    },
+  },
+  {
+    name: 'master restarts at once, empty',
+    async run(scene) {
+      const { master } = await anyShard(scene);
+      await master.kill();
+      master.start();
+      await sleep(scene.leaseTime);
+    },
+  },
+  {
+    name: 'connections cut',
+    async run(scene) {
+      for (let i = 0; i < 12; i++) {
+        const { master } = await anyShard(scene);
+        await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
+        await sleep(scene.random() * 120);
+      }
+    },
+  },
+  {
+    name: 'CLUSTER FAILOVER',
+    async run(scene) {
+      const { master, replicas } = await anyShard(scene);
+      await pick(scene, replicas).call('cluster', 'failover');
+      await untilReplaced(scene, master);
+    },
+  },
+  {
+    name: 'CLUSTER FAILOVER TAKEOVER by a replica that is behind',
+    async run(scene) {
+      const { master, replicas } = await anyShard(scene);
+      const behind = pick(scene, replicas);
+      await fallBehind(scene, master, [behind]);
+      await behind.call('cluster', 'failover', 'takeover');
+      await catchUp(scene, [behind]);
+      await untilReplaced(scene, master);
+    },
+  },
+  {
+    name: 'slots move',
+    async run(scene) {
+      const { master } = await anyShard(scene);
+      const to = await anotherMaster(scene, master);
+      for (const slot of await slotsOf(scene, master)) await scene.deployment.move(slot, to);
+    },
+  },
+  {
+    name: 'slots move right after a fail-over that lost locks',
+    async run(scene) {
+      const successor = await kill(scene, true);
+      const to = await anotherMaster(scene, successor);
+      for (const slot of await slotsOf(scene, successor)) await scene.deployment.move(slot, to);
+    },
+  },
+  {
+    name: 'source killed while a slot moves, which is called off',
+    async run(scene) {
+      const half = await moveHalfWay(scene);
+      if (half === undefined) return;
+      await half.from.kill();
+      await catchUp(scene, half.replicas);
+      await untilReplaced(scene, half.from);
+      await half.to.call('cluster', 'setslot', half.slot, 'stable');
+    },
+  },
+  {
+    name: 'source killed while a slot moves, which goes on',
+    async run(scene) {
+      const { deployment } = scene;
+      const half = await moveHalfWay(scene);
+      if (half === undefined) return;
+      await half.from.kill();
+      await catchUp(scene, half.replicas);
+      const successor = await untilReplaced(scene, half.from);
+      await half.to.call('cluster', 'setslot', half.slot, 'stable');
+      await deployment.beginMove(half.slot, successor, half.to);
+      await deployment.moveKeys(half.slot, successor, half.to);
+      await deployment.endMove(half.slot, half.to);
+    },
+  },
+  {
+    name: 'target killed while a slot moves',
+    async run(scene) {
+      const { deployment } = scene;
+      const half = await moveHalfWay(scene);
+      if (half === undefined) return;
+      await half.to.kill();
+      await catchUp(scene, half.replicas);
+      const successor = await untilReplaced(scene, half.to);
+      // Whether or not the keys that had gone over have reached it.
+      await deployment.beginMove(half.slot, half.from, successor);
+      await deployment.moveKeys(half.slot, half.from, successor);
+      await deployment.endMove(half.slot, successor);
+    },
+  },
+  {
+    name: 'two fail-overs in a row',
+    async run(scene) {
+      const successor = await kill(scene, scene.random() < 0.5);
+      await sleep(scene.random() * 1_500);
+      await successor.kill();
+      await untilReplaced(scene, successor);
+    },
+  },
+  {
+    name: 'worker killed while slots move',
+    async run(scene) {
+      const { master } = await anyShard(scene);
+      const to = await anotherMaster(scene, master);
+      const worker = pick(scene, scene.workers);
+      for (const [i, slot] of (await slotsOf(scene, master)).entries()) {
+        await scene.deployment.move(slot, to);
+        if (i !== 3) continue;
+        await worker.kill();
+        scene.checker.workerDied(scene.workers.indexOf(worker), now());
+        worker.start();
+      }
+      await sleep(1_000);
+    },
+  },
+];
