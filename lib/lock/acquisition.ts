@@ -8,6 +8,7 @@ import type {
   Unavailable,
   Unconfirmed,
 } from '../store/lock-store.js';
+import { NO_PLACE } from '../store/roster.js';
 import {
   LockContendedError,
   LockKeyError,
@@ -72,6 +73,8 @@ const NO_LINES: readonly Line[] = [];
  * in all lines at once could wait for somebody who waits for us.
  */
 export class Acquisition implements Waiter, Timed {
+  /** Among those of the service. */
+  place = NO_PLACE;
   private state: State = IN_LINE;
   /** The monotonic instant. */
   readonly askedAt: number;

@@ -2,6 +2,7 @@ import type { Clock } from '../store/clock.js';
 import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
 import type { HeldKeys, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
+import { NO_PLACE } from '../store/roster.js';
 import type { Grant } from './acquisition.js';
 import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
@@ -31,6 +32,8 @@ const RELEASED: State = { kind: 'released' };
 
 /** A lock while it is held: renews itself, and knows when it is lost. */
 export class HeldLock extends Lock implements HeldKeys, Timed {
+  /** Among those of the service. */
+  place = NO_PLACE;
   readonly fencingToken: number;
   readonly confirmedBy: number;
   leaseTime: number;

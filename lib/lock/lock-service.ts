@@ -8,6 +8,7 @@ import {
   type StoreHealth,
   type StoreReport,
 } from '../store/lock-store.js';
+import { Roster } from '../store/roster.js';
 import type { AcquisitionObserver } from './acquisition-observer.js';
 import { Acquisition, type AcquisitionKeeper, type Grant } from './acquisition.js';
 import {
@@ -64,9 +65,9 @@ export class LockService {
   private readonly base: ResolvedOptions;
   private readonly lines = new WaitingLines();
   private readonly context = new LockContext();
-  private readonly locks = new Set<HeldLock>();
+  private readonly locks = new Roster<'place', HeldLock>('place');
   private readonly locksByKey = new Map<string, HeldLock>();
-  private readonly waiting = new Set<Acquisition>();
+  private readonly waiting = new Roster<'place', Acquisition>('place');
   private readonly told = new Subject<LockEvent>();
   private readonly keeper: LockKeeper & AcquisitionKeeper;
   private readonly listening: Subscription;

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../lock-store.js';
+import { Roster } from '../roster.js';
 import { Validity } from '../validity.js';
 import { CommitQueue } from './commit-queue.js';
 import {
@@ -70,8 +71,8 @@ export class CommitLane {
   private state: State;
   private readonly queue = new CommitQueue();
   /** All that have not ended; those of them that are written and await their confirmation. */
-  private readonly alive = new Set<CommitRequest>();
-  private readonly pending = new Set<CommitRequest>();
+  private readonly alive = new Roster<'alivePlace', CommitRequest>('alivePlace');
+  private readonly pending = new Roster<'pendingPlace', CommitRequest>('pendingPlace');
   /** Rounds that carried some of them, and how many: they collect the notices that come meanwhile. */
   private readonly openRounds = new Map<Carrier, number>();
   private startScheduled = false;

@@ -49,6 +49,9 @@ interface RequestBase {
   /** The round that carried it last. */
   round: Carrier | undefined;
   token: number;
+  /** Where it stands in the lane's rosters. */
+  alivePlace: number;
+  pendingPlace: number;
 }
 
 export interface AcquireCommit extends RequestBase {

@@ -8,6 +8,7 @@ import type {
   RenewOutcome,
   Unavailable,
 } from '../lock-store.js';
+import { NO_PLACE } from '../roster.js';
 import type { Validity } from '../validity.js';
 import { MISROUTED, type AcquireCommit, type Misrouted, type RenewCommit } from './commit-request.js';
 import { CommitLane } from './commit-lane.js';
@@ -133,6 +134,8 @@ export class Master {
         abandoned: false,
         round: undefined,
         token: 0,
+        alivePlace: NO_PLACE,
+        pendingPlace: NO_PLACE,
         settle,
       };
       this.lane.acquire(commit);
@@ -163,6 +166,8 @@ export class Master {
         mayBeWritten: false,
         round: undefined,
         token: 0,
+        alivePlace: NO_PLACE,
+        pendingPlace: NO_PLACE,
         heldUntil,
         refused: undefined,
         settle,

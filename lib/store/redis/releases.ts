@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { ReleaseOutcome, Unavailable } from '../lock-store.js';
+import { NO_PLACE, Roster } from '../roster.js';
 import { batchesOf } from './batches.js';
 import { ErrorReply } from './connection.js';
 import { redirectionOf } from './redirection.js';
@@ -20,6 +21,8 @@ export interface Release extends ReleaseCall {
   /** The monotonic instant after which nothing can be left to release. */
   readonly until: number;
   readonly settle: (outcome: ReleaseOutcome) => void;
+  /** Where it stands among those without an answer. */
+  place: number;
 }
 
 /**
@@ -29,7 +32,7 @@ export interface Release extends ReleaseCall {
 export class Releases {
   private session: Session | undefined;
   /** All that have no answer yet; those of them that are to be sent (again). */
-  private readonly unanswered = new Set<Release>();
+  private readonly unanswered = new Roster<'place', Release>('place');
   private toSend: Release[] = [];
   private scheduled = false;
   private stopLooking: (() => void) | undefined;
@@ -50,7 +53,7 @@ export class Releases {
       const now = this.clock.monotonic();
       const { keys, owner, keepFor } = call;
       const answerBy = now + this.answerWithin;
-      this.adopt({ keys, owner, keepFor, slot, answerBy, until: now + leaseLeft, settle });
+      this.adopt({ keys, owner, keepFor, slot, answerBy, until: now + leaseLeft, settle, place: NO_PLACE });
     });
   }
 
