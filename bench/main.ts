@@ -15,7 +15,7 @@ const USAGE = `npm run bench -- [--workloads a,b] [--subjects words,words] [--ro
   workloads  ${workloads.map(({ name }) => name).join(', ')}
   subjects   those whose name contains one of the words: ${subjects.map(({ name }) => `'${name}'`).join(', ')}
   smoke      seconds instead of minutes: shows that everything runs, its figures mean nothing
-  out        writes results.md, results.json and the plots there`;
+  out        writes <workload>.md, <workload>.json and the plots there`;
 
 const { values } = parseArgs({
   options: {
@@ -75,30 +75,19 @@ async function run(workload: Workload): Promise<Report> {
   });
 }
 
-const machine = describeMachine();
-const reports: { name: string; report: Report }[] = [];
 for (const workload of chosen) {
+  const machine = describeMachine();
   const report = await run(workload);
-  reports.push({ name: workload.name, report });
-  for (const table of report.tables) console.log(`\n${markdownOf(table)}`);
-}
-
-if (values.out !== undefined) write(values.out);
-
-function write(folder: string): void {
-  mkdirSync(folder, { recursive: true });
-  const sections = reports.map(({ report: { tables, plots = [] } }) => [
-    ...plots.map(({ name, title }) => `![${title}](${name}.svg)\n`),
-    ...tables.map(markdownOf),
-  ]);
-  const head = `# Results of \`npm run bench\`\n\nWritten by the benchmark. ${machineText(machine)}\n`;
-  writeFileSync(join(folder, 'results.md'), [head, ...sections.flat()].join('\n'));
-  const results = reports.map(({ name, report: { tables } }) => ({ workload: name, tables }));
-  writeFileSync(
-    join(folder, 'results.json'),
-    `${JSON.stringify({ machine, rounds, results }, undefined, 1)}\n`,
-  );
-  for (const plot of reports.flatMap(({ report }) => report.plots ?? []))
-    writeFileSync(join(folder, `${plot.name}.svg`), svgOf(plot));
+  const tables = report.tables.map(markdownOf);
+  for (const table of tables) console.log(`\n${table}`);
+  if (values.out === undefined) continue;
+  mkdirSync(values.out, { recursive: true });
+  const write = (ending: string, text: string): void =>
+    writeFileSync(join(values.out!, `${workload.name}.${ending}`), text);
+  const plots = (report.plots ?? []).map(({ name, title }) => `![${title}](${name}.svg)\n`);
+  const head = `# ${workload.name}\n\nWritten by \`npm run bench\`. ${machineText(machine)}\n`;
+  write('md', [head, ...plots, ...tables].join('\n'));
+  write('json', `${JSON.stringify({ machine, rounds, tables: report.tables }, undefined, 1)}\n`);
+  for (const plot of report.plots ?? []) writeFileSync(join(values.out, `${plot.name}.svg`), svgOf(plot));
 }
 process.exit();

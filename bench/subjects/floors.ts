@@ -78,49 +78,59 @@ interface Asked {
   readonly reject: (error: Error) => void;
 }
 
-/** All SETs that wait in one pipeline under one WAIT; releases on a second connection, pipelined by ioredis. */
-const groupCommit: Subject = {
-  name: 'group commit',
-  kind: 'floor',
-  confirmed: true,
-  waits: false,
-  async connect(server): Promise<Locker> {
-    const commit = await connect(server, false);
-    const control = await connect(server, true);
-    let waiting: Asked[] = [];
-    let isBusy = false;
-    const next = async (): Promise<void> => {
-      isBusy = true;
-      while (waiting.length > 0) {
-        const group = waiting;
-        waiting = [];
-        const pipeline = commit.pipeline();
-        for (const { key, owner } of group) pipeline.set(key, owner, 'PX', LEASE, 'NX');
-        const replies = (await pipeline.wait(2, 1_000).exec()) ?? [];
-        const isConfirmed = Number(replies.at(-1)?.[1]) >= 2;
-        group.forEach(({ key, resolve, reject }, index) => {
-          if (isConfirmed && replies[index]?.[1] === 'OK') resolve();
-          else reject(refused(key));
-        });
-      }
-      isBusy = false;
-    };
-    return {
-      async hold(key, work) {
-        const owner = randomUUID();
-        await new Promise<void>((resolve, reject) => {
-          waiting.push({ key, owner, resolve, reject });
-          if (!isBusy) void next();
-        });
-        await work();
-        await control.compareAndDelete(key, owner);
-      },
-      close: async () => [commit, control].forEach((client) => client.disconnect()),
-    };
-  },
-};
+/**
+ * All SETs that wait in one pipeline under one WAIT; releases on a second connection, pipelined by ioredis. `questions`: with what a confirmation asks beside
+ * (INFO on both sides of WAIT, CLIENT LIST): what it costs to know who confirmed, whoever asks.
+ */
+function grouped(name: string, questions: boolean): Subject {
+  return {
+    name,
+    kind: 'floor',
+    confirmed: true,
+    waits: false,
+    connect: (server) => connectGrouped(server, questions),
+  };
+}
 
-export const GROUP_COMMIT = groupCommit.name;
+async function connectGrouped(server: Server, questions: boolean): Promise<Locker> {
+  const commit = await connect(server, false);
+  const control = await connect(server, true);
+  let waiting: Asked[] = [];
+  let isBusy = false;
+  const next = async (): Promise<void> => {
+    isBusy = true;
+    while (waiting.length > 0) {
+      const group = waiting;
+      waiting = [];
+      const pipeline = commit.pipeline();
+      for (const { key, owner } of group) pipeline.set(key, owner, 'PX', LEASE, 'NX');
+      if (questions) pipeline.info('replication');
+      pipeline.wait(2, 1_000);
+      if (questions) pipeline.info('replication').client('LIST', 'TYPE', 'REPLICA');
+      const replies = (await pipeline.exec()) ?? [];
+      const isConfirmed = Number(replies[group.length + (questions ? 1 : 0)]?.[1]) >= 2;
+      group.forEach(({ key, resolve, reject }, index) => {
+        if (isConfirmed && replies[index]?.[1] === 'OK') resolve();
+        else reject(refused(key));
+      });
+    }
+    isBusy = false;
+  };
+  return {
+    async hold(key, work) {
+      const owner = randomUUID();
+      await new Promise<void>((resolve, reject) => {
+        waiting.push({ key, owner, resolve, reject });
+        if (!isBusy) void next();
+      });
+      await work();
+      await control.compareAndDelete(key, owner);
+    },
+    close: async () => [commit, control].forEach((client) => client.disconnect()),
+  };
+}
+
+export const GROUP_COMMIT = 'group commit';
 export const SET_NX = 'SET NX';
 export const SET_NX_PIPELINED = 'SET NX, auto-pipelined';
 
@@ -128,5 +138,6 @@ export const floors: readonly Subject[] = [
   unconfirmed(SET_NX, false),
   unconfirmed(SET_NX_PIPELINED, true),
   waitEach,
-  groupCommit,
+  grouped(GROUP_COMMIT, false),
+  grouped('group commit that asks who confirmed', true),
 ];

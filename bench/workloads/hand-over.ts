@@ -18,7 +18,7 @@ const PROCESSES = 2;
 /** ms for the waiters to ask, and to settle into their way of waiting. */
 const SETTLE_TIME = 400;
 /** ms after which the last waiter is given up. */
-const PATIENCE = 30_000;
+const PATIENCE = 10_000;
 
 interface Params {
   readonly subject: string;
@@ -137,7 +137,7 @@ function overtakenShare(turns: readonly Turn[]): number {
 /** Enough for a median, and few enough that those who poll for seconds do not take all day. */
 function turnsFor(bench: Bench, waiters: number): number {
   if (bench.smoke) return 1;
-  return waiters === 1 ? 10 : waiters === 16 ? 4 : 1;
+  return waiters === 1 ? 10 : waiters === 16 ? 4 : 2;
 }
 
 export const handOver: Workload = {

@@ -64,7 +64,7 @@ interface Figures {
 
 async function measure(bench: Bench, subject: string, load: Load): Promise<Figures> {
   await bench.servers.master.call('FLUSHALL');
-  const time = bench.smoke ? 500 : 15_000;
+  const time = bench.smoke ? 500 : 10_000;
   const settle = bench.smoke ? 200 : SETTLE_TIME;
   const start = async (role: Params['role'], waiters: number): Promise<Part> => {
     const params: Params = { subject, server: bench.server, load: { ...load, waiters }, role };
@@ -105,7 +105,7 @@ export const idleWaiters: Workload = {
       const rows: Cell[][] = [];
       for (const subject of bench.shuffled(load === FEW ? subjects : subjects.filter(canBeMany))) {
         const all: Figures[] = [];
-        // Fifteen seconds say enough; the fallbacks of one subject come every few seconds.
+        // Ten seconds say enough: whatever comes now and then comes in them.
         for (let round = 0; round < Math.min(bench.rounds, load === FEW ? 1 : 2); round++)
           all.push(await measure(bench, subject.name, load));
         const commands = median(all.map((each) => each.commands));
