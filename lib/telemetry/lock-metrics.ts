@@ -17,6 +17,7 @@ export class LockMetrics {
   private readonly held;
   private readonly lost;
   private readonly unconfirmed;
+  private readonly counted = new Set<string>();
 
   constructor(
     meter: Meter,
@@ -59,6 +60,7 @@ export class LockMetrics {
 
   onAsked(name: string): (end: AcquisitionEnd) => void {
     const attributes = this.attributesOf(name);
+    this.countFromZero(name, attributes);
     const askedAt = performance.now();
     this.waiting.add(1, attributes);
     return (end) => {
@@ -90,6 +92,14 @@ export class LockMetrics {
       case 'renewed':
         break;
     }
+  }
+
+  /** A counter that is first seen at 1 has not increased, as Prometheus sees it: the first loss would go unnoticed. */
+  private countFromZero(name: string, attributes: Attributes): void {
+    if (this.counted.has(name)) return;
+    this.counted.add(name);
+    this.lost.add(0, attributes);
+    this.unconfirmed.add(0, attributes);
   }
 
   private onEnded({ type, held }: LockEvent & { held: number }, attributes: Attributes): void {

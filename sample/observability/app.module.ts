@@ -1,6 +1,7 @@
 import { Controller, Get, Module, Param, Post } from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { HealthCheck, HealthCheckService, type HealthCheckResult, TerminusModule } from '@nestjs/terminus';
-import { LockService, ReplicaLocked, ReplicaLockModule } from 'nestjs-replica-lock';
+import { LockService, ReplicaLocked, ReplicaLockInterceptor, ReplicaLockModule } from 'nestjs-replica-lock';
 import { ReplicaLockHealthIndicator } from 'nestjs-replica-lock/health';
 import { ReplicaLockTelemetryModule } from 'nestjs-replica-lock/telemetry';
 
@@ -50,6 +51,10 @@ export class HealthController {
     TerminusModule,
   ],
   controllers: [OrdersController, HealthController],
-  providers: [ReplicaLockHealthIndicator],
+  providers: [
+    ReplicaLockHealthIndicator,
+    // What a handler's own work meets (`invoice`) is answered as a locked handler's refusal is.
+    { provide: APP_INTERCEPTOR, useClass: ReplicaLockInterceptor },
+  ],
 })
 export class AppModule {}

@@ -8,6 +8,7 @@ import {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
+import { Subject } from 'rxjs';
 import {
   getLockServiceToken,
   LockService,
@@ -16,7 +17,10 @@ import {
   type ReplicaLockModuleOptions,
   type ReplicaLockOptionsFactory,
 } from '../../lib/index.js';
+import type { LockEvent } from '../../lib/lock/events.js';
+import { logLocks } from '../../lib/module/lock-log.js';
 import { checkOptions } from '../../lib/module/options.js';
+import type { StoreReport } from '../../lib/store/lock-store.js';
 import { until } from '../support/eventually.js';
 
 const contexts: INestApplicationContext[] = [];
@@ -161,6 +165,34 @@ describe('ReplicaLockModule', () => {
     expect(lines).toEqual([expect.stringMatching(/^Lock 'k' was lost at /)]);
   });
 
+  it('warns of refused confirmations and late releases, one of a kind in ten seconds', () => {
+    const lines: [string, string][] = [];
+    const events = new Subject<LockEvent>();
+    const reports = new Subject<StoreReport>();
+    logLocks({ events, reports } as unknown as LockService, {
+      log: (line: string) => void lines.push(['log', line]),
+      warn: (line: string) => void lines.push(['warn', line]),
+      error: (line: string) => void lines.push(['error', line]),
+    });
+    const of = { keys: ['k'], label: undefined, owner: 'o', fencingToken: 1, held: 1 };
+    for (let i = 0; i < 5; i++) {
+      events.next({ type: 'acquired', ...of, confirmedBy: 1, waited: 1, confirmedIn: 1 });
+      events.next({ type: 'renewed', ...of, confirmedBy: 1, remainingTime: 1 });
+      events.next({ type: 'contended', ...of, holder: 'o', waited: 1 });
+      events.next({ type: 'unconfirmed', ...of, confirmed: 1, required: 2 });
+      events.next({ type: 'released', ...of, answered: true });
+      events.next({ type: 'released', ...of, answered: false });
+      reports.next({ level: 'warn', code: 'connection-lost', message: 'gone' });
+      reports.next({ level: 'warn', code: 'connection-lost', message: 'another is gone' });
+    }
+    expect(lines).toEqual([
+      ['warn', expect.stringContaining("lock on 'k' was confirmed by 1 of 2 replicas")],
+      ['warn', expect.stringContaining("release of 'k' was not answered")],
+      ['warn', 'gone'],
+      ['warn', 'another is gone'],
+    ]);
+  });
+
   it('closes once, whoever asks and however many providers hold the service', async () => {
     const close = jest.spyOn(LockService.prototype, 'close');
     const context = await start(
@@ -217,6 +249,7 @@ describe('The options are checked at start', () => {
     ['clockSkew', 'x'],
     ['shutdownTimeout', -1],
     ['allowEviction', 'no'],
+    ['exceptionFactory', 423],
     ['leasetime', 5],
     ['ttl', 5],
   ])('%s: %p', async (option, value) => {

@@ -115,6 +115,9 @@ describe('The metrics', () => {
     expect(valueOf(samples, 'replica_lock_held', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_waiting', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_lost_total', named('report'))).toBe(1);
+    // Counted from 0, so that the first loss is an increase.
+    expect(valueOf(samples, 'replica_lock_lost_total', named('order:{id}'))).toBe(0);
+    expect(valueOf(samples, 'replica_lock_unconfirmed_total', named('order:{id}'))).toBe(0);
     const held = 'replica_lock_hold_duration_count';
     expect(valueOf(samples, held, { ...named('report'), replica_lock_end: 'lost' })).toBe(1);
     expect(valueOf(samples, held, { ...named('customer:*'), replica_lock_end: 'released' })).toBe(50);
