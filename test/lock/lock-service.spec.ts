@@ -472,6 +472,34 @@ describe('LockService on a store that answers when it is told to', () => {
     });
   });
 
+  it('tells an observer of every acquisition, and listeners what it was called', async () => {
+    const ends: unknown[] = [];
+    locks.observe({
+      onAsked: (keys, label) => (end) => void ends.push([keys, label, end.kind]),
+    });
+    expect(() => locks.observe({ onAsked: () => () => {} })).toThrow(/observed already/);
+    const acquired = locks.acquire('k', { label: 'kind' });
+    await settled();
+    await clock.advance(5);
+    store.grant();
+    const lock = await acquired;
+    const refused = locks.tryAcquire('k', { label: 'kind' });
+    await settled();
+    store.busy();
+    expect(await refused).toBeNull();
+    await lock.release();
+    expect(ends).toEqual([
+      [['k'], 'kind', 'acquired'],
+      [['k'], 'kind', 'refused'],
+    ]);
+    expect(events).toMatchObject([
+      { type: 'acquired', label: 'kind', waited: 5, confirmedIn: 0 },
+      { type: 'contended', label: 'kind' },
+      { type: 'released', label: 'kind', answered: true },
+    ]);
+    await expect(locks.acquire('k', { label: '' })).rejects.toThrow(/Option 'label' is ''/);
+  });
+
   describe('a release', () => {
     it('happens once', async () => {
       const lock = await held();
@@ -503,6 +531,7 @@ describe('LockService on a store that answers when it is told to', () => {
       store.releaseOutcome = { kind: 'unavailable', reason: 'no answer' };
       await expect(lock.release()).rejects.toBeInstanceOf(LockUnavailableError);
       expect(lock.held).toBe(false);
+      expect(events.at(-1)).toMatchObject({ type: 'released', owner: lock.owner, answered: false });
     });
 
     it('leaves the key busy for the rest of minHoldTime', async () => {
