@@ -144,7 +144,8 @@ const client =
   'nodes' in connection
     ? new Cluster(connection.nodes, {
         clusterRetryStrategy: () => 200,
-        redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 1_000 },
+        // Of RESP 3's handshake it leaves a rejection unhandled when the server dies in the middle.
+        redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 1_000, protocol: 2 },
       })
     : new Redis({ ...connection, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
 client.on('error', () => {});

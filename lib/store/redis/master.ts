@@ -383,7 +383,7 @@ export class Master {
     return { kind: 'unavailable', reason: `${where} cannot be used: ${messageOf(error)}.`, cause: error };
   }
 
-  private get isClosed(): boolean {
+  get isClosed(): boolean {
     return this.state.kind === 'closed';
   }
 

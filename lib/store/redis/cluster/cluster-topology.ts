@@ -1,25 +1,23 @@
 import type { Clock } from '../../clock.js';
 import type { MasterHealth, Unavailable } from '../../lock-store.js';
-import { addressText, ask, ErrorReply, type Address, type Connector, type Reply } from '../connection.js';
+import { addressText, type Address, type Connector } from '../connection.js';
 import { translated, type ClusterDeployment } from '../deployment.js';
 import type { KeyspaceListener } from '../keyspace.js';
 import { Master } from '../master.js';
 import { NamedMembers } from '../members.js';
-import { RefusedError } from '../open-session.js';
 import type { RedisStoreOptions } from '../options.js';
 import { Quarantine } from '../quarantine.js';
 import type { Redirection } from '../redirection.js';
-import { refusedBy } from '../refusal.js';
 import type { Release } from '../releases.js';
-import { parseClusterNodes, type ClusterNodeView, type ClusterView } from './cluster-view.js';
+import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
+import type { ClusterNodeView, ClusterView } from './cluster-view.js';
 import { hashSlot, SLOTS } from './hash-slot.js';
 import { Shard, type ShardCluster } from './shard.js';
 import { SlotTable } from './slot-table.js';
 import { SlotTrust } from './slot-trust.js';
 
-/** ms between two questions who serves what, and ms that one may take. */
+/** ms between two questions who serves what. */
 const POLL_TIME = 1_000;
-const ANSWER_TIME = 1_000;
 /** ms between two questions while somebody waits for a slot that is on its way. */
 const HURRIED_TIME = 100;
 /** ms before the next question where nobody answered: doubled each time, and each time only a random part of it. */
@@ -35,6 +33,7 @@ const SAME_QUESTION = 20;
 export class ClusterTopology implements ShardCluster {
   private readonly table = new SlotTable((before, after) => this.byMaster.get(before)?.has(after) === true);
   private readonly quarantine: Quarantine;
+  private readonly survey: ClusterSurvey;
   readonly trust: SlotTrust;
   private shards: Shard[] = [];
   private byMaster = new Map<string, Shard>();
@@ -43,8 +42,6 @@ export class ClusterTopology implements ShardCluster {
   /** Every server as it was described last. */
   private nodes = new Map<string, ClusterNodeView>();
   private homeless: Release[] = [];
-  private readonly busy = new Set<Shard>();
-  private turn = 0;
   private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
   private readonly waiters = new Set<() => void>();
   private failures = 0;
@@ -65,6 +62,7 @@ export class ClusterTopology implements ShardCluster {
     private readonly clock: Clock,
   ) {
     this.quarantine = new Quarantine(options.quarantine, options.leaseTime);
+    this.survey = new ClusterSurvey(connector, clock);
     this.trust = new SlotTrust(this.table, this.quarantine, () => this.shards);
   }
 
@@ -159,7 +157,7 @@ export class ClusterTopology implements ShardCluster {
       : address;
   }
 
-  redirected(redirection: Redirection): void {
+  redirected(redirection: Redirection, by: string): void {
     if (this.state !== 'open') return;
     const now = this.clock.monotonic();
     if (redirection.kind !== 'moved') {
@@ -171,12 +169,10 @@ export class ClusterTopology implements ShardCluster {
     void this.refresh();
     const node = [...this.nodes.values()].find((each) => answersTo(each, to));
     const owner = this.table.ownerOf(slot);
-    if (node === undefined || node.id === owner) return;
+    // Only whose slot it was, as far as known, can say where it went.
+    if (node === undefined || owner !== by || node.id === owner) return;
     // One of the same shard took its master's place, and with it all of its slots.
-    const moved =
-      owner !== undefined && this.byMaster.get(owner)?.has(node.id) === true
-        ? this.table.slotsOf(owner)
-        : [slot];
+    const moved = this.byMaster.get(owner)?.has(node.id) === true ? this.table.slotsOf(owner) : [slot];
     for (const each of moved) this.table.moved(each, node.id, now);
     this.follow(new Set(moved), now);
   }
@@ -202,6 +198,8 @@ export class ClusterTopology implements ShardCluster {
     this.isHurried = false;
     await this.refresh();
     if (this.isClosed) return;
+    // Somebody may have been in a hurry meanwhile.
+    this.stopPolling();
     const retry = Math.random() * Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures);
     const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
     this.stopPolling = this.clock.after(pause, () => void this.poll());
@@ -217,7 +215,7 @@ export class ClusterTopology implements ShardCluster {
 
   private async ask(): Promise<void> {
     try {
-      const view = await this.viewOfAny();
+      const view = await this.survey.view(this.shards, this.addresses);
       if (this.isClosed) return;
       this.trouble = undefined;
       this.failures = 0;
@@ -237,44 +235,13 @@ export class ClusterTopology implements ShardCluster {
     this.tellWaiters();
   }
 
-  /** Over a connection that stands already where there is one, each master in turn; else of whoever answers first. */
-  private async viewOfAny(): Promise<ClusterView> {
-    const ready = this.shards.filter((shard) => shard.master.isReady && !this.busy.has(shard));
-    const shard = ready[this.turn++ % Math.max(1, ready.length)];
-    if (shard !== undefined) {
-      this.busy.add(shard);
-      try {
-        const { address, replies } = await shard.master.askNow([['cluster', 'nodes']]);
-        return viewIn(replies[0], address);
-      } catch (error) {
-        if (error instanceof RefusedError || this.isClosed) throw error;
-      } finally {
-        this.busy.delete(shard);
-      }
-    }
+  /** Where it can be asked who serves what. */
+  private get addresses(): Address[] {
     const known = [...this.nodes.values()].filter((node) => !node.isFailed).map((node) => this.reach(node));
-    const addresses = new Map(
-      [...known, ...this.deployment.seeds].map((address) => [addressText(address), address]),
+    const all = [...known, ...this.deployment.seeds].map(
+      (address) => [addressText(address), address] as const,
     );
-    return Promise.any([...addresses.values()].map((address) => this.viewOf(address)));
-  }
-
-  private async viewOf(address: Address): Promise<ClusterView> {
-    const connection = await this.connector.connect(address, 'topology').catch((error: unknown) => {
-      throw error instanceof ErrorReply ? new RefusedError(address, error) : new NodeError(address, error);
-    });
-    const stopClock = this.clock.after(ANSWER_TIME, () => connection.close());
-    try {
-      const [reply] = await ask(connection, [['cluster', 'nodes']]);
-      return viewIn(reply, address);
-    } catch (error) {
-      throw error instanceof RefusedError || error instanceof NodeError
-        ? error
-        : new NodeError(address, error);
-    } finally {
-      stopClock();
-      connection.close();
-    }
+    return [...new Map(all).values()];
   }
 
   private tellWaiters(): void {
@@ -356,40 +323,6 @@ export class ClusterTopology implements ShardCluster {
 }
 
 const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
-
-/** A server that could not say who serves what. */
-class NodeError extends Error {
-  constructor(
-    readonly address: Address,
-    cause: unknown,
-  ) {
-    super(
-      `${addressText(address)}: ${String((cause as { message?: unknown } | undefined)?.message ?? cause)}`,
-    );
-  }
-}
-
-function viewIn(reply: Reply | undefined, address: Address): ClusterView {
-  if (reply instanceof ErrorReply && /cluster support disabled/i.test(reply.message))
-    throw new NodeError(address, 'it is no Redis Cluster node: connect to it without `nodes`');
-  if (reply instanceof ErrorReply) throw new RefusedError(address, reply);
-  const view = parseClusterNodes(reply, address);
-  if (view === undefined) throw new NodeError(address, 'it does not answer CLUSTER NODES');
-  return view;
-}
-
-/** Why nobody told who serves what. */
-function whyUnknown(error: unknown): Unavailable {
-  const errors = (error as { errors?: unknown[] } | undefined)?.errors ?? [error];
-  const refused = errors.find((each) => each instanceof RefusedError);
-  if (refused instanceof RefusedError) return refusedBy(refused.address, refused.reply);
-  const each = errors.map((one) => (one as Error).message).join('; ');
-  return {
-    kind: 'unavailable',
-    reason: `No node of the Redis Cluster tells who serves what (${each}).`,
-    cause: error,
-  };
-}
 
 /** Whether `address`, as a redirection gives it, is the node's. */
 function answersTo({ identity, hostname }: ClusterNodeView, address: string): boolean {

@@ -10,7 +10,8 @@ import type { ClusterNodeView } from './cluster-view.js';
 /** What a shard asks its Cluster. */
 export interface ShardCluster {
   ownerOf(slot: number): string | undefined;
-  redirected(redirection: Redirection): void;
+  /** Master `by` sent somebody away. */
+  redirected(redirection: Redirection, by: string): void;
   rehome(release: Release): void;
   /** Where a server is reached from here. */
   reach(node: ClusterNodeView): Address;
@@ -106,7 +107,7 @@ export class Shard implements Locator, Route {
   }
 
   redirected(redirection: Redirection): void {
-    this.cluster.redirected(redirection);
+    this.cluster.redirected(redirection, this.masterId);
   }
 
   rehome(release: Release): void {
