@@ -69,7 +69,7 @@ function redlock5(name: string, load: () => Constructor<Redlock5>): Subject {
 /** Resolves when the lock is held; it then goes on until the library says that it is lost. */
 function holdUsing(redlock: Redlock5, key: string, leaseTime: number, onLost: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const settings = { retryCount: 0 };
+    const settings = { retryCount: 10 };
     const work = (signal: AbortSignal): Promise<void> =>
       new Promise((end) => {
         signal.addEventListener('abort', () => {

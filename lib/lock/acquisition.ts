@@ -75,6 +75,8 @@ const NO_LINES: readonly Line[] = [];
 export class Acquisition implements Waiter, Timed {
   /** Among those of the service. */
   place = NO_PLACE;
+  ahead: Waiter | undefined = undefined;
+  behind: Waiter | undefined = undefined;
   private state: State = IN_LINE;
   /** The monotonic instant. */
   readonly askedAt: number;
@@ -132,7 +134,8 @@ export class Acquisition implements Waiter, Timed {
   }
 
   onTurn(): void {
-    if (this.state.kind === 'in line') this.ask();
+    // Whose time is up will be told so in a moment: of many who time out together none asks once more.
+    if (this.state.kind === 'in line' && !this.isOutOfTime) this.ask();
   }
 
   onChange(): void {

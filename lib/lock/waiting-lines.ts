@@ -1,7 +1,10 @@
 import { concerns, type KeyChange } from '../store/lock-store.js';
 
-/** Somebody who stands in a line. */
+/** Somebody who stands in a line, in one at a time. */
 export interface Waiter {
+  /** Its neighbours in the line, which the line keeps. */
+  ahead: Waiter | undefined;
+  behind: Waiter | undefined;
   /** It is its turn now: nobody stands before it. */
   onTurn(): void;
   /** The key was changed, and it is this waiter's turn. */
@@ -12,8 +15,9 @@ export interface Waiter {
 export class Line {
   /** Changes of the key since the line was opened. */
   changes = 0;
-  /** First come, first served. */
-  private readonly waiters: Waiter[] = [];
+  /** First come, first served; linked, for fifty thousand may leave in one instant. */
+  private first: Waiter | undefined;
+  private last: Waiter | undefined;
   /** Who counts its changes, in line or not. */
   private watchers = 0;
 
@@ -23,7 +27,7 @@ export class Line {
   ) {}
 
   get hasWaiters(): boolean {
-    return this.waiters.length > 0;
+    return this.first !== undefined;
   }
 
   /** Keeps the line open until `unwatch`. */
@@ -37,23 +41,32 @@ export class Line {
 
   /** Steps into the line; true where that makes it the first. */
   join(waiter: Waiter): boolean {
-    return this.waiters.push(waiter) === 1;
+    waiter.ahead = this.last;
+    if (this.last === undefined) this.first = waiter;
+    else this.last.behind = waiter;
+    this.last = waiter;
+    return this.first === waiter;
   }
 
   /** Steps out; the next one's turn begins if the first left. */
   leave(waiter: Waiter): void {
-    if (this.waiters[0] === waiter) {
-      this.waiters.shift();
-      this.waiters[0]?.onTurn();
+    const { ahead, behind } = waiter;
+    if (ahead === undefined && this.first !== waiter) return;
+    waiter.ahead = undefined;
+    waiter.behind = undefined;
+    if (behind === undefined) this.last = ahead;
+    else behind.ahead = ahead;
+    if (ahead !== undefined) {
+      ahead.behind = behind;
       return;
     }
-    const place = this.waiters.indexOf(waiter);
-    if (place > 0) this.waiters.splice(place, 1);
+    this.first = behind;
+    behind?.onTurn();
   }
 
   changed(): void {
     this.changes++;
-    this.waiters[0]?.onChange();
+    this.first?.onChange();
   }
 }
 

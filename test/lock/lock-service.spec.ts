@@ -187,6 +187,43 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(clock.timers).toBe(0);
     });
 
+    it('is given up by all whose time is up together, none of whom asks once more', async () => {
+      const waiters = Array.from({ length: 500 }, () => locks.acquire('k', { waitTime: 1_000 }));
+      const refusals = Promise.allSettled(waiters);
+      await settled();
+      store.busy(store.last, 1e9);
+      await clock.advance(1_000);
+      expect((await refusals).every(({ status }) => status === 'rejected')).toBe(true);
+      expect(store.asked).toHaveLength(1);
+    });
+
+    it('lets one leave from the middle of the line and keeps the order of the others', async () => {
+      const lock = await held();
+      const order: string[] = [];
+      const abort = new AbortController();
+      const waitAs = (name: string, signal?: AbortSignal): Promise<void> =>
+        locks.acquire('k', { signal }).then(
+          () => void order.push(name),
+          () => {},
+        );
+      void waitAs('first');
+      const second = waitAs('second', abort.signal);
+      void waitAs('third');
+      await settled();
+      store.busy();
+      await settled();
+      abort.abort();
+      await second;
+      void lock.release();
+      store.changes.next({ key: 'k' });
+      await settled();
+      store.grant();
+      await settled();
+      store.grant();
+      await settled();
+      expect(order).toEqual(['first', 'third']);
+    });
+
     it('does not wake thousands for nothing', async () => {
       const waiters = Array.from({ length: 2_000 }, () =>
         locks.acquire('k', { waitTime: Infinity }).catch(() => {}),

@@ -27,6 +27,8 @@ import type { Session } from './session.js';
 
 /** Requests that one round carries at most. */
 const GROUP = 256;
+/** How many of them are kept for new locks that wait: a backlog of renewals must not starve them either. */
+const KEPT_FOR_NEW = 64;
 /** ms that a WAIT may block: as long as somebody can end it from outside, or one tick of the server's clock. */
 const SLICE = 1_000;
 const SLICE_WITHOUT_UNBLOCK = 100;
@@ -275,10 +277,9 @@ export class CommitLane {
   /** Renewals first, so that a backlog of callers cannot starve them; new locks only where replicas can be trusted with them. */
   private takeGroup(view: ReplicaView): CommitRequest[] {
     const group: CommitRequest[] = [];
-    this.queue.takeInto(group, 'renew', GROUP);
-    if (this.queue.has('acquire') && view.quarantineLeft(this.clock.monotonic()) === 0) {
-      this.queue.takeInto(group, 'acquire', GROUP);
-    }
+    const takesNew = this.queue.has('acquire') && view.quarantineLeft(this.clock.monotonic()) === 0;
+    this.queue.takeInto(group, 'renew', takesNew ? GROUP - KEPT_FOR_NEW : GROUP);
+    if (takesNew) this.queue.takeInto(group, 'acquire', GROUP);
     return group;
   }
 
