@@ -4,6 +4,7 @@ import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/term
 import { getLockServiceToken } from '../decorators/inject-lock-service.js';
 import type { LockHealth, LockService } from '../lock/lock-service.js';
 import type { MasterHealth } from '../store/lock-store.js';
+import { countMembers, type MemberCounts } from '../store/member-counts.js';
 
 export interface ReplicaLockHealthOptions {
   /** The named instance to look at. Default: the unnamed one. */
@@ -29,14 +30,7 @@ export interface MasterDetails {
   readonly connected: boolean;
   /** Why it is not `up`, in words. */
   readonly reason?: string;
-  readonly replicas: {
-    readonly known: number;
-    readonly connected: number;
-    /** Those that answer: they have acknowledged what was written lately. */
-    readonly confirming: number;
-    /** Bytes that the slowest connected one is behind. */
-    readonly lag: number;
-  };
+  readonly replicas: MemberCounts;
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;
   /** Whether Redis tells of changes by client tracking. */
@@ -85,19 +79,14 @@ function detailsOf({ status, held, lost, masters }: LockHealth): ReplicaLockHeal
   return { locks: status, held, lost, masters: masters.map(masterDetailsOf) };
 }
 
-function masterDetailsOf({ members, reason, ...master }: MasterHealth): MasterDetails {
-  const connected = members.filter(({ lag }) => lag !== null);
-  return {
-    address: master.address,
-    connected: master.connected,
-    ...(reason !== undefined && { reason }),
-    replicas: {
-      known: members.length,
-      connected: connected.length,
-      confirming: members.filter(({ acknowledged }) => acknowledged).length,
-      lag: Math.max(0, ...connected.map(({ lag }) => lag ?? 0)),
-    },
-    quarantine: master.quarantine,
-    tracking: master.tracking,
-  };
+function masterDetailsOf({
+  address,
+  connected,
+  reason,
+  members,
+  quarantine,
+  tracking,
+}: MasterHealth): MasterDetails {
+  const replicas = countMembers(members);
+  return { address, connected, ...(reason !== undefined && { reason }), replicas, quarantine, tracking };
 }

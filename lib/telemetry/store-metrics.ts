@@ -1,5 +1,6 @@
 import type { Meter } from '@opentelemetry/api';
 import type { LockService } from '../lock/lock-service.js';
+import { countMembers } from '../store/member-counts.js';
 import { addressAttributes, INSTANCE, REPLICA_STATE } from './attributes.js';
 
 /** What is known of the masters and their replicas, read at each collection; asks nobody. Returns what ends it. */
@@ -31,15 +32,10 @@ export function observeStore(meter: Meter, instance: string, service: LockServic
   const observe: Parameters<Meter['addBatchObservableCallback']>[0] = (result) => {
     for (const master of service.health().masters) {
       const attributes = { [INSTANCE]: instance, ...addressAttributes(master.address) };
-      const linked = master.members.filter((member) => member.lag !== null);
-      const counts = {
-        known: master.members.length,
-        connected: linked.length,
-        confirming: master.members.filter(({ acknowledged }) => acknowledged).length,
-      };
+      const { lag: slowest, ...counts } = countMembers(master.members);
       for (const [state, count] of Object.entries(counts))
         result.observe(replicas, count, { ...attributes, [REPLICA_STATE]: state });
-      result.observe(lag, Math.max(0, ...linked.map((member) => member.lag ?? 0)), attributes);
+      result.observe(lag, slowest, attributes);
       result.observe(quarantine, master.quarantine / 1000, attributes);
       result.observe(connected, master.connected ? 1 : 0, attributes);
       result.observe(groups, master.commits.groups, attributes);
