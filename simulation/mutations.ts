@@ -137,12 +137,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       'simulation/scripts.ts': [
         [
-          'const gone = own.findIndex((key) => !(data.get(key)?.startsWith(`${owner} `) ?? false));',
-          'const gone = own.findIndex((key) => !(data.get(key)?.startsWith(`${owner} `) ?? true));',
-        ],
-        [
-          'for (const key of own) data.set(key, data.get(key)!, ttl);',
-          'for (const key of own) data.set(key, data.get(key) ?? `${owner} ${data.now()}`, ttl);',
+          'const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));',
+          'const tokens = own.map((key) => tokenOf(data.get(key) ?? `${owner} ${data.now()}`, owner, mark));',
         ],
       ],
     },
@@ -151,10 +147,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'take-back by deletion',
     changes: {
       'simulation/scripts.ts': [
-        [
-          'else data.set(key, value!.slice(owner.length + 1), TOMBSTONE_TIME);',
-          'else data.set(key, value!, 0 * TOMBSTONE_TIME);',
-        ],
+        ['else data.set(key, token, TOMBSTONE_TIME);', 'else data.set(key, token, 0 * TOMBSTONE_TIME);'],
       ],
     },
   },

@@ -3,6 +3,7 @@ import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
 import { TOMBSTONE_TIME } from '../lib/store/redis/scripts/script.js';
+import { KEPT } from '../lib/store/redis/scripts/value.js';
 import type { Reply } from '../lib/store/redis/connection.js';
 
 /** What a script may do to a server's data. */
@@ -45,15 +46,23 @@ const acquire: SimScript = (data, keys, args) => {
   return replies;
 };
 
+/** The token in a value that is the owner's, with or without the mark; undefined where it is not. */
+function tokenOf(value: string | null, owner: string, mark: string): string | undefined {
+  return [`${owner} `, `${owner}${mark} `]
+    .filter((own) => value?.startsWith(own) === true)
+    .map((own) => value!.slice(own.length))[0];
+}
+
 const renew: SimScript = (data, keys, args) => {
   const replies: Reply[] = [];
   let first = 0;
-  for (let a = 0; a < args.length; a += 3) {
-    const [count, owner, ttl] = [Number(args[a]), args[a + 1]!, Number(args[a + 2])];
+  for (let a = 0; a < args.length; a += 4) {
+    const [count, owner, ttl, mark] = [Number(args[a]), args[a + 1]!, Number(args[a + 2]), args[a + 3]!];
     const own = keys.slice(first, first + count);
     first += count;
-    const gone = own.findIndex((key) => !(data.get(key)?.startsWith(`${owner} `) ?? false));
-    if (gone < 0) for (const key of own) data.set(key, data.get(key)!, ttl);
+    const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));
+    const gone = tokens.findIndex((token) => token === undefined);
+    if (gone < 0) for (const [i, key] of own.entries()) data.set(key, `${owner}${mark} ${tokens[i]}`, ttl);
     replies.push(gone + 1);
   }
   return replies;
@@ -66,10 +75,10 @@ const release: SimScript = (data, keys, args) => {
     const [count, owner, keep] = [Number(args[a]), args[a + 1]!, Number(args[a + 2])];
     let ours = 1;
     for (const key of keys.slice(first, first + count)) {
-      const value = data.get(key);
-      if (!(value?.startsWith(`${owner} `) ?? false)) ours = 0;
-      else if (keep > 0) data.set(key, value!, keep);
-      else data.set(key, value!.slice(owner.length + 1), TOMBSTONE_TIME);
+      const token = tokenOf(data.get(key), owner, KEPT);
+      if (token === undefined) ours = 0;
+      else if (keep > 0) data.set(key, `${owner}${KEPT} ${token}`, keep);
+      else data.set(key, token, TOMBSTONE_TIME);
     }
     first += count;
     replies.push(ours);

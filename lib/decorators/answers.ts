@@ -74,8 +74,13 @@ function answerOf(error: ReplicaLockError): Answer {
 
 /** The status of a lock's error over HTTP, and after how many ms it makes sense to ask again. */
 function httpStatusOf(error: ReplicaLockError): { status: HttpStatus; retryAfter?: number } {
-  if (error instanceof LockContendedError)
-    return { status: HttpStatus.CONFLICT, retryAfter: error.remainingTime };
+  if (error instanceof LockContendedError) {
+    const { remainingTime } = error;
+    return {
+      status: HttpStatus.CONFLICT,
+      retryAfter: remainingTime === Infinity ? RETRY_AFTER : remainingTime,
+    };
+  }
   if (error instanceof LockUnavailableError) {
     return { status: HttpStatus.SERVICE_UNAVAILABLE, retryAfter: error.retryAfter ?? RETRY_AFTER };
   }

@@ -39,6 +39,8 @@ export function lockedStream<T>(
               : void finish?.().then(() => subscriber.complete(), fail),
         }),
       );
+      // A source that emits at once can be unsubscribed before there is anything to unsubscribe.
+      if (subscriber.closed) inner.unsubscribe();
     };
     enter(waiting.signal).then(begin, (error: unknown) => subscriber.error(error));
     return () => {

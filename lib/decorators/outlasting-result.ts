@@ -1,3 +1,4 @@
+import { finished } from 'node:stream';
 import { StreamableFile } from '@nestjs/common';
 
 /** A result that goes on after its handler has ended: a file that is being sent, the iterator of a GraphQL subscription. */
@@ -16,9 +17,8 @@ export const outlastingFile: AsOutlasting = (value) => {
   return {
     value,
     onEnd(run) {
-      const stream = value.getStream();
-      if (stream.closed || stream.destroyed) run();
-      else stream.once('close', run);
+      // At once where it has ended; also for streams that never say `close`.
+      finished(value.getStream(), { writable: false }, run);
     },
   };
 };

@@ -26,6 +26,8 @@ import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
 const FALLBACK_LOOK = 6_000;
 /** The same for one that hears of none. */
 const DEAF_LOOK = 250;
+/** ms that one sleeps at the least: a key that is about to expire is not asked for in a loop. */
+const SHORTEST_SLEEP = 10;
 /** ms before asking again after a failure: doubled each time. */
 const FIRST_PAUSE = 25;
 const LONGEST_PAUSE = 1_000;
@@ -211,7 +213,8 @@ export class Acquisition implements Waiter, Timed {
     if (line.changes !== changes[place]) this.ask();
     else {
       const look = (this.keeper.store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
-      this.pauseAs('sleeping', Math.min(look, busy.holder.remainingTime + 1));
+      const { remainingTime } = busy.holder;
+      this.pauseAs('sleeping', Math.min(look, Math.max(SHORTEST_SLEEP, remainingTime + 1)));
     }
   }
 

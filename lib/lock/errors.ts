@@ -45,7 +45,9 @@ export class LockContendedError extends ReplicaLockError {
       keys,
       `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
         (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
-        ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`,
+        (remainingTime === Infinity
+          ? ' Its key has no time to live, so it never ends by itself: somebody made it so. Release it by force (LockService.forceRelease).'
+          : ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
     );
   }
 }

@@ -46,6 +46,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** What is under way, and whether the key was touched meanwhile. */
   private renewal: Promise<void> | undefined;
   private isOutdated = false;
+  /** How much work is under it at the moment: that which took it, and that which joined. */
+  private users = 0;
 
   constructor(
     readonly keys: readonly string[],
@@ -94,6 +96,20 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.noticeDeadline();
     if (this.state.kind === 'lost') throw this.state.error;
     if (this.state.kind === 'released') throw this.lossOf('it had been released by this process');
+  }
+
+  enter(): void {
+    this.users++;
+  }
+
+  /** True for the last to leave. */
+  leave(): boolean {
+    return --this.users === 0;
+  }
+
+  /** It was released or lost, as far as that was noticed: no question of the clock. */
+  get hasEnded(): boolean {
+    return this.state.kind !== 'held';
   }
 
   async extend(leaseTime?: number | string): Promise<void> {
@@ -194,7 +210,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
         remainingTime,
       }));
       if (this.isOutdated) this.check();
-    } else if (outcome.kind === 'gone') this.lose(`somebody deleted or took its key '${outcome.key}'`);
+    } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else
       this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {
         takeBack: true,
@@ -209,13 +225,18 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
         outcome.kind === 'free' ||
         outcome.kind === 'foreign' ||
         (outcome.kind === 'held' && outcome.holder.owner !== this.owner);
-      if (isGone && this.state.kind === 'held') this.lose(`somebody deleted or took its key '${key}'`);
+      if (isGone && this.state.kind === 'held') this.loseKey(key);
     }
+  }
+
+  /** What it has of its other keys is given back: nobody holds them any more. */
+  private loseKey(key: string): void {
+    this.lose(`somebody deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
   }
 
   /** Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. */
   private async keepBusy(keepFor: number): Promise<{ kind: 'released'; ours: boolean } | Unavailable> {
-    const outcome = await this.keeper.store.renew(this, keepFor);
+    const outcome = await this.keeper.store.renew(this, keepFor, 'keep');
     if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
     return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
   }

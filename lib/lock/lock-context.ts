@@ -13,7 +13,10 @@ export class LockContext {
 
   /** Runs `work`, and all that it starts, under the lock. */
   run<T>(lock: HeldLock, work: () => T): T {
-    return this.storage.run({ lock, outer: this.storage.getStore() }, work);
+    // Locks that have ended can be joined by nobody; work that starts its own next run would drag them all along.
+    let outer = this.storage.getStore();
+    while (outer?.lock.hasEnded === true) outer = outer.outer;
+    return this.storage.run({ lock, outer }, work);
   }
 
   /** The innermost lock that this context runs under and still holds; of a key, where one is given. */

@@ -162,22 +162,19 @@ export class LockService {
     const resolved = resolveOptions(options, this.base);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
     if (outer !== undefined) {
-      const lock = new JoinedLock(outer);
+      outer.enter();
       return {
-        lock,
+        lock: new JoinedLock(outer),
         run: (work) => work(),
-        finish: (failure) => Promise.resolve(refuseIfLost(outer, failure)),
+        finish: (failure) => leave(outer, failure),
       };
     }
     const lock = await this.take(keys, resolved);
+    lock.enter();
     return {
       lock,
       run: (work) => this.context.run(lock, work),
-      finish: async (failure) => {
-        // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
-        await lock.release().catch(() => false);
-        refuseIfLost(lock, failure);
-      },
+      finish: (failure) => leave(lock, failure),
     };
   }
 
@@ -345,7 +342,10 @@ export interface EnteredLock {
   finish(failure?: unknown): Promise<void>;
 }
 
-function refuseIfLost(lock: HeldLock, failure: unknown): void {
+/** The last to leave releases: work that joined and was not awaited must not run on without the lock. */
+async function leave(lock: HeldLock, failure: unknown): Promise<void> {
+  // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
+  if (lock.leave()) await lock.release().catch(() => false);
   const { loss } = lock;
   if (loss === undefined) return;
   if (failure === undefined || failure === loss) throw loss;

@@ -105,7 +105,7 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
       keyPrefix: prefixOf(options.keyPrefix),
       replicas,
       minReplicas: countOf('minReplicas', options.minReplicas, 1),
-      quarantine: options.quarantine === undefined ? undefined : duration('quarantine', 0, 0),
+      quarantine: options.quarantine === undefined ? undefined : quarantineOf(options.quarantine, leaseTime),
       leaseTime,
       replicaTimeout,
       clockSkew: duration('clockSkew', 1_000, 0),
@@ -135,6 +135,17 @@ function connectionOf(connection: unknown): RedisConnection {
     'connection',
     connection,
     "a redis:// or rediss:// URL, ioredis options, { nodes } of a Redis Cluster, an ioredis instance, or 'memory:'",
+  );
+}
+
+/** 0 is none, for tests and development; anything else covers at least the lease. */
+function quarantineOf(value: unknown, leaseTime: number): number {
+  const quarantine = durationOf('quarantine', value, { min: 0 });
+  if (quarantine === 0 || quarantine >= leaseTime) return quarantine;
+  throw LockOptionsError.notAccepted(
+    'quarantine',
+    value,
+    `at least the longest lease on this Redis (leaseTime is ${leaseTime} ms), or 0 for tests and development`,
   );
 }
 

@@ -25,11 +25,11 @@ export interface LockStore {
    * Extends the lease to `leaseTime` from now, confirmed by a majority of the servers. Goes on trying until
    * `lock.validity` ends, then answers `expired`.
    */
-  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Promise<RenewOutcome>;
 
   /**
    * Gives the keys back: the value becomes the bare token, so that the next token is greater. With `keepFor` > 0 the keys
-   * stay busy for that many ms more. Answers `unavailable` where no answer came within `replicaTimeout` + 1 s; the store goes on trying in the
+   * stay busy for that many ms more, held by nobody: no renewal brings them back. Answers `unavailable` where no answer came within `replicaTimeout` + 1 s; the store goes on trying in the
    * background for as long as the keys can live.
    */
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
@@ -109,6 +109,9 @@ export type RenewOutcome =
   /** Not confirmed before the validity held so far ended. `why` tells what it waited for. */
   | { readonly kind: 'expired'; readonly why: Unconfirmed | Unavailable };
 
+/** `keep`: the lock is given back, and its keys only stay busy for the time given: confirmed, but held by nobody from then on. */
+export type RenewPurpose = 'hold' | 'keep';
+
 export type ReleaseOutcome =
   /** `ours` is false where a key was no longer ours. */
   { readonly kind: 'released'; readonly ours: boolean } | Unavailable;
@@ -131,8 +134,10 @@ export interface HeldKeys {
 export interface Holder {
   readonly owner: string;
   readonly token: number;
-  /** ms until the key expires by itself. */
+  /** ms until the key expires by itself; Infinity where it never does (somebody made it so: no lock of this library). */
   readonly remainingTime: number;
+  /** It was given back before its `minHoldTime`: nobody believes in it any more. */
+  readonly isKept: boolean;
 }
 
 /** Somebody else holds one of the keys. */

@@ -8,6 +8,7 @@ import type {
   InspectOutcome,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   StoreHealth,
   Unavailable,
   Unconfirmed,
@@ -50,11 +51,11 @@ export class TestStore extends MemoryStore {
     return this.state === 'well' ? attempt : this.unconfirmed(request, attempt);
   }
 
-  override async renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+  override async renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Promise<RenewOutcome> {
     const why = this.state === 'down' ? DOWN : SILENT;
     if (this.state !== 'well' && !(await this.recoversWithin(lock.validity.remaining(this.testClock))))
       return { kind: 'expired', why };
-    return super.renew(lock, leaseTime);
+    return super.renew(lock, leaseTime, purpose);
   }
 
   override release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {

@@ -57,7 +57,7 @@ export class FakeStore implements LockStore {
   }
 
   busy(asked = this.last, remainingTime = 5_000): void {
-    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime };
+    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime, isKept: false };
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
   }
 

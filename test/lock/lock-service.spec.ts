@@ -414,6 +414,18 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(locks.health()).toMatchObject({ held: 0, lost: 1 });
     });
 
+    it('on several keys gives the others back when one of them is gone', async () => {
+      const promise = locks.acquire(['a', 'b']);
+      await settled();
+      store.grant();
+      const lock = await promise;
+      await clock.advance(3_000);
+      store.renewals[0]!.answer({ kind: 'gone', key: 'a' });
+      await settled();
+      expect(lock.held).toBe(false);
+      expect(store.releases).toHaveLength(1);
+    });
+
     it('is lost when its validity ends unconfirmed, and taken back', async () => {
       const lock = await held();
       const { signal } = lock;
@@ -465,7 +477,7 @@ describe('LockService on a store that answers when it is told to', () => {
       const lock = await held('k', { renew: false });
       store.inspectOutcome = {
         kind: 'held',
-        holder: { owner: lock.owner, token: lock.fencingToken, remainingTime: 1 },
+        holder: { owner: lock.owner, token: lock.fencingToken, remainingTime: 1, isKept: false },
       };
       store.changes.next({ key: 'k' });
       await settled();
@@ -817,6 +829,24 @@ describe('LockService in memory', () => {
           message: expect.stringContaining('outermost'),
         });
       });
+    });
+
+    it('keeps the lock until the last who joined has left, though the outermost did not wait for it', async () => {
+      let inside = 0;
+      let most = 0;
+      const alone = async (): Promise<void> => {
+        most = Math.max(most, ++inside);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        inside--;
+      };
+      let joined: Promise<void> | undefined;
+      await locks.withLock('k', () => {
+        joined = locks.withLock('k', alone);
+      });
+      await locks.withLock('k', alone);
+      await joined;
+      expect(most).toBe(1);
+      expect(await locks.isLocked('k')).toBe(false);
     });
 
     it('is not for work that outlives its lock, nor for other contexts, nor for acquire', async () => {

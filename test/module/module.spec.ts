@@ -236,6 +236,7 @@ describe('The options are checked at start', () => {
     ['quarantine', -1],
     ['quarantine', Infinity],
     ['quarantine', '5 bananas'],
+    ['quarantine', '10s'],
     ['replicaTimeout', 0],
     ['leaseTime', 50],
     ['leaseTime', Number.NaN],

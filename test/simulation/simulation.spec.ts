@@ -53,7 +53,7 @@ describe('The simulation’s scripts', () => {
           'basket',
           '42',
           `${future + round}`,
-          ...owners.map((owner) => `${owner} ${future + round}`),
+          ...owners.flatMap((owner) => [`${owner} ${future + round}`, `${owner}~ ${future + round}`]),
         ]);
         await client.del(key);
         if (value === null) continue;
@@ -75,6 +75,7 @@ describe('The simulation’s scripts', () => {
         ttl: 60_000,
         floor: dice.pick([0, future + round - 5, future + round + 5]),
         keepFor: dice.pick([0, 60_000]),
+        purpose: dice.pick(['hold', 'keep'] as const),
       })).filter((call) => call.keys.length > 0);
       const [script, args] = dice.pick<[Script, (string | number)[]]>([
         [acquireScript.script, calls.flatMap(acquireScript.args)],

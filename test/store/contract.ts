@@ -4,6 +4,7 @@ import type {
   AcquireOutcome,
   AcquireRequest,
   HeldKeys,
+  InspectOutcome,
   KeyChange,
   LockStore,
 } from '../../lib/store/lock-store.js';
@@ -170,6 +171,29 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       });
     });
 
+    describe('a key that is only kept busy', () => {
+      it('is nobody’s: no renewal brings it back, and its former owner can still let go of it', async () => {
+        const key = unique('key');
+        const held = await take(one, key);
+        expect(await one.release(held, 5_000)).toEqual({ kind: 'released', ours: true });
+        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
+        expect(holder).toMatchObject({ owner: held.owner, token: held.token, isKept: true });
+        expect(holder.remainingTime).toBeLessThanOrEqual(5_000);
+        expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+        expect(await other.inspect(key)).toEqual({ kind: 'free' });
+      });
+
+      it('can be kept for longer than its lease, confirmed like a renewal', async () => {
+        const key = unique('key');
+        const held = await take(one, key);
+        expect(await one.renew(held, 30_000, 'keep')).toMatchObject({ kind: 'renewed' });
+        expect(await other.inspect(key)).toMatchObject({ holder: { owner: held.owner, isKept: true } });
+        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        await one.release(held, 0);
+      });
+    });
+
     describe('renewal', () => {
       it('moves the end of the lease', async () => {
         const key = unique('key');
@@ -240,6 +264,14 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('an attempt that is abandoned', () => {
+      it('leaves nothing behind when it was granted and nobody has heard of it', async () => {
+        const key = unique('key');
+        const attempt = one.acquire(requestFor(key));
+        granted(await attempt.outcome);
+        attempt.abandon();
+        await until(async () => (await other.inspect(key)).kind === 'free', { what: 'it was taken back' });
+      });
+
       it('leaves nothing behind', async () => {
         const key = unique('key');
         one.acquire(requestFor(key)).abandon();

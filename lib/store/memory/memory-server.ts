@@ -1,6 +1,6 @@
 import { Subject } from 'rxjs';
 import type { Clock } from '../clock.js';
-import type { AcquireOutcome, Holder, KeyChange } from '../lock-store.js';
+import type { AcquireOutcome, Holder, KeyChange, RenewPurpose } from '../lock-store.js';
 import { Validity } from '../validity.js';
 
 /** ms that a released key keeps its token, as in Redis. */
@@ -14,6 +14,8 @@ interface Entry {
   readonly token: number;
   /** By the monotonic clock. */
   readonly expiresAt: number;
+  /** Given back, and only kept busy. */
+  readonly isKept: boolean;
 }
 
 /** The locks of one process, without a server: what one master holds in Redis. */
@@ -41,9 +43,19 @@ export class MemoryServer {
   }
 
   /** The first key that the owner does not hold; undefined where all were extended. */
-  renew(keys: readonly string[], owner: string, leaseTime: number): string | undefined {
-    const gone = keys.find((key) => this.find(key)?.owner !== owner);
-    if (gone === undefined) for (const key of keys) this.write(key, owner, this.find(key)!.token, leaseTime);
+  renew(
+    keys: readonly string[],
+    owner: string,
+    leaseTime: number,
+    purpose: RenewPurpose,
+  ): string | undefined {
+    const isKept = purpose === 'keep';
+    const gone = keys.find((key) => {
+      const entry = this.find(key);
+      return entry?.owner !== owner || (entry.isKept && !isKept);
+    });
+    if (gone === undefined)
+      for (const key of keys) this.write(key, owner, this.find(key)!.token, leaseTime, isKept);
     return gone;
   }
 
@@ -52,7 +64,7 @@ export class MemoryServer {
     const held = keys.filter((key) => this.find(key)?.owner === owner);
     for (const key of held) {
       const { token } = this.find(key)!;
-      if (keepFor > 0) this.write(key, owner, token, keepFor);
+      if (keepFor > 0) this.write(key, owner, token, keepFor, true);
       else this.write(key, undefined, token, TOMBSTONE_TIME);
     }
     for (const key of held) this.changes.next({ key });
@@ -69,8 +81,8 @@ export class MemoryServer {
     return owner !== undefined && this.release([key], owner, 0);
   }
 
-  private holderOf({ token, expiresAt }: Entry, owner: string): Holder {
-    return { owner, token, remainingTime: expiresAt - this.clock.monotonic() };
+  private holderOf({ token, expiresAt, isKept }: Entry, owner: string): Holder {
+    return { owner, token, remainingTime: expiresAt - this.clock.monotonic(), isKept };
   }
 
   private find(key: string): Entry | undefined {
@@ -78,8 +90,8 @@ export class MemoryServer {
     return entry !== undefined && entry.expiresAt > this.clock.monotonic() ? entry : undefined;
   }
 
-  private write(key: string, owner: string | undefined, token: number, time: number): void {
-    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time });
+  private write(key: string, owner: string | undefined, token: number, time: number, isKept = false): void {
+    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time, isKept });
     if (++this.writes % PURGE_EVERY !== 0) return;
     for (const [each, { expiresAt }] of this.entries) {
       if (expiresAt <= this.clock.monotonic()) this.entries.delete(each);

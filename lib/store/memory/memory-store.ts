@@ -9,6 +9,7 @@ import type {
   LockStore,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   StoreHealth,
   Unavailable,
 } from '../lock-store.js';
@@ -43,11 +44,15 @@ export class MemoryStore implements LockStore {
     };
   }
 
-  renew({ keys, owner, validity }: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+  renew(
+    { keys, owner, validity }: HeldKeys,
+    leaseTime: number,
+    purpose: RenewPurpose = 'hold',
+  ): Promise<RenewOutcome> {
     if (this.isClosed || validity.remaining(this.clock) <= 0)
       return Promise.resolve({ kind: 'expired', why: CLOSED });
     const renewed = Validity.ofLease(leaseTime, this.clock);
-    const gone = this.server.renew(keys, owner, leaseTime);
+    const gone = this.server.renew(keys, owner, leaseTime, purpose);
     return Promise.resolve(
       gone === undefined
         ? { kind: 'renewed', validity: renewed, confirmedBy: 0 }

@@ -43,6 +43,8 @@ const LONGEST_PAUSE = 100;
 const RENEW_RETRY_TIME = 100;
 /** ms that an unblocked WAIT may take to answer a request whose time is up. */
 const VERDICT_TIME = 50;
+/** ms until the next look at all deadlines for each request that it looks at: among tens of thousands some end a little late, and looking costs little. */
+const LOOK_COST = 0.01;
 /** ms between two looks whether everything has ended, at the close. */
 const SETTLE_LOOK_TIME = 5;
 
@@ -82,6 +84,7 @@ export class CommitLane {
   private carried = 0;
   private pauseTime = FIRST_PAUSE;
   private readonly nextLook: NextLook;
+  private lookedAt = -Infinity;
   private stopRoundClock: () => void = () => {};
   private stopUnblockClock: (() => void) | undefined;
   /** Set once nothing new is taken. */
@@ -108,19 +111,27 @@ export class CommitLane {
   }
 
   acquire(request: AcquireCommit): void {
+    // Before it is granted: other copies of this application may hold such a lease already.
+    this.quarantine.seen(request.leaseTime);
     const refusal = this.refusalOf(request);
     if (refusal !== undefined) request.settle(refusal);
     else this.enqueue(request);
   }
 
   renew(request: RenewCommit): void {
+    if (request.purpose === 'hold') this.quarantine.seen(request.leaseTime);
     if (this.closing !== undefined) request.settle({ kind: 'expired', why: this.closing });
     else this.enqueue(request);
   }
 
   /** The caller has gone: nothing may be left behind. */
   abandon(request: AcquireCommit): void {
-    if (request.stage === 'ended') return;
+    if (request.stage === 'ended') {
+      // Its grant has not reached the caller, who has gone.
+      if (request.granted) this.giveBack({ ...request, mayBeWritten: true });
+      request.granted = false;
+      return;
+    }
     request.abandoned = true;
     // A script without its answer may still run: it is taken back after that answer, or by the next session, which kills it first.
     if (request.stage !== 'sent') this.takeBack(request);
@@ -129,6 +140,10 @@ export class CommitLane {
   attach(session: Session, view: ReplicaView): void {
     this.state = { kind: 'idle', session, view };
     this.pauseTime = FIRST_PAUSE;
+    const { misconfigured } = this;
+    if (misconfigured !== undefined) {
+      for (const request of this.alive) if (request.kind === 'acquire') this.refuse(request, misconfigured);
+    }
     this.pump();
   }
 
@@ -297,7 +312,8 @@ export class CommitLane {
       const key = request.names[answer.index] ?? '';
       if (request.kind === 'renew') this.end(request, { kind: 'gone', key });
       else if (answer.kind === 'busy') {
-        this.quarantine.seen(answer.holder.remainingTime);
+        // What is only kept busy is nobody's lease, however long.
+        if (!answer.holder.isKept) this.quarantine.seen(answer.holder.remainingTime);
         this.refuse(request, { kind: 'busy', key, holder: answer.holder });
       } else if (answer.kind === 'foreign')
         this.refuse(request, { kind: 'foreign', key, found: answer.found });
@@ -392,6 +408,8 @@ export class CommitLane {
   ): Promise<void> {
     request.stage = 'verifying';
     this.pending.delete(request);
+    const { round } = request;
+    for (const key of request.keys) round?.noticed.delete(key);
     const values = await session.askControl(request.keys.map((key) => ['get', key] as const)).catch(() => []);
     if (request.stage !== 'verifying') return;
     const isOurs = values.length > 0 && values.every((value) => isHeldBy(value, request.owner));
@@ -399,12 +417,15 @@ export class CommitLane {
       this.requeue(request, 'last');
       this.pump();
     } else if (validity.remaining(this.clock) <= 0) this.expire(request);
+    // Changed again between the question and its answer.
+    else if (request.keys.some((key) => round?.noticed.has(key)))
+      void this.verify(session, request, validity, confirmedBy);
     else this.grant(request, validity, confirmedBy);
   }
 
   private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
-    this.quarantine.seen(request.leaseTime);
     request.mayBeWritten = false;
+    request.granted = true;
     this.end(request, { kind: 'granted', token: request.token, confirmedBy, validity });
   }
 
@@ -515,11 +536,12 @@ export class CommitLane {
     const now = this.clock.monotonic();
     let earliest = Infinity;
     for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request, now));
-    this.nextLook.noLaterThan(earliest);
+    this.nextLook.noLaterThan(Math.max(earliest, this.lookedAt + this.alive.size * LOOK_COST));
   }
 
   private look(): void {
     const now = this.clock.monotonic();
+    this.lookedAt = now;
     if (this.endWaitForVerdict(now)) return;
     for (const request of this.alive) if (this.deadlineOf(request, now) <= now) this.expire(request);
     this.queue.forgetEnded();

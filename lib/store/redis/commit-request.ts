@@ -1,4 +1,4 @@
-import type { AcquireOutcome, RenewOutcome, Unavailable } from '../lock-store.js';
+import type { AcquireOutcome, RenewOutcome, RenewPurpose, Unavailable } from '../lock-store.js';
 import type { Instant, Validity } from '../validity.js';
 import type { Demand } from './quorum.js';
 
@@ -25,7 +25,7 @@ export interface Carrier {
   /** The master's replication offset right after the scripts; undefined until it is known. */
   readonly offset: number | undefined;
   /** Keys that somebody changed since the round was sent. */
-  readonly noticed: ReadonlySet<string>;
+  readonly noticed: Set<string>;
   notice(key: string | undefined): void;
 }
 
@@ -63,6 +63,8 @@ export interface AcquireCommit extends RequestBase {
   readonly settle: (outcome: AcquireOutcome | Misrouted) => void;
   /** The caller has gone: take it back as soon as that is safe. */
   abandoned: boolean;
+  /** It has ended with a grant. */
+  granted: boolean;
 }
 
 export interface RenewCommit extends RequestBase {
@@ -70,6 +72,7 @@ export interface RenewCommit extends RequestBase {
   readonly settle: (outcome: RenewOutcome | Misrouted) => void;
   /** What the lock has now: a confirmation after its end comes too late. */
   readonly heldUntil: Validity;
+  readonly purpose: RenewPurpose;
   /** The server's last refusal: it may be allowed again before the lock's validity ends. */
   refused: Unavailable | undefined;
 }

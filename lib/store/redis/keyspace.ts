@@ -6,6 +6,7 @@ import type {
   MasterHealth,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   Unavailable,
 } from '../lock-store.js';
 import type { Command, Reply } from './connection.js';
@@ -14,7 +15,7 @@ import type { Session } from './session.js';
 /** All keys of one deployment, on however many masters they are. */
 export interface Keyspace {
   acquire(request: AcquireRequest): Attempt;
-  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome>;
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
   /** Asks the key's master something that must not stand behind a WAIT. */
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;

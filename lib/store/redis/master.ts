@@ -6,6 +6,7 @@ import type {
   ReplicaPolicy,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   Unavailable,
 } from '../lock-store.js';
 import { NO_PLACE } from '../roster.js';
@@ -34,6 +35,8 @@ import { openSession, RefusedError } from './open-session.js';
 import type { Route } from './route.js';
 import type { Run, Session } from './session.js';
 
+/** ms that a question beside the commits may take at the least, however impatient the callers are: a server that is only slow is not given up. */
+const SHORTEST_CONTROL_TIMEOUT = 250;
 /** ms between two looks at the replicas. */
 const LOOK_TIME = 1_000;
 /** ms before the next try to connect: doubled each time, and each time only a random part of it, so that many processes do not come at once. */
@@ -132,6 +135,7 @@ export class Master {
         stage: 'queued',
         mayBeWritten: false,
         abandoned: false,
+        granted: false,
         round: undefined,
         token: 0,
         alivePlace: NO_PLACE,
@@ -148,6 +152,7 @@ export class Master {
     owner: string,
     leaseTime: number,
     heldUntil: Validity,
+    purpose: RenewPurpose,
     slot?: number,
   ): Promise<RenewOutcome | Misrouted> {
     return new Promise((settle) => {
@@ -169,6 +174,7 @@ export class Master {
         alivePlace: NO_PLACE,
         pendingPlace: NO_PLACE,
         heldUntil,
+        purpose,
         refused: undefined,
         settle,
       };
@@ -326,7 +332,7 @@ export class Master {
         this.lastRun,
         (key) => this.onNotice(key),
         this.clock,
-        this.settings.replicaTimeout,
+        Math.max(SHORTEST_CONTROL_TIMEOUT, this.settings.replicaTimeout),
       );
       // It may have ended before anybody could listen for its end.
       if (!session.isLive) throw new Error('the connection was lost while it was set up');

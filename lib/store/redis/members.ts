@@ -53,11 +53,16 @@ export class NamedMembers implements Members {
     this.update();
   }
 
-  /** Takes in the union of what was named at the monotonic instant `at`. */
-  named(addresses: ReadonlySet<string>, at: number): void {
+  /**
+   * Takes in the union of what was named at the monotonic instant `at`. Where only few could be asked (`isPartial`), that proves nobody's absence: a Sentinel
+   * that was just restarted beside a cut-off master names whom that one still hears.
+   */
+  named(addresses: ReadonlySet<string>, at: number, isPartial = false): void {
+    if (isPartial) this.unanswered();
     for (const address of addresses) this.absentSince.set(address, undefined);
     for (const [address, since] of this.absentSince) {
-      if (addresses.has(address) || this.listed.has(address) || address === this.master) continue;
+      if (isPartial || addresses.has(address) || this.listed.has(address) || address === this.master)
+        continue;
       if (since === undefined) this.absentSince.set(address, at);
       else if (at - since >= FORGET_TIME) this.absentSince.delete(address);
     }

@@ -1,24 +1,23 @@
 /**
  * How long a replica must have followed its master before its word counts for a new grant: the longest lease that anybody may hold.
- * A fixed number, or the longest lease seen by this process.
+ * What was given, or the longest lease seen by this process, whichever is longer; 0 is none at all.
  */
 export class Quarantine {
+  private readonly isOff: boolean;
   private longest: number;
 
-  constructor(
-    private readonly fixed: number | undefined,
-    leaseTime: number,
-  ) {
-    this.longest = leaseTime;
+  constructor(given: number | undefined, leaseTime: number) {
+    this.isOff = given === 0;
+    this.longest = given ?? leaseTime;
   }
 
   /** ms */
   get time(): number {
-    return this.fixed ?? this.longest;
+    return this.isOff ? 0 : this.longest;
   }
 
-  /** A lease that was granted, or met in the answer that a key is busy. */
+  /** A lease that is asked for here, or met in the answer that a key is busy; one without an end is no lease. */
   seen(leaseTime: number): void {
-    if (leaseTime > this.longest) this.longest = leaseTime;
+    if (leaseTime > this.longest && leaseTime !== Infinity) this.longest = leaseTime;
   }
 }

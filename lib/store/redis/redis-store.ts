@@ -10,6 +10,7 @@ import type {
   LockStore,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   StoreHealth,
   StoreReport,
 } from '../lock-store.js';
@@ -55,8 +56,8 @@ export class RedisStore implements LockStore {
     return this.keyspace.acquire(request);
   }
 
-  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
-    return this.keyspace.renew(lock, leaseTime);
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
+    return this.keyspace.renew(lock, leaseTime, purpose);
   }
 
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {

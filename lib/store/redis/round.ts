@@ -92,7 +92,7 @@ export class Round implements Carrier {
       args.push(
         ...(request.kind === 'acquire'
           ? acquireScript.args({ keys: itsKeys, owner, ttl, floor: request.floor })
-          : renewScript.args({ keys: itsKeys, owner, ttl })),
+          : renewScript.args({ keys: itsKeys, owner, ttl, purpose: request.purpose })),
       );
     }
     return session.scriptCommand(scriptOf(batch), keys, args);

@@ -30,6 +30,7 @@ export class SentinelLink {
   /** Something happened while a question was out: its answer may be older. */
   private isOutdated = false;
   private stopClock: () => void = () => {};
+  private closeMade: () => void = () => {};
 
   constructor(
     readonly address: Address,
@@ -54,7 +55,7 @@ export class SentinelLink {
   close(): void {
     this.state = 'closed';
     this.stopClock();
-    this.connection?.close();
+    this.closeMade();
   }
 
   private async connect(): Promise<void> {
@@ -68,7 +69,12 @@ export class SentinelLink {
         return;
       }
       const [connection, events] = made as [Connection, Connection];
+      // A Sentinel that hangs accepts connections, and answers nothing.
+      this.stopClock = this.clock.after(ANSWER_TIME, () => events.close());
+      this.closeMade = () => made.forEach((each) => each.close());
       await events.subscribe('+switch-master', () => this.askNow());
+      this.stopClock();
+      if (this.isClosed) return;
       const end = (cause: unknown): void => {
         for (const each of made) each.close();
         this.lost(connection, cause);
@@ -92,8 +98,8 @@ export class SentinelLink {
         ['sentinel', 'master', this.name],
         ['sentinel', 'replicas', this.name],
       ]);
+      if (this.isClosed || this.connection !== connection) return;
       this.stopClock();
-      if (this.isClosed) return;
       this.take(replies);
       this.state = 'waiting';
       this.stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());

@@ -16,6 +16,8 @@ export class Sentinels implements Locator {
   private readonly links: SentinelLink[];
   private readonly searches = new Set<() => void>();
   private named: string | undefined;
+  /** The greatest that was heard of; of the fail-over that made `named` the master. */
+  private epoch = 0;
 
   constructor(
     addresses: readonly Address[],
@@ -79,12 +81,21 @@ export class Sentinels implements Locator {
     const { views } = this;
     if (views.length === 0) this.members.unanswered();
     else {
-      this.members.named(new Set(views.flatMap((view) => [...view.servers])), this.clock.monotonic());
+      const isMinority = views.length * 2 <= this.links.length;
+      const servers = new Set(views.flatMap((view) => [...view.servers]));
+      this.members.named(servers, this.clock.monotonic(), isMinority);
       const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
       const before = this.named;
+      // A few that have not heard of the last fail-over do not lead us back; a majority may have been set up anew.
+      if (newest.epoch < this.epoch && isMinority) return this.endSearches();
+      this.epoch = newest.epoch;
       this.named = newest.master;
       if (before !== undefined && before !== newest.master) this.onSwitch(newest.master);
     }
+    this.endSearches();
+  }
+
+  private endSearches(): void {
     if (this.links.every((link) => link.view !== undefined || link.trouble !== undefined)) {
       for (const search of this.searches) search();
     }

@@ -6,6 +6,7 @@ import type {
   MasterHealth,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   Unavailable,
 } from '../lock-store.js';
 import type { Command, Connector, Reply } from './connection.js';
@@ -69,8 +70,12 @@ export class SingleMaster implements Keyspace {
     return this.master.acquire(request) as Attempt;
   }
 
-  renew({ keys, owner, validity }: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
-    return this.master.renew(keys, owner, leaseTime, validity) as Promise<RenewOutcome>;
+  renew(
+    { keys, owner, validity }: HeldKeys,
+    leaseTime: number,
+    purpose: RenewPurpose,
+  ): Promise<RenewOutcome> {
+    return this.master.renew(keys, owner, leaseTime, validity, purpose) as Promise<RenewOutcome>;
   }
 
   release({ keys, owner, leaseTime }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {

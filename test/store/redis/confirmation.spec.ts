@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { AcquireRequest } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
 import { startReplication, type Replication } from '../../support/replication.js';
@@ -217,7 +218,9 @@ describe('The quarantine', () => {
       what: 'the store has seen the replica',
     });
     const start = systemClock.monotonic();
-    const outcome = granted(await store.acquire(requestFor('later', { waitUntil: start + 10_000 })).outcome);
+    const outcome = granted(
+      await store.acquire(requestFor('later', { waitUntil: start + 10_000, leaseTime: 1_500 })).outcome,
+    );
     expect(outcome.confirmedBy).toBe(1);
     expect(systemClock.monotonic() - start).toBeGreaterThan(500);
     await stores.closeAll();
@@ -229,15 +232,46 @@ describe('The quarantine', () => {
     await take(store, 'before');
     const strict = stores.open(broken.url, { quarantine: 1_000 });
     granted(
-      await strict.acquire(requestFor('first', { waitUntil: systemClock.monotonic() + 12_000 })).outcome,
+      await strict.acquire(
+        requestFor('first', { waitUntil: systemClock.monotonic() + 12_000, leaseTime: 1_000 }),
+      ).outcome,
     );
     await broken.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
     await broken.waitUntilOnline();
     await until(() => strict.health().masters[0]!.quarantine > 0, { what: 'the new link was seen' });
-    const outcome = await strict.acquire(requestFor('second', { waitUntil: systemClock.monotonic() }))
-      .outcome;
+    const outcome = await strict.acquire(
+      requestFor('second', { waitUntil: systemClock.monotonic(), leaseTime: 1_000 }),
+    ).outcome;
     expect(outcome).toMatchObject({ kind: 'unavailable' });
     expect((await store.inspect('second')).kind).toBe('free');
     await stores.closeAll();
   });
+
+  it('is as long as the longest lease that is asked for, before it is granted', async () => {
+    await using young = await startReplication({ replicas: 1 });
+    const store = stores.open(young.url, { quarantine: undefined, leaseTime: 1_000 });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    // Another copy may hold such a lease, and this master may have lost it.
+    const request = requestFor('long', { leaseTime: 60_000, waitUntil: systemClock.monotonic() });
+    expect(await store.acquire(request).outcome).toMatchObject({ kind: 'unavailable' });
+    expect(store.health().masters[0]!.quarantine).toBeGreaterThan(50_000);
+    await stores.closeAll();
+  });
+
+  it('does not grow by what is only kept busy', async () => {
+    await using old = await startReplication({ replicas: 1 });
+    const one = stores.open(old.url, { quarantine: 0 });
+    const held = await take(one, 'nightly', { leaseTime: 1_000 });
+    expect(await one.renew(held, 3_600_000, 'keep')).toMatchObject({ kind: 'renewed' });
+    const other = stores.open(old.url, { quarantine: undefined, leaseTime: 1_000 });
+    await until(() => other.health().masters[0]?.connected, { what: 'the other is connected' });
+    const request = (): AcquireRequest =>
+      requestFor('nightly', { leaseTime: 1_000, waitUntil: systemClock.monotonic() });
+    await until(async () => (await other.acquire(request()).outcome).kind === 'busy', {
+      within: 15_000,
+      what: 'it has met the key',
+    });
+    expect(other.health().masters[0]!.quarantine).toBe(0);
+    await stores.closeAll();
+  }, 20_000);
 });

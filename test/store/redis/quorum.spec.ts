@@ -264,6 +264,15 @@ describe('Who the members are', () => {
     expect(members.addresses.has('b:1')).toBe(true);
   });
 
+  it('by name: a few who answer prove nobody’s absence', () => {
+    const members = new NamedMembers();
+    members.named(new Set(['a:1', 'b:1']), 0);
+    for (let at = 1_000; at <= 70_000; at += 1_000) members.named(new Set(['a:1']), at, true);
+    expect(members.addresses.has('b:1')).toBe(true);
+    for (let at = 71_000; at <= 131_000; at += 1_000) members.named(new Set(['a:1']), at);
+    expect(members.addresses.has('b:1')).toBe(false);
+  });
+
   it('by name: the former master becomes one', () => {
     const members = new NamedMembers();
     members.setMaster('m:1');
@@ -274,14 +283,20 @@ describe('Who the members are', () => {
 });
 
 describe('The quarantine', () => {
-  it('is the longest lease seen, unless it is given', () => {
+  it('is the longest lease seen, or what was given where that is longer, and 0 is none', () => {
     const seen = new Quarantine(undefined, 10);
     seen.seen(30);
     seen.seen(20);
     expect(seen.time).toBe(30);
-    const given = new Quarantine(5, 10);
+    const given = new Quarantine(25, 10);
+    given.seen(20);
+    expect(given.time).toBe(25);
     given.seen(30);
-    expect(given.time).toBe(5);
+    given.seen(Infinity);
+    expect(given.time).toBe(30);
+    const none = new Quarantine(0, 10);
+    none.seen(30);
+    expect(none.time).toBe(0);
   });
 });
 
@@ -292,7 +307,14 @@ describe('A key’s value', () => {
     [token, { kind: 'free' }],
     [
       `rl:h:1:a:1 ${token}`,
-      { kind: 'held', holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5 } },
+      {
+        kind: 'held',
+        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, isKept: false },
+      },
+    ],
+    [
+      `rl:h:1:a:1~ ${token}`,
+      { kind: 'held', holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, isKept: true } },
     ],
     ['42', { kind: 'foreign', found: "the value '42'" }],
     [`other ${token}`, { kind: 'foreign', found: `the value 'other ${token}'` }],

@@ -126,6 +126,16 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
+  it('a server that may evict locks, also to who asked while it was being connected to', async () => {
+    await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
+    const store = stores.open(server.url, { minReplicas: 0 });
+    expect(await store.acquire(requestFor('early')).outcome).toMatchObject({
+      kind: 'misconfigured',
+      option: 'allowEviction',
+    });
+    await stores.closeAll();
+  });
+
   it('a server that may evict locks, unless that is allowed', async () => {
     await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
     const store = stores.open(server.url, single);
@@ -204,8 +214,9 @@ describe('A user with the rights that the README lists', () => {
       quarantine: 700,
     });
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
-    expect((await askOnce(store)).kind).toBe('unavailable');
-    granted(await store.acquire(requestFor('k')).outcome);
+    const once = { leaseTime: 700, replicaTimeout: 500, waitUntil: systemClock.monotonic() };
+    expect((await store.acquire(requestFor('k', once)).outcome).kind).toBe('unavailable');
+    granted(await store.acquire(requestFor('k', { leaseTime: 700 })).outcome);
     await stores.closeAll();
   });
 });

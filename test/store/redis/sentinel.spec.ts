@@ -130,7 +130,7 @@ describe('When the master dies', () => {
   }, 60_000);
 
   it('a thousand that wait do not storm its successor', async () => {
-    const locks = await serviceOn(redis, { quarantine: '2s', waitTime: '30s' });
+    const locks = await serviceOn(redis, { leaseTime: '3s', quarantine: '3s', waitTime: '30s' });
     const before = await redis.master();
     await locks.acquire('warm-storm').then((lock) => lock.release());
     await before.kill();
@@ -212,25 +212,24 @@ describe('A replica', () => {
     const [replica] = await redis.replicas();
     await locks.acquire('warm-4', { waitTime: '5s' }).then((lock) => lock.release());
     const refused: unknown[] = [];
-    let granted = 0;
-    let isOver = false;
-    const work = (async () => {
-      while (!isOver) {
+    const work = { granted: 0, isOver: false };
+    const working = (async () => {
+      while (!work.isOver) {
         await locks
           .acquire('busy-with-it')
-          .then((lock) => (granted++, lock.release()))
+          .then((lock) => (work.granted++, lock.release()))
           .catch((error: unknown) => refused.push(error));
       }
     })();
     await replica!.kill();
-    const then = granted;
-    await until(() => granted > then + 50, { what: 'locks are granted without it' });
+    const then = work.granted;
+    await until(() => work.granted > then + 50, { what: 'locks are granted without it' });
     await replica!.restart();
     await redis.mend();
-    const now = granted;
-    await until(() => granted > now + 50, { what: 'locks are granted with it' });
-    isOver = true;
-    await work;
+    const now = work.granted;
+    await until(() => work.granted > now + 50, { what: 'locks are granted with it' });
+    work.isOver = true;
+    await working;
     expect(refused).toEqual([]);
   }, 40_000);
 });

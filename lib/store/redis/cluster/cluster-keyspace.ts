@@ -6,6 +6,7 @@ import type {
   MasterHealth,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   Unavailable,
 } from '../../lock-store.js';
 import type { Command, Connector, Reply } from '../connection.js';
@@ -41,13 +42,14 @@ export class ClusterKeyspace implements Keyspace {
   }
 
   acquire(request: AcquireRequest): Attempt {
+    this.topology.quarantine.seen(request.leaseTime);
     const attempt = new ClusterAttempt(request, this.partsOf(request.keys), this.routing, this.clock);
     return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
   }
 
-  async renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+  async renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
     const outcomes = await Promise.all(
-      this.partsOf(lock.keys).map((part) => this.routing.renew(part, lock, leaseTime)),
+      this.partsOf(lock.keys).map((part) => this.routing.renew(part, lock, leaseTime, purpose)),
     );
     return outcomes.reduce((one, other) => this.worse(one, other));
   }

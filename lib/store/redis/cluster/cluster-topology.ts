@@ -32,7 +32,7 @@ const SAME_QUESTION = 20;
  */
 export class ClusterTopology implements ShardCluster {
   private readonly table = new SlotTable((before, after) => this.byMaster.get(before)?.has(after) === true);
-  private readonly quarantine: Quarantine;
+  readonly quarantine: Quarantine;
   private readonly survey: ClusterSurvey;
   readonly trust: SlotTrust;
   private shards: Shard[] = [];

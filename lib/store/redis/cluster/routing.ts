@@ -5,6 +5,7 @@ import type {
   HeldKeys,
   ReleaseOutcome,
   RenewOutcome,
+  RenewPurpose,
   Unavailable,
 } from '../../lock-store.js';
 import type { Command, Reply } from '../connection.js';
@@ -55,12 +56,13 @@ export class Routing {
     { slot, keys }: SlotPart,
     { owner, validity }: HeldKeys,
     leaseTime: number,
+    purpose: RenewPurpose,
   ): Promise<RenewOutcome> {
     for (let tries = 0; ; tries++) {
       const endsAt = this.clock.monotonic() + validity.remaining(this.clock);
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return { kind: 'expired', why: shard };
-      const outcome = await shard.master.renew(keys, owner, leaseTime, validity, slot);
+      const outcome = await shard.master.renew(keys, owner, leaseTime, validity, purpose, slot);
       if (outcome.kind === 'expired') return { kind: 'expired', why: named(outcome.why, shard) };
       if (outcome.kind !== 'misrouted') return outcome;
     }

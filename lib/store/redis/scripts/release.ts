@@ -1,8 +1,9 @@
 import { Script, TOMBSTONE_TIME } from './script.js';
+import { KEPT } from './value.js';
 
 /*
  * Releases one or more locks, or takes an attempt back: the same thing. Each key that the owner still holds keeps its bare token for a
- * while, so that the next grant's token is greater.
+ * while, so that the next grant's token is greater; or stays busy, marked so that nobody holds it and no renewal brings it back.
  *
  * KEYS  the keys of the first lock, then those of the second, ...
  * ARGV  for each lock: number of keys, owner, milliseconds for which the keys stay busy
@@ -12,16 +13,23 @@ const RELEASE = new Script(`
 local replies, first = {}, 0
 for a = 1, #ARGV, 3 do
   local count, own, keep = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2]
+  local kept = ARGV[a + 1] .. '${KEPT} '
   local ours = 1
   for i = 1, count do
     local key = KEYS[first + i]
     local value = redis.pcall('GET', key)
-    if type(value) ~= 'string' or string.sub(value, 1, #own) ~= own then
+    local token
+    if type(value) == 'string' and string.sub(value, 1, #own) == own then
+      token = string.sub(value, #own + 1)
+    elseif type(value) == 'string' and string.sub(value, 1, #kept) == kept then
+      token = string.sub(value, #kept + 1)
+    end
+    if not token then
       ours = 0
     elseif tonumber(keep) > 0 then
-      redis.call('SET', key, value, 'PX', keep)
+      redis.call('SET', key, kept .. token, 'PX', keep)
     else
-      redis.call('SET', key, string.sub(value, #own + 1), 'PX', ${TOMBSTONE_TIME})
+      redis.call('SET', key, token, 'PX', ${TOMBSTONE_TIME})
     end
   end
   replies[#replies + 1] = ours

@@ -35,7 +35,8 @@ async function keyOf(master: RedisProcess): Promise<string> {
 }
 
 function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
-  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic() })).outcome;
+  return store.acquire(requestFor(key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() }))
+    .outcome;
 }
 
 function masterHealth(store: LockStore, master: RedisProcess): MasterHealth | undefined {
@@ -125,7 +126,7 @@ describe('A new lock', () => {
       await keyOf(second),
       await keyOf(third),
     ];
-    await take(store, goes).then((held) => store.release(held, 0));
+    await take(store, goes, { leaseTime: QUARANTINE }).then((held) => store.release(held, 0));
     // Where all shards are trusted a slot's move costs nothing.
     await cluster.move([slotOf(wanders)], second);
     granted(await askOnce(store, wanders));
@@ -166,9 +167,12 @@ describe('A new lock', () => {
       reason: expect.stringContaining('just met it'),
     });
 
-    await take(store, goes, { waitUntil: systemClock.monotonic() + 15_000 });
-    await take(store, stays, { waitUntil: systemClock.monotonic() + 15_000 });
-    await take(fresh, await keyOf(third), { waitUntil: systemClock.monotonic() + 15_000 });
+    await take(store, goes, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 15_000 });
+    await take(store, stays, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 15_000 });
+    await take(fresh, await keyOf(third), {
+      leaseTime: QUARANTINE,
+      waitUntil: systemClock.monotonic() + 15_000,
+    });
     first = replica!;
     await cluster.untilWhole();
   }, 60_000);
@@ -178,10 +182,10 @@ describe('A new lock', () => {
     await untilTrusted(store);
     const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];
     const key = await keyOf(second);
-    const held = await take(store, key);
+    const held = await take(store, key, { leaseTime: QUARANTINE });
     await cluster.beginMove(slotOf(key), third);
     await cluster.moveKeys(slotOf(key), second, third);
-    const renewal = store.renew(held, 10_000);
+    const renewal = store.renew(held, QUARANTINE);
     expect((await askOnce(store, key)).kind).toBe('unavailable');
     for (const node of [second, third]) await node.call('CLUSTER', 'SETSLOT', slotOf(key), 'STABLE');
     expect(await renewal).toEqual({ kind: 'gone', key });
@@ -189,6 +193,6 @@ describe('A new lock', () => {
       kind: 'unavailable',
       reason: expect.stringContaining(`slot ${slotOf(key)}`),
     });
-    await take(store, key, { waitUntil: systemClock.monotonic() + 10_000 });
+    await take(store, key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 10_000 });
   }, 30_000);
 });
