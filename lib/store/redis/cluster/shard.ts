@@ -62,6 +62,11 @@ export class Shard implements Locator, Route {
 
   /** Takes in one server's view of all servers, and the masters that have slots by all views together. */
   named(nodes: readonly ClusterNodeView[], owners: ReadonlyMap<string, number>, at: number): void {
+    // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's absence.
+    if (!nodes.some(({ id }) => id === this.node.id)) {
+      this.unanswered();
+      return;
+    }
     const identities = new Set<string>();
     for (const node of nodes) {
       if (node.id === this.node.id) {

@@ -88,6 +88,14 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(members('a', 'c'));
   });
 
+  it('stay however long only a server that knows nobody can be asked', () => {
+    const { shard, members: known } = shardOfA();
+    shard.named([node('a'), node('b', { of: 'a' })], owners('a'), 0);
+    for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.named([node('x')], owners('a'), at);
+    shard.named([node('a')], owners('a'), 2 * MINUTE + 1_000);
+    expect(known.addresses).toEqual(members('b'));
+  });
+
   it('are not counted before anybody has named them', async () => {
     const { shard } = shardOfA();
     await expect(shard.locate()).rejects.toMatchObject({ message: expect.stringMatching(/replicas/) });
