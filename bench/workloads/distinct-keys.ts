@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import { Part } from '../processes/part.js';
 import type { Plot } from '../report/plot.js';
 import { median, percentile } from '../report/statistics.js';
@@ -30,24 +31,31 @@ interface Figures {
   readonly p50: number;
   readonly p99: number;
   readonly failures: number;
+  /** Of a lock, here and in the master, us: what other work on the machine disturbs least. */
+  readonly cpu: number;
+  readonly masterCpu: number;
 }
 
 export async function part({ subject, server, warmUp, time }: Params): Promise<Figures[]> {
   const locker = await subjectNamed(subject).connect(server);
+  const control = new Redis(server);
   const figures: Figures[] = [];
   for (const callers of CALLERS) {
-    await drive(locker, callers, warmUp);
-    figures.push(await drive(locker, callers, time));
+    await drive(locker, control, callers, warmUp);
+    figures.push(await drive(locker, control, callers, time));
   }
   await locker.close();
+  control.disconnect();
   return figures;
 }
 
 let count = 0;
 
-async function drive(locker: Locker, callers: number, time: number): Promise<Figures> {
+async function drive(locker: Locker, control: Redis, callers: number, time: number): Promise<Figures> {
   const latencies: number[] = [];
   let failures = 0;
+  const masterBefore = await masterCpuTime(control);
+  const cpuBefore = process.cpuUsage();
   const start = performance.now();
   const end = start + time;
   await Promise.all(
@@ -66,13 +74,24 @@ async function drive(locker: Locker, callers: number, time: number): Promise<Fig
     }),
   );
   const passed = performance.now() - start;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const masterCpu = (await masterCpuTime(control)) - masterBefore;
   return {
     callers,
+    cpu: (user + system) / latencies.length,
+    masterCpu: masterCpu / latencies.length,
     perSecond: ((latencies.length - failures) / passed) * 1000,
     p50: percentile(latencies, 0.5),
     p99: percentile(latencies, 0.99),
     failures,
   };
+}
+
+/** us of CPU that the server has used. */
+async function masterCpuTime(control: Redis): Promise<number> {
+  const info = await control.info('cpu');
+  const seconds = (name: string): number => Number(new RegExp(`${name}:([\\d.]+)`).exec(info)?.[1] ?? 0);
+  return (seconds('used_cpu_user') + seconds('used_cpu_sys')) * 1e6;
 }
 
 export const distinctKeys: Workload = {
@@ -112,6 +131,8 @@ interface Row {
   readonly p50: number;
   readonly p99: number;
   readonly failures: number;
+  readonly cpu: number;
+  readonly masterCpu: number;
 }
 
 function rowOf(results: ReadonlyMap<string, Figures[]>, subject: string, callers: number): Row | undefined {
@@ -124,6 +145,8 @@ function rowOf(results: ReadonlyMap<string, Figures[]>, subject: string, callers
     p50: median(figures.map(({ p50 }) => p50)),
     p99: median(figures.map(({ p99 }) => p99)),
     failures: figures.reduce((total, each) => total + each.failures, 0),
+    cpu: median(figures.map(({ cpu }) => cpu)),
+    masterCpu: median(figures.map(({ masterCpu }) => masterCpu)),
   };
 }
 
@@ -138,7 +161,7 @@ function tableOf(bench: Bench, results: ReadonlyMap<string, Figures[]>, callers:
     .toSorted((a, b) => b.row.perSecond - a.row.perSecond);
   return {
     title: `Distinct keys, ${callers} ${callers === 1 ? 'caller' : 'callers'}`,
-    note: `Locks taken and given back in a second, and how long one takes from asking to given back; medians of ${bench.rounds} rounds.`,
+    note: `Locks taken and given back in a second, and how long one takes from asking to given back; medians of ${bench.rounds} rounds. CPU: of this process and of the master, which other work on the machine disturbs less than it disturbs the rest.`,
     columns: [
       'subject',
       'confirmed',
@@ -149,6 +172,8 @@ function tableOf(bench: Bench, results: ReadonlyMap<string, Figures[]>, callers:
       `/ ${GROUP_COMMIT}`,
       `/ ${SET_NX_PIPELINED}`,
       'p50 / group commit',
+      'CPU us a lock',
+      "master's CPU us",
       'failed',
     ],
     rows: rows.map(({ subject, row }) => [
@@ -161,6 +186,8 @@ function tableOf(bench: Bench, results: ReadonlyMap<string, Figures[]>, callers:
       row.perSecond / (floor?.perSecond ?? Number.NaN),
       row.perSecond / (pipelined?.perSecond ?? Number.NaN),
       row.p50 / (floor?.p50 ?? Number.NaN),
+      row.cpu,
+      row.masterCpu,
       row.failures,
     ]),
   };
