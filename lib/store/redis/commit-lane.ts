@@ -295,7 +295,14 @@ export class CommitLane {
     const takesNew = this.queue.has('acquire') && view.quarantineLeft(this.clock.monotonic()) === 0;
     this.queue.takeInto(group, 'renew', takesNew ? GROUP - KEPT_FOR_NEW : GROUP);
     if (takesNew) this.queue.takeInto(group, 'acquire', GROUP);
-    return group;
+    const { route } = this;
+    if (route === undefined) return group;
+    // Asked again when it is sent: its slot may have been on its way while it waited here.
+    return group.filter((request) => {
+      if (request.kind === 'renew' || route.mayGrant(request.slot)) return true;
+      this.misroute(request);
+      return false;
+    });
   }
 
   // --- answers
@@ -324,6 +331,7 @@ export class CommitLane {
     const meaning = meaningOf(error);
     const redirection = this.route && redirectionOf(error);
     if (redirection !== undefined) this.route?.redirected(redirection);
+    request.isAlone = redirection !== undefined;
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
     else if (redirection?.kind === 'moved') this.misroute(request);
     else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');

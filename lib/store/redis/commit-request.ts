@@ -49,6 +49,8 @@ interface RequestBase {
   /** The round that carried it last. */
   round: Carrier | undefined;
   token: number;
+  /** Its slot was found on its way to another master: it goes in a call of its own. */
+  isAlone: boolean;
   /** Where it stands in the lane's rosters. */
   alivePlace: number;
   pendingPlace: number;

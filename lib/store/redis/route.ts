@@ -5,6 +5,8 @@ import type { Release } from './releases.js';
 export interface Route {
   /** Whether the slot belongs to this master. */
   owns(slot: number | undefined): boolean;
+  /** Whether new locks may be granted in the slot now, beside what the replicas say: see `SlotTrust`. */
+  mayGrant(slot: number | undefined): boolean;
   /** The master sent somebody away. */
   redirected(redirection: Redirection): void;
   /** A release whose slot this master does not own: to be sent by the one that does. */

@@ -143,6 +143,10 @@ export class ClusterTopology implements ShardCluster {
     return this.table.ownerOf(slot);
   }
 
+  mayGrant(slot: number): boolean {
+    return this.trust.wait(slot, this.clock.monotonic()) === 0;
+  }
+
   rangesOf(masterId: string): string {
     return this.table.rangesOf(masterId);
   }

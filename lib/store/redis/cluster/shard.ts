@@ -10,6 +10,7 @@ import type { ClusterNodeView } from './cluster-view.js';
 /** What a shard asks its Cluster. */
 export interface ShardCluster {
   ownerOf(slot: number): string | undefined;
+  mayGrant(slot: number): boolean;
   /** Master `by` sent somebody away. */
   redirected(redirection: Redirection, by: string): void;
   rehome(release: Release): void;
@@ -109,6 +110,10 @@ export class Shard implements Locator, Route {
 
   owns(slot: number | undefined): boolean {
     return slot !== undefined && this.cluster.ownerOf(slot) === this.node.id;
+  }
+
+  mayGrant(slot: number | undefined): boolean {
+    return slot !== undefined && this.cluster.mayGrant(slot);
   }
 
   redirected(redirection: Redirection): void {

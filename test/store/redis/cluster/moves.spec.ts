@@ -90,6 +90,26 @@ describe('When a slot moves to another master', () => {
     await until(() => told >= 2, { what: 'the holder heard that the slot has changed hands' });
   });
 
+  it('a key that has gone ahead does not stop the renewals of those that are still there', async () => {
+    const { key, to } = await keyWithMasters();
+    const names = ['1', '2', '3', '4', '5', 'ahead'].map((name) => `{lock:${key}}-${name}`);
+    const store = stores.open(cluster.connection);
+    const held = await Promise.all(names.map((name) => take(store, name)));
+    const from = await cluster.beginMove(slotOf(key), to);
+    await from.call('MIGRATE', '127.0.0.1', to.port, `lock:${names.at(-1)}`, 0, 5_000);
+    const tryAgains = async (): Promise<number> =>
+      Number((await from.info('errorstats'))['errorstat_TRYAGAIN']?.split('=')[1] ?? 0);
+    const before = await tryAgains();
+    // All in one turn of the event loop, so in one call of the script at first, and never again.
+    const renewals = held.map((each) => store.renew(each, 10_000));
+    for (const renewal of renewals.slice(0, -1)) expect(await renewal).toMatchObject({ kind: 'renewed' });
+    expect((await tryAgains()) - before).toBe(1);
+    await cluster.moveKeys(slotOf(key), from, to);
+    await cluster.endMove(slotOf(key), to);
+    expect(await renewals.at(-1)).toMatchObject({ kind: 'renewed' });
+    await Promise.all(held.map((each) => store.release(each, 0)));
+  });
+
   it('a renewal waits while the key has gone ahead of its slot (ASK), and is confirmed as soon as the slot has followed', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);

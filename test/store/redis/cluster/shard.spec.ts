@@ -30,6 +30,7 @@ function shardOfA(): { shard: Shard; members: NamedMembers; moves: () => number 
     redirected: () => {},
     rehome: () => {},
     reach: ({ identity }) => ({ host: 'h', port: Number(identity.split(':')[1]) }),
+    mayGrant: () => true,
     rangesOf: () => '0-5',
     refresh: () => Promise.resolve(),
   };
