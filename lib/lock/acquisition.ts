@@ -222,8 +222,15 @@ export class Acquisition implements Waiter, Timed {
     this.lastFailure = failure;
     if (failure.kind === 'unconfirmed') {
       const { confirmed, required } = failure;
-      const { label } = this.options;
-      this.keeper.tell(() => ({ type: 'unconfirmed', keys: this.keys, label, confirmed, required }));
+      const { keys, options } = this;
+      this.keeper.tell(() => ({
+        type: 'unconfirmed',
+        keys,
+        label: options.label,
+        confirmed,
+        required,
+        error: new LockNotReplicatedError(keys, failure, options.replicaTimeout),
+      }));
     }
     if (this.isOutOfTime || (failure.kind === 'unavailable' && failure.permanent === true)) {
       this.failAsLast();

@@ -100,6 +100,13 @@ export class LockLostError extends ReplicaLockError {
     );
   }
 
+  /** Asked where nothing shows that it ever was held. */
+  static notHeld(keys: readonly string[], at: Date): LockLostError {
+    const error = new LockLostError(keys, at, 'this context does not hold it, or no longer');
+    error.message = `${lockOf(keys)} is not held by this context: it was taken elsewhere or not at all, or it has ended. Take it around this work (withLock, @ReplicaLocked).`;
+    return error;
+  }
+
   /** The same loss, seen by work that failed of it. */
   because(cause: unknown): LockLostError {
     return new LockLostError(this.keys, this.lostAt, this.why, cause);
@@ -173,8 +180,12 @@ export function lockOf(keys: readonly string[]): string {
 /** Why a write did not count, as the rest of a sentence about the lock. */
 export function notConfirmed({ confirmed, required, members, master }: Unconfirmed, within: number): string {
   const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
+  const who = master === undefined ? 'The master' : `The ${master}`;
   if (members.length === 0) {
-    return `${head} ${master === undefined ? 'The master' : `The ${master}`} lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
+    return `${head} ${who} lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
+  }
+  if (required > members.length) {
+    return `${head} ${who} has only ${members.length}, and replicas (or minReplicas) asks for ${required}: attach what is missing, or set it to ${members.length}.`;
   }
   const missing = members
     .filter((member) => !member.acknowledged)

@@ -1,3 +1,5 @@
+import type { LockNotReplicatedError } from './errors.js';
+
 /** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
 export type LockEvent =
   | {
@@ -27,6 +29,8 @@ export type LockEvent =
       readonly label: string | undefined;
       readonly confirmed: number;
       readonly required: number;
+      /** Names the replicas that are missing, and what to do. */
+      readonly error: LockNotReplicatedError;
     }
   | {
       readonly type: 'renewed';

@@ -212,11 +212,7 @@ export class LockService {
   assertHeld(key: string): Lock {
     const lock = this.context.find(key);
     if (lock !== undefined) return lock;
-    throw new LockLostError(
-      [key],
-      new Date(this.clock.wall()),
-      'this context does not hold it, or no longer',
-    );
+    throw LockLostError.notHeld([key], new Date(this.clock.wall()));
   }
 
   /** What this process holds now. */

@@ -26,9 +26,7 @@ export function logLocks(service: LockService, logger: LoggerService): void {
         `The release of '${event.keys.join("', '")}' was not answered yet: Redis is told again until the lease has passed. Further ones are not logged for ${QUIET_TIME / 1000} s.`,
       );
     } else if (event.type === 'unconfirmed' && isNew('unconfirmed')) {
-      logger.warn(
-        `A lock on '${event.keys.join("', '")}' was confirmed by ${event.confirmed} of ${event.required} replicas and taken back. Further ones are not logged for ${QUIET_TIME / 1000} s.`,
-      );
+      logger.warn(`${event.error.message} Further ones are not logged for ${QUIET_TIME / 1000} s.`);
     }
   });
 }

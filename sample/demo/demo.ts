@@ -134,7 +134,9 @@ async function main(): Promise<number> {
   });
   await until('the shop has logged why', () => lastWarning !== '');
   console.log(`    answer            ${hung.status}, Retry-After: ${hung.headers.get('retry-after')} s`);
-  console.log(`    in the log        ${lastWarning}`);
+  console.log(
+    `    logged by a filter of the shop (sample/shop/unavailable.filter.ts):\n                      ${lastWarning}`,
+  );
   const { charges } = (await (await fetch(`${bank}/charges/${hungOrder}`)).json()) as { charges: number };
   console.log(`    charged           ${charges === 0 ? 'no' : 'yes'}`);
 

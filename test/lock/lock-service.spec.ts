@@ -266,7 +266,10 @@ describe('LockService on a store that answers when it is told to', () => {
     it('asks again under a new name after too few confirmations, and says so at the end', async () => {
       const waiting = locks.acquire('k', { waitTime: 300 });
       await settled();
-      const members = [{ address: '10.0.0.7:6379', acknowledged: false, lag: 12 }];
+      const members = [
+        { address: '10.0.0.7:6379', acknowledged: false, lag: 12 },
+        { address: '10.0.0.8:6379', acknowledged: true, lag: 0 },
+      ];
       store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, members });
       await clock.advance(100);
       expect(store.asked).toHaveLength(2);
@@ -284,7 +287,11 @@ describe('LockService on a store that answers when it is told to', () => {
       store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, members });
       await rejection;
       await expect(rejection).resolves.toBeUndefined();
-      expect(events.filter(({ type }) => type === 'unconfirmed')).toHaveLength(2);
+      const told = events.filter(({ type }) => type === 'unconfirmed');
+      expect(told).toHaveLength(2);
+      expect(told[0]).toMatchObject({
+        error: { members, message: expect.stringContaining('10.0.0.7:6379 (12 bytes behind)') },
+      });
     });
 
     it('names the lack of any replica', () => {
@@ -294,6 +301,16 @@ describe('LockService on a store that answers when it is told to', () => {
         1_000,
       );
       expect(error.message).toMatch(/lists no replica.*minReplicas: 0/);
+    });
+
+    it('names the option that asks for more replicas than there are', () => {
+      const members = ['a:1', 'b:1'].map((address) => ({ address, acknowledged: true, lag: 0 }));
+      const error = new LockNotReplicatedError(
+        ['k'],
+        { kind: 'unconfirmed', confirmed: 2, required: 3, members },
+        1_000,
+      );
+      expect(error.message).toMatch(/has only 2, and replicas .*asks for 3: attach .* set it to 2/);
     });
 
     it('asks again while Redis is away, with growing pauses, and fails with its reason', async () => {
@@ -817,6 +834,7 @@ describe('LockService in memory', () => {
       });
       expect(locks.current()).toBeUndefined();
       expect(() => locks.assertHeld('k')).toThrow(LockLostError);
+      expect(() => locks.assertHeld('k')).toThrow(/^Lock 'k' is not held by this context/);
       expect(await locks.isLocked('k')).toBe(false);
     });
 

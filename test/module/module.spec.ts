@@ -17,6 +17,7 @@ import {
   type ReplicaLockModuleOptions,
   type ReplicaLockOptionsFactory,
 } from '../../lib/index.js';
+import { LockNotReplicatedError } from '../../lib/lock/errors.js';
 import type { LockEvent } from '../../lib/lock/events.js';
 import { logLocks } from '../../lib/module/lock-log.js';
 import { checkOptions } from '../../lib/module/options.js';
@@ -175,18 +176,29 @@ describe('ReplicaLockModule', () => {
       error: (line: string) => void lines.push(['error', line]),
     });
     const of = { keys: ['k'], label: undefined, owner: 'o', fencingToken: 1, held: 1 };
+    const members = [{ address: '10.0.0.7:6379', acknowledged: false, lag: 12 }];
+    const error = new LockNotReplicatedError(
+      ['k'],
+      { kind: 'unconfirmed', confirmed: 0, required: 1, members },
+      1_000,
+    );
     for (let i = 0; i < 5; i++) {
       events.next({ type: 'acquired', ...of, confirmedBy: 1, waited: 1, confirmedIn: 1 });
       events.next({ type: 'renewed', ...of, confirmedBy: 1, remainingTime: 1 });
       events.next({ type: 'contended', ...of, holder: 'o', waited: 1 });
-      events.next({ type: 'unconfirmed', ...of, confirmed: 1, required: 2 });
+      events.next({ type: 'unconfirmed', ...of, confirmed: 1, required: 2, error });
       events.next({ type: 'released', ...of, answered: true });
       events.next({ type: 'released', ...of, answered: false });
       reports.next({ level: 'warn', code: 'connection-lost', message: 'gone' });
       reports.next({ level: 'warn', code: 'connection-lost', message: 'another is gone' });
     }
     expect(lines).toEqual([
-      ['warn', expect.stringContaining("lock on 'k' was confirmed by 1 of 2 replicas")],
+      [
+        'warn',
+        expect.stringMatching(
+          /^Lock 'k' was not confirmed.*10\.0\.0\.7:6379.*'majority'.*not logged for 10 s/,
+        ),
+      ],
       ['warn', expect.stringContaining("release of 'k' was not answered")],
       ['warn', 'gone'],
       ['warn', 'another is gone'],

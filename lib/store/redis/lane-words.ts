@@ -33,6 +33,10 @@ export const SLOT_LEFT: Unavailable = {
   reason: 'its slot went to another master while the lock was being taken, so it is taken back: ask again.',
 };
 
+export function withoutReplica(where: string): string {
+  return `${where} has no replica, so every lock on it is refused: attach one, or set minReplicas: 0 if a single server must do (then its crash can hand a lock out twice).`;
+}
+
 /** `left`: ms until the replicas can be believed. */
 export function quarantined(left: number): Unavailable {
   return {

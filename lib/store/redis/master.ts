@@ -25,6 +25,7 @@ import type { Located, Locator } from './locator.js';
 import type { Members } from './members.js';
 import type { Quarantine } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
+import { withoutReplica } from './lane-words.js';
 import { refusedBy } from './refusal.js';
 import { redirectionOf } from './redirection.js';
 import { Releases, type Release } from './releases.js';
@@ -90,6 +91,7 @@ export class Master {
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
   private wasQuarantined = false;
+  private wasAlone = false;
   private raisedTo = 0;
   private readonly lane: CommitLane;
   private readonly releases: Releases;
@@ -266,9 +268,7 @@ export class Master {
     const reason =
       this.lane.misconfigured?.reason ??
       (quarantine > 0 ? `Replicas are in quarantine for ${Math.ceil(quarantine / 1000)} s.` : undefined) ??
-      (confirming < required
-        ? `${confirming} of ${members.length} known replicas answer, and ${required} must confirm: new locks are refused.`
-        : undefined);
+      (confirming < required ? this.lackOf(view, confirming, required) : undefined);
     return {
       address,
       connected: true,
@@ -355,6 +355,7 @@ export class Master {
     this.lastRun = session.run;
     this.failures = 0;
     this.reportSession(session);
+    this.reportAlone(view);
     this.reportMajority(view);
     session.onEnd((cause) => this.onSessionEnd(session, cause));
     this.releases.attach(session);
@@ -387,8 +388,11 @@ export class Master {
 
   private whyDown(error: unknown): Unavailable {
     if (error instanceof RefusedError) return refusedBy(error.address, error.reply);
-    const where = this.located === undefined ? 'Redis' : `Redis at ${addressText(this.located.address)}`;
-    return { kind: 'unavailable', reason: `${where} cannot be used: ${messageOf(error)}.`, cause: error };
+    return {
+      kind: 'unavailable',
+      reason: `${this.where} cannot be used: ${messageOf(error)}.`,
+      cause: error,
+    };
   }
 
   get isClosed(): boolean {
@@ -413,6 +417,7 @@ export class Master {
     }
     view.observe(info, replies[1], this.clock.monotonic());
     this.reportQuarantine(view);
+    this.reportAlone(view);
     this.reportMajority(view);
     this.lane.pump();
     this.scheduleLook(session, view);
@@ -452,6 +457,27 @@ export class Master {
       this.listener.onReport('error', 'eviction', this.lane.misconfigured.reason);
   }
 
+  /** Whoever starts with a server of its own has to be told what to do. Replicas that are merely away are members still. */
+  private reportAlone(view: ReplicaView): void {
+    if (view.memberCount > 0 || this.settings.minReplicas === 0 || this.wasAlone) return;
+    this.wasAlone = true;
+    this.listener.onReport('error', 'no-replica', withoutReplica(this.where));
+  }
+
+  /** Why new locks are refused though the master answers. */
+  private lackOf(view: ReplicaView, confirming: number, required: number): string {
+    const known = view.memberCount;
+    if (known === 0 && this.settings.minReplicas > 0) return withoutReplica(this.where);
+    const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
+    return required > known
+      ? `${lack} Attach what is missing, or set replicas (or minReplicas) to ${known}.`
+      : lack;
+  }
+
+  private get where(): string {
+    return this.located === undefined ? 'Redis' : `Redis at ${addressText(this.located.address)}`;
+  }
+
   /** A number of replicas that is no majority is raised to it: its owner should know. */
   private reportMajority(view: ReplicaView): void {
     const { replicas } = this.settings;
@@ -461,7 +487,8 @@ export class Master {
     this.listener.onReport(
       'warn',
       'replicas-raised',
-      `replicas: ${replicas} is less than a majority of the servers needs: ${needed} replicas must confirm.`,
+      `replicas: ${replicas} is less than a majority of the servers needs: ${needed} ${needed === 1 ? 'replica' : 'replicas'} must confirm.` +
+        (replicas === 0 ? ' To do without any, use a server without replicas and minReplicas: 0.' : ''),
     );
   }
 

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { AcquireRequest } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
+import { startRedis } from '../../support/redis-process.js';
 import { startReplication, type Replication } from '../../support/replication.js';
 import { granted, requestFor, take } from '../contract.js';
 import { RedisStores } from './redis-stores.js';
@@ -69,6 +70,47 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(stores.reports).toMatchObject([
       { level: 'warn', code: 'replicas-raised', message: expect.stringContaining('2 replicas must confirm') },
     ]);
+    await stores.closeAll();
+  });
+
+  it('cannot do without any by replicas: 0, and its owner is told what can', async () => {
+    await using one = await startReplication({ replicas: 1 });
+    const store = stores.open(one.url, { replicas: 0 });
+    granted(await store.acquire(requestFor('none', { replicas: 0 })).outcome);
+    expect(stores.reports).toMatchObject([
+      {
+        code: 'replicas-raised',
+        message: expect.stringMatching(/1 replica must confirm\. .*minReplicas: 0/),
+      },
+    ]);
+    await stores.closeAll();
+  });
+
+  it('is refused on a server without replicas: its owner is told once what to do, and by its health', async () => {
+    await using alone = await startRedis();
+    const store = stores.open(alone.url);
+    expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
+      kind: 'unconfirmed',
+      required: 1,
+      members: [],
+    });
+    const advice = `Redis at ${alone.address} has no replica, so every lock on it is refused: attach one, or set minReplicas: 0`;
+    expect(stores.reports).toContainEqual({
+      level: 'error',
+      code: 'no-replica',
+      message: expect.stringContaining(advice),
+    });
+    expect(store.health()).toMatchObject({
+      status: 'degraded',
+      masters: [{ reason: expect.stringContaining(advice) }],
+    });
+    await alone.call('CLIENT', 'KILL', 'TYPE', 'normal');
+    await until(() => stores.reports.some(({ code }) => code === 'connection-lost'), { what: 'it is gone' });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
+    const single = stores.open(alone.url, { minReplicas: 0 });
+    granted(await single.acquire(requestFor('single')).outcome);
+    expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
     await stores.closeAll();
   });
 
