@@ -4,7 +4,7 @@ import { type MicroserviceOptions, Transport } from '@nestjs/microservices';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { AppModule } from './app.module.js';
 
-const app = await NestFactory.create(AppModule, { forceCloseConnections: true });
+const app = await NestFactory.create(AppModule);
 app.useWebSocketAdapter(new WsAdapter(app));
 app.connectMicroservice<MicroserviceOptions>({
   transport: Transport.TCP,

@@ -2,10 +2,7 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
 
-const app = await NestFactory.create(AppModule, {
-  forceCloseConnections: true,
-  logger: ['log', 'warn', 'error'],
-});
+const app = await NestFactory.create(AppModule, { logger: ['log', 'warn', 'error'] });
 // Running payments end, waiting ones are answered 503, and the locks are given back.
 app.enableShutdownHooks();
 await app.listen(Number(process.env['PORT'] ?? 3000), '127.0.0.1');
