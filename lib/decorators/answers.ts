@@ -68,8 +68,9 @@ interface ResponseLike {
 function answerOf(error: ReplicaLockError): Answer {
   const { status, retryAfter } = httpStatusOf(error);
   const { title, message = error.message } = TEXTS[status] ?? { title: 'Internal Server Error' };
+  const text = error instanceof LockLostError ? LOST : message;
   const seconds = retryAfter === undefined ? undefined : Math.max(1, Math.ceil(retryAfter / 1000));
-  return { status, title, message, code: error.code, retryAfter: seconds };
+  return { status, title, message: text, code: error.code, retryAfter: seconds };
 }
 
 /** The status of a lock's error over HTTP, and after how many ms it makes sense to ask again. */
@@ -107,6 +108,10 @@ const TEXTS: Partial<Record<HttpStatus, { title: string; message?: string }>> = 
     message: 'Internal server error',
   },
 };
+
+/** Refused work has not begun; this has, and may have ended. */
+const LOST =
+  'This may or may not have been done: its lock was lost while it ran. Look before you try it again.';
 
 function httpException({ status, title, message, code }: Answer, cause: ReplicaLockError): HttpException {
   return new HttpException({ statusCode: status, error: title, message, code }, status, { cause });

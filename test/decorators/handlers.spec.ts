@@ -339,11 +339,17 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(async () => !(await locks.isLocked('order:1')), { what: 'it is released' });
   });
 
-  it('answers 503 when the lock was lost before the work ended', async () => {
+  it('answers 503 when the lock was lost before the work ended, and does not say that nothing was done', async () => {
     const { url } = await start();
     const response = await fetch(`${url}/lost`);
     expect(response.status).toBe(503);
-    expect(await response.json()).toMatchObject({ code: 'LOCK_LOST' });
+    expect(response.headers.get('retry-after')).toBeNull();
+    expect(await response.json()).toEqual({
+      statusCode: 503,
+      error: 'Service Unavailable',
+      code: 'LOCK_LOST',
+      message: expect.stringContaining('may or may not have been done'),
+    });
   });
 
   it('calls its siblings locked, and refuses one whose key needs a request of its own', async () => {
