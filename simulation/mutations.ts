@@ -145,6 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'take-back by deletion',
+    caughtBy: "test/store/contract.ts, 'keep the token of a released lock for a while'",
     changes: {
       'simulation/scripts.ts': [
         ['else data.set(key, token, TOMBSTONE_TIME);', 'else data.set(key, token, 0 * TOMBSTONE_TIME);'],
@@ -196,6 +197,8 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a majority is no longer needed',
+    caughtBy:
+      "test/store/redis/quorum.spec.ts, 'A majority of the servers' and 'counts members that are away'",
     changes: { [QUORUM]: [['return Math.ceil(members / 2);', 'return Math.min(1, members);']] },
   },
   {

@@ -358,6 +358,19 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await raw()!.ttl(key)).toBe(-1);
       });
 
+      it('keep the token of a released lock for a while: the next is greater, whatever the clock says', async () => {
+        if (raw() === undefined) return expect(data.raw).toBeUndefined();
+        const key = unique('key');
+        await one.release(await take(one, key), 0);
+        const ttl = await raw()!.ttl(key);
+        expect(ttl).toBeGreaterThan(5_000);
+        expect(ttl).toBeLessThanOrEqual(10_000);
+        // What a server would have left whose clock is far ahead.
+        await raw()!.set(key, '8000000000000000');
+        const { token } = await take(other, key);
+        expect(token).toBe(8_000_000_000_000_001);
+      });
+
       it('outlive the lease by the clock allowance at the most', async () => {
         if (raw() === undefined) return expect(data.raw).toBeUndefined();
         const key = unique('key');
