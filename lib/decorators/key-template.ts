@@ -25,7 +25,7 @@ interface Place {
 /** Where the places of a template find their values. */
 export type PlaceSource =
   | { readonly kind: 'handler'; readonly context: ExecutionContext }
-  | { readonly kind: 'method'; readonly name: string; readonly args: readonly unknown[] };
+  | { readonly kind: 'method'; readonly args: readonly unknown[] };
 
 /**
  * A key with places in braces: `order:{params.id}` on a handler, `order:{0.id}` on a provider method; `{{` and `}}` stand for braces. Parsed when the class is
@@ -35,8 +35,12 @@ export class KeyTemplate {
   private readonly parts: readonly (string | Place)[];
 
   /** Throws `LockKeyError` where the template cannot be read. */
-  constructor(private readonly template: string) {
-    this.parts = parse(template);
+  constructor(
+    private readonly template: string,
+    /** Class and method that it locks, for messages. */
+    private readonly owner: string,
+  ) {
+    this.parts = parse(template, owner);
   }
 
   /**
@@ -50,6 +54,7 @@ export class KeyTemplate {
   private valueOf(place: Place, source: PlaceSource): string {
     const fromRequest = source.kind === 'handler' && REQUEST_ROOTS[place.root] === true;
     let value = this.rootOf(place, source);
+    if (fromRequest && place.root === 'params') this.demandParameter(place, value);
     for (const name of place.path) value = UNREACHABLE.has(name) ? undefined : propertyOf(value, name);
     const problem = problemWith(value);
     if (problem !== undefined) this.refuse(place, problem, fromRequest);
@@ -71,34 +76,45 @@ export class KeyTemplate {
       if (isArgument) return source.args[Number(root)];
       throw new LockKeyError(
         [this.template],
-        `Lock '${this.template}': the place {${text}} needs a request, but ${source.name} was called as a plain method. Use its arguments ({0.id}).`,
+        `Lock '${this.template}': the place {${text}} needs a request, but ${this.owner} was called as a plain method. Use its arguments ({0.id}).`,
       );
     }
     if (isArgument) {
       throw new LockKeyError(
         [this.template],
-        `Lock '${this.template}': the place {${text}} names a method's argument, but this is a handler. Use {params...}, {query...}, {body...}, {headers...}, {user...} or {ip}.`,
+        `Lock '${this.template}': the place {${text}} names a method's argument, but ${this.owner} is a handler. Use {params...}, {query...}, {body...}, {headers...}, {user...} or {ip}.`,
       );
     }
     return requestRoot(root, source.context);
   }
 
+  /** The route decides which parameters there are, not the caller. */
+  private demandParameter({ path: [name], text }: Place, params: unknown): void {
+    const known = typeof params === 'object' && params !== null ? params : {};
+    if (name === undefined || name in known) return;
+    const names = Object.keys(known);
+    throw new LockKeyError(
+      [this.template],
+      `Lock '${this.template}' of ${this.owner} was not taken: there is no {${text}}, the route has ${names.length === 0 ? 'no parameter' : `only ${names.map((each) => `{params.${each}}`).join(', ')}`}.`,
+    );
+  }
+
   private refuse(place: Place, problem: string, fromRequest: boolean): never {
     throw new LockKeyError(
       [this.template],
-      `Lock '${this.template}' was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
+      `Lock '${this.template}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
       { fromRequest },
     );
   }
 }
 
-function parse(template: string): (string | Place)[] {
+function parse(template: string, owner: string): (string | Place)[] {
   const parts: (string | Place)[] = [];
   let literal = '';
   const unreadable = (why: string): never => {
     throw new LockKeyError(
       [template],
-      `The key template '${template}' cannot be read: ${why}. Literal braces are written {{ and }}.`,
+      `The key template '${template}' of ${owner} cannot be read: ${why}. Literal braces are written {{ and }}.`,
     );
   };
   for (let at = 0; at < template.length; at++) {

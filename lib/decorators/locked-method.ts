@@ -1,7 +1,7 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { LockKeyError, type LockContendedError } from '../lock/errors.js';
+import { LockKeyError, LockOptionsError, type LockContendedError } from '../lock/errors.js';
 import type { LockKeys } from '../lock/lock-service.js';
-import type { WithLockOptions } from '../lock/options.js';
+import { checkLockOptions, KNOWN_OPTIONS, refuseUnknown, type WithLockOptions } from '../lock/options.js';
 import { KeyTemplate, type PlaceSource } from './key-template.js';
 
 /** What happens when the lock stays busy: the error, nothing, or what this function makes of the error. */
@@ -29,8 +29,10 @@ export class LockedMethod {
     readonly name: string,
     // oxlint-disable-next-line typescript/no-explicit-any -- whatever arguments the method has
     private readonly key: KeySource<any[]>,
-    { name: instanceName, onContended = 'throw', ...options }: ReplicaLockedOptions,
+    given: ReplicaLockedOptions,
   ) {
+    checkGiven(name, given);
+    const { name: instanceName, onContended = 'throw', ...options } = given;
     this.instanceName = instanceName;
     this.onContended = onContended;
     this.options = {
@@ -45,7 +47,7 @@ export class LockedMethod {
         `@ReplicaLocked on ${name} needs a key: a template, a non-empty array of them, or a function.`,
       );
     }
-    this.templates = (sources as string[]).map((each) => new KeyTemplate(each));
+    this.templates = (sources as string[]).map((each) => new KeyTemplate(each, name));
   }
 
   keysForHandler(context: ExecutionContext): LockKeys {
@@ -53,11 +55,35 @@ export class LockedMethod {
   }
 
   keysForCall(args: readonly unknown[]): LockKeys {
-    return this.keys({ kind: 'method', name: this.name, args }, args);
+    return this.keys({ kind: 'method', args }, args);
   }
 
   private keys(source: PlaceSource, args: readonly unknown[]): LockKeys {
     if (this.templates === undefined) return (this.key as (...args: readonly unknown[]) => LockKeys)(...args);
     return this.templates.map((template) => template.fill(source));
+  }
+}
+
+/** Throws `LockOptionsError` that names the method: what is wrong in the source is not to wait for the first call. */
+function checkGiven(where: string, given: ReplicaLockedOptions): void {
+  try {
+    refuseUnknown(given, [...KNOWN_OPTIONS, 'name', 'onContended']);
+    const { name, onContended, ...options } = given;
+    if (name !== undefined && typeof name !== 'string')
+      throw LockOptionsError.notAccepted('name', name, 'the name of an instance');
+    if (
+      onContended !== undefined &&
+      !['throw', 'skip'].includes(onContended as string) &&
+      typeof onContended !== 'function'
+    )
+      throw LockOptionsError.notAccepted(
+        'onContended',
+        onContended,
+        "'throw', 'skip' or a function of the error",
+      );
+    checkLockOptions(options);
+  } catch (error) {
+    if (!(error instanceof LockOptionsError)) throw error;
+    throw new LockOptionsError(error.option, error.value, `@ReplicaLocked on ${where}: ${error.message}`);
   }
 }

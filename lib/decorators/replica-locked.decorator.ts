@@ -40,7 +40,7 @@ export type Lockable<M, A extends unknown[]> = M extends (...args: infer P) => i
  * @ReplicaLocked((order: Order) => `order:${order.id}`)      // or a function of them
  * ```
  *
- * Throws `LockKeyError` at definition where the key cannot be read.
+ * Throws `LockKeyError` at definition where the key cannot be read, `LockOptionsError` where an option is wrong.
  */
 export function ReplicaLocked<A extends unknown[] = []>(
   key: KeySource<A>,

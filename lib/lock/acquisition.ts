@@ -99,6 +99,8 @@ export class Acquisition implements Waiter, Timed {
     readonly options: ResolvedOptions,
     /** Asked by work that holds a lock already, and that must be able to end. */
     readonly isNested: boolean,
+    /** Who holds one of the keys in the very context that asks. */
+    private readonly ownOwner: string | undefined,
     private readonly keeper: AcquisitionKeeper,
     private readonly resolve: (lock: HeldLock) => void,
     private readonly reject: (reason: unknown) => void,
@@ -283,7 +285,10 @@ export class Acquisition implements Waiter, Timed {
         holder: holder?.owner,
         waited: this.waited,
       }));
-      this.fail(new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime));
+      const isOwn = holder !== undefined && holder.owner === this.ownOwner;
+      this.fail(
+        new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime, isOwn),
+      );
     } else if (last.kind === 'unconfirmed')
       this.fail(new LockNotReplicatedError(keys, last, options.replicaTimeout));
     else this.fail(new LockUnavailableError(keys, last));

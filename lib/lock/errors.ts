@@ -1,3 +1,4 @@
+import { nearestTo } from './nearest.js';
 import type { Foreign, MemberReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
 
 export type LockErrorCode =
@@ -40,10 +41,13 @@ export class LockContendedError extends ReplicaLockError {
     /** ms until the holder's lease ends unless it is renewed. */
     readonly remainingTime: number,
     waitTime: number,
+    /** The caller runs under that lock itself. */
+    isOwn = false,
   ) {
     super(
       keys,
       `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
+        (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
         (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
         (remainingTime === Infinity
           ? ' Its key has no time to live, so it never ends by itself: somebody made it so. Release it by force (LockService.forceRelease).'
@@ -153,6 +157,13 @@ export class LockOptionsError extends ReplicaLockError {
       value,
       `Option '${option}' is ${shown(value)}: it must be ${accepted}.`,
     );
+  }
+
+  /** `There is no option 'x': did you mean y?` */
+  static unknown(option: string, value: unknown, known: readonly string[]): LockOptionsError {
+    const meant = nearestTo(option, known);
+    const advice = meant === undefined ? `the options are ${known.join(', ')}.` : `did you mean '${meant}'?`;
+    return new LockOptionsError(option, value, `There is no option '${option}': ${advice}`);
   }
 
   static ofServer(keys: readonly string[], outcome: Misconfigured): LockOptionsError {

@@ -27,6 +27,9 @@ type State =
   | { readonly kind: 'released' }
   | { readonly kind: 'lost'; readonly error: LockLostError };
 
+/** ms after its end from which a deadline that is noticed so late tells of a process that stood still. */
+const LATE = 500;
+
 const HELD: State = { kind: 'held' };
 const RELEASED: State = { kind: 'released' };
 
@@ -254,7 +257,19 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   private loseAtDeadline(): void {
-    this.lose('its lease ended before a renewal was confirmed', { takeBack: true });
+    this.lose(this.whyOver(), { takeBack: true });
+  }
+
+  private whyOver(): string {
+    const { renew, maxHoldTime } = this.options;
+    const lease = `its lease of ${this.leaseTime} ms ended`;
+    if (!renew) return `${lease}, and renew is false: lengthen leaseTime or renew it`;
+    const overdue = this.validity.overdue(this.keeper.clock);
+    if (overdue > LATE && overdue > this.leaseTime / 10)
+      return `${lease} while this process did not run, for ${(overdue / 1000).toFixed(1)} s and more (a blocked event loop, a pause of process or host, or a clock that was set forward)`;
+    if (maxHoldTime !== undefined && this.renewal === undefined && this.heldFor >= maxHoldTime)
+      return `${lease}, and maxHoldTime (${maxHoldTime} ms) had ended its renewal`;
+    return `${lease} before a renewal was confirmed`;
   }
 
   private end(state: State): void {

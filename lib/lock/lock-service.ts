@@ -283,9 +283,10 @@ export class LockService {
     if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
       return Promise.reject(new LockServiceClosedError(keys));
     }
+    const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
     const onEnd = this.observer?.onAsked(keys, options.label);
     const taking = new Promise<HeldLock>((resolve, reject) => {
-      const acquisition = new Acquisition(keys, options, isNested, this.keeper, resolve, reject);
+      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.keeper, resolve, reject);
       this.waiting.add(acquisition);
       acquisition.start();
     });

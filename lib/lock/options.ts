@@ -60,11 +60,24 @@ export interface ResolvedOptions {
   readonly reentrant: boolean;
 }
 
+const NO_DEFAULTS: ResolvedOptions = {
+  leaseTime: 0,
+  waitTime: 0,
+  renew: true,
+  maxHoldTime: undefined,
+  minHoldTime: 0,
+  replicas: 'all',
+  replicaTimeout: 0,
+  signal: undefined,
+  label: undefined,
+  reentrant: true,
+};
+
 export const SHORTEST_LEASE = 100;
 /** About a month: what a timer can wait, and far beyond what a lease is for. */
 export const LONGEST_DURATION = 2_147_483_647;
 
-const KNOWN: readonly string[] = [
+export const KNOWN_OPTIONS: readonly string[] = [
   'leaseTime',
   'waitTime',
   'renew',
@@ -94,18 +107,15 @@ export function withoutOptions(defaults: LockDefaults): ResolvedOptions {
   };
 }
 
+/** Checks options before there are defaults. Throws `LockOptionsError`. */
+export function checkLockOptions(options: WithLockOptions): void {
+  resolveOptions(options, NO_DEFAULTS);
+}
+
 /** Checks the options and fills in what they leave out. Throws `LockOptionsError`. */
 export function resolveOptions(options: WithLockOptions | undefined, base: ResolvedOptions): ResolvedOptions {
   if (options === undefined) return base;
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.includes(name)) {
-      throw LockOptionsError.notAccepted(
-        name,
-        (options as Record<string, unknown>)[name],
-        `left out: the options are ${KNOWN.join(', ')}`,
-      );
-    }
-  }
+  refuseUnknown(options, KNOWN_OPTIONS);
   const {
     leaseTime,
     waitTime,
@@ -136,6 +146,12 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
     label: labelOf(label),
     reentrant: flagOf('reentrant', reentrant, base.reentrant),
   };
+}
+
+/** Throws `LockOptionsError` for an option that is none of these. */
+export function refuseUnknown(options: object, known: readonly string[]): void {
+  for (const [name, value] of Object.entries(options))
+    if (!known.includes(name)) throw LockOptionsError.unknown(name, value, known);
 }
 
 /** Reads a duration: milliseconds or a string for `ms`. Throws `LockOptionsError` that names the option. */

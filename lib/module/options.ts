@@ -1,6 +1,14 @@
 import type { LockExceptionFactory } from '../decorators/answers.js';
 import { LockOptionsError } from '../lock/errors.js';
-import { durationOf, flagOf, leaseOf, policyOf, type Duration, type LockDefaults } from '../lock/options.js';
+import {
+  durationOf,
+  flagOf,
+  leaseOf,
+  policyOf,
+  refuseUnknown,
+  type Duration,
+  type LockDefaults,
+} from '../lock/options.js';
 import type { ReplicaPolicy } from '../store/lock-store.js';
 import type { RedisConnection, RedisStoreOptions } from '../store/redis/options.js';
 
@@ -73,7 +81,7 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
   if (typeof options !== 'object' || options === null) {
     throw LockOptionsError.notAccepted('options', options, 'an object with at least a connection');
   }
-  refuseUnknown(options);
+  refuseUnknown(options, KNOWN);
   const { exceptionFactory } = options;
   if (exceptionFactory !== undefined && typeof exceptionFactory !== 'function')
     throw LockOptionsError.notAccepted(
@@ -112,18 +120,6 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
       allowEviction: flagOf('allowEviction', options.allowEviction, false),
     },
   };
-}
-
-function refuseUnknown(options: object): void {
-  for (const name of Object.keys(options)) {
-    if ((KNOWN as readonly string[]).includes(name)) continue;
-    const meant = KNOWN.find((known) => known.toLowerCase() === name.toLowerCase());
-    throw LockOptionsError.notAccepted(
-      name,
-      (options as Record<string, unknown>)[name],
-      meant === undefined ? `left out: the options are ${KNOWN.join(', ')}` : `written '${meant}'`,
-    );
-  }
 }
 
 function connectionOf(connection: unknown): RedisConnection {

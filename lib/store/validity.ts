@@ -37,8 +37,16 @@ export class Validity {
 
   /** Milliseconds left; 0 once it has ended. */
   remaining(clock: Clock): number {
-    const passed = Math.max(clock.monotonic() - this.monotonicStart, clock.wall() - this.wallStart);
-    return Math.max(0, this.duration - passed);
+    return Math.max(0, this.duration - this.passed(clock));
+  }
+
+  /** Milliseconds since it has ended; 0 before. */
+  overdue(clock: Clock): number {
+    return Math.max(0, this.passed(clock) - this.duration);
+  }
+
+  private passed(clock: Clock): number {
+    return Math.max(clock.monotonic() - this.monotonicStart, clock.wall() - this.wallStart);
   }
 
   /** The monotonic instant at which it ends, unless the wall clock runs ahead. */

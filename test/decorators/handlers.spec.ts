@@ -110,6 +110,10 @@ class Shop {
     return lock.key;
   }
 
+  @Get('misspelt/:id')
+  @ReplicaLocked('misspelt:{params.idd}')
+  async misspelt(): Promise<void> {}
+
   @Get('guarded')
   @UseGuards(Refusing)
   @ReplicaLocked('guarded')
@@ -281,6 +285,17 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
         message: expect.stringContaining('{body.item.id}'),
       });
     }
+  });
+
+  it('answers 500 where the route has no such parameter: the program is wrong, not the request', async () => {
+    const logged: unknown[] = [];
+    const logger = { log() {}, warn() {}, error: (...parts: unknown[]) => void logged.push(...parts) };
+    const started = await startApp({ controllers: [Shop] }, { adapter, logger });
+    app = started.app;
+    expect((await fetch(`${started.url}/misspelt/5`)).status).toBe(500);
+    expect(logged.map(String).join('\n')).toMatch(
+      /of Shop\.misspelt was not taken: there is no \{params\.idd\}, the route has only \{params\.id\}/,
+    );
   });
 
   it('takes its key from a function of the context', async () => {

@@ -13,6 +13,7 @@ import { firstValueFrom, map, type Observable as AnyObservable, Observable, of, 
 import {
   InjectLockService,
   LockKeyError,
+  LockOptionsError,
   LockService,
   ReplicaLocked,
   ReplicaLockModule,
@@ -340,6 +341,23 @@ describe('@ReplicaLocked refuses at definition', () => {
     const method = { value: async (): Promise<void> => {} };
     expect(() => decorator({}, 'run', method)).toThrow(message);
     if (typeof key === 'string') expect(() => decorator({}, 'run', method)).toThrow(LockKeyError);
+  });
+
+  it.each([
+    [
+      { leaseTime: '5 bananas' },
+      /^@ReplicaLocked on Shop\.pay: Option 'leaseTime' is '5 bananas': it must be/,
+    ],
+    [{ waitTme: 5 }, /^@ReplicaLocked on Shop\.pay: There is no option 'waitTme': did you mean 'waitTime'/],
+    [{ onContend: 'skip' }, /did you mean 'onContended'/],
+    [{ onContended: 'ignore' }, /Option 'onContended' is 'ignore': it must be 'throw', 'skip' or a function/],
+    [{ name: 5 }, /Option 'name' is 5/],
+  ])('the options %p', (options, message) => {
+    class Shop {}
+    const decorator = ReplicaLocked('k', options as object);
+    const decorate = (): void => decorator(Shop.prototype, 'pay', { value: async (): Promise<void> => {} });
+    expect(decorate).toThrow(message);
+    expect(decorate).toThrow(LockOptionsError);
   });
 
   it('reaching for what every object has', async () => {

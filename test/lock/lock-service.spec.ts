@@ -453,6 +453,25 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.releases).toMatchObject([{ keepFor: 0, lock: { owner: lock.owner } }]);
     });
 
+    it.each<[string, WithLockOptions, number, number, RegExp]>([
+      ['no renewal', { renew: false }, 9_000, 0, /its lease of 9000 ms ended, and renew is false: lengthen/],
+      ['a renewal without answer', {}, 9_000, 0, /its lease of 9000 ms ended before a renewal was confirmed/],
+      ['maxHoldTime', { maxHoldTime: 400 }, 9_000, 0, /maxHoldTime \(400 ms\) had ended its renewal/],
+      [
+        'a process that stood still',
+        {},
+        1_000,
+        11_000,
+        /while this process did not run, for 3\.\d s and more/,
+      ],
+      ['a late timer, a little', {}, 1_000, 8_300, /ended before a renewal was confirmed/],
+    ])('says what its end came from: %s', async (_, options, ran, stood, why) => {
+      const lock = await held('k', options);
+      await clock.advance(ran);
+      clock.freeze(stood);
+      expect(() => lock.assertHeld()).toThrow(why);
+    });
+
     it('is lost when the store gives its renewal up', async () => {
       const lock = await held();
       await clock.advance(3_000);
@@ -810,6 +829,19 @@ describe('LockService in memory', () => {
   });
 
   describe('re-entrancy', () => {
+    it('says so where acquire waited for the very context that asks', async () => {
+      await locks.withLock('k', async () => {
+        await expect(locks.acquire('k', { waitTime: 0 })).rejects.toThrow(
+          /^Lock 'k' is held by rl:\S+ \(by this very context: acquire never joins, use withLock\)\./,
+        );
+        const other = await locks.acquire('other');
+        await expect(locks.acquire('other', { waitTime: 0 })).rejects.toThrow(
+          /^Lock 'other' is held by rl:\S+\. /,
+        );
+        await other.release();
+      });
+    });
+
     it('joins the lock that the context holds, and releases it once, at the outermost place', async () => {
       await locks.withLock('k', async (outer) => {
         await locks.withLock('k', async (inner) => {
@@ -934,11 +966,20 @@ describe('LockService in memory', () => {
       ['renew', 'yes'],
       ['reentrant', 1],
       ['signal', {}],
-      ['ttl', 5],
     ])('the option %s: %p', async (option, value) => {
       const call = locks.withLock('k', { [option]: value } as WithLockOptions, () => {});
       await expect(call).rejects.toMatchObject({ code: 'LOCK_OPTIONS', option, value });
       await expect(call).rejects.toThrow(new RegExp(`Option '${option}' is .*: it must be `));
+    });
+
+    it.each([
+      ['ttl', /^There is no option 'ttl': the options are leaseTime, waitTime, /],
+      ['leasTime', /^There is no option 'leasTime': did you mean 'leaseTime'\?$/],
+      ['replicatimeout', /did you mean 'replicaTimeout'/],
+    ])('an option that does not exist: %s', async (option, message) => {
+      const call = locks.withLock('k', { [option]: 5 } as WithLockOptions, () => {});
+      await expect(call).rejects.toMatchObject({ code: 'LOCK_OPTIONS', option, value: 5 });
+      await expect(call).rejects.toThrow(message);
     });
 
     it('and work that is missing', async () => {

@@ -263,8 +263,6 @@ describe('The options are checked at start', () => {
     ['shutdownTimeout', -1],
     ['allowEviction', 'no'],
     ['exceptionFactory', 423],
-    ['leasetime', 5],
-    ['ttl', 5],
   ])('%s: %p', async (option, value) => {
     const options = { connection: 'memory:', [option]: value } as unknown as ReplicaLockModuleOptions;
     expect(() => checkOptions(options)).toThrow(new RegExp(`Option '${option}' is .*: it must be `));
@@ -276,8 +274,11 @@ describe('The options are checked at start', () => {
   });
 
   it('and a misspelt one is told its name', () => {
-    expect(() => checkOptions({ connection: 'memory:', leasetime: 5 } as never)).toThrow(
-      /written 'leaseTime'/,
+    expect(() => checkOptions({ connection: 'memory:', leasTime: '5s' } as never)).toThrow(
+      /^There is no option 'leasTime': did you mean 'leaseTime'\?$/,
+    );
+    expect(() => checkOptions({ connection: 'memory:', ttl: 5 } as never)).toThrow(
+      /^There is no option 'ttl': the options are connection, /,
     );
     expect(() => checkOptions(undefined as never)).toThrow(/an object with at least a connection/);
   });

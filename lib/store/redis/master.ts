@@ -379,7 +379,7 @@ export class Master {
   private retryLater(why: Unavailable): void {
     this.lane.detach(why);
     if (this.failures === 1)
-      this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until it answers.`);
+      this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
     const limit = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures++);
     const cancelRetry = this.clock.after(Math.random() * limit, () => void this.connect());
     this.state = { kind: 'down', why, cancelRetry };

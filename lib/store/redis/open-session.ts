@@ -144,6 +144,11 @@ async function identify(
     ['client', 'id'],
     ['info', 'server'],
   ]);
+  if (infoField(server, 'redis_mode') === 'sentinel') {
+    throw new Error(
+      'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master',
+    );
+  }
   const runId = infoField(server, 'run_id');
   if (runId === undefined)
     throw new Error('it hides INFO server (run_id), without which its restart cannot be seen');

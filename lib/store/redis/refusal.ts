@@ -58,7 +58,7 @@ export function refusedBy(address: Address, error: ErrorReply): Unavailable {
   const { advice, permanent } = meaningOf(error);
   return {
     kind: 'unavailable',
-    reason: `Redis at ${addressText(address)} refused: ${error.message.replace(/\s*script: [0-9a-f]{40}.*$/, '')}. ${advice}`,
+    reason: `Redis at ${addressText(address)} refused: ${error.message.replace(/\s*script: [0-9a-f]{40}.*$/, '').replace(/\.$/, '')}. ${advice}`,
     cause: new Error(error.message),
     ...(permanent && { permanent }),
   };

@@ -70,10 +70,31 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     expect(await without.acquire(requestFor('k')).outcome).toMatchObject({
       kind: 'unavailable',
       permanent: true,
-      reason: expect.stringMatching(/NOAUTH.*password/),
+      reason: `Redis at ${server.address} refused: NOAUTH Authentication required. Give the connection a password (and a username where ACLs are used).`,
     });
+    const wrong = stores.open(`redis://:wrong@${server.address}`, single);
+    expect(await wrong.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: WRONGPASS [^.]*\. Check the username and password/),
+    });
+    await until(() => stores.reports.filter(({ code }) => code === 'unreachable').length === 2, {
+      what: 'both were reported',
+    });
+    for (const { message } of stores.reports.filter(({ code }) => code === 'unreachable'))
+      expect(message).toMatch(/\. Locks are refused until that is mended\.$/);
     const right = stores.open(`redis://:secret@${server.address}`, single);
     granted(await right.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  it('a Sentinel in the place of a server', async () => {
+    await using sentinel = await startRedis({}, 'sentinel');
+    const store = stores.open(sentinel.url, single);
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/it is a Sentinel.*\{ sentinels: \[.*name/),
+    });
     await stores.closeAll();
   });
 

@@ -232,7 +232,7 @@ export class ClusterTopology implements ShardCluster {
         this.listener.onReport(
           'error',
           'unreachable',
-          `${this.trouble.reason} Locks are refused until one answers.`,
+          `${this.trouble.reason} Locks are refused until that is mended.`,
         );
       }
     }
