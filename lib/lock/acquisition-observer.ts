@@ -2,7 +2,12 @@ import type { Lock } from './lock.js';
 
 /** How an acquisition ended: with a lock, or with what its promise rejects with. */
 export type AcquisitionEnd =
-  { readonly kind: 'acquired'; readonly lock: Lock } | { readonly kind: 'refused'; readonly error: unknown };
+  | { readonly kind: 'acquired'; readonly lock: Lock }
+  | {
+      readonly kind: 'refused';
+      readonly error: unknown;
+      /** ms that it was ready to wait. */ readonly waitTime: number;
+    };
 
 /** Follows acquisitions in the asynchronous context of who asks, which events do not know: for tracing. */
 export interface AcquisitionObserver {

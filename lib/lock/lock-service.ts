@@ -293,7 +293,7 @@ export class LockService {
     if (onEnd !== undefined)
       taking.then(
         (lock) => onEnd({ kind: 'acquired', lock }),
-        (error: unknown) => onEnd({ kind: 'refused', error }),
+        (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
       );
     return taking;
   }

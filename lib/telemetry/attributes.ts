@@ -18,7 +18,8 @@ export const ERROR_TYPE = 'error.type';
 export const SERVER_ADDRESS = 'server.address';
 export const SERVER_PORT = 'server.port';
 
-export type Outcome = 'acquired' | 'contended' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
+export type Outcome =
+  'acquired' | 'contended' | 'skipped' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
 
 const OUTCOMES: Partial<Record<LockErrorCode, Outcome>> = {
   LOCK_CONTENDED: 'contended',
@@ -30,7 +31,9 @@ export function outcomeOf(end: AcquisitionEnd): Outcome {
   if (end.kind === 'acquired') return 'acquired';
   // Whoever aborts says why in words of his own.
   if (!(end.error instanceof ReplicaLockError)) return 'aborted';
-  return OUTCOMES[end.error.code] ?? 'refused';
+  const outcome = OUTCOMES[end.error.code] ?? 'refused';
+  // Who does not wait expects to find it busy: a job whose other copies skip the tick. Only waiting in vain is contention.
+  return outcome === 'contended' && end.waitTime === 0 ? 'skipped' : outcome;
 }
 
 export function addressAttributes(address: string): Record<string, string | number> {

@@ -91,6 +91,7 @@ describe('The metrics', () => {
     );
     await locks.withLock('order:1', { label: 'order:{id}' }, async () => {
       expect(await locks.tryAcquire('order:1', { label: 'order:{id}' })).toBeNull();
+      await expect(locks.acquire('order:1', { label: 'order:{id}', waitTime: 1 })).rejects.toThrow();
       const leaving = new AbortController();
       const waiting = locks.acquire('order:1', { label: 'order:{id}', signal: leaving.signal });
       const now = await scrape();
@@ -111,7 +112,7 @@ describe('The metrics', () => {
         replica_lock_outcome: outcome,
         replica_lock_instance: 'default',
       });
-    expect([outcomes('acquired'), outcomes('contended'), outcomes('aborted')]).toEqual([1, 1, 1]);
+    expect(['acquired', 'skipped', 'contended', 'aborted'].map(outcomes)).toEqual([1, 1, 1, 1]);
     expect(valueOf(samples, 'replica_lock_held', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_waiting', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_lost_total', named('report'))).toBe(1);
@@ -201,6 +202,19 @@ function readBy(expression: string): { metric: string; labels: Set<string> }[] {
   return read;
 }
 
+interface Rule {
+  readonly alert: string;
+  readonly expr: string;
+  readonly for?: string;
+}
+
+function rules(): Rule[] {
+  const { groups } = parseYaml(readFileSync('sample/observability/alerts.yml', 'utf8')) as {
+    groups: { rules: Rule[] }[];
+  };
+  return groups.flatMap((group) => group.rules);
+}
+
 describe('The sample dashboard and alerts', () => {
   it('read metrics and labels that a real application has', async () => {
     await using servers = await startReplication({ replicas: 1 });
@@ -231,12 +245,9 @@ describe('The sample dashboard and alerts', () => {
     const dashboard = JSON.parse(readFileSync('sample/observability/dashboard.json', 'utf8')) as {
       panels: { title: string; targets: { expr: string; legendFormat: string }[] }[];
     };
-    const alerts = parseYaml(readFileSync('sample/observability/alerts.yml', 'utf8')) as {
-      groups: { rules: { alert: string; expr: string }[] }[];
-    };
     const expressions = [
       ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
-      ...alerts.groups.flatMap(({ rules }) => rules.map(({ expr }) => expr)),
+      ...rules().map(({ expr }) => expr),
     ];
     expect(expressions.length).toBeGreaterThan(15);
     const seen = new Set<string>();
@@ -252,6 +263,20 @@ describe('The sample dashboard and alerts', () => {
     }
     const all = new Set(samples.map(({ name }) => name.replace(/_(bucket|count|sum)$/, '')));
     expect(seen).toEqual(all);
+  });
+
+  it('look back for a shorter time than the condition must last, so that no single event meets it', () => {
+    const waiting = rules().filter((rule) => rule.for !== undefined && rule.expr.includes('['));
+    expect(waiting.map(({ alert }) => alert)).toEqual(['LocksUnavailable', 'LockContention']);
+    for (const { expr, for: lasting = '' } of waiting)
+      for (const [, range = ''] of expr.matchAll(/\[(\d+)m\]/g))
+        expect(Number(range)).toBeLessThan(parseInt(lasting));
+  });
+
+  it('count no job that skips a tick as contention', () => {
+    expect(rules().find(({ alert }) => alert === 'LockContention')?.expr).not.toMatch(
+      /skipped|acquire_duration_count\[/,
+    );
   });
 
   it('would be told of a metric that is not there, and of an expression that cannot be read', () => {
