@@ -17,9 +17,11 @@ export async function ensureInstalled(root) {
     readLockfile(join(root, 'node_modules', '.package-lock.json')),
   );
   if (!reason) return;
-  console.log(`Installing the dependencies with npm ci: ${reason}.`);
+  console.log(`Installing the dependencies with npm ci (some minutes on a slow machine): ${reason}.`);
   const [command, ...args] = npm();
-  await run(command, [...args, 'ci', '--include=dev', '--no-audit', '--no-fund'], { cwd: root });
+  // Some development tools name a newer Node and work with ours: no warnings of that.
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  await run(command, [...args, 'ci', '--include=dev', ...quiet], { cwd: root });
 }
 
 /**
