@@ -2,9 +2,13 @@
 # What users would install: packed, and looked at as package managers and compilers will.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-npm run build --silent
+# `prepack` builds it.
+rm -rf dist
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 npm pack --silent --pack-destination "$folder" >/dev/null
+for file in dist/index.js docs/errors.md docs/bench/README.md; do
+  tar -tzf "$folder"/*.tgz | grep -x "package/$file" >/dev/null || { echo "$file is missing in the package" >&2; exit 1; }
+done
 npx publint --strict "$folder"/*.tgz
 npx attw --profile esm-only "$folder"/*.tgz

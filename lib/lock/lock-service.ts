@@ -41,7 +41,7 @@ export interface LockInfo {
   /** Tells host and process. */
   readonly owner: string;
   readonly fencingToken: number;
-  /** ms until its lease ends unless it is renewed. */
+  /** ms until the key expires unless it is renewed: up to `clockSkew` more than is left of the lease. */
   readonly remainingTime: number;
 }
 
@@ -115,7 +115,10 @@ export class LockService {
     return this.take(keysOf(key), resolveOptions(options, this.base));
   }
 
-  /** Like `acquire`, but does not wait unless `waitTime` is given: null where the lock stays busy. */
+  /**
+   * Like `acquire`, but does not wait for a holder unless `waitTime` is given: null where the lock stays busy. A Redis or replica that is silent or being connected to is
+   * waited for up to `replicaTimeout`.
+   */
   async tryAcquire(key: LockKeys, options?: AcquireOptions): Promise<Lock | null> {
     const keys = keysOf(key);
     const resolved = resolveOptions({ waitTime: 0, ...options }, this.base);

@@ -9,7 +9,7 @@ export type Duration = number | string;
 export interface AcquireOptions {
   /** How long the lock outlives a dead holder. At least 100 ms. Default: the module's, 15 s. */
   leaseTime?: Duration | undefined;
-  /** How long to wait while somebody else holds the lock; 0 does not wait, Infinity waits for ever. Default: the module's, 10 s. */
+  /** How long to wait while somebody else holds the lock; 0 does not wait for it, but up to `replicaTimeout` for a Redis that is silent or being connected to; Infinity waits for ever. Default: the module's, 10 s. */
   waitTime?: Duration | undefined;
   /** Renew every third of the lease while held. Default: the module's, true. */
   renew?: boolean | undefined;

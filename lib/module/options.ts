@@ -39,7 +39,7 @@ export interface ReplicaLockModuleOptions {
   renew?: boolean | undefined;
   /** Renewing stops after this. Default: never. */
   maxHoldTime?: Duration | undefined;
-  /** How long `acquire` waits for a busy lock; 0 does not wait, Infinity waits for ever. Default: 10 s. */
+  /** How long `acquire` waits for a busy lock; 0 does not wait for it, but up to `replicaTimeout` for a Redis that is silent or being connected to; Infinity waits for ever. Default: 10 s. */
   waitTime?: Duration | undefined;
   /** What every key begins with in Redis. Default: `'lock:'`. */
   keyPrefix?: string | undefined;
