@@ -16,7 +16,7 @@ export async function run(command, args, options = {}) {
 
 /**
  * The same, and resolves to its exit code. Ctrl-C reaches it as well as us (we share the terminal), so we only wait for its own
- * end; SIGTERM reaches us alone and is passed on.
+ * end; SIGTERM may reach us alone, as may SIGHUP where no terminal sends it: both are passed on.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
@@ -28,10 +28,10 @@ export function exitCodeOf(command, args, options = {}) {
     const child = spawn(command, args, { stdio: 'inherit', shell: command.endsWith('.cmd'), ...options });
     const wait = () => {};
     const passOn = () => child.kill('SIGTERM');
-    process.on('SIGINT', wait).on('SIGTERM', passOn);
+    process.on('SIGINT', wait).on('SIGTERM', passOn).on('SIGHUP', passOn);
     child.once('error', reject);
     child.once('exit', (code, signal) => {
-      process.off('SIGINT', wait).off('SIGTERM', passOn);
+      process.off('SIGINT', wait).off('SIGTERM', passOn).off('SIGHUP', passOn);
       resolve(code ?? 128 + (signal ? constants.signals[signal] : 0));
     });
   });

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { freePort, Processes, until } from './processes.js';
 import { race, type RaceResult } from './race.js';
+import { Reports } from './reports.js';
 
 /*
  * npm run demo [-- --keep]
@@ -25,7 +26,9 @@ async function end(code: number): Promise<never> {
   }
   process.exit(code);
 }
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+// The terminal may be gone: nobody is left to read what is said.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     console.log('\nStopping everything ...');
     void end(130);
@@ -92,7 +95,7 @@ async function main(): Promise<number> {
   const bank = `http://127.0.0.1:${bankPort}`;
   processes.start(process.execPath, [here('bank-server.js')], { PORT: String(bankPort) });
   const shops: string[] = [];
-  const reports = [0, 0];
+  const reports = new Reports();
   let lastWarning = '';
   for (const index of [0, 1]) {
     const port = await freePort();
@@ -105,7 +108,7 @@ async function main(): Promise<number> {
       NO_COLOR: '1',
     };
     processes.start(process.execPath, [here('../shop/main.js')], env, (line) => {
-      if (line.includes('the report was written')) reports[index]! += 1;
+      reports.onLine(index, line);
       if (line.includes('[Shop]')) lastWarning = line.replace(/^.*\[Shop\] /, '');
     });
   }
@@ -146,9 +149,12 @@ async function main(): Promise<number> {
   console.log(
     `\n5. The replica runs on\n    answer            ${back.status} ${paid.status}, lock confirmed by ${paid.confirmedBy} replicas`,
   );
-  console.log(
-    `\nThe scheduled report was written ${reports[0]! + reports[1]!} times: ${reports[0]} by the first copy, ${reports[1]} by the second.`,
-  );
+  await until('the report is written again', () => reports.lastTick > Date.now() - 2_000);
+  console.log(`\n6. The scheduled report: both copies tick every second, one of them writes
+    ticks             ${reports.ticks}
+    written           ${reports.written} times: ${reports.by[0]} by the first copy, ${reports.by[1]} by the second
+    one tick twice    ${reports.twice === 0 ? 'never' : `${reports.twice} times`}
+    not written       ${reports.ticks - reports.written + reports.twice}, while the lock failed closed or a copy was late`);
 
   const problems = [
     unlocked.doubleCharges === 0 && 'the race without the lock charged nobody twice, so it showed nothing',
@@ -156,6 +162,7 @@ async function main(): Promise<number> {
     inService.doubleCharges > 0 && 'an order locked in the service was charged twice',
     hung.status !== 503 && `the lock did not fail closed: ${hung.status}`,
     charges !== 0 && 'an order was charged without a confirmed lock',
+    reports.twice > 0 && 'the report of one tick was written twice',
     paid.status !== 'charged' && 'the order was not charged after the replica came back',
   ].filter((problem) => problem !== false);
   for (const problem of problems) console.log(`FAILED: ${problem}`);

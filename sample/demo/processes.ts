@@ -4,11 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Guard } from './guard.js';
 
 /** Everything that the demonstration starts, ended together however it ends. */
 export class Processes {
   private readonly children = new Set<ChildProcess>();
   private readonly folder = mkdtempSync(join(tmpdir(), 'replica-lock-demo-'));
+  private readonly guard = new Guard(this.folder);
 
   constructor() {
     process.once('exit', () => this.endNow());
@@ -28,7 +30,12 @@ export class Processes {
       detached: true,
     });
     this.children.add(child);
-    child.once('exit', () => this.children.delete(child));
+    const { pid } = child;
+    if (pid !== undefined) this.guard.watch(pid);
+    child.once('exit', () => {
+      this.children.delete(child);
+      if (pid !== undefined) this.guard.forget(pid);
+    });
     child.once('error', (error) => onLine(String(error)));
     for (const stream of [child.stdout, child.stderr]) {
       stream
