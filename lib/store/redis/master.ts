@@ -73,7 +73,8 @@ export interface MasterAttempt {
 }
 
 type State =
-  | { readonly kind: 'connecting' }
+  /** `why` the last try failed, where there was one. */
+  | { readonly kind: 'connecting'; readonly why: Unavailable | undefined }
   | { readonly kind: 'ready'; readonly session: Session; readonly view: ReplicaView }
   | { readonly kind: 'down'; readonly why: Unavailable; readonly cancelRetry: () => void }
   | { readonly kind: 'closed' };
@@ -83,7 +84,7 @@ type State =
  * each new session to the commit lane and the releases.
  */
 export class Master {
-  private state: State = { kind: 'connecting' };
+  private state: State = { kind: 'connecting', why: undefined };
   private lastRun: Run | undefined;
   private located: Located | undefined;
   private attempts = 0;
@@ -320,7 +321,8 @@ export class Master {
   // --- sessions
 
   private async connect(): Promise<void> {
-    this.state = { kind: 'connecting' };
+    const why = this.state.kind === 'down' ? this.state.why : undefined;
+    this.state = { kind: 'connecting', why };
     const attempt = ++this.attempts;
     const isOver = (): boolean => this.isClosed || attempt !== this.attempts;
     try {
@@ -531,7 +533,8 @@ export class Master {
   }
 
   private unavailable(): Unavailable {
-    if (this.state.kind === 'down') return this.state.why;
+    if ((this.state.kind === 'down' || this.state.kind === 'connecting') && this.state.why !== undefined)
+      return this.state.why;
     return {
       kind: 'unavailable',
       reason: this.isClosed ? 'The lock store is closed.' : 'Redis is not connected yet.',

@@ -199,6 +199,23 @@ describe('After a new connection', () => {
     granted(await store.acquire(requestFor('half-made')).outcome);
   });
 
+  it('goes on to say why it could not connect while it tries again', async () => {
+    link.onConnection((connection) => connection.cut());
+    const unlucky = stores.open(link.url);
+    const reason = (): string | undefined => unlucky.health().masters[0]!.reason;
+    await until(() => reason()?.includes('cannot be used'), { what: 'the first try failed' });
+    let stalled = 0;
+    link.onConnection((connection) => {
+      connection.stall();
+      stalled++;
+    });
+    await until(() => stalled >= 3, { what: 'it tries again' });
+    expect(reason()).toMatch(/cannot be used/);
+    link.onConnection(() => {});
+    link.cut();
+    granted(await unlucky.acquire(requestFor('at-last')).outcome);
+  });
+
   it('leaves nothing behind in the server when the store is closed', async () => {
     await stores.closeAll();
     await until(
