@@ -128,8 +128,11 @@ export class CommitLane {
   abandon(request: AcquireCommit): void {
     if (request.stage === 'ended') {
       // Its grant has not reached the caller, who has gone.
-      if (request.granted) this.giveBack({ ...request, mayBeWritten: true });
-      request.granted = false;
+      if (request.granted) {
+        request.granted = false;
+        request.mayBeWritten = true;
+        this.giveBack(request);
+      }
       return;
     }
     request.abandoned = true;

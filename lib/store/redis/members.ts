@@ -58,20 +58,23 @@ export class NamedMembers implements Members {
    * that was just restarted beside a cut-off master names whom that one still hears.
    */
   named(addresses: ReadonlySet<string>, at: number, isPartial = false): void {
-    if (isPartial) this.unanswered();
     for (const address of addresses) this.absentSince.set(address, undefined);
-    for (const [address, since] of this.absentSince) {
-      if (isPartial || addresses.has(address) || this.listed.has(address) || address === this.master)
-        continue;
-      if (since === undefined) this.absentSince.set(address, at);
-      else if (at - since >= FORGET_TIME) this.absentSince.delete(address);
-    }
+    if (isPartial) this.unanswered();
+    else this.noteAbsence(addresses, at);
     this.update();
   }
 
   /** Nobody could be asked: that proves nobody's absence. */
   unanswered(): void {
     for (const address of this.absentSince.keys()) this.absentSince.set(address, undefined);
+  }
+
+  private noteAbsence(named: ReadonlySet<string>, at: number): void {
+    for (const [address, since] of this.absentSince) {
+      if (named.has(address) || this.listed.has(address) || address === this.master) continue;
+      if (since === undefined) this.absentSince.set(address, at);
+      else if (at - since >= FORGET_TIME) this.absentSince.delete(address);
+    }
   }
 
   private update(): void {
