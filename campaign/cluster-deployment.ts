@@ -1,8 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Setup } from './deployment.js';
 import { now } from './events.js';
 import type { Hosts } from './hosts.js';
 import { Server } from './server.js';
+import { until } from './until.js';
 
 const SHARDS = 3;
 const REPLICAS = 2;
@@ -42,7 +42,7 @@ export class ClusterDeployment implements Setup {
     }
     const deployment = new ClusterDeployment(servers, nodeTimeout);
     for (const server of servers) server.start();
-    await deployment.until('servers answer', async () =>
+    await until('servers answer', async () =>
       (await Promise.all(servers.map((server) => server.call('ping')))).every((pong) => pong === 'PONG'),
     );
     await deployment.form();
@@ -127,7 +127,7 @@ export class ClusterDeployment implements Setup {
       if (!server.isRunning) server.start();
     }
     let mendAt = now() + 10_000;
-    await this.until(
+    await until(
       'the cluster is whole again',
       async () => {
         if (now() > mendAt) {
@@ -187,14 +187,6 @@ export class ClusterDeployment implements Setup {
     return slots.filter((slot) => line?.slots.some(([from, to]) => from <= slot && slot <= to) === true);
   }
 
-  async until(what: string, condition: () => Promise<boolean>, within = 30_000): Promise<void> {
-    const deadline = now() + within;
-    while (!(await condition())) {
-      if (now() > deadline) throw new Error(`Waited ${within} ms in vain until ${what}`);
-      await sleep(50);
-    }
-  }
-
   async dispose(): Promise<void> {
     for (const server of this.servers) {
       await server.kill();
@@ -209,7 +201,7 @@ export class ClusterDeployment implements Setup {
       await server.call('cluster', 'set-config-epoch', i + 1);
     }
     for (const server of others) await server.call('cluster', 'meet', first.host.ip, first.port);
-    await this.until('servers know each other', async () => {
+    await until('servers know each other', async () => {
       const views = await this.views();
       return views.every(
         (view) =>

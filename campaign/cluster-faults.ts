@@ -4,6 +4,7 @@ import type { ClusterDeployment } from './cluster-deployment.js';
 import { KINDS, now } from './events.js';
 import { catchUp, fallBehind, pick, type Fault, type Scene } from './faults.js';
 import type { Server } from './server.js';
+import { until } from './until.js';
 
 type ClusterScene = Scene<ClusterDeployment>;
 
@@ -29,9 +30,11 @@ async function anotherMaster(scene: ClusterScene, than: Server): Promise<Server>
 async function untilReplaced(scene: ClusterScene, old: Server): Promise<Server> {
   const { deployment } = scene;
   const shard = deployment.shardOf(old);
-  await deployment
-    .until('another master is in charge', async () => (await deployment.masterOf(shard)) !== old, 15_000)
-    .catch(() => {});
+  await until(
+    'another master is in charge',
+    async () => (await deployment.masterOf(shard)) !== old,
+    15_000,
+  ).catch(() => {});
   return deployment.masterOf(shard);
 }
 

@@ -1,7 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { now } from './events.js';
 import type { Hosts } from './hosts.js';
 import { Server } from './server.js';
+import { until } from './until.js';
 
 /** Servers that keep the locks, whatever they are. */
 export interface Setup {
@@ -11,7 +10,6 @@ export interface Setup {
   /** Everybody who is a master now. */
   masters(): Promise<Server[]>;
   untilHealthy(): Promise<void>;
-  until(what: string, condition: () => Promise<boolean>, within?: number): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -36,7 +34,7 @@ export class Deployment implements Setup {
       sentinels.push(Server.sentinel(await hosts.add(`s${i}`), master.host, downAfter));
     const deployment = new Deployment(servers, sentinels);
     for (const server of servers) server.start();
-    await deployment.until('servers answer', async () =>
+    await until('servers answer', async () =>
       (await Promise.all(servers.map((server) => server.call('ping')))).every((pong) => pong === 'PONG'),
     );
     for (const replica of replicas) await replica.call('replicaof', master.host.ip, 6379);
@@ -79,7 +77,7 @@ export class Deployment implements Setup {
       if (server.isFrozen) server.thaw();
       if (!server.isRunning) server.start();
     }
-    await this.until(
+    await until(
       'the deployment is whole again',
       async () => {
         const master = await this.master();
@@ -101,14 +99,6 @@ export class Deployment implements Setup {
       },
       60_000,
     );
-  }
-
-  async until(what: string, condition: () => Promise<boolean>, within = 30_000): Promise<void> {
-    const deadline = now() + within;
-    while (!(await condition())) {
-      if (now() > deadline) throw new Error(`Waited ${within} ms in vain until ${what}`);
-      await sleep(50);
-    }
   }
 
   async dispose(): Promise<void> {

@@ -4,6 +4,7 @@ import type { Deployment, Setup } from './deployment.js';
 import { now } from './events.js';
 import type { Host, Hosts } from './hosts.js';
 import type { Program, Server } from './server.js';
+import { until } from './until.js';
 
 /** What a fault may touch. */
 export interface Scene<D extends Setup = Deployment> {
@@ -28,12 +29,10 @@ export interface Fault<D extends Setup = Deployment> {
 
 async function untilPromoted(scene: Scene, old: Server): Promise<void> {
   const { deployment } = scene;
-  await deployment
-    .until('another master is in charge', async () => (await deployment.master()) !== old, 20_000)
-    .then(
-      () => (scene.promotedAt = now()),
-      () => {},
-    );
+  await until('another master is in charge', async () => (await deployment.master()) !== old, 20_000).then(
+    () => (scene.promotedAt = now()),
+    () => {},
+  );
 }
 
 export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
@@ -128,16 +127,14 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       const replicas = await scene.deployment.replicas();
       master.freeze();
-      await scene.deployment
-        .until(
-          'a replica is promoted',
-          async () => {
-            const infos = await Promise.all(replicas.map((replica) => replica.info()));
-            return infos.some((info) => info.get('role') === 'master');
-          },
-          20_000,
-        )
-        .catch(() => {});
+      await until(
+        'a replica is promoted',
+        async () => {
+          const infos = await Promise.all(replicas.map((replica) => replica.info()));
+          return infos.some((info) => info.get('role') === 'master');
+        },
+        20_000,
+      ).catch(() => {});
       master.thaw();
       await sleep(2_500);
     },

@@ -3,14 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Checker } from './checker.js';
-import { Deployment } from './deployment.js';
 import { KINDS, now, type WorkerEvent } from './events.js';
 import { FAULTS, type Fault, type Scene } from './faults.js';
-import type { Setup } from './deployment.js';
+import { Deployment, type Setup } from './deployment.js';
 import { ClusterDeployment } from './cluster-deployment.js';
 import { CLUSTER_FAULTS } from './cluster-faults.js';
 import { makeHosts, type Host } from './hosts.js';
 import { Program, Server } from './server.js';
+import { until } from './until.js';
 
 /*
  * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only words] [--json file]
@@ -149,7 +149,7 @@ const stuck: string[] = [];
 
 process.once('SIGINT', () => process.exit(130));
 try {
-  await deployment.until('locks are granted', async () => checker.grants('replica') > 20, 60_000);
+  await until('locks are granted', async () => checker.grants('replica') > 20, 60_000);
   const from = now();
   for (const [index, fault] of plan(Number(values.faults), kinds, random).entries()) {
     const start = now();
@@ -163,7 +163,7 @@ try {
     }
     await deployment.untilHealthy();
     const whole = now();
-    await deployment.until(
+    await until(
       'locks are granted again',
       async () => checker.firstGrantAfter('replica', whole) !== undefined,
       60_000,
@@ -186,9 +186,11 @@ try {
   }
   console.log(`${((now() - from) / 1000).toFixed(0)} s of faults`);
   const whole = now();
-  await deployment
-    .until('every key can be had', async () => checker.stuckSince(whole, keys, now()).length === 0, 30_000)
-    .catch(() => {});
+  await until(
+    'every key can be had',
+    async () => checker.stuckSince(whole, keys, now()).length === 0,
+    30_000,
+  ).catch(() => {});
   stuck.push(...checker.stuckSince(whole, keys, now()));
 } catch (error) {
   failure = error;

@@ -1,0 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { now } from './events.js';
+
+/** Looks until the condition holds; rejects after `within` ms with what was waited for. */
+export async function until(what: string, condition: () => Promise<boolean>, within = 30_000): Promise<void> {
+  const deadline = now() + within;
+  while (!(await condition())) {
+    if (now() > deadline) throw new Error(`Waited ${within} ms in vain until ${what}`);
+    await sleep(50);
+  }
+}
