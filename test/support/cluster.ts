@@ -62,7 +62,24 @@ export class TestCluster {
     }
     for (let i = masters; i < this.nodes.length; i++)
       await this.nodes[i]!.call('CLUSTER', 'REPLICATE', this.idOf(this.nodes[i % masters]!));
+    await this.untilDivided(masters * replicas);
     await this.untilWhole();
+  }
+
+  /** Every node has heard of all slots and of who follows whom: without full coverage its state is `ok` long before. */
+  private async untilDivided(replicas: number): Promise<void> {
+    await until(
+      async () => {
+        for (const node of this.nodes) {
+          const assigned = `cluster_slots_assigned:${SLOTS}`;
+          if (!String(await node.call('CLUSTER', 'INFO')).includes(assigned)) return false;
+          const following = (await this.view(node)).filter(({ masterId }) => masterId !== undefined);
+          if (following.length !== replicas) return false;
+        }
+        return true;
+      },
+      { within: 20_000, what: 'every node knows who serves which slots' },
+    );
   }
 
   /** One more node that all know: a master without slots, or a replica of `master`. */
