@@ -1,5 +1,6 @@
 import { acquireScript } from '../lib/store/redis/scripts/acquire.js';
 import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
+import { lookScript } from '../lib/store/redis/scripts/look.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
 import { TOMBSTONE_TIME } from '../lib/store/redis/scripts/script.js';
@@ -62,7 +63,12 @@ const renew: SimScript = (data, keys, args) => {
     first += count;
     const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));
     const gone = tokens.findIndex((token) => token === undefined);
-    if (gone < 0) for (const [i, key] of own.entries()) data.set(key, `${owner}${mark} ${tokens[i]}`, ttl);
+    if (gone < 0) {
+      for (const [i, key] of own.entries()) {
+        data.set(key, `${owner}${mark} ${tokens[i]}`, ttl);
+        data.get(key);
+      }
+    }
     replies.push(gone + 1);
   }
   return replies;
@@ -86,6 +92,20 @@ const release: SimScript = (data, keys, args) => {
   return replies;
 };
 
+const look: SimScript = (data, keys, args) => {
+  const replies: Reply[] = [];
+  let first = 0;
+  for (let a = 0; a < args.length; a += 2) {
+    const [count, owner] = [Number(args[a]), args[a + 1]!];
+    const held = keys
+      .slice(first, first + count)
+      .map((key) => data.get(key)?.startsWith(`${owner} `) === true);
+    replies.push(held.indexOf(false) + 1);
+    first += count;
+  }
+  return replies;
+};
+
 const forceRelease: SimScript = (data, [key = '']) => {
   const value = data.get(key);
   if (value === null || /^\d{16}$/.test(value)) return 0;
@@ -99,6 +119,7 @@ export const scriptsBySha = new Map<string, SimScript>([
   [acquireScript.script.sha, acquire],
   [renewScript.script.sha, renew],
   [releaseScript.script.sha, release],
+  [lookScript.script.sha, look],
   [FORCE_RELEASE.sha, forceRelease],
 ]);
 
@@ -106,5 +127,6 @@ export const scriptsByText = new Map<string, SimScript>([
   [acquireScript.script.lua, acquire],
   [renewScript.script.lua, renew],
   [releaseScript.script.lua, release],
+  [lookScript.script.lua, look],
   [FORCE_RELEASE.lua, forceRelease],
 ]);

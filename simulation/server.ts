@@ -452,8 +452,6 @@ export class SimServer extends SimHost {
             this.clients.get(this.redirects.get(reader) ?? 0)?.side.push('__redis__:invalidate', key);
         }
         this.tracked.delete(key);
-        // The scripts read the key again behind the write.
-        if (value.startsWith('rl:')) track(key);
       },
     };
   }

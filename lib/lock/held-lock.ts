@@ -158,7 +158,12 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (this.state.kind !== 'held') return;
     if (this.renewal !== undefined) this.isOutdated = true;
     else if (this.isRenewing) void this.renewOnce();
-    else void this.inspect();
+    else this.watch();
+  }
+
+  /** From now on the store tells of changes to its keys; what has changed before, it tells now. */
+  watch(): void {
+    if (this.state.kind === 'held') void this.look();
   }
 
   /** Its validity has ended by the monotonic clock. */
@@ -220,16 +225,9 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       });
   }
 
-  /** For a lock that is not renewed: a look that moves nothing. */
-  private async inspect(): Promise<void> {
-    for (const key of this.keys) {
-      const outcome = await this.keeper.store.inspect(key);
-      const isGone =
-        outcome.kind === 'free' ||
-        outcome.kind === 'foreign' ||
-        (outcome.kind === 'held' && outcome.holder.owner !== this.owner);
-      if (isGone && this.state.kind === 'held') this.loseKey(key);
-    }
+  private async look(): Promise<void> {
+    const gone = await this.keeper.store.watch(this);
+    if (gone !== undefined && this.state.kind === 'held') this.loseKey(gone);
   }
 
   /** What it has of its other keys is given back: nobody holds them any more. */

@@ -19,6 +19,7 @@ import {
   LockUnavailableError,
 } from './errors.js';
 import type { LockEvent } from './events.js';
+import { FreshLocks } from './fresh-locks.js';
 import { HeldLock, type LockKeeper } from './held-lock.js';
 import { keysOf } from './keys.js';
 import { LockContext } from './lock-context.js';
@@ -67,6 +68,7 @@ export class LockService {
   private readonly context = new LockContext();
   private readonly locks = new Roster<'place', HeldLock>('place');
   private readonly locksByKey = new Map<string, HeldLock>();
+  private readonly fresh: FreshLocks;
   private readonly waiting = new Roster<'place', Acquisition>('place');
   private readonly told = new Subject<LockEvent>();
   private readonly keeper: LockKeeper & AcquisitionKeeper;
@@ -89,6 +91,7 @@ export class LockService {
   ) {
     this.base = withoutOptions(defaults);
     this.reports = store.reports;
+    this.fresh = new FreshLocks(clock);
     this.keeper = {
       store,
       clock,
@@ -111,8 +114,12 @@ export class LockService {
    * until it is released. Throws `LockContendedError` when the wait ends, `LockNotReplicatedError` when too few replicas answered, `LockUnavailableError`
    * when Redis could not be asked, `LockKeyError`, `LockOptionsError`, `LockServiceClosedError`, or the reason of `signal`.
    */
-  async acquire(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
-    return this.take(keysOf(key), resolveOptions(options, this.base));
+  acquire(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
+    try {
+      return this.take(keysOf(key), resolveOptions(options, this.base));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -276,6 +283,7 @@ export class LockService {
     for (const lock of this.locks)
       lock.lose('the application shut down before its work had ended', { takeBack: true });
     this.keeper.renewals.close();
+    this.fresh.close();
     await this.store.close();
     this.listening.unsubscribe();
     this.told.complete();
@@ -304,6 +312,7 @@ export class LockService {
   private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
     const lock = new HeldLock(keys, owner, grant, options, this.keeper);
     this.locks.add(lock);
+    this.fresh.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
     this.keeper.tell(() => {
       const now = this.clock.monotonic();

@@ -34,6 +34,12 @@ export interface LockStore {
    */
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
 
+  /**
+   * From now on `changes` tells of the lock's keys, too. Answers with the first of them that is not the owner's any more; undefined where all are, or where
+   * nobody can be asked now: then `changes` says so when that is over.
+   */
+  watch(lock: HeldKeys): Promise<string | undefined>;
+
   /** Who holds the key, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
 
@@ -42,7 +48,7 @@ export interface LockStore {
 
   /**
    * Keys that somebody changed, as far as the store hears of it: a hint to look again, never a fact to rely on. Hears of every key that an
-   * `acquire` found busy or that is held here. Our own releases may be among them. `every` and `where` mean that notices may have been missed.
+   * `acquire` found busy, that is watched, or that was renewed. Our own releases may be among them. `every` and `where` mean that notices may have been missed.
    */
   readonly changes: Observable<KeyChange>;
 

@@ -30,6 +30,9 @@ export class FakeStore implements LockStore {
   readonly asked: Asked[] = [];
   readonly renewals: { lock: HeldKeys; leaseTime: number; answer(outcome: RenewOutcome): void }[] = [];
   readonly releases: { lock: HeldKeys; keepFor: number }[] = [];
+  readonly watched: HeldKeys[] = [];
+  /** The key that a look finds in other hands. */
+  gone: string | undefined;
   releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
   inspectOutcome: InspectOutcome = { kind: 'free' };
   forceOutcome: ForceReleaseOutcome = { kind: 'done', wasHeld: true };
@@ -73,6 +76,11 @@ export class FakeStore implements LockStore {
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
     this.releases.push({ lock, keepFor });
     return Promise.resolve(this.releaseOutcome);
+  }
+
+  watch(lock: HeldKeys): Promise<string | undefined> {
+    this.watched.push(lock);
+    return Promise.resolve(this.gone);
   }
 
   inspect(): Promise<InspectOutcome> {

@@ -509,16 +509,33 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(signal.aborted).toBe(true);
     });
 
+    it('is watched once it was held for a moment, and then only', async () => {
+      const short = await held('short');
+      const long = await held('long');
+      await short.release();
+      await clock.advance(2);
+      expect(store.watched).toHaveLength(0);
+      await clock.advance(5);
+      expect(store.watched).toEqual([long]);
+      await clock.advance(100);
+      expect(store.watched).toHaveLength(1);
+    });
+
+    it('is lost where somebody took its key before it was watched', async () => {
+      const lock = await held();
+      store.gone = 'k';
+      await clock.advance(7);
+      expect(lock.held).toBe(false);
+      expect(() => lock.assertHeld()).toThrow(/somebody deleted or took its key 'k'/);
+    });
+
     it('that is not renewed looks whether it is still there when its key was touched', async () => {
       const lock = await held('k', { renew: false });
-      store.inspectOutcome = {
-        kind: 'held',
-        holder: { owner: lock.owner, token: lock.fencingToken, remainingTime: 1, isKept: false },
-      };
       store.changes.next({ key: 'k' });
       await settled();
+      expect(store.watched).toEqual([lock]);
       expect(lock.held).toBe(true);
-      store.inspectOutcome = { kind: 'free' };
+      store.gone = 'k';
       store.changes.next({ key: 'k' });
       await settled();
       expect(lock.held).toBe(false);

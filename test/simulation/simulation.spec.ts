@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Script } from '../../lib/store/redis/scripts/script.js';
 import { acquireScript } from '../../lib/store/redis/scripts/acquire.js';
 import { FORCE_RELEASE } from '../../lib/store/redis/scripts/force-release.js';
+import { lookScript } from '../../lib/store/redis/scripts/look.js';
 import { releaseScript } from '../../lib/store/redis/scripts/release.js';
 import { renewScript } from '../../lib/store/redis/scripts/renew.js';
 import { scriptsBySha, type Data } from '../../simulation/scripts.js';
@@ -81,6 +82,7 @@ describe('The simulation’s scripts', () => {
         [acquireScript.script, calls.flatMap(acquireScript.args)],
         [renewScript.script, calls.flatMap(renewScript.args)],
         [releaseScript.script, calls.flatMap(releaseScript.args)],
+        [lookScript.script, calls.flatMap(lookScript.args)],
         [FORCE_RELEASE, []],
       ]);
       const scriptKeys = script === FORCE_RELEASE ? ['k1'] : calls.flatMap((call) => call.keys);

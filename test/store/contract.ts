@@ -328,10 +328,33 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('tell a holder that its key was taken by force', async () => {
         const key = unique('key');
         const holder = opened();
-        await take(holder, key);
+        expect(await holder.watch(await take(holder, key))).toBeUndefined();
         const { seen } = keysOf(holder);
         await other.forceRelease(key);
         await until(() => seen.has(key), { what: 'the holder was told' });
+      });
+
+      it('tell a holder of each of its keys', async () => {
+        const [a, b] = [unique('a'), unique('b')];
+        const holder = opened();
+        expect(await holder.watch(await take(holder, [a, b]))).toBeUndefined();
+        const { seen } = keysOf(holder);
+        for (const key of [b, a]) {
+          await other.forceRelease(key);
+          await until(() => seen.has(key), { what: `the holder was told of ${key}` });
+        }
+      });
+
+      it('that came before a lock was watched are seen when it is', async () => {
+        const [a, b] = [unique('a'), unique('b')];
+        const kept = await take(one, unique('kept'));
+        const lost = await take(one, [a, b]);
+        const none = await take(one, unique('none'));
+        await other.forceRelease(b);
+        await other.forceRelease(none.keys[0]!);
+        await take(other, none.keys[0]!);
+        const answers = await Promise.all([kept, lost, none].map((each) => one.watch(each)));
+        expect(answers).toEqual([undefined, b, none.keys[0]]);
       });
 
       it('tell a holder that has renewed', async () => {

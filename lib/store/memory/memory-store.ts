@@ -64,6 +64,10 @@ export class MemoryStore implements LockStore {
     return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, keepFor) });
   }
 
+  watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+    return Promise.resolve(keys.find((key) => this.server.inspect(key)?.owner !== owner));
+  }
+
   inspect(key: string): Promise<InspectOutcome> {
     const holder = this.server.inspect(key);
     return Promise.resolve(holder === undefined ? { kind: 'free' } : { kind: 'held', holder });

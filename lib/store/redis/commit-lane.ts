@@ -2,17 +2,18 @@ import type { Clock } from '../clock.js';
 import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../lock-store.js';
 import { Roster } from '../roster.js';
 import { Validity } from '../validity.js';
+import { readClaims } from './claims.js';
 import { CommitQueue } from './commit-queue.js';
 import {
   MISROUTED,
   type AcquireCommit,
-  type Carrier,
   type CommitRequest,
   type Misrouted,
   type RenewCommit,
 } from './commit-request.js';
 import type { ErrorReply, Reply } from './connection.js';
-import { hiddenOffset, noAnswer, quarantined, silence, SLOT_LEFT, troubleWith } from './lane-words.js';
+import { Flight } from './flight.js';
+import { hiddenOffset, noAnswer, quarantined, SLOT_LEFT, troubleWith } from './lane-words.js';
 import { NextLook } from './next-look.js';
 import type { Quarantine } from './quarantine.js';
 import { meaningOf, refusedBy } from './refusal.js';
@@ -22,23 +23,19 @@ import type { ReplicaView } from './replica-view.js';
 import type { ReplicationInfo } from './replication-info.js';
 import { Round, type Answer } from './round.js';
 import type { Route } from './route.js';
-import { isHeldBy } from './scripts/value.js';
 import type { Session } from './session.js';
 
 /** Requests that one round carries at most. */
 const GROUP = 256;
 /** How many of them are kept for new locks that wait: a backlog of renewals must not starve them either. */
 const KEPT_FOR_NEW = 64;
-/** ms that a WAIT may block: as long as somebody can end it from outside, or one tick of the server's clock. */
-const SLICE = 1_000;
-const SLICE_WITHOUT_UNBLOCK = 100;
-/** ms beyond its slice after which a round without its last answer means that the server is gone. */
-const ANSWER_ALLOWANCE = 1_000;
-/** ms that a WAIT blocks before a new arrival ends it. */
-const UNBLOCK_AFTER = 2;
+/** A round that is sent while another blocks has as many requests at least: each costs the server its questions, however few it carries. */
+const WORTH_A_ROUND = 32;
 /** ms between rounds that decide nothing: doubled each time, up to the server's own tick. */
 const FIRST_PAUSE = 5;
 const LONGEST_PAUSE = 100;
+/** ms from the sending of a request to its confirmation after which its keys are looked at once more. */
+const PROMPT = 10;
 /** ms after which a renewal that the server refused is asked again. */
 const RENEW_RETRY_TIME = 100;
 /** ms that an unblocked WAIT may take to answer a request whose time is up. */
@@ -51,14 +48,23 @@ const SETTLE_LOOK_TIME = 5;
 type State =
   | { readonly kind: 'closed'; readonly why: Unavailable }
   | { readonly kind: 'detached'; readonly why: Unavailable }
-  | { readonly kind: 'idle'; readonly session: Session; readonly view: ReplicaView }
-  | { readonly kind: 'round'; readonly session: Session; readonly view: ReplicaView; readonly round: Round }
-  | {
-      readonly kind: 'pause';
-      readonly session: Session;
-      readonly view: ReplicaView;
-      readonly end: () => void;
-    };
+  | Attached;
+
+interface Attached {
+  readonly kind: 'attached';
+  readonly session: Session;
+  readonly view: ReplicaView;
+  readonly flight: Flight;
+  /** Ends the pause before the next round, where there is one: nothing was decided by the last. */
+  endPause: (() => void) | undefined;
+}
+
+/** What the replicas have confirmed. */
+interface Confirmed {
+  readonly request: AcquireCommit;
+  readonly validity: Validity;
+  readonly by: number;
+}
 
 /**
  * The way on which writes become grants, one for each master.
@@ -77,16 +83,12 @@ export class CommitLane {
   /** All that have not ended; those of them that are written and await their confirmation. */
   private readonly alive = new Roster<'alivePlace', CommitRequest>('alivePlace');
   private readonly pending = new Roster<'pendingPlace', CommitRequest>('pendingPlace');
-  /** Rounds that carried some of them, and how many: they collect the notices that come meanwhile. */
-  private readonly openRounds = new Map<Carrier, number>();
   private startScheduled = false;
   private groups = 0;
   private carried = 0;
   private pauseTime = FIRST_PAUSE;
   private readonly nextLook: NextLook;
   private lookedAt = -Infinity;
-  private stopRoundClock: () => void = () => {};
-  private stopUnblockClock: (() => void) | undefined;
   /** Set once nothing new is taken. */
   private closing: Unavailable | undefined;
   /** Set while the server must not be trusted with a lock. */
@@ -141,7 +143,8 @@ export class CommitLane {
   }
 
   attach(session: Session, view: ReplicaView): void {
-    this.state = { kind: 'idle', session, view };
+    const flight = new Flight(session, this.clock);
+    this.state = { kind: 'attached', session, view, flight, endPause: undefined };
     this.pauseTime = FIRST_PAUSE;
     const { misconfigured } = this;
     if (misconfigured !== undefined) {
@@ -153,7 +156,7 @@ export class CommitLane {
   /** The session ended: what was sent is unknown and comes first on the next one. */
   detach(why: Unavailable): void {
     if (this.state.kind === 'closed') return;
-    this.leaveState();
+    this.leaveSession();
     this.state = { kind: 'detached', why };
     for (const request of this.alive) {
       if (request.stage === 'queued') {
@@ -167,18 +170,14 @@ export class CommitLane {
     }
   }
 
-  /** Somebody changed the key, or may have. */
-  noticed(key: string | undefined): void {
-    for (const round of this.openRounds.keys()) round.notice(key);
+  /** Something else than a round was sent behind the WAIT that may block. */
+  endWaitSoon(): void {
+    if (this.state.kind === 'attached') this.state.flight.endWaitSoon();
   }
 
   /** Something has changed that may let the queue move: the ages of the links, the server's settings. */
   pump(): void {
-    if (this.isDetached || this.startScheduled) return;
-    if (this.state.kind === 'round') {
-      this.endWaitSoon(this.state.session, this.state.round);
-      return;
-    }
+    if (this.state.kind !== 'attached' || this.startScheduled) return;
     this.startScheduled = true;
     // Behind all that this turn of the event loop still brings: the larger the group, the cheaper each of it.
     process.nextTick(() => {
@@ -218,7 +217,7 @@ export class CommitLane {
 
   /** Nothing is asked any more; what comes now is answered with `why`. */
   dispose(why: Unavailable): void {
-    this.leaveState();
+    this.leaveSession();
     this.state = { kind: 'closed', why };
     this.nextLook.stop();
     this.alive.clear();
@@ -250,45 +249,35 @@ export class CommitLane {
 
   private startRound(): void {
     const { state } = this;
-    if (state.kind !== 'idle' && state.kind !== 'pause') return;
-    const { session, view } = state;
-    const group = this.takeGroup(view);
-    if (group.length === 0 && this.pending.size === 0) {
-      this.leaveState();
-      this.state = { kind: 'idle', session, view };
+    if (state.kind !== 'attached') return;
+    const { session, view, flight } = state;
+    if (!flight.isEmpty && !(flight.isWaiting && this.queue.size >= WORTH_A_ROUND)) {
+      if (!this.queue.isEmpty) flight.endWaitSoon();
       return;
     }
-    if (state.kind === 'pause') {
-      if (group.length === 0) return;
-      state.end();
-    }
+    const group = this.takeGroup(view);
+    const isIdle = this.pending.size === 0 || state.endPause !== undefined || !flight.isEmpty;
+    if (group.length === 0 && isIdle) return;
+    state.endPause?.();
+    state.endPause = undefined;
     const round = new Round(group, this.ttlMargin, this.clock);
     if (group.length > 0) this.groups++;
     this.carried += group.length;
     for (const request of group) {
-      this.leaveRound(request);
       request.stage = 'sent';
       request.round = round;
     }
-    if (group.length > 0) this.openRounds.set(round, group.length);
-    this.state = { kind: 'round', session, view, round };
     let need = Infinity;
     for (const { demand } of group) need = Math.min(need, view.required(demand));
     for (const { demand } of this.pending) need = Math.min(need, view.required(demand));
-    const slice = session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK;
-    this.watchRound(session, round, slice);
-    const offsetBefore = view.masterOffset;
-    const isCurrent = (): boolean => this.state.kind === 'round' && this.state.round === round;
-    round.send(session, need, slice, {
+    const offsetBefore = Math.max(view.masterOffset, flight.offset);
+    flight.send(round, need, {
       onAnswer: (request, answer) => {
-        if (isCurrent() && request.stage === 'sent') this.onAnswer(session, request, answer);
+        if (request.stage === 'sent') this.onAnswer(session, request, answer);
       },
-      onWritten: (info) => {
-        if (isCurrent()) this.onWritten(session, round, info, offsetBefore);
-      },
-      onClosed: (info, linkAnswer, count) => {
-        if (isCurrent()) this.onClosed(session, view, round, need, info, linkAnswer, count);
-      },
+      onWritten: (info) => this.onWritten(session, round, info, offsetBefore),
+      onClosed: (info, linkAnswer, count) =>
+        this.onClosed(state, round, info, linkAnswer, typeof count === 'number' && count >= need),
     });
   }
 
@@ -364,36 +353,36 @@ export class CommitLane {
     if (trouble !== undefined) session.end(trouble);
     else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= offsetBefore) {
       session.end(hiddenOffset(session));
-    } else if (!this.queue.isEmpty) this.endWaitSoon(session, round);
+    } else if (!this.queue.isEmpty) this.pump();
   }
 
+  /** `isContent`: WAIT itself counted as many replicas as the round needed. */
   private onClosed(
-    session: Session,
-    view: ReplicaView,
+    state: Attached,
     round: Round,
-    need: number,
     info: ReplicationInfo | undefined,
     linkAnswer: Reply,
-    count: Reply,
+    isContent: boolean,
   ): void {
+    const { session, view, flight } = state;
     const trouble = troubleWith(session, info);
     if (trouble !== undefined || info === undefined) {
       session.end(trouble);
       return;
     }
-    this.leaveState();
-    this.state = { kind: 'idle', session, view };
     view.observe(info, linkAnswer, this.clock.monotonic());
     let decided = 0;
-    for (const request of this.pending) if (this.decide(session, view, request)) decided++;
+    const late: Confirmed[] = [];
+    for (const request of this.pending) if (this.decide(view, request, late)) decided++;
+    if (late.length > 0) void this.verify(session, late);
     this.lookAtDeadlines(this.pending);
     if (decided > 0 || round.requests.length > 0) this.pauseTime = FIRST_PAUSE;
-    if (decided > 0 || this.pending.size === 0) this.pump();
-    else this.pause(session, view, typeof count === 'number' && count >= need);
+    if (decided > 0 || this.pending.size === 0 || !flight.isEmpty) this.pump();
+    else this.pause(state, isContent);
   }
 
   /** True where the request is out of the way. */
-  private decide(session: Session, view: ReplicaView, request: CommitRequest): boolean {
+  private decide(view: ReplicaView, request: CommitRequest, late: Confirmed[]): boolean {
     const { round } = request;
     if (round?.offset === undefined) return false;
     const verdict = view.judge(request.demand, round.offset, round.start.monotonic);
@@ -404,34 +393,25 @@ export class CommitLane {
       if (inTime) this.end(request, { kind: 'renewed', validity, confirmedBy: verdict.by });
       else this.expire(request);
     } else if (validity.remaining(this.clock) <= 0) this.expire(request);
-    else if (request.keys.some((key) => round.noticed.has(key)))
-      void this.verify(session, request, validity, verdict.by);
-    else this.grant(request, validity, verdict.by);
+    else if (this.clock.monotonic() - round.start.monotonic > PROMPT) {
+      request.stage = 'verifying';
+      this.pending.delete(request);
+      late.push({ request, validity, by: verdict.by });
+    } else this.grant(request, validity, verdict.by);
     return true;
   }
 
-  /** Somebody changed one of the keys while the grant was under way (often our own release before it): only Redis knows whether it is still ours. */
-  private async verify(
-    session: Session,
-    request: AcquireCommit,
-    validity: Validity,
-    confirmedBy: number,
-  ): Promise<void> {
-    request.stage = 'verifying';
-    this.pending.delete(request);
-    const { round } = request;
-    for (const key of request.keys) round?.noticed.delete(key);
-    const values = await session.askControl(request.keys.map((key) => ['get', key] as const)).catch(() => []);
-    if (request.stage !== 'verifying') return;
-    const isOurs = values.length > 0 && values.every((value) => isHeldBy(value, request.owner));
-    if (!isOurs) {
-      this.requeue(request, 'last');
-      this.pump();
-    } else if (validity.remaining(this.clock) <= 0) this.expire(request);
-    // Changed again between the question and its answer.
-    else if (request.keys.some((key) => round?.noticed.has(key)))
-      void this.verify(session, request, validity, confirmedBy);
-    else this.grant(request, validity, confirmedBy);
+  /** Their confirmation took so long that somebody may well have deleted a key meanwhile: only Redis knows whether it is still theirs. */
+  private async verify(session: Session, late: readonly Confirmed[]): Promise<void> {
+    const requests = late.map(({ request }) => request);
+    const found = await readClaims(requests, (commands) => session.askControl(commands));
+    for (const { request, validity, by } of late) {
+      if (request.stage !== 'verifying') continue;
+      if (found.get(request) !== -1) this.requeue(request, 'last');
+      else if (validity.remaining(this.clock) <= 0) this.expire(request);
+      else this.grant(request, validity, by);
+    }
+    this.pump();
   }
 
   private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
@@ -478,18 +458,8 @@ export class CommitLane {
 
   private forget(request: CommitRequest): void {
     request.stage = 'ended';
-    this.leaveRound(request);
     this.alive.delete(request);
     this.pending.delete(request);
-  }
-
-  private leaveRound(request: CommitRequest): void {
-    const { round } = request;
-    request.round = undefined;
-    if (round === undefined) return;
-    const left = (this.openRounds.get(round) ?? 1) - 1;
-    if (left === 0) this.openRounds.delete(round);
-    else this.openRounds.set(round, left);
   }
 
   private takeBack(request: AcquireCommit): void {
@@ -513,7 +483,7 @@ export class CommitLane {
   }
 
   private whyNot(request: CommitRequest): Extract<AcquireOutcome, { kind: 'unavailable' | 'unconfirmed' }> {
-    if (this.state.kind === 'detached' || this.state.kind === 'closed') return this.state.why;
+    if (this.state.kind !== 'attached') return this.state.why;
     const { session, view } = this.state;
     const left = view.quarantineLeft(this.clock.monotonic());
     const offset = request.round?.offset;
@@ -561,61 +531,32 @@ export class CommitLane {
 
   /** Before a written request ends unconfirmed, the WAIT that blocks is ended: what it and INFO say may still confirm it, and says who did not. */
   private endWaitForVerdict(now: number): boolean {
-    if (this.state.kind !== 'round' || !this.state.session.canUnblock || this.state.round.isEnding)
-      return false;
+    if (this.state.kind !== 'attached') return false;
     const isDue = [...this.pending].some(
       (request) => request.kind === 'acquire' && this.deadlineOf(request, now) <= now,
     );
-    if (!isDue) return false;
-    this.state.round.isEnding = true;
-    this.state.session.unblockCommit();
+    if (!isDue || !this.state.flight.endWait()) return false;
     this.nextLook.noLaterThan(now + VERDICT_TIME);
     return true;
-  }
-
-  private watchRound(session: Session, round: Round, slice: number): void {
-    this.stopRoundClock = this.clock.after(ANSWER_ALLOWANCE, () => {
-      if (round.offset === undefined) session.end(silence(session, ANSWER_ALLOWANCE));
-      else {
-        this.stopRoundClock = this.clock.after(slice, () =>
-          session.end(silence(session, ANSWER_ALLOWANCE + slice)),
-        );
-      }
-    });
-  }
-
-  /** Somebody is waiting behind the WAIT: it is given a moment, then ended. */
-  private endWaitSoon(session: Session, round: Round): void {
-    if (!session.canUnblock || this.stopUnblockClock !== undefined || round.writtenAt === undefined) return;
-    const blockedFor = this.clock.monotonic() - round.writtenAt;
-    this.stopUnblockClock = this.clock.after(Math.max(0, UNBLOCK_AFTER - blockedFor), () =>
-      session.unblockCommit(),
-    );
   }
 
   /**
    * Nothing was decided. Where WAIT was content all the same (`rewrite`), other clients' writes came between our script and INFO, and the server has no
    * reason to ask its replicas again: writing once more gives it one.
    */
-  private pause(session: Session, view: ReplicaView, rewrite: boolean): void {
-    const end = this.clock.after(this.pauseTime, () => {
-      this.state = { kind: 'idle', session, view };
+  private pause(state: Attached, rewrite: boolean): void {
+    state.endPause = this.clock.after(this.pauseTime, () => {
+      state.endPause = undefined;
       if (rewrite) for (const request of this.pending) this.requeue(request, 'last');
       this.pump();
     });
     this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
-    this.state = { kind: 'pause', session, view, end };
     this.pump();
   }
 
-  private get isDetached(): boolean {
-    return this.state.kind === 'detached' || this.state.kind === 'closed';
-  }
-
-  private leaveState(): void {
-    if (this.state.kind === 'pause') this.state.end();
-    this.stopRoundClock();
-    this.stopUnblockClock?.();
-    this.stopUnblockClock = undefined;
+  private leaveSession(): void {
+    if (this.state.kind !== 'attached') return;
+    this.state.endPause?.();
+    this.state.flight.end();
   }
 }

@@ -6,8 +6,13 @@ type Kind = CommitRequest['kind'];
 export class CommitQueue {
   private queues: Record<Kind, CommitRequest[]> = { renew: [], acquire: [] };
 
+  /** Those that have ended meanwhile may still be counted. */
+  get size(): number {
+    return this.queues.renew.length + this.queues.acquire.length;
+  }
+
   get isEmpty(): boolean {
-    return this.queues.renew.length === 0 && this.queues.acquire.length === 0;
+    return this.size === 0;
   }
 
   has(kind: Kind): boolean {

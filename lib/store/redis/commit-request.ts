@@ -6,10 +6,10 @@ import type { Demand } from './quorum.js';
  * Where a write stands on its way to being confirmed:
  *
  *     queued -> sent -> written -> (verifying ->) ended
- *       ^________|_________|____________|      the connection ended, or the key changed meanwhile: asked again
+ *       ^________|_________|____________|      the connection ended, or a key was lost meanwhile: asked again
  *
- * *sent*: the script's answer is out. *written*: it took the keys, the replicas have not confirmed yet. *verifying*: they have, but somebody
- * changed one of the keys meanwhile.
+ * *sent*: the script's answer is out. *written*: it took the keys, the replicas have not confirmed yet. *verifying*: they have, but
+ * so late that the keys are looked at once more.
  */
 export type Stage = 'queued' | 'sent' | 'written' | 'verifying' | 'ended';
 
@@ -24,9 +24,6 @@ export interface Carrier {
   readonly start: Instant;
   /** The master's replication offset right after the scripts; undefined until it is known. */
   readonly offset: number | undefined;
-  /** Keys that somebody changed since the round was sent. */
-  readonly noticed: Set<string>;
-  notice(key: string | undefined): void;
 }
 
 interface RequestBase {

@@ -86,9 +86,15 @@ class IoredisConnection implements Connection {
 
   send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
     if (this.ended) return;
-    // One write for all of them: SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement).
-    const { stream } = this.redis;
-    stream.cork();
+    // As ioredis writes a pipeline. SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement).
+    let text = '';
+    const outbox = {
+      isPipeline: true as const,
+      destination: { redis: this.redis },
+      write: (part: string | Buffer): void => {
+        text += String(part);
+      },
+    };
     for (let index = 0; index < commands.length; index++) {
       const [name, ...args] = commands[index]!;
       const command = new RedisCommand(name, args, { replyEncoding: 'utf8' });
@@ -99,9 +105,9 @@ class IoredisConnection implements Connection {
           if (refusal !== undefined) onReply(refusal, index);
         },
       );
-      void this.redis.sendCommand(command);
+      void this.redis.sendCommand(command, outbox);
     }
-    stream.uncork();
+    if (text !== '') this.redis.stream.write(text);
   }
 
   async subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {

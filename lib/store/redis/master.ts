@@ -35,6 +35,7 @@ import type { ReleaseCall } from './scripts/release.js';
 import { openSession, RefusedError } from './open-session.js';
 import type { Route } from './route.js';
 import type { Run, Session } from './session.js';
+import { Watches } from './watches.js';
 
 /** ms that a question beside the commits may take at the least, however impatient the callers are: a server that is only slow is not given up. */
 const SHORTEST_CONTROL_TIMEOUT = 250;
@@ -96,6 +97,7 @@ export class Master {
   private raisedTo = 0;
   private readonly lane: CommitLane;
   private readonly releases: Releases;
+  private readonly watches: Watches;
 
   constructor(
     private readonly connector: Connector,
@@ -110,6 +112,7 @@ export class Master {
     const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
     this.releases = new Releases(clock, settings.replicaTimeout + 1_000, route);
     this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, notYet, route);
+    this.watches = new Watches(() => this.lane.endWaitSoon());
   }
 
   open(): void {
@@ -191,6 +194,12 @@ export class Master {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
     const keys = this.redisKeys(call.keys);
     return this.releases.add({ ...call, keys }, slot, leaseLeft);
+  }
+
+  /** From now on changes of the keys are told of. Answers with the first that is not the owner's; undefined where all are, or that cannot be asked now. */
+  async watch(keys: readonly string[], owner: string, slot?: number): Promise<string | undefined> {
+    const lost = await this.watches.add({ keys: this.redisKeys(keys), owner, slot });
+    return keys[lost];
   }
 
   /** A release that another master of the Cluster was asked first. */
@@ -361,6 +370,7 @@ export class Master {
     this.reportMajority(view);
     session.onEnd((cause) => this.onSessionEnd(session, cause));
     this.releases.attach(session);
+    this.watches.attach(session);
     this.lane.attach(session, view);
     this.tellWaiters(session);
     this.scheduleLook(session, view);
@@ -373,6 +383,7 @@ export class Master {
     this.stopLooking();
     const why = lostConnection(session.address, cause);
     this.releases.detach();
+    this.watches.detach();
     this.lane.detach(why);
     this.listener.onReport('warn', 'connection-lost', why.reason);
     this.retryLater(why);
@@ -426,7 +437,6 @@ export class Master {
   }
 
   private onNotice(key: string | undefined): void {
-    this.lane.noticed(key);
     if (key === undefined) this.listener.onChange(undefined);
     else if (key.startsWith(this.settings.keyPrefix))
       this.listener.onChange(key.slice(this.settings.keyPrefix.length));

@@ -64,6 +64,10 @@ export class RedisStore implements LockStore {
     return this.keyspace.release(lock, keepFor);
   }
 
+  watch(lock: HeldKeys): Promise<string | undefined> {
+    return this.keyspace.watch(lock);
+  }
+
   async inspect(key: string): Promise<InspectOutcome> {
     const redisKey = this.options.keyPrefix + key;
     const replies = await this.keyspace.ask(key, () => [

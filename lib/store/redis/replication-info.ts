@@ -22,31 +22,25 @@ export interface ReplicaLine {
   readonly isReplica: boolean;
 }
 
-const REPLICA_LINE = /^slave\d+:ip=(.*),port=(\d+),state=([^,]*),offset=(\d+)(?:,lag=(\d+))?/;
+const REPLICA_LINE = /\nslave\d+:ip=([^,]*),port=(\d+),state=([^,]*),offset=(\d+)(?:,lag=(\d+))?/g;
 
-/** Reads the reply; undefined where it is none (refused, or masked by a service). */
+/** Reads the reply; undefined where it is none (refused, or masked by a service). Each group asks twice, so it looks for what it needs and splits nothing. */
 export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo | undefined {
-  if (typeof reply !== 'string') return undefined;
-  let role = '';
-  let replid = '';
-  let offset = Number.NaN;
+  const role = infoField(reply, 'role');
+  const replid = infoField(reply, 'master_replid');
+  const offset = infoField(reply, 'master_repl_offset');
+  if (role === undefined || replid === undefined || offset === undefined) return undefined;
   const links: ReplicaLine[] = [];
-  for (const line of reply.split('\r\n')) {
-    if (line.startsWith('slave')) {
-      const match = REPLICA_LINE.exec(line);
-      if (match === null) continue;
-      links.push({
-        address: `${match[1]}:${match[2]}`,
-        online: match[3] === 'online',
-        offset: Number(match[4]),
-        silence: Number(match[5] ?? 0),
-        isReplica: match[2] !== '0',
-      });
-    } else if (line.startsWith('role:')) role = line.slice(5);
-    else if (line.startsWith('master_replid:')) replid = line.slice(14);
-    else if (line.startsWith('master_repl_offset:')) offset = Number(line.slice(19));
+  for (const [, ip, port, state, acknowledged, lag] of String(reply).matchAll(REPLICA_LINE)) {
+    links.push({
+      address: `${ip}:${port}`,
+      online: state === 'online',
+      offset: Number(acknowledged),
+      silence: Number(lag ?? 0),
+      isReplica: port !== '0',
+    });
   }
-  return role === '' || replid === '' || Number.isNaN(offset) ? undefined : { role, replid, offset, links };
+  return { role, replid, offset: Number(offset), links };
 }
 
 /** The addresses of all replicas in the list, online or not, each once. */

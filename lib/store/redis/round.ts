@@ -32,8 +32,6 @@ export class Round implements Carrier {
   writtenAt: number | undefined;
   /** Its WAIT was told to end. */
   isEnding = false;
-  /** Keys that somebody changed since the round was sent. */
-  readonly noticed = new Set<string>();
 
   constructor(
     readonly requests: readonly CommitRequest[],
@@ -41,12 +39,6 @@ export class Round implements Carrier {
     private readonly clock: Clock,
   ) {
     this.start = instantOf(clock);
-  }
-
-  /** Somebody changed the key, or (undefined) any of them. */
-  notice(key: string | undefined): void {
-    if (key !== undefined) this.noticed.add(key);
-    else for (const request of this.requests) for (const each of request.keys) this.noticed.add(each);
   }
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */

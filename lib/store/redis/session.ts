@@ -80,6 +80,11 @@ export class Session {
     this.opened.commit.send(commands, onReply);
   }
 
+  /** Asks on the commit connection, behind what blocks it; rejects where the session ends before. */
+  askCommit(commands: readonly Command[]): Promise<Reply[]> {
+    return ask(this.opened.commit, commands);
+  }
+
   /** Asks on the control connection, which nothing blocks; a server that does not answer there is given up. */
   async askControl(commands: readonly Command[]): Promise<Reply[]> {
     const stopClock = this.clock.after(this.controlTimeout, () => this.endSilent('It', this.controlTimeout));

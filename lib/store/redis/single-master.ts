@@ -82,6 +82,10 @@ export class SingleMaster implements Keyspace {
     return this.master.release({ keys, owner, keepFor }, leaseTime);
   }
 
+  watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+    return this.master.watch(keys, owner);
+  }
+
   ask(_key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
     return this.master.ask(commandsFor) as Promise<Reply[] | Unavailable>;
   }

@@ -20,6 +20,9 @@ afterAll(async () => {
   await redis.dispose();
 });
 
+/** ms after which a confirmation is late enough to be doubted. */
+const LATE = 10;
+
 describe('A grant counts once the replicas have confirmed it', () => {
   it('says how many did', async () => {
     const store = stores.open(redis.url);
@@ -178,8 +181,10 @@ describe('A grant counts once the replicas have confirmed it', () => {
     await take(store, 'warm-meanwhile-too');
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
     const request = requestFor('meanwhile', { replicaTimeout: 10_000 });
+    const asked = performance.now();
     const pending = store.acquire(request).outcome;
     await until(async () => (await store.inspect('meanwhile')).kind === 'held', { what: 'it is written' });
+    await until(() => performance.now() - asked > LATE, { what: 'its confirmation is late' });
     expect(await operator.forceRelease('meanwhile')).toEqual({ kind: 'done', wasHeld: true });
     for (const replica of redis.replicas) replica.resume();
     const { token } = granted(await pending);

@@ -66,6 +66,11 @@ export class ClusterKeyspace implements Keyspace {
     );
   }
 
+  async watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+    const gone = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
+    return gone.find((key) => key !== undefined);
+  }
+
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
     return this.routing.ask(hashSlot(this.options.keyPrefix + key), commandsFor);
   }

@@ -80,6 +80,11 @@ export class Routing {
     return 'master' in shard ? shard.master.release({ keys, owner, keepFor }, leaseTime, slot) : shard;
   }
 
+  /** Where nobody serves the slot now, or another does than was known, the lock is looked at again when that has changed. */
+  watch({ slot, keys }: SlotPart, owner: string): Promise<string | undefined> {
+    return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? Promise.resolve(undefined);
+  }
+
   async ask(slot: number, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
     const endsAt = this.clock.monotonic() + this.settings.replicaTimeout;
     for (let tries = 0; ; tries++) {

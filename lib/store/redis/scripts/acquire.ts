@@ -13,8 +13,8 @@ import type { Holder } from '../../lock-store.js';
  * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
  * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
  * lock holds in other slots.
- * The GET behind the SET makes client tracking watch the key again, which the write ended. A single key is first tried as a free one, without
- * being read: a read key costs the server as much for tracking as all the rest.
+ * What is found busy was read, so that client tracking tells of its release. What is taken is not: that would cost as much as all the rest, and most locks are
+ * given back before anybody could have changed them (see `Watches`). So a single key is first tried as a free one, without being read.
  */
 const ACQUIRE = new Script(`
 local time = redis.call('TIME')
@@ -41,7 +41,6 @@ local function take(count, own, ttl, token)
   local reply = string.format('%.0f', token)
   for i = 1, count do
     redis.call('SET', KEYS[first + i], own .. reply, 'PX', ttl)
-    redis.call('GET', KEYS[first + i])
   end
   return reply
 end
@@ -49,7 +48,6 @@ end
 for a = 1, #ARGV, 4 do
   local count, own, ttl, floor = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2], tonumber(ARGV[a + 3])
   if count == 1 and floor <= now and redis.call('SET', KEYS[first + 1], own .. fresh, 'PX', ttl, 'NX') then
-    redis.call('GET', KEYS[first + 1])
     replies[#replies + 1] = fresh
   else
     replies[#replies + 1] = take(count, own, ttl, floor)

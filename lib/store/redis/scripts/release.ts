@@ -10,26 +10,28 @@ import { KEPT } from './value.js';
  * reply for each lock: 1 if the owner held all its keys, else 0
  */
 const RELEASE = new Script(`
-local replies, first = {}, 0
+local call, sub, replies, first = redis.call, string.sub, {}, 0
 for a = 1, #ARGV, 3 do
-  local count, own, keep = tonumber(ARGV[a]), ARGV[a + 1] .. ' ', ARGV[a + 2]
-  local kept = ARGV[a + 1] .. '${KEPT} '
+  local count, owner, keep = tonumber(ARGV[a]), ARGV[a + 1], ARGV[a + 2]
+  local own, kept = owner .. ' ', owner .. '${KEPT} '
   local ours = 1
   for i = 1, count do
     local key = KEYS[first + i]
     local value = redis.pcall('GET', key)
     local token
-    if type(value) == 'string' and string.sub(value, 1, #own) == own then
-      token = string.sub(value, #own + 1)
-    elseif type(value) == 'string' and string.sub(value, 1, #kept) == kept then
-      token = string.sub(value, #kept + 1)
+    if type(value) == 'string' then
+      if sub(value, 1, #own) == own then
+        token = sub(value, #own + 1)
+      elseif sub(value, 1, #kept) == kept then
+        token = sub(value, #kept + 1)
+      end
     end
     if not token then
       ours = 0
-    elseif tonumber(keep) > 0 then
-      redis.call('SET', key, kept .. token, 'PX', keep)
+    elseif keep ~= '0' then
+      call('SET', key, kept .. token, 'PX', keep)
     else
-      redis.call('SET', key, token, 'PX', ${TOMBSTONE_TIME})
+      call('SET', key, token, 'PX', '${TOMBSTONE_TIME}')
     end
   end
   replies[#replies + 1] = ours

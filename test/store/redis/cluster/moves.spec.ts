@@ -78,7 +78,7 @@ describe('When a slot moves to another master', () => {
   it('its holder is told at once, by the old master and when the slot has changed hands', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
-    await take(store, key);
+    await store.watch(await take(store, key));
     let told = 0;
     store.changes.subscribe((change) => {
       if ('key' in change ? change.key === key : 'where' in change && change.where(key)) told++;

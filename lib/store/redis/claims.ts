@@ -1,0 +1,30 @@
+import { batchesOf } from './batches.js';
+import type { Command, Reply } from './connection.js';
+import { lookScript, type LookCall } from './scripts/look.js';
+
+/** What an owner should hold: keys as Redis knows them. */
+export interface Claim extends LookCall {
+  /** The hash slot of all keys; undefined where there is no Cluster. */
+  readonly slot: number | undefined;
+}
+
+/** Reads the keys. For each claim the place of the first key that its owner does not hold, -1 where it holds all; none for those that were not answered. */
+export async function readClaims<T extends Claim>(
+  claims: readonly T[],
+  ask: (commands: readonly Command[]) => Promise<Reply[]>,
+): Promise<Map<T, number>> {
+  const { script } = lookScript;
+  const batches = batchesOf(claims);
+  const commands = batches.map((batch) => {
+    const keys = batch.flatMap((claim) => claim.keys);
+    // With its text, however often: nobody asks again where the server has forgotten its scripts.
+    return script.command(keys, batch.flatMap(lookScript.args), false);
+  });
+  const replies = await ask(commands).catch(() => []);
+  const found = new Map<T, number>();
+  batches.forEach((batch, index) => {
+    const reply = replies[index];
+    if (Array.isArray(reply)) batch.forEach((claim, place) => found.set(claim, Number(reply[place]) - 1));
+  });
+  return found;
+}
