@@ -18,34 +18,44 @@ export interface Data {
 
 export type SimScript = (data: Data, keys: readonly string[], args: readonly string[]) => Reply;
 
-/** What the Lua scripts do, in TypeScript; a differential test holds the two against each other. */
-const acquire: SimScript = (data, keys, args) => {
-  const replies: Reply[] = [];
+interface SimCall {
+  readonly keys: readonly string[];
+  readonly owner: string;
+  readonly common: readonly string[];
+}
+
+/** Takes runs apart: see `GroupScript`. */
+function* callsOf(keys: readonly string[], args: readonly string[], commonCount: number): Generator<SimCall> {
   let first = 0;
-  for (let a = 0; a < args.length; a += 4) {
-    const [count, owner, ttl] = [Number(args[a]), args[a + 1]!, Number(args[a + 2])];
-    const own = keys.slice(first, first + count);
-    first += count;
-    let token = Number(args[a + 3]);
-    let reply: Reply | undefined;
+  for (let at = 0; at < args.length;) {
+    const [calls, count] = [Number(args[at]), Number(args[at + 1])];
+    const owners = at + 2 + commonCount;
+    const common = args.slice(at + 2, owners);
+    at = owners + calls;
+    for (const owner of args.slice(owners, at)) {
+      yield { keys: keys.slice(first, first + count), owner, common };
+      first += count;
+    }
+  }
+}
+
+/*
+ * What the Lua scripts do, in TypeScript; a differential test holds the two against each other.
+ */
+
+const acquire: SimScript = (data, keys, args) =>
+  [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
+    let token = Number(floor);
     for (const [i, key] of own.entries()) {
       const value = data.get(key);
       if (value?.startsWith(`${owner} `)) token = Math.max(token, Number(value.slice(owner.length + 1)));
       else if (value === null) token = Math.max(token, data.now());
       else if (/^\d{16}$/.test(value)) token = Math.max(token, data.now(), Number(value) + 1);
-      else {
-        reply = [i, value.slice(0, 512), data.pttl(key)];
-        break;
-      }
+      else return [i, value.slice(0, 512), data.pttl(key)];
     }
-    if (reply === undefined) {
-      reply = String(token);
-      for (const key of own) data.set(key, `${owner} ${token}`, ttl);
-    }
-    replies.push(reply);
-  }
-  return replies;
-};
+    for (const key of own) data.set(key, `${owner} ${token}`, Number(ttl));
+    return String(token);
+  });
 
 /** The token in a value that is the owner's, with or without the mark; undefined where it is not. */
 function tokenOf(value: string | null, owner: string, mark: string): string | undefined {
@@ -54,57 +64,37 @@ function tokenOf(value: string | null, owner: string, mark: string): string | un
     .map((own) => value!.slice(own.length))[0];
 }
 
-const renew: SimScript = (data, keys, args) => {
-  const replies: Reply[] = [];
-  let first = 0;
-  for (let a = 0; a < args.length; a += 4) {
-    const [count, owner, ttl, mark] = [Number(args[a]), args[a + 1]!, Number(args[a + 2]), args[a + 3]!];
-    const own = keys.slice(first, first + count);
-    first += count;
+const renew: SimScript = (data, keys, args) =>
+  [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, purpose] }) => {
+    const mark = purpose === 'keep' ? KEPT : '';
     const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));
     const gone = tokens.findIndex((token) => token === undefined);
     if (gone < 0) {
       for (const [i, key] of own.entries()) {
-        data.set(key, `${owner}${mark} ${tokens[i]}`, ttl);
+        data.set(key, `${owner}${mark} ${tokens[i]}`, Number(ttl));
         data.get(key);
       }
     }
-    replies.push(gone + 1);
-  }
-  return replies;
-};
+    return gone + 1;
+  });
 
-const release: SimScript = (data, keys, args) => {
-  const replies: Reply[] = [];
-  let first = 0;
-  for (let a = 0; a < args.length; a += 3) {
-    const [count, owner, keep] = [Number(args[a]), args[a + 1]!, Number(args[a + 2])];
+const release: SimScript = (data, keys, args) =>
+  [...callsOf(keys, args, 1)].map(({ keys: own, owner, common: [keepFor] }) => {
     let ours = 1;
-    for (const key of keys.slice(first, first + count)) {
+    for (const key of own) {
       const token = tokenOf(data.get(key), owner, KEPT);
       if (token === undefined) ours = 0;
-      else if (keep > 0) data.set(key, `${owner}${KEPT} ${token}`, keep);
+      else if (Number(keepFor) > 0) data.set(key, `${owner}${KEPT} ${token}`, Number(keepFor));
       else data.set(key, token, TOMBSTONE_TIME);
     }
-    first += count;
-    replies.push(ours);
-  }
-  return replies;
-};
+    return ours;
+  });
 
-const look: SimScript = (data, keys, args) => {
-  const replies: Reply[] = [];
-  let first = 0;
-  for (let a = 0; a < args.length; a += 2) {
-    const [count, owner] = [Number(args[a]), args[a + 1]!];
-    const held = keys
-      .slice(first, first + count)
-      .map((key) => data.get(key)?.startsWith(`${owner} `) === true);
-    replies.push(held.indexOf(false) + 1);
-    first += count;
-  }
-  return replies;
-};
+const look: SimScript = (data, keys, args) =>
+  [...callsOf(keys, args, 0)].map(
+    ({ keys: own, owner }) =>
+      own.map((key) => data.get(key)?.startsWith(`${owner} `) === true).indexOf(false) + 1,
+  );
 
 const forceRelease: SimScript = (data, [key = '']) => {
   const value = data.get(key);
@@ -116,17 +106,17 @@ const forceRelease: SimScript = (data, [key = '']) => {
 };
 
 export const scriptsBySha = new Map<string, SimScript>([
-  [acquireScript.script.sha, acquire],
-  [renewScript.script.sha, renew],
-  [releaseScript.script.sha, release],
-  [lookScript.script.sha, look],
+  [acquireScript.sha, acquire],
+  [renewScript.sha, renew],
+  [releaseScript.sha, release],
+  [lookScript.sha, look],
   [FORCE_RELEASE.sha, forceRelease],
 ]);
 
 export const scriptsByText = new Map<string, SimScript>([
-  [acquireScript.script.lua, acquire],
-  [renewScript.script.lua, renew],
-  [releaseScript.script.lua, release],
-  [lookScript.script.lua, look],
+  [acquireScript.lua, acquire],
+  [renewScript.lua, renew],
+  [releaseScript.lua, release],
+  [lookScript.lua, look],
   [FORCE_RELEASE.lua, forceRelease],
 ]);

@@ -40,7 +40,7 @@ export async function startLocks(
     { logger: false },
   );
   const locks = app.get(LockService);
-  await locks.withLock('bench:warm-up', () => {});
+  await (await locks.acquire('bench:warm-up')).release();
   return { locks, methods: app.get(LockedMethods), app };
 }
 

@@ -41,7 +41,9 @@ export interface AcquisitionKeeper {
   readonly deadlines: Deadlines;
   readonly lines: WaitingLines;
   readonly owners: Owners;
-  tell(event: () => LockEvent): void;
+  /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
+  isHeard(): boolean;
+  tell(event: LockEvent): void;
   /** It got its lock: from now on it is held. */
   granted(acquisition: Acquisition, owner: string, grant: Grant): HeldLock;
   /** It has ended, either way. */
@@ -225,14 +227,14 @@ export class Acquisition implements Waiter, Timed {
     if (failure.kind === 'unconfirmed') {
       const { confirmed, required } = failure;
       const { keys, options } = this;
-      this.keeper.tell(() => ({
+      this.keeper.tell({
         type: 'unconfirmed',
         keys,
         label: options.label,
         confirmed,
         required,
         error: new LockNotReplicatedError(keys, failure, options.replicaTimeout),
-      }));
+      });
     }
     if (this.isOutOfTime || (failure.kind === 'unavailable' && failure.permanent === true)) {
       this.failAsLast();
@@ -278,13 +280,8 @@ export class Acquisition implements Waiter, Timed {
     if (last === undefined || last.kind === 'busy') {
       const holder = last?.holder;
       const { label } = options;
-      this.keeper.tell(() => ({
-        type: 'contended',
-        keys,
-        label,
-        holder: holder?.owner,
-        waited: this.waited,
-      }));
+      if (this.keeper.isHeard())
+        this.keeper.tell({ type: 'contended', keys, label, holder: holder?.owner, waited: this.waited });
       const isOwn = holder !== undefined && holder.owner === this.ownOwner;
       this.fail(
         new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime, isOwn),

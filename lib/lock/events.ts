@@ -1,3 +1,4 @@
+import type { StoreReport } from '../store/lock-store.js';
 import type { LockNotReplicatedError } from './errors.js';
 
 /** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
@@ -59,3 +60,22 @@ export type LockEvent =
       /** False where Redis has not answered yet: it is told again in the background, at most until the lease has passed. */
       readonly answered: boolean;
     };
+
+/** What an operator should read of it; undefined where all is well. */
+export function reportOf(event: LockEvent): StoreReport | undefined {
+  switch (event.type) {
+    case 'lost':
+      return { level: 'error', code: 'lock-lost', message: event.error.message };
+    case 'unconfirmed':
+      return { level: 'warn', code: 'lock-unconfirmed', message: event.error.message };
+    case 'released':
+      return event.answered ? undefined : unanswered(event.keys);
+    default:
+      return undefined;
+  }
+}
+
+function unanswered(keys: readonly string[]): StoreReport {
+  const message = `The release of '${keys.join("', '")}' was not answered yet: Redis is told again until the lease has passed.`;
+  return { level: 'warn', code: 'release-unanswered', message };
+}

@@ -1,6 +1,6 @@
 import type { Clock } from '../store/clock.js';
 import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
-import type { HeldKeys, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type { HeldKeys, LockStore, ReleaseOutcome, Unavailable, Unconfirmed } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_PLACE } from '../store/roster.js';
 import type { Grant } from './acquisition.js';
@@ -16,8 +16,9 @@ export interface LockKeeper {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   readonly renewals: Renewals;
-  /** Makes the event only where somebody listens. */
-  tell(event: () => LockEvent): void;
+  /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
+  isHeard(): boolean;
+  tell(event: LockEvent): void;
   /** The lock is not held any more. */
   ended(lock: HeldLock): void;
 }
@@ -45,7 +46,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private state: State = HELD;
   private controller: AbortController | undefined;
   private slot: RenewalSlot | undefined;
-  private readonly deadline: Deadline;
+  private deadline: Deadline | undefined;
   /** What is under way, and whether the key was touched meanwhile. */
   private renewal: Promise<void> | undefined;
   private isOutdated = false;
@@ -65,8 +66,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.validity = grant.validity;
     this.firstValidity = grant.validity;
     this.leaseTime = options.leaseTime;
-    this.startRenewing();
-    this.deadline = keeper.deadlines.add(grant.validity.endsAt, this);
+  }
+
+  /** It has been held for a moment: from now on it is renewed, its end is noticed by itself, and so is what others do to its keys. */
+  keep(): void {
+    if (this.state.kind !== 'held' || this.deadline !== undefined) return;
+    this.deadline = this.keeper.deadlines.add(this.validity.endsAt, this);
+    this.startRenewing(this.heldFor);
+    this.watch();
   }
 
   get token(): number {
@@ -118,10 +125,11 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   async extend(leaseTime?: number | string): Promise<void> {
     const lease = leaseTime === undefined ? this.leaseTime : leaseOf('leaseTime', leaseTime);
     this.assertHeld();
+    this.keep();
     if (lease !== this.leaseTime) {
       this.leaseTime = lease;
       this.stopRenewing();
-      this.startRenewing();
+      this.startRenewing(0);
     }
     // One that is under way asked for the lease as it was.
     if (this.renewal !== undefined) await this.renewal;
@@ -129,14 +137,21 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.assertHeld();
   }
 
-  async release(): Promise<boolean> {
-    this.noticeDeadline();
-    if (this.state.kind !== 'held') return false;
+  release(): Promise<boolean> {
+    if (this.state.kind !== 'held') return Promise.resolve(false);
     const remaining = this.validity.remaining(this.keeper.clock);
-    const keepFor = Math.max(0, this.options.minHoldTime - this.heldFor);
+    if (remaining <= 0) {
+      this.loseAtDeadline();
+      return Promise.resolve(false);
+    }
+    const { minHoldTime } = this.options;
+    const keepFor = minHoldTime > 0 ? Math.max(0, minHoldTime - this.heldFor) : 0;
     this.end(RELEASED);
-    const outcome =
-      keepFor > remaining ? await this.keepBusy(keepFor) : await this.keeper.store.release(this, keepFor);
+    const answer = keepFor > remaining ? this.keepBusy(keepFor) : this.keeper.store.release(this, keepFor);
+    return answer.then((outcome) => this.onReleased(outcome));
+  }
+
+  private onReleased(outcome: ReleaseOutcome): boolean {
     if (outcome.kind === 'unavailable') {
       this.tellReleased(false);
       throw new LockUnavailableError(this.keys, outcome);
@@ -180,7 +195,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (takeBack) void this.keeper.store.release(this, 0);
     const { keys, owner, fencingToken, heldFor: held } = this;
     const { label } = this.options;
-    this.keeper.tell(() => ({ type: 'lost', keys, label, owner, fencingToken, held, error }));
+    this.keeper.tell({ type: 'lost', keys, label, owner, fencingToken, held, error });
   }
 
   private get isRenewing(): boolean {
@@ -207,16 +222,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
-      this.keeper.deadlines.move(this.deadline, outcome.validity.endsAt);
-      const { keys, owner, remainingTime } = this;
-      this.keeper.tell(() => ({
-        type: 'renewed',
-        keys,
-        label: this.options.label,
-        owner,
-        confirmedBy: outcome.confirmedBy,
-        remainingTime,
-      }));
+      if (this.deadline !== undefined) this.keeper.deadlines.move(this.deadline, outcome.validity.endsAt);
+      if (this.keeper.isHeard()) this.tellRenewed(outcome.confirmedBy);
       if (this.isOutdated) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else
@@ -236,14 +243,15 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   /** Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. */
-  private async keepBusy(keepFor: number): Promise<{ kind: 'released'; ours: boolean } | Unavailable> {
+  private async keepBusy(keepFor: number): Promise<ReleaseOutcome> {
     const outcome = await this.keeper.store.renew(this, keepFor, 'keep');
     if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
     return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
   }
 
-  private startRenewing(): void {
-    if (this.isRenewing) this.slot = this.keeper.renewals.start(this, this.leaseTime / 3);
+  /** `passed`: ms of the first period that are over. */
+  private startRenewing(passed: number): void {
+    if (this.isRenewing) this.slot = this.keeper.renewals.start(this, this.leaseTime / 3, passed);
   }
 
   private stopRenewing(): void {
@@ -275,7 +283,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.state = state;
     if (!wasHeld) return;
     this.stopRenewing();
-    this.keeper.deadlines.stop(this.deadline);
+    if (this.deadline !== undefined) this.keeper.deadlines.stop(this.deadline);
     this.keeper.ended(this);
   }
 
@@ -283,10 +291,17 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return new LockLostError(this.keys, new Date(this.keeper.clock.wall()), why, cause);
   }
 
+  private tellRenewed(confirmedBy: number): void {
+    const { keys, owner, remainingTime } = this;
+    const { label } = this.options;
+    this.keeper.tell({ type: 'renewed', keys, label, owner, confirmedBy, remainingTime });
+  }
+
   private tellReleased(answered: boolean): void {
+    if (answered && !this.keeper.isHeard()) return;
     const { keys, owner, fencingToken, heldFor: held } = this;
     const { label } = this.options;
-    this.keeper.tell(() => ({ type: 'released', keys, label, owner, fencingToken, held, answered }));
+    this.keeper.tell({ type: 'released', keys, label, owner, fencingToken, held, answered });
   }
 }
 

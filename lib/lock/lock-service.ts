@@ -1,4 +1,4 @@
-import { Subject, type Observable, type Subscription } from 'rxjs';
+import { merge, Subject, type Observable, type Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../store/clock.js';
 import { Deadlines } from '../store/deadlines.js';
 import {
@@ -18,7 +18,7 @@ import {
   LockServiceClosedError,
   LockUnavailableError,
 } from './errors.js';
-import type { LockEvent } from './events.js';
+import { reportOf, type LockEvent } from './events.js';
 import { FreshLocks } from './fresh-locks.js';
 import { HeldLock, type LockKeeper } from './held-lock.js';
 import { keysOf } from './keys.js';
@@ -68,9 +68,10 @@ export class LockService {
   private readonly context = new LockContext();
   private readonly locks = new Roster<'place', HeldLock>('place');
   private readonly locksByKey = new Map<string, HeldLock>();
-  private readonly fresh: FreshLocks;
+  private readonly fresh: FreshLocks<HeldLock>;
   private readonly waiting = new Roster<'place', Acquisition>('place');
   private readonly told = new Subject<LockEvent>();
+  private readonly reported = new Subject<StoreReport>();
   private readonly keeper: LockKeeper & AcquisitionKeeper;
   private readonly listening: Subscription;
   private observer: AcquisitionObserver | undefined;
@@ -81,7 +82,7 @@ export class LockService {
 
   /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
   readonly events: Observable<LockEvent> = this.told.asObservable();
-  /** What the store has to say to an operator. */
+  /** What an operator should read: of the store, and of locks that were lost, not confirmed, or released without an answer. */
   readonly reports: Observable<StoreReport>;
 
   constructor(
@@ -90,7 +91,7 @@ export class LockService {
     private readonly clock: Clock = systemClock,
   ) {
     this.base = withoutOptions(defaults);
-    this.reports = store.reports;
+    this.reports = merge(store.reports, this.reported);
     this.fresh = new FreshLocks(clock);
     this.keeper = {
       store,
@@ -99,9 +100,8 @@ export class LockService {
       lines: this.lines,
       owners: new Owners(),
       renewals: new Renewals(clock),
-      tell: (event) => {
-        if (this.told.observed) this.told.next(event());
-      },
+      isHeard: () => this.told.observed,
+      tell: (event) => this.tell(event),
       granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
       left: (acquisition) => this.waiting.delete(acquisition),
       ended: (lock) => this.forget(lock),
@@ -287,6 +287,7 @@ export class LockService {
     await this.store.close();
     this.listening.unsubscribe();
     this.told.complete();
+    this.reported.complete();
   }
 
   private take(keys: readonly string[], options: ResolvedOptions): Promise<HeldLock> {
@@ -314,9 +315,9 @@ export class LockService {
     this.locks.add(lock);
     this.fresh.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
-    this.keeper.tell(() => {
+    if (this.told.observed) {
       const now = this.clock.monotonic();
-      return {
+      this.told.next({
         type: 'acquired',
         keys,
         label: options.label,
@@ -325,9 +326,15 @@ export class LockService {
         confirmedBy: grant.confirmedBy,
         waited: now - askedAt,
         confirmedIn: now - grant.validity.startedAt,
-      };
-    });
+      });
+    }
     return lock;
+  }
+
+  private tell(event: LockEvent): void {
+    const report = reportOf(event);
+    if (report !== undefined) this.reported.next(report);
+    this.told.next(event);
   }
 
   private forget(lock: HeldLock): void {

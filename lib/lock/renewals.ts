@@ -32,14 +32,14 @@ export class Renewals {
     this.scheduler = new ClockScheduler(clock);
   }
 
-  /** Calls `renew` every `period` ms from now on, the first time up to half a period earlier where there are many. */
-  start(lock: Renewable, period: number): RenewalSlot {
+  /** Calls `renew` every `period` ms. `passed`: ms of the first period that are over; it ends up to half a period earlier where there are many. */
+  start(lock: Renewable, period: number, passed: number): RenewalSlot {
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
       wheel = new Wheel(period, this.scheduler, () => this.wheels.delete(period));
       this.wheels.set(period, wheel);
     }
-    return wheel.add(lock);
+    return wheel.add(lock, passed);
   }
 
   close(): void {
@@ -52,6 +52,7 @@ class Wheel {
   /** Only those in which somebody stands. */
   private readonly slots = new Map<number, Slot>();
   private readonly slotCount: number;
+  private readonly turnTime: number;
   private readonly turning: Subscription;
   private at = 0;
   private added = 0;
@@ -62,11 +63,13 @@ class Wheel {
     private readonly onEmpty: () => void,
   ) {
     this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / TURN_TIME)));
-    this.turning = interval(period / this.slotCount, scheduler).subscribe(() => this.turn());
+    this.turnTime = period / this.slotCount;
+    this.turning = interval(this.turnTime, scheduler).subscribe(() => this.turn());
   }
 
-  add(lock: Renewable): RenewalSlot {
-    const earlier = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
+  add(lock: Renewable, passed: number): RenewalSlot {
+    const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
+    const earlier = Math.min(this.slotCount - 1, Math.max(spread, Math.ceil(passed / this.turnTime)));
     const place = (this.at + this.slotCount - earlier) % this.slotCount;
     let slot = this.slots.get(place);
     if (slot === undefined) {

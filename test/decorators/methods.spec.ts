@@ -246,7 +246,7 @@ describe('A locked method of a provider', () => {
       providers: [A, B],
     })
       .overrideProvider(LockService)
-      .useValue({ withLock, reports: of(), events: of(), open: () => {}, drain: () => {}, close: () => {} })
+      .useValue({ withLock, reports: of(), open: () => {}, drain: () => {}, close: () => {} })
       .compile();
     contexts.push(await module.init());
     expect(await module.get(B).a.run()).toBe('a');

@@ -13,7 +13,7 @@ describe('Renewals', () => {
     for (let i = 0; i < 10_000; i++) {
       const mine: number[] = [];
       times.push(mine);
-      renewals.start({ renew: () => mine.push(clock.monotonic() - start) }, PERIOD);
+      renewals.start({ renew: () => mine.push(clock.monotonic() - start) }, PERIOD, 0);
     }
     await clock.advance(3 * PERIOD);
     renewals.close();
@@ -35,7 +35,7 @@ describe('Renewals', () => {
     const renewals = new Renewals(clock);
     const start = clock.monotonic();
     const times: number[] = [];
-    renewals.start({ renew: () => times.push(clock.monotonic() - start) }, PERIOD);
+    renewals.start({ renew: () => times.push(clock.monotonic() - start) }, PERIOD, 0);
     await clock.advance(3 * PERIOD);
     renewals.close();
     expect(times).toEqual([PERIOD, 2 * PERIOD, 3 * PERIOD]);

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
-import { Subject } from 'rxjs';
+import { filter, map, merge, Subject } from 'rxjs';
 import {
   getLockServiceToken,
   LockService,
@@ -18,7 +18,7 @@ import {
   type ReplicaLockOptionsFactory,
 } from '../../lib/index.js';
 import { LockNotReplicatedError } from '../../lib/lock/errors.js';
-import type { LockEvent } from '../../lib/lock/events.js';
+import { reportOf, type LockEvent } from '../../lib/lock/events.js';
 import { logLocks } from '../../lib/module/lock-log.js';
 import { checkOptions } from '../../lib/module/options.js';
 import type { StoreReport } from '../../lib/store/lock-store.js';
@@ -170,7 +170,11 @@ describe('ReplicaLockModule', () => {
     const lines: [string, string][] = [];
     const events = new Subject<LockEvent>();
     const reports = new Subject<StoreReport>();
-    logLocks({ events, reports } as unknown as LockService, {
+    const told = events.pipe(
+      map(reportOf),
+      filter((report) => report !== undefined),
+    );
+    logLocks({ reports: merge(reports, told) } as unknown as LockService, {
       log: (line: string) => void lines.push(['log', line]),
       warn: (line: string) => void lines.push(['warn', line]),
       error: (line: string) => void lines.push(['error', line]),

@@ -79,10 +79,10 @@ describe('The simulation’s scripts', () => {
         purpose: dice.pick(['hold', 'keep'] as const),
       })).filter((call) => call.keys.length > 0);
       const [script, args] = dice.pick<[Script, (string | number)[]]>([
-        [acquireScript.script, calls.flatMap(acquireScript.args)],
-        [renewScript.script, calls.flatMap(renewScript.args)],
-        [releaseScript.script, calls.flatMap(releaseScript.args)],
-        [lookScript.script, calls.flatMap(lookScript.args)],
+        [acquireScript, acquireScript.argsOf(calls)],
+        [renewScript, renewScript.argsOf(calls)],
+        [releaseScript, releaseScript.argsOf(calls)],
+        [lookScript, lookScript.argsOf(calls)],
         [FORCE_RELEASE, []],
       ]);
       const scriptKeys = script === FORCE_RELEASE ? ['k1'] : calls.flatMap((call) => call.keys);

@@ -1,9 +1,10 @@
 import { batchesOf } from './batches.js';
 import type { Command, Reply } from './connection.js';
-import { lookScript, type LookCall } from './scripts/look.js';
+import { lookScript } from './scripts/look.js';
+import type { ScriptCall } from './scripts/script.js';
 
 /** What an owner should hold: keys as Redis knows them. */
-export interface Claim extends LookCall {
+export interface Claim extends ScriptCall {
   /** The hash slot of all keys; undefined where there is no Cluster. */
   readonly slot: number | undefined;
 }
@@ -13,13 +14,11 @@ export async function readClaims<T extends Claim>(
   claims: readonly T[],
   ask: (commands: readonly Command[]) => Promise<Reply[]>,
 ): Promise<Map<T, number>> {
-  const { script } = lookScript;
   const batches = batchesOf(claims);
-  const commands = batches.map((batch) => {
-    const keys = batch.flatMap((claim) => claim.keys);
-    // With its text, however often: nobody asks again where the server has forgotten its scripts.
-    return script.command(keys, batch.flatMap(lookScript.args), false);
-  });
+  // With its text, however often: nobody asks again where the server has forgotten its scripts.
+  const commands = batches.map((batch) =>
+    lookScript.command(lookScript.keysOf(batch), lookScript.argsOf(batch), false),
+  );
   const replies = await ask(commands).catch(() => []);
   const found = new Map<T, number>();
   batches.forEach((batch, index) => {

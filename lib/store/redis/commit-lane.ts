@@ -97,8 +97,6 @@ export class CommitLane {
   constructor(
     private readonly releases: Releases,
     private readonly quarantine: Quarantine,
-    /** ms that a key outlives its lease. */
-    private readonly ttlMargin: number,
     private readonly clock: Clock,
     notYet: Unavailable,
     private readonly route?: Route,
@@ -260,7 +258,7 @@ export class CommitLane {
     if (group.length === 0 && isIdle) return;
     state.endPause?.();
     state.endPause = undefined;
-    const round = new Round(group, this.ttlMargin, this.clock);
+    const round = new Round(group, this.clock);
     if (group.length > 0) this.groups++;
     this.carried += group.length;
     for (const request of group) {
@@ -467,8 +465,8 @@ export class CommitLane {
     this.forget(request);
   }
 
-  private giveBack({ mayBeWritten, keys, slot, owner, leaseTime }: AcquireCommit): void {
-    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, slot, leaseTime + this.ttlMargin);
+  private giveBack({ mayBeWritten, keys, slot, owner, ttl }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, slot, ttl);
   }
 
   /** Its time is up. */

@@ -35,6 +35,8 @@ interface RequestBase {
   readonly slot: number | undefined;
   readonly owner: string;
   readonly leaseTime: number;
+  /** ms that the keys live: `leaseTime` and the allowance for the clocks of master and replicas. */
+  readonly ttl: number;
   readonly demand: Demand;
   /** ms that it may wait for its confirmation once it was sent. */
   readonly window: number;

@@ -43,6 +43,8 @@ const OURS: RedisOptions = {
   disconnectTimeout: 0,
 };
 
+const DECODED = { replyEncoding: 'utf8' } as const;
+
 export class IoredisConnector implements Connector {
   constructor(private readonly options: RedisOptions) {}
 
@@ -97,7 +99,7 @@ class IoredisConnection implements Connection {
     };
     for (let index = 0; index < commands.length; index++) {
       const [name, ...args] = commands[index]!;
-      const command = new RedisCommand(name, args, { replyEncoding: 'utf8' });
+      const command = new RedisCommand(name, args, DECODED);
       command.promise.then(
         (reply) => onReply(reply as Reply, index),
         (error: unknown) => {

@@ -111,7 +111,7 @@ export class Master {
   ) {
     const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
     this.releases = new Releases(clock, settings.replicaTimeout + 1_000, route);
-    this.lane = new CommitLane(this.releases, quarantine, settings.clockSkew, clock, notYet, route);
+    this.lane = new CommitLane(this.releases, quarantine, clock, notYet, route);
     this.watches = new Watches(() => this.lane.endWaitSoon());
   }
 
@@ -134,6 +134,7 @@ export class Master {
         floor,
         owner: request.owner,
         leaseTime,
+        ttl: Math.ceil(leaseTime + this.settings.clockSkew),
         demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
         window,
         waitUntil,
@@ -171,6 +172,7 @@ export class Master {
         slot,
         owner,
         leaseTime,
+        ttl: Math.ceil(leaseTime + this.settings.clockSkew),
         demand: RENEWAL,
         window: heldUntil.remaining(this.clock),
         endsAt: 0,
@@ -193,7 +195,7 @@ export class Master {
   release(call: ReleaseCall, leaseTime: number, slot?: number): Promise<ReleaseOutcome> {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
     const keys = this.redisKeys(call.keys);
-    return this.releases.add({ ...call, keys }, slot, leaseLeft);
+    return this.releases.add({ keys, owner: call.owner, keepFor: Math.ceil(call.keepFor) }, slot, leaseLeft);
   }
 
   /** From now on changes of the keys are told of. Answers with the first that is not the owner's; undefined where all are, or that cannot be asked now. */

@@ -126,14 +126,7 @@ export class Releases {
   }
 
   private async send(session: Session, batch: Release[]): Promise<void> {
-    const { script } = releaseScript;
-    const keys: string[] = [];
-    const args: (string | number)[] = [];
-    for (const release of batch) {
-      keys.push(...release.keys);
-      args.push(...releaseScript.args(release));
-    }
-    const command = session.scriptCommand(script, keys, args);
+    const command = session.groupCommand(releaseScript, batch);
     const [reply] = await session.askControl([command]).catch(() => []);
     if (Array.isArray(reply)) {
       batch.forEach((release, index) => this.answer(release, { kind: 'released', ours: reply[index] === 1 }));
@@ -147,7 +140,7 @@ export class Releases {
         this.reroute();
       } else if (!(reply instanceof ErrorReply)) this.schedule();
       else if (reply.code === 'NOSCRIPT') {
-        session.forgetScript(script);
+        session.forgetScript(releaseScript);
         this.schedule();
       } else if (meaningOf(reply).reconnect === true) session.end(new Error(reply.message));
     }

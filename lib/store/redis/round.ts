@@ -1,11 +1,11 @@
 import type { Clock } from '../clock.js';
 import { instantOf, type Instant } from '../validity.js';
 import { batchesOf } from './batches.js';
-import type { Carrier, CommitRequest } from './commit-request.js';
+import type { AcquireCommit, Carrier, CommitRequest, RenewCommit } from './commit-request.js';
 import { ErrorReply, type Command, type Reply } from './connection.js';
 import { parseReplicationInfo, type ReplicationInfo } from './replication-info.js';
-import { acquireScript, type AcquireAnswer } from './scripts/acquire.js';
-import { renewScript, type RenewAnswer } from './scripts/renew.js';
+import { acquireAnswer, acquireScript, type AcquireAnswer } from './scripts/acquire.js';
+import { renewAnswer, renewScript, type RenewAnswer } from './scripts/renew.js';
 import type { Script } from './scripts/script.js';
 import type { Session } from './session.js';
 
@@ -35,7 +35,6 @@ export class Round implements Carrier {
 
   constructor(
     readonly requests: readonly CommitRequest[],
-    private readonly ttlMargin: number,
     private readonly clock: Clock,
   ) {
     this.start = instantOf(clock);
@@ -43,11 +42,16 @@ export class Round implements Carrier {
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */
   send(session: Session, need: number, slice: number, listener: RoundListener): void {
-    const batches = [...this.batchesOfKind('renew'), ...this.batchesOfKind('acquire')];
-    const commands = batches.map((batch) => this.scriptCall(session, batch));
-    const onReply: ((reply: Reply) => void)[] = batches.map(
-      (batch) => (reply) => this.answer(session, batch, reply, listener),
-    );
+    const commands: Command[] = [];
+    const onReply: ((reply: Reply) => void)[] = [];
+    for (const batch of batchesOf(this.requests.filter(isRenewal))) {
+      commands.push(session.groupCommand(renewScript, batch));
+      onReply.push((reply) => this.answer(session, renewScript, batch, reply, renewAnswer, listener));
+    }
+    for (const batch of batchesOf(this.requests.filter(isAcquisition))) {
+      commands.push(session.groupCommand(acquireScript, batch));
+      onReply.push((reply) => this.answer(session, acquireScript, batch, reply, acquireAnswer, listener));
+    }
     let count: Reply = null;
     let info: ReplicationInfo | undefined;
     commands.push(
@@ -70,46 +74,30 @@ export class Round implements Carrier {
     session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
   }
 
-  private batchesOfKind(kind: CommitRequest['kind']): CommitRequest[][] {
-    return batchesOf(this.requests.filter((request) => request.kind === kind));
-  }
-
-  private scriptCall(session: Session, batch: readonly CommitRequest[]): Command {
-    const keys: string[] = [];
-    const args: (string | number)[] = [];
-    for (const request of batch) {
-      const { keys: itsKeys, owner } = request;
-      const ttl = Math.ceil(request.leaseTime + this.ttlMargin);
-      keys.push(...itsKeys);
-      args.push(
-        ...(request.kind === 'acquire'
-          ? acquireScript.args({ keys: itsKeys, owner, ttl, floor: request.floor })
-          : renewScript.args({ keys: itsKeys, owner, ttl, purpose: request.purpose })),
-      );
-    }
-    return session.scriptCommand(scriptOf(batch), keys, args);
-  }
-
   private answer(
     session: Session,
+    script: Script,
     batch: readonly CommitRequest[],
     reply: Reply,
+    answerOf: (reply: Reply | undefined) => Answer,
     listener: RoundListener,
   ): void {
-    if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(scriptOf(batch));
+    if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(script);
     batch.forEach((request, index) => {
-      if (!Array.isArray(reply)) {
+      if (Array.isArray(reply)) listener.onAnswer(request, answerOf(reply[index]));
+      else {
         const error =
           reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);
         listener.onAnswer(request, { kind: 'refused', error });
-      } else {
-        const script = request.kind === 'acquire' ? acquireScript : renewScript;
-        listener.onAnswer(request, script.answer(reply[index]));
       }
     });
   }
 }
 
-function scriptOf([request]: readonly CommitRequest[]): Script {
-  return request?.kind === 'renew' ? renewScript.script : acquireScript.script;
+function isRenewal(request: CommitRequest): request is RenewCommit {
+  return request.kind === 'renew';
+}
+
+function isAcquisition(request: CommitRequest): request is AcquireCommit {
+  return request.kind === 'acquire';
 }

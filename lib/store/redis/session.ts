@@ -10,7 +10,7 @@ import {
 } from './connection.js';
 import type { LinkAges } from './link-ages.js';
 import type { ReplicationInfo } from './replication-info.js';
-import type { Script } from './scripts/script.js';
+import type { GroupScript, Script, ScriptCall } from './scripts/script.js';
 
 /** ms between two questions to the watcher connection for a sign of life, and ms that it may take. */
 const WATCHER_PING_TIME = 5_000;
@@ -107,6 +107,11 @@ export class Session {
     const cached = this.cachedScripts.has(script);
     this.cachedScripts.add(script);
     return script.command(keys, args, cached);
+  }
+
+  /** The same for calls that travel together. */
+  groupCommand<C extends ScriptCall>(script: GroupScript<C>, calls: readonly C[]): Command {
+    return this.scriptCommand(script, script.keysOf(calls), script.argsOf(calls));
   }
 
   /** The server lost its scripts: the next call brings the text again. */
