@@ -16,12 +16,7 @@ export function lockedObservable(
   return defer(() => {
     let hasBegun = false;
     return lockedStream(
-      async (unsubscribed) => {
-        const { options } = method;
-        const signal =
-          options.signal === undefined ? unsubscribed : AbortSignal.any([unsubscribed, options.signal]);
-        return service().enter(keys(), { ...options, signal });
-      },
+      async (onWaiting) => service().enter(keys(), method.options, onWaiting),
       (entered) => {
         hasBegun = true;
         return work(entered);

@@ -2,17 +2,20 @@ import { Observable, type Subscription } from 'rxjs';
 import type { EnteredLock } from '../lock/lock-service.js';
 import type { AsOutlasting, OutlastingResult } from './outlasting-result.js';
 
+/** Nobody hears of it. */
+const UNSUBSCRIBED = new Error('Nobody waits for the lock any more.');
+
 /**
  * Takes the lock when somebody subscribes, and holds it until the work's stream completes, fails or is unsubscribed; where it hands out a result that
  * outlasts it, until that has ended. Unsubscribing while the lock is waited for ends the waiting.
  */
 export function lockedStream<T>(
-  enter: (signal: AbortSignal) => Promise<EnteredLock>,
+  enter: (onWaiting: (cancel: (reason: unknown) => void) => void) => Promise<EnteredLock>,
   work: (entered: EnteredLock) => Observable<T>,
   asOutlasting: AsOutlasting,
 ): Observable<T> {
   return new Observable<T>((subscriber) => {
-    const waiting = new AbortController();
+    let cancel: ((reason: unknown) => void) | undefined;
     let inner: Subscription | undefined;
     let outlasting: OutlastingResult | undefined;
     let finish: ((failure?: unknown) => Promise<void>) | undefined;
@@ -42,9 +45,9 @@ export function lockedStream<T>(
       // A source that emits at once can be unsubscribed before there is anything to unsubscribe.
       if (subscriber.closed) inner.unsubscribe();
     };
-    enter(waiting.signal).then(begin, (error: unknown) => subscriber.error(error));
+    enter((how) => (cancel = how)).then(begin, (error: unknown) => subscriber.error(error));
     return () => {
-      waiting.abort();
+      cancel?.(UNSUBSCRIBED);
       inner?.unsubscribe();
       const release = (): void => void finish?.().catch(() => {});
       if (outlasting === undefined) release();

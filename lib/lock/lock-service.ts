@@ -165,9 +165,13 @@ export class LockService {
 
   /**
    * For decorators: takes the lock, or joins the one that this context holds. `run` puts work under it, `finish` releases it and throws
-   * `LockLostError` where it was lost meanwhile, with the work's own error as its cause.
+   * `LockLostError` where it was lost meanwhile, with the work's own error as its cause. `onWaiting` is told how to end the waiting.
    */
-  async enter(key: LockKeys, options?: WithLockOptions): Promise<EnteredLock> {
+  async enter(
+    key: LockKeys,
+    options?: WithLockOptions,
+    onWaiting?: (cancel: (reason: unknown) => void) => void,
+  ): Promise<EnteredLock> {
     const keys = keysOf(key);
     const resolved = resolveOptions(options, this.base);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
@@ -179,7 +183,7 @@ export class LockService {
         finish: (failure) => leave(outer, failure),
       };
     }
-    const lock = await this.take(keys, resolved);
+    const lock = await this.take(keys, resolved, onWaiting);
     lock.enter();
     return {
       lock,
@@ -290,7 +294,11 @@ export class LockService {
     this.reported.complete();
   }
 
-  private take(keys: readonly string[], options: ResolvedOptions): Promise<HeldLock> {
+  private take(
+    keys: readonly string[],
+    options: ResolvedOptions,
+    onWaiting?: (cancel: (reason: unknown) => void) => void,
+  ): Promise<HeldLock> {
     const isNested = this.context.find() !== undefined;
     if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
       return Promise.reject(new LockServiceClosedError(keys));
@@ -300,6 +308,7 @@ export class LockService {
     const taking = new Promise<HeldLock>((resolve, reject) => {
       const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.keeper, resolve, reject);
       this.waiting.add(acquisition);
+      onWaiting?.((reason) => acquisition.cancel(reason));
       acquisition.start();
     });
     if (onEnd !== undefined)
