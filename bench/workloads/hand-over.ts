@@ -15,6 +15,8 @@ import type { Bench, Report, Workload } from './workload.js';
 
 const WAITERS = [1, 16, 100];
 const PROCESSES = 2;
+/** Locks that each process takes before: what is measured is not how cold its code is. */
+const WARM_UP = 500;
 /** ms for the waiters to ask, and to settle into their way of waiting. */
 const SETTLE_TIME = 400;
 /** ms after which the last waiter is given up. */
@@ -44,6 +46,7 @@ function now(): number {
 
 export async function part({ subject, server }: Params, parent: Channel): Promise<void> {
   const locker = await subjectNamed(subject).connect(server);
+  for (let i = 0; i < WARM_UP; i++) await locker.hold(`bench:warm-up:${process.pid}:${i}`, () => {});
   parent.send('ready');
   const letGo = new Map<string, () => void>();
   for (;;) {

@@ -20,7 +20,8 @@ interface Load {
 const FEW: Load = { waiters: 100, keys: 1 };
 const MANY: Load = { waiters: 10_000, keys: 100 };
 const PROCESSES = 2;
-const SETTLE_TIME = 2_000;
+/** ms until the holder has renewed each lock for the first time: who waits knows then when to expect that. */
+const SETTLE_TIME = 9_000;
 
 interface Params {
   readonly subject: string;

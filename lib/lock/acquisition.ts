@@ -23,11 +23,13 @@ import type { Owners } from './owners.js';
 import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
 
 /** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
-const FALLBACK_LOOK = 6_000;
+const FALLBACK_LOOK = 8_000;
 /** The same for one that hears of none. */
 const DEAF_LOOK = 250;
 /** ms that one sleeps at the least: a key that is about to expire is not asked for in a loop. */
 const SHORTEST_SLEEP = 10;
+/** ms that a renewal may be early or late by, at the least. */
+const RENEWAL_TOLERANCE = 50;
 /** ms before asking again after a failure: doubled each time. */
 const FIRST_PAUSE = 25;
 const LONGEST_PAUSE = 1_000;
@@ -62,12 +64,16 @@ type State =
       readonly changes: readonly number[];
     }
   /** Busy: until somebody changes the key, its lease ends, or it is time to look. */
-  | { readonly kind: 'sleeping'; readonly wake: () => void }
+  | { readonly kind: 'sleeping' }
+  /** Whether its holder holds it still. */
+  | { readonly kind: 'looking' }
   /** Refused for now: until it is time to ask again. */
-  | { readonly kind: 'pausing'; readonly wake: () => void }
+  | { readonly kind: 'pausing' }
   | { readonly kind: 'ended' };
 
 const IN_LINE: State = { kind: 'in line' };
+const SLEEPING: State = { kind: 'sleeping' };
+const PAUSING: State = { kind: 'pausing' };
 const ENDED: State = { kind: 'ended' };
 const NO_LINES: readonly Line[] = [];
 
@@ -91,6 +97,11 @@ export class Acquisition implements Waiter, Timed {
   private line: Line | undefined;
   private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_PAUSE;
+  /** It was woken by a change of the key, and asks because of that. */
+  private wasChanged = false;
+  /** The monotonic instants at which the holder was last seen to renew, and at which its lease ends unless it renews. */
+  private renewedAt: number | undefined;
+  private busyUntil = 0;
   /** The end of `waitTime`, then that of the store's own time. */
   private patience: Deadline | undefined;
   private stopClock: (() => void) | undefined;
@@ -145,7 +156,11 @@ export class Acquisition implements Waiter, Timed {
   }
 
   onChange(): void {
-    if (this.state.kind === 'sleeping') this.state.wake();
+    if (this.state.kind !== 'sleeping') return;
+    this.stopClock?.();
+    this.wasChanged = true;
+    if (this.isRenewalDue && this.lastFailure?.kind === 'busy') void this.look(this.lastFailure, true);
+    else this.ask();
   }
 
   private join(line: Line): void {
@@ -199,6 +214,11 @@ export class Acquisition implements Waiter, Timed {
   }
 
   private onBusy(busy: Busy, changes: readonly number[]): void {
+    const last = this.lastFailure;
+    const isSame = last?.kind === 'busy' && last.holder.owner === busy.holder.owner;
+    if (!isSame) this.renewedAt = undefined;
+    else if (this.wasChanged) this.renewedAt = this.keeper.clock.monotonic();
+    this.wasChanged = false;
     this.lastFailure = busy;
     this.pauseTime = FIRST_PAUSE;
     if (this.isOutOfTime) {
@@ -214,11 +234,42 @@ export class Acquisition implements Waiter, Timed {
       before?.leave(this);
       if (!line.join(this)) return;
     }
+    this.busyUntil = this.keeper.clock.monotonic() + busy.holder.remainingTime;
     if (line.changes !== changes[place]) this.ask();
+    else this.sleep(busy);
+  }
+
+  private sleep(busy: Busy): void {
+    const { clock, store } = this.keeper;
+    const look = (store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
+    const left = Math.max(SHORTEST_SLEEP, this.busyUntil - clock.monotonic() + 1);
+    if (look < left && store.hearsChanges) this.pauseAs(SLEEPING, look, () => void this.look(busy, false));
+    else this.pauseAs(SLEEPING, Math.min(look, left), () => this.ask());
+  }
+
+  /** Whether the holder's next renewal should come about now, if its lease is what is asked for here. */
+  private get isRenewalDue(): boolean {
+    if (this.renewedAt === undefined) return false;
+    const period = this.options.leaseTime / 3;
+    const off = Math.abs(this.keeper.clock.monotonic() - this.renewedAt - period);
+    return off < Math.max(RENEWAL_TOLERANCE, period / 25);
+  }
+
+  /** Only whether its holder holds it still: a fifth of the commands of asking for it. A change that leaves it so was a renewal. */
+  private async look(busy: Busy, wasChanged: boolean): Promise<void> {
+    const looking: State = { kind: 'looking' };
+    this.state = looking;
+    const place = this.sorted.indexOf(busy.key);
+    const { changes } = this.lines[place]!;
+    const gone = await this.keeper.store.watch({ keys: [busy.key], owner: busy.holder.owner });
+    if (this.state !== looking) return;
+    if (gone !== undefined || this.lines[place]!.changes !== changes) this.ask();
     else {
-      const look = (this.keeper.store.hearsChanges ? FALLBACK_LOOK : DEAF_LOOK) * (0.75 + Math.random() / 2);
-      const { remainingTime } = busy.holder;
-      this.pauseAs('sleeping', Math.min(look, Math.max(SHORTEST_SLEEP, remainingTime + 1)));
+      if (wasChanged) {
+        this.renewedAt = this.keeper.clock.monotonic();
+        this.busyUntil = this.renewedAt + busy.holder.remainingTime;
+      }
+      this.sleep(busy);
     }
   }
 
@@ -240,18 +291,13 @@ export class Acquisition implements Waiter, Timed {
       this.failAsLast();
       return;
     }
-    this.pauseAs('pausing', this.pauseTime * (0.5 + Math.random() / 2));
+    this.pauseAs(PAUSING, this.pauseTime * (0.5 + Math.random() / 2), () => this.ask());
     this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
   }
 
-  private pauseAs(kind: 'sleeping' | 'pausing', time: number): void {
-    const stopClock = this.keeper.clock.after(time, () => wake());
-    const wake = (): void => {
-      stopClock();
-      this.ask();
-    };
-    this.state = { kind, wake };
-    this.stopClock = stopClock;
+  private pauseAs(state: State, time: number, onEnd: () => void): void {
+    this.state = state;
+    this.stopClock = this.keeper.clock.after(time, onEnd);
   }
 
   private get isOutOfTime(): boolean {

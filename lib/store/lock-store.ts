@@ -35,10 +35,10 @@ export interface LockStore {
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
 
   /**
-   * From now on `changes` tells of the lock's keys, too. Answers with the first of them that is not the owner's any more; undefined where all are, or where
+   * From now on `changes` tells of the keys, too. Answers with the first of them that is not the owner's (any more); undefined where all are, or where
    * nobody can be asked now: then `changes` says so when that is over.
    */
-  watch(lock: HeldKeys): Promise<string | undefined>;
+  watch(lock: OwnedKeys): Promise<string | undefined>;
 
   /** Who holds the key, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
@@ -128,10 +128,14 @@ export type InspectOutcome =
 export type ForceReleaseOutcome =
   { readonly kind: 'done'; readonly wasHeld: boolean } | Foreign | Unavailable;
 
-/** The lock as its keeper needs it to renew and to release. */
-export interface HeldKeys {
+/** What somebody holds, here or elsewhere. */
+export interface OwnedKeys {
   readonly keys: readonly string[];
   readonly owner: string;
+}
+
+/** The lock as its keeper needs it to renew and to release. */
+export interface HeldKeys extends OwnedKeys {
   readonly token: number;
   readonly leaseTime: number;
   readonly validity: Validity;

@@ -8,6 +8,7 @@ import type {
   InspectOutcome,
   KeyChange,
   LockStore,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   StoreHealth,
@@ -30,7 +31,7 @@ export class FakeStore implements LockStore {
   readonly asked: Asked[] = [];
   readonly renewals: { lock: HeldKeys; leaseTime: number; answer(outcome: RenewOutcome): void }[] = [];
   readonly releases: { lock: HeldKeys; keepFor: number }[] = [];
-  readonly watched: HeldKeys[] = [];
+  readonly watched: OwnedKeys[] = [];
   /** The key that a look finds in other hands. */
   gone: string | undefined;
   releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
@@ -78,7 +79,7 @@ export class FakeStore implements LockStore {
     return Promise.resolve(this.releaseOutcome);
   }
 
-  watch(lock: HeldKeys): Promise<string | undefined> {
+  watch(lock: OwnedKeys): Promise<string | undefined> {
     this.watched.push(lock);
     return Promise.resolve(this.gone);
   }

@@ -99,13 +99,77 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.asked).toHaveLength(2);
     });
 
+    describe('when the key changes', () => {
+      const touch = async (): Promise<void> => {
+        store.changes.next({ key: 'k' });
+        await settled();
+      };
+
+      beforeEach(async () => {
+        void locks.acquire('k', { waitTime: '1h' }).catch(() => {});
+        await settled();
+        store.busy();
+        await settled();
+        // The holder renewed: it is the same as before.
+        await touch();
+        store.busy();
+        await settled();
+        expect(store.asked).toHaveLength(2);
+      });
+
+      it('only looks whether the holder has renewed, where its next renewal is due', async () => {
+        for (let renewals = 1; renewals <= 3; renewals++) {
+          await clock.advance(3_000);
+          await touch();
+          expect(store.watched).toHaveLength(renewals);
+        }
+        expect(store.watched[0]).toEqual({ keys: ['k'], owner: 'rl:somebody:1:else' });
+        expect(store.asked).toHaveLength(2);
+      });
+
+      it('asks where it looked and the holder has gone', async () => {
+        await clock.advance(3_000);
+        store.gone = 'k';
+        await touch();
+        expect(store.asked).toHaveLength(3);
+      });
+
+      it('asks where the key changed again while it looked', async () => {
+        await clock.advance(3_000);
+        store.changes.next({ key: 'k' });
+        store.changes.next({ key: 'k' });
+        await settled();
+        expect(store.asked).toHaveLength(3);
+      });
+
+      it.each([100, 2_500, 3_500])('asks at once at any other time (%d ms)', async (ms) => {
+        await clock.advance(ms);
+        await touch();
+        expect(store.watched).toHaveLength(0);
+        expect(store.asked).toHaveLength(3);
+      });
+
+      it('goes on waiting for its lease to end, and for its own patience, after a look', async () => {
+        await clock.advance(3_000);
+        await touch();
+        await clock.advance(4_400);
+        expect(store.asked).toHaveLength(2);
+        await clock.advance(700);
+        expect(store.asked).toHaveLength(3);
+      });
+    });
+
     it('looks by itself, seldom where it is told of changes and often where it is not', async () => {
       void locks.acquire('k', { waitTime: '1h' }).catch(() => {});
       await settled();
       store.busy(store.last, 1e9);
-      await clock.advance(4_000);
+      await clock.advance(5_500);
+      expect(store.watched).toHaveLength(0);
+      await clock.advance(5_000);
+      expect(store.watched).toHaveLength(1);
       expect(store.asked).toHaveLength(1);
-      await clock.advance(4_000);
+      store.gone = 'k';
+      await clock.advance(11_000);
       expect(store.asked).toHaveLength(2);
       store.hearsChanges = false;
       store.busy(store.last, 1e9);

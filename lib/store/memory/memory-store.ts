@@ -7,6 +7,7 @@ import type {
   HeldKeys,
   InspectOutcome,
   LockStore,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -64,7 +65,7 @@ export class MemoryStore implements LockStore {
     return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, keepFor) });
   }
 
-  watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+  watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
     return Promise.resolve(keys.find((key) => this.server.inspect(key)?.owner !== owner));
   }
 

@@ -4,6 +4,7 @@ import type {
   HeldKeys,
   KeyChange,
   MasterHealth,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -17,7 +18,7 @@ export interface Keyspace {
   acquire(request: AcquireRequest): Attempt;
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome>;
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
-  watch(lock: HeldKeys): Promise<string | undefined>;
+  watch(lock: OwnedKeys): Promise<string | undefined>;
   /** Asks the key's master something that must not stand behind a WAIT. */
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;
   readonly hearsChanges: boolean;

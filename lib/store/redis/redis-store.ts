@@ -8,6 +8,7 @@ import type {
   InspectOutcome,
   KeyChange,
   LockStore,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -64,7 +65,7 @@ export class RedisStore implements LockStore {
     return this.keyspace.release(lock, keepFor);
   }
 
-  watch(lock: HeldKeys): Promise<string | undefined> {
+  watch(lock: OwnedKeys): Promise<string | undefined> {
     return this.keyspace.watch(lock);
   }
 

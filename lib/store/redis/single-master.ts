@@ -4,6 +4,7 @@ import type {
   Attempt,
   HeldKeys,
   MasterHealth,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -82,7 +83,7 @@ export class SingleMaster implements Keyspace {
     return this.master.release({ keys, owner, keepFor }, leaseTime);
   }
 
-  watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+  watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
     return this.master.watch(keys, owner);
   }
 

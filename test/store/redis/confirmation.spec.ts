@@ -199,6 +199,22 @@ describe('A grant counts once the replicas have confirmed it', () => {
     );
     expect(new Set(outcomes.map((outcome) => granted(outcome).confirmedBy))).toEqual(new Set([2]));
   });
+
+  it('is not kept waiting by a backlog of renewals, nor are they by a backlog of new locks', async () => {
+    const store = stores.open(redis.url);
+    const held = await Promise.all(Array.from({ length: 1_000 }, (_, i) => take(store, `backlog-${i}`)));
+    const order: string[] = [];
+    const ask = (name: string, answer: Promise<unknown>): Promise<unknown> =>
+      answer.then(() => order.push(name));
+    await Promise.all([
+      ...held.map((each) => ask('renewal', store.renew(each, 10_000))),
+      ...held.map((_, i) => ask('grant', store.acquire(requestFor(`behind-backlog-${i}`)).outcome)),
+    ]);
+    // Of the 256 places of a group a quarter is for new locks while there are renewals, which come first.
+    expect(order.indexOf('grant')).toBeGreaterThanOrEqual(192);
+    expect(order.indexOf('grant')).toBeLessThan(192 * 4);
+    expect(order.lastIndexOf('renewal')).toBeLessThan(1_000 + 64 * 6);
+  });
 });
 
 describe('An attempt that is given up while the replicas are silent', () => {

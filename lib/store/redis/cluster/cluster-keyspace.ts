@@ -4,6 +4,7 @@ import type {
   Attempt,
   HeldKeys,
   MasterHealth,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -66,7 +67,7 @@ export class ClusterKeyspace implements Keyspace {
     );
   }
 
-  async watch({ keys, owner }: HeldKeys): Promise<string | undefined> {
+  async watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
     const gone = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
     return gone.find((key) => key !== undefined);
   }
