@@ -156,10 +156,11 @@ export class Acquisition implements Waiter, Timed {
   }
 
   onChange(): void {
-    if (this.state.kind !== 'sleeping') return;
+    if (this.state.kind !== 'sleeping' && this.state.kind !== 'looking') return;
     this.stopClock?.();
     this.wasChanged = true;
-    if (this.isRenewalDue && this.lastFailure?.kind === 'busy') void this.look(this.lastFailure, true);
+    if (this.state.kind === 'sleeping' && this.isRenewalDue && this.lastFailure?.kind === 'busy')
+      void this.look(this.lastFailure, true);
     else this.ask();
   }
 
@@ -259,11 +260,9 @@ export class Acquisition implements Waiter, Timed {
   private async look(busy: Busy, wasChanged: boolean): Promise<void> {
     const looking: State = { kind: 'looking' };
     this.state = looking;
-    const place = this.sorted.indexOf(busy.key);
-    const { changes } = this.lines[place]!;
-    const gone = await this.keeper.store.watch({ keys: [busy.key], owner: busy.holder.owner });
+    const { kind } = await this.keeper.store.watch({ keys: [busy.key], owner: busy.holder.owner });
     if (this.state !== looking) return;
-    if (gone !== undefined || this.lines[place]!.changes !== changes) this.ask();
+    if (kind !== 'held') this.ask();
     else {
       if (wasChanged) {
         this.renewedAt = this.keeper.clock.monotonic();

@@ -31,6 +31,9 @@ type State =
 /** ms after its end from which a deadline that is noticed so late tells of a process that stood still. */
 const LATE = 500;
 
+/** ms after which the keys of a lock that is not renewed are tried to be watched again. */
+const WATCH_RETRY_TIME = 1_000;
+
 const HELD: State = { kind: 'held' };
 const RELEASED: State = { kind: 'released' };
 
@@ -46,6 +49,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private state: State = HELD;
   private controller: AbortController | undefined;
   private slot: RenewalSlot | undefined;
+  private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
   /** What is under way, and whether the key was touched meanwhile. */
   private renewal: Promise<void> | undefined;
@@ -233,8 +237,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   private async look(): Promise<void> {
-    const gone = await this.keeper.store.watch(this);
-    if (gone !== undefined && this.state.kind === 'held') this.loseKey(gone);
+    const outcome = await this.keeper.store.watch(this);
+    if (this.state.kind !== 'held') return;
+    if (outcome.kind === 'gone') this.loseKey(outcome.key);
+    // One that is renewed is watched again by that.
+    else if (outcome.kind === 'unknown' && !this.isRenewing) {
+      this.stopRetry?.();
+      this.stopRetry = this.keeper.clock.after(WATCH_RETRY_TIME, () => this.watch());
+    }
   }
 
   /** What it has of its other keys is given back: nobody holds them any more. */
@@ -282,6 +292,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const wasHeld = this.state.kind === 'held';
     this.state = state;
     if (!wasHeld) return;
+    this.stopRetry?.();
     this.stopRenewing();
     if (this.deadline !== undefined) this.keeper.deadlines.stop(this.deadline);
     this.keeper.ended(this);

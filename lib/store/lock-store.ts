@@ -34,11 +34,8 @@ export interface LockStore {
    */
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
 
-  /**
-   * From now on `changes` tells of the keys, too. Answers with the first of them that is not the owner's (any more); undefined where all are, or where
-   * nobody can be asked now: then `changes` says so when that is over.
-   */
-  watch(lock: OwnedKeys): Promise<string | undefined>;
+  /** From now on `changes` tells of the keys, too; what changed before is answered. */
+  watch(lock: OwnedKeys): Promise<WatchOutcome>;
 
   /** Who holds the key, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
@@ -121,6 +118,13 @@ export type RenewPurpose = 'hold' | 'keep';
 export type ReleaseOutcome =
   /** `ours` is false where a key was no longer ours. */
   { readonly kind: 'released'; readonly ours: boolean } | Unavailable;
+
+export type WatchOutcome =
+  | { readonly kind: 'held' }
+  /** The owner does not hold this key (any more). */
+  | { readonly kind: 'gone'; readonly key: string }
+  /** Nobody could be asked, or nothing was answered: the keys are not watched. */
+  | { readonly kind: 'unknown' };
 
 export type InspectOutcome =
   { readonly kind: 'held'; readonly holder: Holder } | { readonly kind: 'free' } | Foreign | Unavailable;

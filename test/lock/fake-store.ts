@@ -13,6 +13,7 @@ import type {
   RenewOutcome,
   StoreHealth,
   StoreReport,
+  WatchOutcome,
 } from '../../lib/store/lock-store.js';
 import type { Clock } from '../../lib/store/clock.js';
 import { Validity } from '../../lib/store/validity.js';
@@ -34,6 +35,7 @@ export class FakeStore implements LockStore {
   readonly watched: OwnedKeys[] = [];
   /** The key that a look finds in other hands. */
   gone: string | undefined;
+  watchOutcome: WatchOutcome = { kind: 'held' };
   releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
   inspectOutcome: InspectOutcome = { kind: 'free' };
   forceOutcome: ForceReleaseOutcome = { kind: 'done', wasHeld: true };
@@ -79,9 +81,10 @@ export class FakeStore implements LockStore {
     return Promise.resolve(this.releaseOutcome);
   }
 
-  watch(lock: OwnedKeys): Promise<string | undefined> {
+  watch(lock: OwnedKeys): Promise<WatchOutcome> {
     this.watched.push(lock);
-    return Promise.resolve(this.gone);
+    const { gone: key } = this;
+    return Promise.resolve(key === undefined ? this.watchOutcome : { kind: 'gone', key });
   }
 
   inspect(): Promise<InspectOutcome> {

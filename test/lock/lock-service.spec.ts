@@ -134,6 +134,13 @@ describe('LockService on a store that answers when it is told to', () => {
         expect(store.asked).toHaveLength(3);
       });
 
+      it('asks where nobody could tell', async () => {
+        await clock.advance(3_000);
+        store.watchOutcome = { kind: 'unknown' };
+        await touch();
+        expect(store.asked).toHaveLength(3);
+      });
+
       it('asks where the key changed again while it looked', async () => {
         await clock.advance(3_000);
         store.changes.next({ key: 'k' });
@@ -591,6 +598,21 @@ describe('LockService on a store that answers when it is told to', () => {
       await clock.advance(7);
       expect(lock.held).toBe(false);
       expect(() => lock.assertHeld()).toThrow(/somebody deleted or took its key 'k'/);
+    });
+
+    it('is tried to be watched again, where that failed and no renewal does it', async () => {
+      store.watchOutcome = { kind: 'unknown' };
+      const renewed = await held('renewed');
+      const short = await held('short', { renew: false });
+      const long = await held('long', { renew: false });
+      await clock.advance(7);
+      expect(store.watched).toEqual([renewed, short, long]);
+      await short.release();
+      store.watchOutcome = { kind: 'held' };
+      await clock.advance(1_001);
+      expect(store.watched.slice(3)).toEqual([long]);
+      await clock.advance(1_500);
+      expect(store.watched).toHaveLength(4);
     });
 
     it('that is not renewed looks whether it is still there when its key was touched', async () => {

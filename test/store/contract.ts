@@ -328,7 +328,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('tell a holder that its key was taken by force', async () => {
         const key = unique('key');
         const holder = opened();
-        expect(await holder.watch(await take(holder, key))).toBeUndefined();
+        expect(await holder.watch(await take(holder, key))).toEqual({ kind: 'held' });
         const { seen } = keysOf(holder);
         await other.forceRelease(key);
         await until(() => seen.has(key), { what: 'the holder was told' });
@@ -337,7 +337,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('tell a holder of each of its keys', async () => {
         const [a, b] = [unique('a'), unique('b')];
         const holder = opened();
-        expect(await holder.watch(await take(holder, [a, b]))).toBeUndefined();
+        expect(await holder.watch(await take(holder, [a, b]))).toEqual({ kind: 'held' });
         const { seen } = keysOf(holder);
         for (const key of [b, a]) {
           await other.forceRelease(key);
@@ -354,7 +354,11 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         await other.forceRelease(none.keys[0]!);
         await take(other, none.keys[0]!);
         const answers = await Promise.all([kept, lost, none].map((each) => one.watch(each)));
-        expect(answers).toEqual([undefined, b, none.keys[0]]);
+        expect(answers).toEqual([
+          { kind: 'held' },
+          { kind: 'gone', key: b },
+          { kind: 'gone', key: none.keys[0] },
+        ]);
       });
 
       it('tell a holder that has renewed', async () => {

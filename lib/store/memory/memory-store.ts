@@ -13,6 +13,7 @@ import type {
   RenewPurpose,
   StoreHealth,
   Unavailable,
+  WatchOutcome,
 } from '../lock-store.js';
 import { Validity } from '../validity.js';
 import { MemoryServer } from './memory-server.js';
@@ -65,8 +66,9 @@ export class MemoryStore implements LockStore {
     return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, keepFor) });
   }
 
-  watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
-    return Promise.resolve(keys.find((key) => this.server.inspect(key)?.owner !== owner));
+  watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
+    const key = keys.find((each) => this.server.inspect(each)?.owner !== owner);
+    return Promise.resolve(key === undefined ? { kind: 'held' } : { kind: 'gone', key });
   }
 
   inspect(key: string): Promise<InspectOutcome> {

@@ -1,6 +1,6 @@
 import { batchesOf } from './batches.js';
 import type { Command, Reply } from './connection.js';
-import { lookScript } from './scripts/look.js';
+import { lookScript, UNREADABLE } from './scripts/look.js';
 import type { ScriptCall } from './scripts/script.js';
 
 /** What an owner should hold: keys as Redis knows them. */
@@ -23,7 +23,11 @@ export async function readClaims<T extends Claim>(
   const found = new Map<T, number>();
   batches.forEach((batch, index) => {
     const reply = replies[index];
-    if (Array.isArray(reply)) batch.forEach((claim, place) => found.set(claim, Number(reply[place]) - 1));
+    if (!Array.isArray(reply)) return;
+    batch.forEach((claim, place) => {
+      const answer = Number(reply[place]);
+      if (answer !== UNREADABLE) found.set(claim, answer - 1);
+    });
   });
   return found;
 }

@@ -249,13 +249,14 @@ export class CommitLane {
     const { state } = this;
     if (state.kind !== 'attached') return;
     const { session, view, flight } = state;
-    if (!flight.isEmpty && !(flight.isWaiting && this.queue.size >= WORTH_A_ROUND)) {
+    if (!flight.isEmpty && !(flight.takesAnother && this.queue.size >= WORTH_A_ROUND)) {
       if (!this.queue.isEmpty) flight.endWaitSoon();
       return;
     }
     const group = this.takeGroup(view);
-    const isIdle = this.pending.size === 0 || state.endPause !== undefined || !flight.isEmpty;
-    if (group.length === 0 && isIdle) return;
+    // One without requests asks again for those that are pending.
+    const isDue = this.pending.size > 0 && flight.isEmpty && state.endPause === undefined;
+    if (group.length === 0 && !isDue) return;
     state.endPause?.();
     state.endPause = undefined;
     const round = new Round(group, this.clock);
@@ -374,7 +375,8 @@ export class CommitLane {
     for (const request of this.pending) if (this.decide(view, request, late)) decided++;
     if (late.length > 0) void this.verify(session, late);
     this.lookAtDeadlines(this.pending);
-    if (decided > 0 || round.requests.length > 0) this.pauseTime = FIRST_PAUSE;
+    // One that was ended for what stood behind it says little of how far the replicas are.
+    if (decided > 0 || round.requests.length > 0 || round.isFollowed) this.pauseTime = FIRST_PAUSE;
     if (decided > 0 || this.pending.size === 0 || !flight.isEmpty) this.pump();
     else this.pause(state, isContent);
   }

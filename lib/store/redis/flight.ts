@@ -29,9 +29,9 @@ export class Flight {
     return this.out.length === 0;
   }
 
-  /** One is out, and it blocks: a second can be sent behind it. */
-  get isWaiting(): boolean {
-    return this.out.length === 1 && this.out[0]!.offset !== undefined;
+  /** One is out, and blocks: a second can be sent behind it, unless that would wait for the server's tick. */
+  get takesAnother(): boolean {
+    return this.session.canUnblock && this.out.length === 1 && this.out[0]!.offset !== undefined;
   }
 
   /** The master's offset behind what the last of them wrote; 0 where that is not known. */
@@ -41,16 +41,18 @@ export class Flight {
 
   /** Sends a round; `need` replicas end its WAIT early. Nothing is heard of it once the flight was ended. */
   send(round: Round, need: number, listener: RoundListener): void {
+    this.endWaitSoon();
     this.out.push(round);
     if (this.out.length === 1) this.watch(round);
-    else this.endWaitSoon();
     const isOut = (): boolean => this.out.includes(round);
-    round.send(this.session, need, this.slice, {
+    round.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
       onAnswer: (request, answer) => {
         if (isOut()) listener.onAnswer(request, answer);
       },
       onWritten: (info) => {
-        if (isOut()) listener.onWritten(info);
+        if (!isOut()) return;
+        if (round.isFollowed) this.endWaitSoon();
+        listener.onWritten(info);
       },
       onClosed: (info, linkAnswer, count) => {
         if (!isOut()) return;
@@ -60,8 +62,9 @@ export class Flight {
     });
   }
 
-  /** Somebody is waiting behind the WAIT that blocks: it is given a moment, then ended. */
+  /** Somebody is waiting behind all that is out: each WAIT is given a moment, then ended. */
   endWaitSoon(): void {
+    for (const round of this.out) round.isFollowed = true;
     const blockedSince = this.out[0]?.writtenAt;
     if (!this.session.canUnblock || this.stopUnblockClock !== undefined || blockedSince === undefined) return;
     const blockedFor = this.clock.monotonic() - blockedSince;
@@ -93,19 +96,14 @@ export class Flight {
   }
 
   private watch(round: Round): void {
-    const { slice } = this;
     this.stopSilenceClock = this.clock.after(ANSWER_ALLOWANCE, () => {
       if (round.offset === undefined) this.session.end(silence(this.session, ANSWER_ALLOWANCE));
       else {
-        this.stopSilenceClock = this.clock.after(slice, () =>
-          this.session.end(silence(this.session, ANSWER_ALLOWANCE + slice)),
+        this.stopSilenceClock = this.clock.after(round.slice, () =>
+          this.session.end(silence(this.session, ANSWER_ALLOWANCE + round.slice)),
         );
       }
     });
-  }
-
-  private get slice(): number {
-    return this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK;
   }
 
   private stopClocks(): void {

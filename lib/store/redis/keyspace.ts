@@ -9,6 +9,7 @@ import type {
   RenewOutcome,
   RenewPurpose,
   Unavailable,
+  WatchOutcome,
 } from '../lock-store.js';
 import type { Command, Reply } from './connection.js';
 import type { Session } from './session.js';
@@ -18,7 +19,7 @@ export interface Keyspace {
   acquire(request: AcquireRequest): Attempt;
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome>;
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
-  watch(lock: OwnedKeys): Promise<string | undefined>;
+  watch(lock: OwnedKeys): Promise<WatchOutcome>;
   /** Asks the key's master something that must not stand behind a WAIT. */
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;
   readonly hearsChanges: boolean;

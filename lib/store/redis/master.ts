@@ -8,6 +8,7 @@ import type {
   RenewOutcome,
   RenewPurpose,
   Unavailable,
+  WatchOutcome,
 } from '../lock-store.js';
 import { NO_PLACE } from '../roster.js';
 import type { Validity } from '../validity.js';
@@ -198,10 +199,12 @@ export class Master {
     return this.releases.add({ keys, owner: call.owner, keepFor: Math.ceil(call.keepFor) }, slot, leaseLeft);
   }
 
-  /** From now on changes of the keys are told of. Answers with the first that is not the owner's; undefined where all are, or that cannot be asked now. */
-  async watch(keys: readonly string[], owner: string, slot?: number): Promise<string | undefined> {
+  /** From now on changes of the keys are told of. */
+  async watch(keys: readonly string[], owner: string, slot?: number): Promise<WatchOutcome> {
     const lost = await this.watches.add({ keys: this.redisKeys(keys), owner, slot });
-    return keys[lost];
+    if (lost === undefined) return { kind: 'unknown' };
+    const key = keys[lost];
+    return key === undefined ? { kind: 'held' } : { kind: 'gone', key };
   }
 
   /** A release that another master of the Cluster was asked first. */

@@ -14,6 +14,7 @@ import type {
   RenewPurpose,
   StoreHealth,
   StoreReport,
+  WatchOutcome,
 } from '../lock-store.js';
 import { ErrorReply, type Connector } from './connection.js';
 import { ClusterKeyspace } from './cluster/cluster-keyspace.js';
@@ -65,7 +66,7 @@ export class RedisStore implements LockStore {
     return this.keyspace.release(lock, keepFor);
   }
 
-  watch(lock: OwnedKeys): Promise<string | undefined> {
+  watch(lock: OwnedKeys): Promise<WatchOutcome> {
     return this.keyspace.watch(lock);
   }
 

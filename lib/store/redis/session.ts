@@ -14,6 +14,8 @@ import type { GroupScript, Script, ScriptCall } from './scripts/script.js';
 
 /** ms between two questions to the watcher connection for a sign of life, and ms that it may take. */
 const WATCHER_PING_TIME = 5_000;
+/** ms that the commit connection may be blocked by the WAITs of two groups. */
+const LONGEST_BLOCK = 2_000;
 
 /** One run of one server: client ids, link ages and replication offsets mean something only within it. */
 export interface Run {
@@ -80,19 +82,14 @@ export class Session {
     this.opened.commit.send(commands, onReply);
   }
 
-  /** Asks on the commit connection, behind what blocks it; rejects where the session ends before. */
+  /** Asks on the commit connection, behind what blocks it; a server that does not answer there is given up, too. */
   askCommit(commands: readonly Command[]): Promise<Reply[]> {
-    return ask(this.opened.commit, commands);
+    return this.askOn(this.opened.commit, commands, LONGEST_BLOCK + this.controlTimeout);
   }
 
   /** Asks on the control connection, which nothing blocks; a server that does not answer there is given up. */
-  async askControl(commands: readonly Command[]): Promise<Reply[]> {
-    const stopClock = this.clock.after(this.controlTimeout, () => this.endSilent('It', this.controlTimeout));
-    try {
-      return await ask(this.opened.control, commands);
-    } finally {
-      stopClock();
-    }
+  askControl(commands: readonly Command[]): Promise<Reply[]> {
+    return this.askOn(this.opened.control, commands, this.controlTimeout);
   }
 
   /** Ends the WAIT that blocks the commit connection; it answers its present count at once. */
@@ -134,6 +131,19 @@ export class Session {
 
   private get connections(): Connection[] {
     return [this.opened.commit, this.opened.control, this.opened.watcher];
+  }
+
+  private async askOn(
+    connection: Connection,
+    commands: readonly Command[],
+    within: number,
+  ): Promise<Reply[]> {
+    const stopClock = this.clock.after(within, () => this.endSilent('It', within));
+    try {
+      return await ask(connection, commands);
+    } finally {
+      stopClock();
+    }
   }
 
   private endSilent(who: string, ms: number): void {

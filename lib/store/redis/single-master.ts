@@ -9,6 +9,7 @@ import type {
   RenewOutcome,
   RenewPurpose,
   Unavailable,
+  WatchOutcome,
 } from '../lock-store.js';
 import type { Command, Connector, Reply } from './connection.js';
 import { sentinelOptionsOf, translated, type Deployment } from './deployment.js';
@@ -83,7 +84,7 @@ export class SingleMaster implements Keyspace {
     return this.master.release({ keys, owner, keepFor }, leaseTime);
   }
 
-  watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
+  watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
     return this.master.watch(keys, owner);
   }
 

@@ -2,11 +2,8 @@ import { readClaims, type Claim } from './claims.js';
 import type { Session } from './session.js';
 
 interface Watch extends Claim {
-  readonly settle: (lost: number) => void;
+  readonly settle: (lost: number | undefined) => void;
 }
-
-/** Nobody could be asked, or all is as it should be. */
-const NONE = -1;
 
 /**
  * Has the master tell of changes to keys that are held: a read on the commit connection, whose reads it tracks. What has changed before is
@@ -21,9 +18,9 @@ export class Watches {
     private readonly onSent: () => void,
   ) {}
 
-  /** Answers with the place of the first key that the owner does not hold any more; -1 where it holds all, or nobody could be asked. */
-  add(claim: Claim): Promise<number> {
-    if (this.session === undefined) return Promise.resolve(NONE);
+  /** Answers with the place of the first key that the owner does not hold any more, -1 where it holds all; undefined where that was not answered. */
+  add(claim: Claim): Promise<number | undefined> {
+    if (this.session === undefined) return Promise.resolve(undefined);
     return new Promise((settle) => {
       if (this.toSend.push({ ...claim, settle }) === 1) process.nextTick(() => void this.send());
     });
@@ -45,6 +42,6 @@ export class Watches {
     );
     this.onSent();
     const found = await answer;
-    for (const watch of watches) watch.settle(found.get(watch) ?? NONE);
+    for (const watch of watches) watch.settle(found.get(watch));
   }
 }

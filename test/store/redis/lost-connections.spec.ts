@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { LockService } from '../../../lib/lock/lock-service.js';
+import type { LockDefaults } from '../../../lib/lock/options.js';
 import type { LockStore } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
@@ -10,6 +12,15 @@ import { granted, requestFor, take } from '../contract.js';
 import { RedisStore } from '../../../lib/store/redis/redis-store.js';
 import { redisOptions, RedisStores } from './redis-stores.js';
 
+const defaults: LockDefaults = {
+  leaseTime: 10_000,
+  waitTime: Infinity,
+  renew: true,
+  maxHoldTime: undefined,
+  replicas: 'all',
+  replicaTimeout: 1_000,
+  shutdownTimeout: 100,
+};
 const stores = new RedisStores();
 let redis: Replication;
 let link: Link;
@@ -144,6 +155,26 @@ describe('When the connection is lost during a renewal', () => {
     const renewal = store.renew(held, 10_000);
     link.cut();
     expect(await renewal).toMatchObject({ kind: 'renewed' });
+  });
+});
+
+describe('When only the commit connection has died, and nobody says so', () => {
+  it('a waiter that looks at a renewal is not left behind by the release', async () => {
+    let commit: LinkConnection | undefined;
+    void link.afterRequest('replica-lock:commit', (connection) => (commit = connection));
+    const waiting = new LockService(stores.open(link.url), { ...defaults, leaseTime: 900 });
+    const holding = new LockService(direct, { ...defaults, leaseTime: 900 });
+    await (await waiting.acquire('warm-dead')).release();
+    const held = await holding.acquire('dead');
+    const pending = waiting.acquire('dead');
+    let renewals = 0;
+    holding.events.subscribe(({ type }) => (renewals += type === 'renewed' ? 1 : 0));
+    await until(() => renewals >= 3, { what: 'the waiter knows the pace of the renewals' });
+    commit!.stall();
+    await until(() => renewals >= 5, { what: 'the waiter has looked' });
+    await held.release();
+    await using lock = await pending;
+    expect(lock.held).toBe(true);
   });
 });
 

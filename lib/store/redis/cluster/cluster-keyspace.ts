@@ -9,6 +9,7 @@ import type {
   RenewOutcome,
   RenewPurpose,
   Unavailable,
+  WatchOutcome,
 } from '../../lock-store.js';
 import type { Command, Connector, Reply } from '../connection.js';
 import type { ClusterDeployment } from '../deployment.js';
@@ -67,9 +68,11 @@ export class ClusterKeyspace implements Keyspace {
     );
   }
 
-  async watch({ keys, owner }: OwnedKeys): Promise<string | undefined> {
-    const gone = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
-    return gone.find((key) => key !== undefined);
+  async watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
+    const outcomes = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
+    const of = (kind: WatchOutcome['kind']): WatchOutcome | undefined =>
+      outcomes.find((outcome) => outcome.kind === kind);
+    return of('gone') ?? of('unknown') ?? { kind: 'held' };
   }
 
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {

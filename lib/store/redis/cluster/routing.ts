@@ -7,6 +7,7 @@ import type {
   RenewOutcome,
   RenewPurpose,
   Unavailable,
+  WatchOutcome,
 } from '../../lock-store.js';
 import type { Command, Reply } from '../connection.js';
 import type { MasterAttempt } from '../master.js';
@@ -80,9 +81,9 @@ export class Routing {
     return 'master' in shard ? shard.master.release({ keys, owner, keepFor }, leaseTime, slot) : shard;
   }
 
-  /** Where nobody serves the slot now, or another does than was known, the lock is looked at again when that has changed. */
-  watch({ slot, keys }: SlotPart, owner: string): Promise<string | undefined> {
-    return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? Promise.resolve(undefined);
+  /** Of the master that is known to serve the slot now: who asked asks again where that is another. */
+  async watch({ slot, keys }: SlotPart, owner: string): Promise<WatchOutcome> {
+    return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? { kind: 'unknown' };
   }
 
   async ask(slot: number, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {

@@ -1,9 +1,11 @@
 import { GroupScript } from './script.js';
 
+export const UNREADABLE = -1;
+
 /**
  * Looks whether locks are still held, and makes client tracking watch their keys: every key is read, whatever was found before it.
  *
- * Reply for each lock: 0, or the position (from 1) of the first key that its owner does not hold.
+ * Reply for each lock: 0, or the position (from 1) of the first key that its owner does not hold, or -1 where the server would not read one.
  */
 export const lookScript = new GroupScript({
   common: [],
@@ -11,7 +13,12 @@ export const lookScript = new GroupScript({
     local own, gone = owner .. ' ', 0
     for i = count, 1, -1 do
       local value = redis.pcall('GET', KEYS[first + i])
-      if type(value) ~= 'string' or sub(value, 1, #own) ~= own then gone = i end
+      if type(value) == 'table' and sub(value.err, 1, 9) ~= 'WRONGTYPE' then
+        gone = ${UNREADABLE}
+        break
+      elseif type(value) ~= 'string' or sub(value, 1, #own) ~= own then
+        gone = i
+      end
     end
     replies[#replies + 1] = gone
 `,
