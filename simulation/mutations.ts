@@ -155,10 +155,10 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'keys expire without the allowance for clocks',
     changes: {
-      'lib/store/redis/round.ts': [
+      'lib/store/redis/master.ts': [
         [
-          'const ttl = Math.ceil(request.leaseTime + this.ttlMargin);',
-          'const ttl = Math.ceil(request.leaseTime + 0 * this.ttlMargin);',
+          'return Math.ceil(leaseTime + this.settings.clockSkew);',
+          'return Math.ceil(leaseTime + 0 * this.settings.clockSkew);',
         ],
       ],
     },

@@ -25,14 +25,16 @@ export async function startSentinels({
   try {
     for (let i = 0; i < replicas; i++) await deployment.addReplica();
     await waitUntilOnline(master, replicas);
-    const monitor = {
-      'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 2`,
-      'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter}`,
-      'sentinel failover-timeout': `${MASTER_NAME} 3000`,
-      'sentinel parallel-syncs': `${MASTER_NAME} 2`,
-    };
-    for (let i = 0; i < 3; i++)
+    // One notices first, and leads with the votes of the others: two that notice at once split the votes now and then, and may both lead, one after the other.
+    for (const patience of [1, 1.5, 1.5]) {
+      const monitor = {
+        'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 1`,
+        'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter * patience}`,
+        'sentinel failover-timeout': `${MASTER_NAME} 3000`,
+        'sentinel parallel-syncs': `${MASTER_NAME} 2`,
+      };
       deployment.sentinels.push(await startRedis({ ...monitor, ...sentinelConfig }, 'sentinel'));
+    }
     await deployment.untilKnown();
     return deployment;
   } catch (error) {

@@ -135,7 +135,7 @@ export class Master {
         floor,
         owner: request.owner,
         leaseTime,
-        ttl: Math.ceil(leaseTime + this.settings.clockSkew),
+        ttl: this.ttlOf(leaseTime),
         demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
         window,
         waitUntil,
@@ -173,7 +173,7 @@ export class Master {
         slot,
         owner,
         leaseTime,
-        ttl: Math.ceil(leaseTime + this.settings.clockSkew),
+        ttl: this.ttlOf(leaseTime),
         demand: RENEWAL,
         window: heldUntil.remaining(this.clock),
         endsAt: 0,
@@ -554,6 +554,11 @@ export class Master {
       kind: 'unavailable',
       reason: this.isClosed ? 'The lock store is closed.' : 'Redis is not connected yet.',
     };
+  }
+
+  /** ms that a key lives: longer than its lease, for the clocks of master and replicas may differ. */
+  private ttlOf(leaseTime: number): number {
+    return Math.ceil(leaseTime + this.settings.clockSkew);
   }
 
   private redisKeys(keys: readonly string[]): string[] {
