@@ -17,7 +17,7 @@ import {
   LockUnavailableError,
 } from './errors.js';
 import type { LockEvent } from './events.js';
-import type { HeldLock } from './held-lock.js';
+import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import type { Owners } from './owners.js';
 import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
@@ -51,8 +51,6 @@ export interface AcquisitionKeeper {
   /** It has ended, either way. */
   left(acquisition: Acquisition): void;
 }
-
-export type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
 
 type State =
   /** Somebody of this process stands before it. */

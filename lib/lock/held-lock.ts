@@ -1,9 +1,15 @@
 import type { Clock } from '../store/clock.js';
 import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
-import type { HeldKeys, LockStore, ReleaseOutcome, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type {
+  AcquireOutcome,
+  HeldKeys,
+  LockStore,
+  ReleaseOutcome,
+  Unavailable,
+  Unconfirmed,
+} from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_PLACE } from '../store/roster.js';
-import type { Grant } from './acquisition.js';
 import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
@@ -22,6 +28,8 @@ export interface LockKeeper {
   /** The lock is not held any more. */
   ended(lock: HeldLock): void;
 }
+
+export type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
 
 type State =
   | { readonly kind: 'held' }

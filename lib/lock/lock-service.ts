@@ -10,7 +10,7 @@ import {
 } from '../store/lock-store.js';
 import { Roster } from '../store/roster.js';
 import type { AcquisitionObserver } from './acquisition-observer.js';
-import { Acquisition, type AcquisitionKeeper, type Grant } from './acquisition.js';
+import { Acquisition, type AcquisitionKeeper } from './acquisition.js';
 import {
   LockContendedError,
   LockKeyError,
@@ -20,7 +20,7 @@ import {
 } from './errors.js';
 import { reportOf, type LockEvent } from './events.js';
 import { FreshLocks } from './fresh-locks.js';
-import { HeldLock, type LockKeeper } from './held-lock.js';
+import { HeldLock, type Grant, type LockKeeper } from './held-lock.js';
 import { keysOf } from './keys.js';
 import { LockContext } from './lock-context.js';
 import { JoinedLock, type Lock } from './lock.js';

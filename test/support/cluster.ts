@@ -95,6 +95,15 @@ export class TestCluster {
     if (replicaOf !== undefined) {
       await node.call('CLUSTER', 'REPLICATE', this.idOf(replicaOf));
       await this.untilFollows(node, replicaOf);
+      await until(
+        async () => {
+          const views = await Promise.all(this.running.map((each) => this.view(each)));
+          return views.every(
+            (view) => view.find(({ id }) => id === this.idOf(node))?.masterId === this.idOf(replicaOf),
+          );
+        },
+        { within: 10_000, what: `every node knows whose replica ${node.address} is` },
+      );
     }
     return node;
   }
