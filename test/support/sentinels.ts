@@ -7,7 +7,10 @@ export const MASTER_NAME = 'mymaster';
 
 interface SentinelSetup {
   readonly replicas?: number;
-  /** ms without an answer after which a Sentinel takes the master for dead. */
+  /**
+   * ms without an answer after which a Sentinel takes the master for dead. More than the second between two of its tries to connect: a Sentinel that has just
+   * tried the dead master waits so long before it asks the new one, would take that for dead, too, and fail over a second time.
+   */
   readonly downAfter?: number;
   readonly config?: RedisConfig;
   readonly sentinelConfig?: RedisConfig;
@@ -16,7 +19,7 @@ interface SentinelSetup {
 /** A master, its replicas and three Sentinels, as real processes; resolves when the Sentinels know all of them. */
 export async function startSentinels({
   replicas = 2,
-  downAfter = 1_000,
+  downAfter = 1_600,
   config = {},
   sentinelConfig = {},
 }: SentinelSetup = {}): Promise<SentinelDeployment> {
@@ -25,16 +28,14 @@ export async function startSentinels({
   try {
     for (let i = 0; i < replicas; i++) await deployment.addReplica();
     await waitUntilOnline(master, replicas);
-    // One notices first, and leads with the votes of the others: two that notice at once split the votes now and then, and may both lead, one after the other.
-    for (const patience of [1, 1.5, 1.5]) {
-      const monitor = {
-        'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 1`,
-        'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter * patience}`,
-        'sentinel failover-timeout': `${MASTER_NAME} 3000`,
-        'sentinel parallel-syncs': `${MASTER_NAME} 2`,
-      };
+    const monitor = {
+      'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 2`,
+      'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter}`,
+      'sentinel failover-timeout': `${MASTER_NAME} 3000`,
+      'sentinel parallel-syncs': `${MASTER_NAME} 2`,
+    };
+    for (let i = 0; i < 3; i++)
       deployment.sentinels.push(await startRedis({ ...monitor, ...sentinelConfig }, 'sentinel'));
-    }
     await deployment.untilKnown();
     return deployment;
   } catch (error) {

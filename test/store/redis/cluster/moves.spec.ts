@@ -35,14 +35,22 @@ function askOnce(store: LockStore, keys: string | string[]): Promise<AcquireOutc
   return store.acquire(requestFor(keys, { waitUntil: systemClock.monotonic() })).outcome;
 }
 
-/** How many replicas of the master hold the key's value. */
+/** How many replicas of the master hold the key's value, once they have heard that the slot is their master's: before that they answer nothing. */
 async function replicasWith(master: RedisProcess, key: string, value: string): Promise<number> {
   const replicas = await cluster.replicasOf(master);
   const values = await Promise.all(
     replicas.map(async (replica) => {
       const client = replica.client();
       await client.readonly();
-      return client.get(`lock:${key}`);
+      const read = (): Promise<{ found: string | null } | undefined> =>
+        client.get(`lock:${key}`).then(
+          (found) => ({ found }),
+          (error: Error) => {
+            if (error.message.startsWith('MOVED')) return undefined;
+            throw error;
+          },
+        );
+      return (await until(read, { what: `${replica.address} knows the slot` })).found;
     }),
   );
   return values.filter((each) => each?.startsWith(value)).length;
