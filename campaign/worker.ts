@@ -90,9 +90,8 @@ const service = new LockService(
     connection,
     keyPrefix: 'lock:',
     replicas: policy,
-    minReplicas: 1,
-    quarantine: undefined,
-    leaseTime,
+    allowNoReplicas: false,
+    quarantine: leaseTime,
     replicaTimeout: 600,
     clockSkew: 1_000,
     allowEviction: false,
@@ -105,6 +104,7 @@ const service = new LockService(
     replicas: policy,
     replicaTimeout: 600,
     shutdownTimeout: 1_000,
+    quarantine: leaseTime,
   },
 );
 service.open();

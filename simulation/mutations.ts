@@ -61,7 +61,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no quarantine',
     changes: {
-      [VIEW]: [['if (this.quarantine.time === 0 || majority === 0) return true;', 'return majority >= 0;']],
+      [VIEW]: [['if (this.quarantine === 0 || majority === 0) return true;', 'return majority >= 0;']],
     },
   },
   {
@@ -69,8 +69,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       [VIEW]: [
         [
-          'const old = countOlderThan(this.links, sentAt - this.quarantine.time);',
-          'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.links, sentAt - this.quarantine.time);',
+          'const old = countOlderThan(this.links, since);',
+          'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.links, since);',
         ],
         [
           'return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;',

@@ -112,9 +112,8 @@ function makeWorker(world: SimWorld, network: SimNetwork, policy: 'all' | 'major
       connection: { sentinels, name: 'mymaster' },
       keyPrefix: 'lock:',
       replicas: policy,
-      minReplicas: 1,
-      quarantine: undefined,
-      leaseTime: LEASE,
+      allowNoReplicas: false,
+      quarantine: LEASE,
       replicaTimeout: REPLICA_TIMEOUT,
       clockSkew: SKEW,
       allowEviction: false,
@@ -130,6 +129,7 @@ function makeWorker(world: SimWorld, network: SimNetwork, policy: 'all' | 'major
     replicas: policy,
     replicaTimeout: REPLICA_TIMEOUT,
     shutdownTimeout: 0,
+    quarantine: LEASE,
   };
   const service = new LockService(store, defaults, host);
   service.events.subscribe((event) => {

@@ -193,10 +193,10 @@ export function notConfirmed({ confirmed, required, members, master }: Unconfirm
   const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
   const who = master === undefined ? 'The master' : `The ${master}`;
   if (members.length === 0) {
-    return `${head} ${who} lists no replica: attach one, or set minReplicas: 0 if a single server must do (then a crash can hand the lock out twice).`;
+    return `${head} ${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
   }
   if (required > members.length) {
-    return `${head} ${who} has only ${members.length}, and replicas (or minReplicas) asks for ${required}: attach what is missing, or set it to ${members.length}.`;
+    return `${head} ${who} has only ${members.length}, and replicas asks for ${required}: attach what is missing, or set it to ${members.length}.`;
   }
   const missing = members
     .filter((member) => !member.acknowledged)

@@ -135,7 +135,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   async extend(leaseTime?: number | string): Promise<void> {
-    const lease = leaseTime === undefined ? this.leaseTime : leaseOf('leaseTime', leaseTime);
+    const lease = leaseTime === undefined ? this.leaseTime : leaseOf(leaseTime, this.options.longestLease);
     this.assertHeld();
     this.keep();
     if (lease !== this.leaseTime) {

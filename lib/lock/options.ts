@@ -7,7 +7,7 @@ export type Duration = number | string;
 
 /** What one acquisition may ask for; what it leaves out comes from the module's options. */
 export interface AcquireOptions {
-  /** How long the lock outlives a dead holder. At least 100 ms. Default: the module's, 15 s. */
+  /** How long the lock outlives a dead holder. From 100 ms to the module's `quarantine`. Default: the module's, 15 s. */
   leaseTime?: Duration | undefined;
   /** How long to wait while somebody else holds the lock; 0 does not wait for it, but up to `replicaTimeout` for a Redis that is silent or being connected to; Infinity waits for ever. Default: the module's, 10 s. */
   waitTime?: Duration | undefined;
@@ -44,11 +44,15 @@ export interface LockDefaults {
   readonly replicas: ReplicaPolicy;
   readonly replicaTimeout: number;
   readonly shutdownTimeout: number;
+  /** The longest lease that may be asked for; 0 permits any. */
+  readonly quarantine: number;
 }
 
 /** One acquisition's options, checked and in milliseconds. */
 export interface ResolvedOptions {
   readonly leaseTime: number;
+  /** The longest lease that may be asked for; Infinity if any may. */
+  readonly longestLease: number;
   readonly waitTime: number;
   readonly renew: boolean;
   readonly maxHoldTime: number | undefined;
@@ -62,6 +66,7 @@ export interface ResolvedOptions {
 
 const NO_DEFAULTS: ResolvedOptions = {
   leaseTime: 0,
+  longestLease: Infinity,
   waitTime: 0,
   renew: true,
   maxHoldTime: undefined,
@@ -92,9 +97,10 @@ export const KNOWN_OPTIONS: readonly string[] = [
 
 /** What an acquisition without options of its own uses. */
 export function withoutOptions(defaults: LockDefaults): ResolvedOptions {
-  const { leaseTime, waitTime, renew, maxHoldTime, replicas, replicaTimeout } = defaults;
+  const { leaseTime, quarantine, waitTime, renew, maxHoldTime, replicas, replicaTimeout } = defaults;
   return {
     leaseTime,
+    longestLease: quarantine === 0 ? Infinity : quarantine,
     waitTime,
     renew,
     maxHoldTime,
@@ -129,7 +135,8 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
     label,
   } = options;
   return {
-    leaseTime: leaseTime === undefined ? base.leaseTime : leaseOf('leaseTime', leaseTime),
+    leaseTime: leaseTime === undefined ? base.leaseTime : leaseOf(leaseTime, base.longestLease),
+    longestLease: base.longestLease,
     waitTime:
       waitTime === undefined ? base.waitTime : durationOf('waitTime', waitTime, { min: 0, infinite: true }),
     renew: flagOf('renew', renew, base.renew),
@@ -167,8 +174,15 @@ export function durationOf(
   throw LockOptionsError.notAccepted(option, value, `${range}, or a string such as '30s'`);
 }
 
-export function leaseOf(option: string, value: unknown): number {
-  return durationOf(option, value, { min: SHORTEST_LEASE });
+/** Reads a `leaseTime`. Throws `LockOptionsError`, also if it is longer than the quarantine. */
+export function leaseOf(value: unknown, longest = Infinity): number {
+  const leaseTime = durationOf('leaseTime', value, { min: SHORTEST_LEASE });
+  if (leaseTime <= longest) return leaseTime;
+  throw LockOptionsError.notAccepted(
+    'leaseTime',
+    value,
+    `at most the option quarantine (${longest} ms), which is the longest lease of any program on this Redis. Renew a shorter lease, or raise quarantine in every program`,
+  );
 }
 
 export function policyOf(option: string, value: unknown): ReplicaPolicy {

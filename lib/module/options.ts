@@ -24,11 +24,12 @@ export interface ReplicaLockModuleOptions {
    * many. Default: `'all'`.
    */
   replicas?: ReplicaPolicy | undefined;
-  /** Never fewer confirmations than this; 0 permits a server without replicas. Default: 1. */
-  minReplicas?: number | undefined;
+  /** Permits a server without replicas, whose loss is the loss of its locks. Default: false. */
+  allowNoReplicas?: boolean | undefined;
   /**
-   * How long a replica must have followed its master before it counts for a new lock: the longest lease of any program on this Redis. 0: every replica counts at once, for
-   * tests and development. Default: the longest lease that this process has seen.
+   * The longest lease of any program on this Redis. For so long a replica must have followed its
+   * master before its confirmation counts for a new lock. A longer `leaseTime` is refused.
+   * 0: every replica counts at once, for tests and development. Default: `leaseTime`.
    */
   quarantine?: Duration | undefined;
   /** How long one attempt waits for confirmations. Default: 1 s. */
@@ -62,7 +63,7 @@ export interface CheckedOptions {
 const KNOWN: readonly (keyof ReplicaLockModuleOptions)[] = [
   'connection',
   'replicas',
-  'minReplicas',
+  'allowNoReplicas',
   'quarantine',
   'replicaTimeout',
   'leaseTime',
@@ -95,7 +96,9 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
     min: number,
     infinite = false,
   ): number => (options[name] === undefined ? fallback : durationOf(name, options[name], { min, infinite }));
-  const leaseTime = options.leaseTime === undefined ? 15_000 : leaseOf('leaseTime', options.leaseTime);
+  const leaseTime = options.leaseTime === undefined ? 15_000 : leaseOf(options.leaseTime);
+  const quarantine =
+    options.quarantine === undefined ? leaseTime : quarantineOf(options.quarantine, leaseTime);
   const replicas = options.replicas === undefined ? 'all' : policyOf('replicas', options.replicas);
   const replicaTimeout = duration('replicaTimeout', 1_000, 1);
   return {
@@ -107,14 +110,14 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
       replicas,
       replicaTimeout,
       shutdownTimeout: duration('shutdownTimeout', 10_000, 0),
+      quarantine,
     },
     store: {
       connection: connectionOf(options.connection),
       keyPrefix: prefixOf(options.keyPrefix),
       replicas,
-      minReplicas: countOf('minReplicas', options.minReplicas, 1),
-      quarantine: options.quarantine === undefined ? undefined : quarantineOf(options.quarantine, leaseTime),
-      leaseTime,
+      allowNoReplicas: flagOf('allowNoReplicas', options.allowNoReplicas, false),
+      quarantine,
       replicaTimeout,
       clockSkew: duration('clockSkew', 1_000, 0),
       allowEviction: flagOf('allowEviction', options.allowEviction, false),
@@ -154,10 +157,4 @@ function prefixOf(prefix: unknown = 'lock:'): string {
     prefix,
     'a text of at most 256 characters without an unpaired brace',
   );
-}
-
-function countOf(name: string, value: unknown, fallback: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 1_000) return value;
-  throw LockOptionsError.notAccepted(name, value, 'a number of replicas, 0 or more');
 }

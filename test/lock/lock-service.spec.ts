@@ -24,6 +24,7 @@ const defaults: LockDefaults = {
   replicas: 'all',
   replicaTimeout: 1_000,
   shutdownTimeout: 3_000,
+  quarantine: 0,
 };
 
 describe('LockService on a store that answers when it is told to', () => {
@@ -371,7 +372,7 @@ describe('LockService on a store that answers when it is told to', () => {
         { kind: 'unconfirmed', confirmed: 0, required: 1, members: [] },
         1_000,
       );
-      expect(error.message).toMatch(/lists no replica.*minReplicas: 0/);
+      expect(error.message).toMatch(/lists no replica.*allowNoReplicas: true/);
     });
 
     it('names the option that asks for more replicas than there are', () => {
@@ -637,6 +638,20 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(lock.leaseTime).toBe(60_000);
       expect(lock.remainingTime).toBeGreaterThan(59_000);
       await expect(lock.extend(5)).rejects.toBeInstanceOf(LockOptionsError);
+    });
+
+    it('has no lease that is longer than the quarantine', async () => {
+      const strict = new LockService(store, { ...defaults, quarantine: 20_000 }, clock);
+      const tooLong = /^Option 'leaseTime' is 20001: it must be at most the option quarantine \(20000 ms\)/;
+      await expect(strict.acquire('a', { leaseTime: 20_001 })).rejects.toThrow(tooLong);
+      await expect(strict.acquire('a', { leaseTime: '1h' })).rejects.toBeInstanceOf(LockOptionsError);
+      const asked = store.asked.length;
+      const taking = strict.acquire('a', { leaseTime: '20s' });
+      store.grant();
+      const lock = await taking;
+      await expect(lock.extend(20_001)).rejects.toThrow(tooLong);
+      expect(lock.held).toBe(true);
+      expect(store.asked.length).toBe(asked + 1);
     });
 
     it('is extended for the lease that was asked for though a renewal is under way', async () => {

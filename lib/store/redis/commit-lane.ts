@@ -13,13 +13,13 @@ import {
 } from './commit-request.js';
 import type { ErrorReply, Reply } from './connection.js';
 import { Flight } from './flight.js';
-import { hiddenOffset, noAnswer, quarantined, SLOT_LEFT, troubleWith } from './lane-words.js';
+import { hiddenOffset, longLease, noAnswer, quarantined, SLOT_LEFT, troubleWith } from './lane-words.js';
 import { NextLook } from './next-look.js';
-import type { Quarantine } from './quarantine.js';
+import type { LongLeases } from './quarantine.js';
 import { meaningOf, refusedBy } from './refusal.js';
 import { redirectionOf } from './redirection.js';
 import type { Releases } from './releases.js';
-import type { ReplicaView } from './replica-view.js';
+import type { ReplicaView, Verdict } from './replica-view.js';
 import type { ReplicationInfo } from './replication-info.js';
 import { Round, type Answer } from './round.js';
 import type { Route } from './route.js';
@@ -96,7 +96,7 @@ export class CommitLane {
 
   constructor(
     private readonly releases: Releases,
-    private readonly quarantine: Quarantine,
+    private readonly longLeases: LongLeases,
     private readonly clock: Clock,
     notYet: Unavailable,
     private readonly route?: Route,
@@ -111,15 +111,12 @@ export class CommitLane {
   }
 
   acquire(request: AcquireCommit): void {
-    // Before it is granted: other copies of this application may hold such a lease already.
-    this.quarantine.seen(request.leaseTime);
     const refusal = this.refusalOf(request);
     if (refusal !== undefined) request.settle(refusal);
     else this.enqueue(request);
   }
 
   renew(request: RenewCommit): void {
-    if (request.purpose === 'hold') this.quarantine.seen(request.leaseTime);
     if (this.closing !== undefined) request.settle({ kind: 'expired', why: this.closing });
     else this.enqueue(request);
   }
@@ -310,8 +307,7 @@ export class CommitLane {
       const key = request.names[answer.index] ?? '';
       if (request.kind === 'renew') this.end(request, { kind: 'gone', key });
       else if (answer.kind === 'busy') {
-        // What is only kept busy is nobody's lease, however long.
-        if (!answer.holder.isKept) this.quarantine.seen(answer.holder.remainingTime);
+        this.longLeases.met(key, answer.holder, this.clock.monotonic());
         this.refuse(request, { kind: 'busy', key, holder: answer.holder });
       } else if (answer.kind === 'foreign')
         this.refuse(request, { kind: 'foreign', key, found: answer.found });
@@ -385,7 +381,7 @@ export class CommitLane {
   private decide(view: ReplicaView, request: CommitRequest, late: Confirmed[]): boolean {
     const { round } = request;
     if (round?.offset === undefined) return false;
-    const verdict = view.judge(request.demand, round.offset, round.start.monotonic);
+    const verdict = this.judge(view, request, round.offset);
     if (verdict.kind !== 'confirmed') return false;
     const validity = Validity.since(round.start, request.leaseTime);
     if (request.kind === 'renew') {
@@ -399,6 +395,11 @@ export class CommitLane {
       late.push({ request, validity, by: verdict.by });
     } else this.grant(request, validity, verdict.by);
     return true;
+  }
+
+  private judge(view: ReplicaView, { kind, names, demand, round }: CommitRequest, offset: number): Verdict {
+    const standingSince = kind === 'renew' ? Infinity : this.longLeases.metAt(names, this.clock.monotonic());
+    return view.judge(demand, offset, round?.start.monotonic ?? 0, standingSince);
   }
 
   /** Their confirmation took so long that somebody may well have deleted a key meanwhile: only Redis knows whether it is still theirs. */
@@ -491,8 +492,8 @@ export class CommitLane {
     if (request.stage !== 'written' || offset === undefined) {
       return (request.kind === 'renew' ? request.refused : undefined) ?? noAnswer(session);
     }
-    const verdict = view.judge(request.demand, offset, request.round?.start.monotonic ?? 0);
-    if (verdict.kind === 'young') return quarantined(this.quarantine.time);
+    const verdict = this.judge(view, request, offset);
+    if (verdict.kind === 'young') return longLease(request.names);
     const required = view.required(request.demand);
     return {
       kind: 'unconfirmed',

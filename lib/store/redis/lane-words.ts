@@ -34,7 +34,7 @@ export const SLOT_LEFT: Unavailable = {
 };
 
 export function withoutReplica(where: string): string {
-  return `${where} has no replica, so every lock on it is refused: attach one, or set minReplicas: 0 if a single server must do (then its crash can hand a lock out twice).`;
+  return `${where} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true if a single server must do (then its crash can hand a lock out twice).`;
 }
 
 /** `left`: ms until the replicas can be believed. */
@@ -45,6 +45,16 @@ export function quarantined(left: number): Unavailable {
       'its replicas follow this master for too short a time to be believed after a fail-over or a restart; new locks are granted in ' +
       `${Math.ceil(left / 1000)} s (option quarantine). Locks that are held go on.`,
     retryAfter: left,
+  };
+}
+
+/** The links are older than the quarantine, but not than a longer lease that was met. */
+export function longLease(keys: readonly string[]): Unavailable {
+  return {
+    kind: 'unavailable',
+    reason:
+      `the last lease of ${keys.map((key) => `'${key}'`).join(', ')} was longer than the quarantine, and the replicas follow this master ` +
+      'for too short a time to tell that it has ended. Raise quarantine to the longest lease of any program on this Redis.',
   };
 }
 

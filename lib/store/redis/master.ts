@@ -24,7 +24,7 @@ import {
 } from './connection.js';
 import type { Located, Locator } from './locator.js';
 import type { Members } from './members.js';
-import type { Quarantine } from './quarantine.js';
+import { LongLeases } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
 import { withoutReplica } from './lane-words.js';
 import { refusedBy } from './refusal.js';
@@ -56,7 +56,8 @@ export interface MasterListener {
 export interface MasterSettings {
   readonly replicas: ReplicaPolicy;
   readonly keyPrefix: string;
-  readonly minReplicas: number;
+  readonly allowNoReplicas: boolean;
+  readonly quarantine: number;
   readonly replicaTimeout: number;
   readonly clockSkew: number;
   readonly allowEviction: boolean;
@@ -104,7 +105,6 @@ export class Master {
     private readonly connector: Connector,
     private readonly locator: Locator,
     private readonly members: Members,
-    private readonly quarantine: Quarantine,
     private readonly settings: MasterSettings,
     private readonly listener: MasterListener,
     private readonly clock: Clock,
@@ -112,7 +112,9 @@ export class Master {
   ) {
     const notYet: Unavailable = { kind: 'unavailable', reason: 'Redis is not connected yet.' };
     this.releases = new Releases(clock, settings.replicaTimeout + 1_000, route);
-    this.lane = new CommitLane(this.releases, quarantine, clock, notYet, route);
+    const longest = settings.quarantine === 0 ? Infinity : settings.quarantine + settings.clockSkew;
+    const longLeases = new LongLeases(longest, (...lease) => this.reportLongLease(...lease));
+    this.lane = new CommitLane(this.releases, longLeases, clock, notYet, route);
     this.watches = new Watches(() => this.lane.endWaitSoon());
   }
 
@@ -136,7 +138,7 @@ export class Master {
         owner: request.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
-        demand: { policy: request.replicas, minReplicas: this.settings.minReplicas },
+        demand: { policy: request.replicas, allowNoReplicas: this.settings.allowNoReplicas },
         window,
         waitUntil,
         endsAt: Math.max(waitUntil, this.clock.monotonic() + window),
@@ -254,7 +256,7 @@ export class Master {
   isTrusted(now: number): boolean {
     if (this.state.kind !== 'ready') return false;
     const { view } = this.state;
-    return (view.memberCount > 0 || this.settings.minReplicas === 0) && view.isTrusted(now);
+    return (view.memberCount > 0 || this.settings.allowNoReplicas) && view.isTrusted(now);
   }
 
   get hearsChanges(): boolean {
@@ -278,8 +280,8 @@ export class Master {
     const quarantine = view.quarantineLeft(this.clock.monotonic());
     const members = view.health();
     const confirming = members.filter((member) => member.acknowledged).length;
-    const { replicas: policy, minReplicas } = this.settings;
-    const required = view.required({ policy, minReplicas });
+    const { replicas: policy, allowNoReplicas } = this.settings;
+    const required = view.required({ policy, allowNoReplicas });
     const reason =
       this.lane.misconfigured?.reason ??
       (quarantine > 0 ? `Replicas are in quarantine for ${Math.ceil(quarantine / 1000)} s.` : undefined) ??
@@ -365,7 +367,7 @@ export class Master {
   }
 
   private begin(session: Session): void {
-    const view = new ReplicaView(this.members, session.run.links, this.quarantine);
+    const view = new ReplicaView(this.members, session.run.links, this.settings.quarantine);
     view.observe(session.opened.firstInfo, session.opened.firstLinkAnswer, this.clock.monotonic());
     this.state = { kind: 'ready', session, view };
     this.lastRun = session.run;
@@ -476,7 +478,7 @@ export class Master {
 
   /** Whoever starts with a server of its own has to be told what to do. Replicas that are merely away are members still. */
   private reportAlone(view: ReplicaView): void {
-    if (view.memberCount > 0 || this.settings.minReplicas === 0 || this.wasAlone) return;
+    if (view.memberCount > 0 || this.settings.allowNoReplicas || this.wasAlone) return;
     this.wasAlone = true;
     this.listener.onReport('error', 'no-replica', withoutReplica(this.where));
   }
@@ -484,11 +486,9 @@ export class Master {
   /** Why new locks are refused though the master answers. */
   private lackOf(view: ReplicaView, confirming: number, required: number): string {
     const known = view.memberCount;
-    if (known === 0 && this.settings.minReplicas > 0) return withoutReplica(this.where);
+    if (known === 0 && !this.settings.allowNoReplicas) return withoutReplica(this.where);
     const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
-    return required > known
-      ? `${lack} Attach what is missing, or set replicas (or minReplicas) to ${known}.`
-      : lack;
+    return required > known ? `${lack} Attach what is missing, or set replicas to ${known}.` : lack;
   }
 
   private get where(): string {
@@ -498,14 +498,27 @@ export class Master {
   /** A number of replicas that is no majority is raised to it: its owner should know. */
   private reportMajority(view: ReplicaView): void {
     const { replicas } = this.settings;
-    const needed = view.required({ policy: 'majority', minReplicas: 0 });
+    const needed = view.required(RENEWAL);
     if (typeof replicas !== 'number' || replicas >= needed || this.raisedTo === needed) return;
     this.raisedTo = needed;
     this.listener.onReport(
       'warn',
       'replicas-raised',
       `replicas: ${replicas} is less than a majority of the servers needs: ${needed} ${needed === 1 ? 'replica' : 'replicas'} must confirm.` +
-        (replicas === 0 ? ' To do without any, use a server without replicas and minReplicas: 0.' : ''),
+        (replicas === 0
+          ? ' To do without any, use a server without replicas and allowNoReplicas: true.'
+          : ''),
+    );
+  }
+
+  /** Another program uses longer leases than this one was told of. */
+  private reportLongLease(key: string, owner: string, remainingTime: number): void {
+    const { quarantine } = this.settings;
+    this.listener.onReport(
+      'warn',
+      'long-lease',
+      `Key '${key}' is held by ${owner} for ${Math.round(remainingTime / 1000)} s more, longer than the quarantine (${quarantine} ms) covers: ` +
+        'after a fail-over it could be granted while its holder still believes in it. Set quarantine to the longest lease of any program on this Redis.',
     );
   }
 

@@ -10,10 +10,9 @@ export interface RedisStoreOptions {
   readonly connection: RedisConnection;
   readonly keyPrefix: string;
   readonly replicas: ReplicaPolicy;
-  readonly minReplicas: number;
-  /** undefined: the longest lease seen. */
-  readonly quarantine: number | undefined;
-  readonly leaseTime: number;
+  readonly allowNoReplicas: boolean;
+  /** The longest lease of any program on this Redis; 0: the age of links does not matter. */
+  readonly quarantine: number;
   readonly replicaTimeout: number;
   readonly clockSkew: number;
   readonly allowEviction: boolean;

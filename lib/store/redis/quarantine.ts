@@ -1,23 +1,59 @@
+import type { Holder } from '../lock-store.js';
+
+interface LongLease {
+  /** The monotonic instant at which it was met first. */
+  readonly metAt: number;
+  /** The monotonic instant at which it ends unless it is renewed. */
+  readonly endsAt: number;
+}
+
+/** Entries from which the ended ones are dropped before another is added. */
+const MANY = 1_000;
+
 /**
- * How long a replica must have followed its master before its word counts for a new grant: the longest lease that anybody may hold.
- * What was given, or the longest lease seen by this process, whichever is longer; 0 is none at all.
+ * Keys that were found busy for longer than the quarantine covers: another program uses longer
+ * leases than this one was told, or an operator changed an expiry. After a loss of data such a lease
+ * may still be believed when the replication links are a quarantine old. So a grant of that key
+ * needs links that have stood since this process read the lease, until the lease has ended. No
+ * other key is affected.
  */
-export class Quarantine {
-  private readonly isOff: boolean;
-  private longest: number;
+export class LongLeases {
+  private readonly byKey = new Map<string, LongLease>();
 
-  constructor(given: number | undefined, leaseTime: number) {
-    this.isOff = given === 0;
-    this.longest = given ?? leaseTime;
+  constructor(
+    /** ms that a lock's key may live at most: the quarantine and the allowance for clocks. */
+    private readonly longest: number,
+    /** Called once for each such lease. */
+    private readonly onMet: (key: string, owner: string, remainingTime: number) => void,
+  ) {}
+
+  /** Takes in who was found to hold the key at the monotonic instant `now`. */
+  met(key: string, { owner, remainingTime, isKept }: Holder, now: number): void {
+    // A key without an expiry is nobody's lease, and nobody holds one in its cooldown.
+    if (isKept || remainingTime <= this.longest || remainingTime === Infinity) return;
+    const known = this.byKey.get(key);
+    if (known === undefined) this.onMet(key, owner, remainingTime);
+    if (this.byKey.size >= MANY) this.dropEnded(now);
+    this.byKey.set(key, { metAt: known?.metAt ?? now, endsAt: now + remainingTime });
   }
 
-  /** ms */
-  get time(): number {
-    return this.isOff ? 0 : this.longest;
+  /**
+   * The monotonic instant since which links must have stood for a grant of these keys, beside the
+   * quarantine; Infinity if none of them had a long lease that may still run.
+   */
+  metAt(keys: readonly string[], now: number): number {
+    if (this.byKey.size === 0) return Infinity;
+    let earliest = Infinity;
+    for (const key of keys) {
+      const lease = this.byKey.get(key);
+      if (lease === undefined) continue;
+      if (lease.endsAt <= now) this.byKey.delete(key);
+      else earliest = Math.min(earliest, lease.metAt);
+    }
+    return earliest;
   }
 
-  /** A lease that is asked for here, or met in the answer that a key is busy; one without an end is no lease. */
-  seen(leaseTime: number): void {
-    if (leaseTime > this.longest && leaseTime !== Infinity) this.longest = leaseTime;
+  private dropEnded(now: number): void {
+    for (const [key, { endsAt }] of this.byKey) if (endsAt <= now) this.byKey.delete(key);
   }
 }

@@ -24,20 +24,21 @@ export function majorityOf(members: number): number {
 /** What one grant asks for. */
 export interface Demand {
   readonly policy: ReplicaPolicy;
-  readonly minReplicas: number;
+  /** Permits a grant that no replica confirmed, if the master has none. */
+  readonly allowNoReplicas: boolean;
 }
 
 /** A renewal: a majority of the servers, whatever the lock asked for. */
-export const RENEWAL: Demand = { policy: 'majority', minReplicas: 0 };
+export const RENEWAL: Demand = { policy: 'majority', allowNoReplicas: true };
 
 /** How many replicas must confirm, given that `online` of `members` are connected now. */
 export function requiredConfirmations(
-  { policy, minReplicas }: Demand,
+  { policy, allowNoReplicas }: Demand,
   members: number,
   online: number,
 ): number {
   const wanted = policy === 'all' ? online : policy === 'majority' ? 0 : policy;
-  return Math.max(majorityOf(members), minReplicas, wanted);
+  return Math.max(majorityOf(members), allowNoReplicas ? 0 : 1, wanted);
 }
 
 /** Addresses of the replicas that are online, each once, with the highest offset that each has acknowledged. */

@@ -2,7 +2,6 @@ import type { MemberReport } from '../lock-store.js';
 import type { Reply } from './connection.js';
 import { countOlderThan, type LinkAges } from './link-ages.js';
 import type { Members } from './members.js';
-import type { Quarantine } from './quarantine.js';
 import {
   acknowledgedOffsets,
   agedAtLeast,
@@ -34,7 +33,8 @@ export class ReplicaView {
   constructor(
     private readonly members: Members,
     private readonly links: LinkAges,
-    private readonly quarantine: Quarantine,
+    /** ms */
+    private readonly quarantine: number,
   ) {}
 
   observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
@@ -50,31 +50,38 @@ export class ReplicaView {
     return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size);
   }
 
-  /** Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`. */
-  judge(demand: Demand, offset: number, sentAt: number): Verdict {
+  /**
+   * Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`.
+   * The links that confirm it must have stood since `standingSince`, too.
+   */
+  judge(demand: Demand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
     const confirmed = countConfirmed(this.acknowledged, offset);
     const required = this.required(demand);
     if (confirmed < required) return { kind: 'lacking', confirmed, required };
-    if (demand !== RENEWAL && !this.areTrusted(confirmed, sentAt)) return { kind: 'young' };
+    if (demand !== RENEWAL && !this.areTrusted(confirmed, Math.min(sentAt - this.quarantine, standingSince)))
+      return { kind: 'young' };
     return { kind: 'confirmed', by: confirmed };
   }
 
   /** Whether enough replicas have followed this master for long enough: whatever it may have lost, it lost more than a quarantine ago. */
   isTrusted(now: number): boolean {
-    return now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledged.size, now);
+    return (
+      now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledged.size, now - this.quarantine)
+    );
   }
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
   quarantineLeft(now: number): number {
     const majority = majorityOf(this.members.addresses.size);
     const connected = this.acknowledged.size;
-    if (this.quarantine.time === 0 || connected < majority || this.areTrusted(connected, now)) return 0;
+    if (this.quarantine === 0 || connected < majority || this.areTrusted(connected, now - this.quarantine))
+      return 0;
     // All that are young are assumed to be among the connected: so many must grow old until the majority is left.
     const listed = this.info?.links.length ?? 0;
     const tolerated = connected - majority;
     const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
     const decisive = madeAt[listed - tolerated - 1] ?? now;
-    return Math.max(1, decisive + this.quarantine.time - now);
+    return Math.max(1, decisive + this.quarantine - now);
   }
 
   /** Every member, with whether it holds everything up to `offset` (as things stand now, where none is given). */
@@ -111,10 +118,11 @@ export class ReplicaView {
     return this.info?.offset ?? 0;
   }
 
-  private areTrusted(confirmed: number, sentAt: number): boolean {
+  /** Whether a majority of the replicas confirmed over links that have stood since the instant. */
+  private areTrusted(confirmed: number, since: number): boolean {
     const majority = majorityOf(this.members.addresses.size);
-    if (this.quarantine.time === 0 || majority === 0) return true;
-    const old = countOlderThan(this.links, sentAt - this.quarantine.time);
+    if (this.quarantine === 0 || majority === 0) return true;
+    const old = countOlderThan(this.links, since);
     return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;
   }
 }

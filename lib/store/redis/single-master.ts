@@ -19,7 +19,6 @@ import { FixedLocator } from './locator.js';
 import { Master, type MasterListener } from './master.js';
 import { MembersBySight, NamedMembers } from './members.js';
 import type { RedisStoreOptions } from './options.js';
-import { Quarantine } from './quarantine.js';
 import { Sentinels } from './sentinels.js';
 import type { Session } from './session.js';
 
@@ -35,7 +34,6 @@ export class SingleMaster implements Keyspace {
     clock: Clock,
     givenConnector?: Connector,
   ) {
-    const quarantine = new Quarantine(options.quarantine, options.leaseTime);
     const connector = givenConnector ?? new IoredisConnector(deployment.options);
     const onMaster: MasterListener = {
       onChange: (key) => listener.onChange(key === undefined ? { every: true } : { key }),
@@ -43,15 +41,7 @@ export class SingleMaster implements Keyspace {
     };
     if (deployment.kind === 'plain') {
       const locator = new FixedLocator(deployment.address);
-      this.master = new Master(
-        connector,
-        locator,
-        new MembersBySight(),
-        quarantine,
-        options,
-        onMaster,
-        clock,
-      );
+      this.master = new Master(connector, locator, new MembersBySight(), options, onMaster, clock);
       return;
     }
     const members = new NamedMembers();
@@ -64,7 +54,7 @@ export class SingleMaster implements Keyspace {
       clock,
       () => this.master.moved(),
     );
-    this.master = new Master(connector, this.sentinels, members, quarantine, options, onMaster, clock);
+    this.master = new Master(connector, this.sentinels, members, options, onMaster, clock);
   }
 
   acquire(request: AcquireRequest): Attempt {
@@ -101,8 +91,8 @@ export class SingleMaster implements Keyspace {
   }
 
   open(): void {
-    const { replicas, minReplicas } = this.options;
-    if (this.sentinels === undefined && replicas === 'all' && minReplicas > 0)
+    const { replicas, allowNoReplicas } = this.options;
+    if (this.sentinels === undefined && replicas === 'all' && !allowNoReplicas)
       this.listener.onReport('log', 'members-by-sight', BY_SIGHT);
     this.sentinels?.open();
     this.master.open();

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import type { AcquireRequest } from '../../../lib/store/lock-store.js';
+import type { AcquireOutcome } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
 import { startRedis } from '../../support/redis-process.js';
@@ -49,7 +49,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
-  it('is refused for a number of replicas that does not answer, and for minReplicas', async () => {
+  it('is refused for a number of replicas that does not answer', async () => {
     const store = stores.open(redis.url);
     expect(
       await store.acquire(requestFor('three', { replicas: 3, replicaTimeout: 200 })).outcome,
@@ -58,10 +58,6 @@ describe('A grant counts once the replicas have confirmed it', () => {
       confirmed: 2,
       required: 3,
     });
-    const strict = stores.open(redis.url, { minReplicas: 3 });
-    expect(
-      await strict.acquire(requestFor('min', { replicas: 'majority', replicaTimeout: 200 })).outcome,
-    ).toMatchObject({ kind: 'unconfirmed', required: 3 });
   });
 
   it('needs the majority for a smaller number too, and its owner is told', async () => {
@@ -83,7 +79,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(stores.reports).toMatchObject([
       {
         code: 'replicas-raised',
-        message: expect.stringMatching(/1 replica must confirm\. .*minReplicas: 0/),
+        message: expect.stringMatching(/1 replica must confirm\. .*allowNoReplicas: true/),
       },
     ]);
     await stores.closeAll();
@@ -97,7 +93,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
       required: 1,
       members: [],
     });
-    const advice = `Redis at ${alone.address} has no replica, so every lock on it is refused: attach one, or set minReplicas: 0`;
+    const advice = `Redis at ${alone.address} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true`;
     expect(stores.reports).toContainEqual({
       level: 'error',
       code: 'no-replica',
@@ -111,7 +107,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     await until(() => stores.reports.some(({ code }) => code === 'connection-lost'), { what: 'it is gone' });
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
     expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
-    const single = stores.open(alone.url, { minReplicas: 0 });
+    const single = stores.open(alone.url, { allowNoReplicas: true });
     granted(await single.acquire(requestFor('single')).outcome);
     expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
     await stores.closeAll();
@@ -310,31 +306,35 @@ describe('The quarantine', () => {
     await stores.closeAll();
   });
 
-  it('is as long as the longest lease that is asked for, before it is granted', async () => {
-    await using young = await startReplication({ replicas: 1 });
-    const store = stores.open(young.url, { quarantine: undefined, leaseTime: 1_000 });
-    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
-    // Another copy may hold such a lease, and this master may have lost it.
-    const request = requestFor('long', { leaseTime: 60_000, waitUntil: systemClock.monotonic() });
-    expect(await store.acquire(request).outcome).toMatchObject({ kind: 'unavailable' });
-    expect(store.health().masters[0]!.quarantine).toBeGreaterThan(50_000);
-    await stores.closeAll();
-  });
-
-  it('does not grow by what is only kept busy', async () => {
+  it('is not lengthened by a key that lives for a day, nor by one in its cooldown', async () => {
     await using old = await startReplication({ replicas: 1 });
     const one = stores.open(old.url, { quarantine: 0 });
     const held = await take(one, 'nightly', { leaseTime: 1_000 });
     expect(await one.renew(held, 3_600_000, 'keep')).toMatchObject({ kind: 'renewed' });
-    const other = stores.open(old.url, { quarantine: undefined, leaseTime: 1_000 });
+    await old.master.call('SET', 'lock:job', 'rl:op:1:x:1 1700000000000000', 'EX', '86400');
+    const other = stores.open(old.url, { quarantine: 1_000 });
     await until(() => other.health().masters[0]?.connected, { what: 'the other is connected' });
-    const request = (): AcquireRequest =>
-      requestFor('nightly', { leaseTime: 1_000, waitUntil: systemClock.monotonic() });
-    await until(async () => (await other.acquire(request()).outcome).kind === 'busy', {
+    const ask = (key: string): Promise<AcquireOutcome> =>
+      other.acquire(requestFor(key, { leaseTime: 1_000, waitUntil: systemClock.monotonic() })).outcome;
+    await until(async () => (await ask('job')).kind === 'busy', {
       within: 15_000,
       what: 'it has met the key',
     });
+    expect(await ask('nightly')).toMatchObject({ kind: 'busy' });
+    expect(await ask('job')).toMatchObject({ kind: 'busy' });
+    expect(await ask('other')).toMatchObject({ kind: 'granted' });
     expect(other.health().masters[0]!.quarantine).toBe(0);
+    expect(stores.reports.filter(({ code }) => code === 'long-lease')).toEqual([
+      expect.objectContaining({
+        level: 'warn',
+        message: expect.stringMatching(
+          /^Key 'job' is held by rl:op:1:x:1 for 86\d+ s more, .*quarantine \(1000 ms\)/,
+        ),
+      }),
+    ]);
+    // The master that showed the lease shows its end.
+    await old.master.call('DEL', 'lock:job');
+    expect(await ask('job')).toMatchObject({ kind: 'granted' });
     await stores.closeAll();
   }, 20_000);
 });

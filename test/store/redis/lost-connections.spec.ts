@@ -20,6 +20,7 @@ const defaults: LockDefaults = {
   replicas: 'all',
   replicaTimeout: 1_000,
   shutdownTimeout: 100,
+  quarantine: 0,
 };
 const stores = new RedisStores();
 let redis: Replication;
@@ -281,7 +282,7 @@ describe('A server', () => {
   it('that is down at start is found when it comes', async () => {
     const server = await startRedis();
     await server.kill();
-    const early = stores.open(server.url, { minReplicas: 0 });
+    const early = stores.open(server.url, { allowNoReplicas: true });
     const at = requestFor('early', { waitUntil: systemClock.monotonic(), replicaTimeout: 300 });
     expect(await early.acquire(at).outcome).toMatchObject({
       kind: 'unavailable',
@@ -296,7 +297,7 @@ describe('A server', () => {
 
   it('that comes back empty has lost the lock, and the holder is told at its renewal', async () => {
     const server = await startRedis();
-    const single = stores.open(server.url, { minReplicas: 0 });
+    const single = stores.open(server.url, { allowNoReplicas: true });
     const held = await take(single, 'forgotten');
     await server.restart();
     expect(await single.renew(held, 10_000)).toEqual({ kind: 'gone', key: 'forgotten' });

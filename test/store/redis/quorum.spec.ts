@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { ErrorReply } from '../../../lib/store/redis/connection.js';
 import { countOlderThan, linkAgesFor, ListedLinkAges } from '../../../lib/store/redis/link-ages.js';
 import { MembersBySight, NamedMembers } from '../../../lib/store/redis/members.js';
-import { Quarantine } from '../../../lib/store/redis/quarantine.js';
+import { LongLeases } from '../../../lib/store/redis/quarantine.js';
 import {
   acknowledgedOffsets,
   agedAtLeast,
@@ -68,19 +68,28 @@ describe('A majority of the servers, the master included', () => {
 
 describe('The confirmations that a grant needs', () => {
   it.each([
-    ['all' as const, 1, 2, 2, 2],
-    ['all' as const, 1, 2, 1, 1],
-    ['all' as const, 1, 3, 1, 2],
-    ['majority' as const, 1, 2, 2, 1],
-    ['majority' as const, 2, 2, 2, 2],
-    ['majority' as const, 1, 5, 5, 3],
-    [2, 1, 2, 2, 2],
-    [1, 1, 3, 3, 2],
-    [3, 1, 2, 2, 3],
-    [0, 0, 0, 0, 0],
-  ])('%p with minReplicas %i, %i members, %i online: %i', (policy, minReplicas, members, online, needed) => {
-    expect(requiredConfirmations({ policy, minReplicas }, members, online)).toBe(needed);
+    ['all' as const, 2, 2, 2],
+    ['all' as const, 2, 1, 1],
+    ['all' as const, 3, 1, 2],
+    ['all' as const, 0, 0, 1],
+    ['majority' as const, 2, 2, 1],
+    ['majority' as const, 5, 5, 3],
+    ['majority' as const, 0, 0, 1],
+    [2, 2, 2, 2],
+    [1, 3, 3, 2],
+    [3, 2, 2, 3],
+    [0, 0, 0, 1],
+  ])('%p of %i members, %i online: %i', (policy, members, online, needed) => {
+    expect(requiredConfirmations({ policy, allowNoReplicas: false }, members, online)).toBe(needed);
   });
+
+  it.each(['all' as const, 'majority' as const, 0])(
+    'are none of no replica if that is allowed: %p',
+    (policy) => {
+      expect(requiredConfirmations({ policy, allowNoReplicas: true }, 0, 0)).toBe(0);
+      expect(requiredConfirmations({ policy, allowNoReplicas: true }, 3, 3)).toBeGreaterThanOrEqual(2);
+    },
+  );
 
   it('are the majority alone for a renewal', () => {
     expect(requiredConfirmations(RENEWAL, 3, 3)).toBe(2);
@@ -177,15 +186,15 @@ describe('The age of a replication link', () => {
 });
 
 describe('Whether a write counts', () => {
-  const demand = { policy: 'majority' as const, minReplicas: 1 };
+  const demand = { policy: 'majority' as const, allowNoReplicas: false };
   const viewOf = (quarantine: number): ReplicaView =>
-    new ReplicaView(new MembersBySight(), new ListedLinkAges(), new Quarantine(quarantine, 1));
+    new ReplicaView(new MembersBySight(), new ListedLinkAges(), quarantine);
 
   it('needs enough replicas at its offset', () => {
     const view = viewOf(0);
     view.observe(info({ port: 1, offset: 900 }, { port: 2, offset: 899 }), clients([1, 0], [2, 0]), 0);
     expect(view.judge(demand, 900, 0)).toEqual({ kind: 'confirmed', by: 1 });
-    expect(view.judge({ policy: 'all', minReplicas: 1 }, 900, 0)).toEqual({
+    expect(view.judge({ policy: 'all', allowNoReplicas: false }, 900, 0)).toEqual({
       kind: 'lacking',
       confirmed: 1,
       required: 2,
@@ -215,6 +224,14 @@ describe('Whether a write counts', () => {
     expect(view.quarantineLeft(15_000)).toBe(0);
   });
 
+  it('needs links that have stood since a longer lease was met, for its key', () => {
+    const view = viewOf(5_000);
+    view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 9 }), clients([1, 0], [2, 0]), 10_000);
+    expect(view.judge(demand, 9, 15_000, 9_999)).toEqual({ kind: 'young' });
+    expect(view.judge(demand, 9, 90_000, 9_999)).toEqual({ kind: 'young' });
+    expect(view.judge(demand, 9, 15_000, 10_000)).toEqual({ kind: 'confirmed', by: 2 });
+  });
+
   it('takes a young link for one of those that confirmed', () => {
     const view = viewOf(5_000);
     view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 1 }), clients([1, 60], [2, 0]), 100_000);
@@ -227,7 +244,7 @@ describe('Whether a write counts', () => {
     const view = viewOf(5_000);
     view.observe(info(), clients(), 0);
     expect(view.quarantineLeft(0)).toBe(0);
-    expect(view.judge({ policy: 'all', minReplicas: 0 }, 9, 0)).toEqual({ kind: 'confirmed', by: 0 });
+    expect(view.judge({ policy: 'all', allowNoReplicas: true }, 9, 0)).toEqual({ kind: 'confirmed', by: 0 });
     expect(view.judge(demand, 9, 0)).toEqual({ kind: 'lacking', confirmed: 0, required: 1 });
   });
 });
@@ -282,21 +299,43 @@ describe('Who the members are', () => {
   });
 });
 
-describe('The quarantine', () => {
-  it('is the longest lease seen, or what was given where that is longer, and 0 is none', () => {
-    const seen = new Quarantine(undefined, 10);
-    seen.seen(30);
-    seen.seen(20);
-    expect(seen.time).toBe(30);
-    const given = new Quarantine(25, 10);
-    given.seen(20);
-    expect(given.time).toBe(25);
-    given.seen(30);
-    given.seen(Infinity);
-    expect(given.time).toBe(30);
-    const none = new Quarantine(0, 10);
-    none.seen(30);
-    expect(none.time).toBe(0);
+describe('A lease that is longer than the quarantine covers', () => {
+  const holder = { owner: 'rl:h:1:a:1', token: 1, remainingTime: 86_400_000, isKept: false };
+  const met: string[] = [];
+  let leases: LongLeases;
+
+  beforeEach(() => {
+    met.length = 0;
+    leases = new LongLeases(16_000, (key, owner, left) => met.push(`${key} ${owner} ${left}`));
+  });
+
+  it('is told of once, with key and holder', () => {
+    leases.met('job', holder, 100);
+    leases.met('job', holder, 200);
+    expect(met).toEqual(['job rl:h:1:a:1 86400000']);
+  });
+
+  it('concerns its own key until it ends', () => {
+    leases.met('job', holder, 100);
+    leases.met('job', holder, 200);
+    expect(leases.metAt(['other'], 300)).toBe(Infinity);
+    expect(leases.metAt(['other', 'job'], 300)).toBe(100);
+    expect(leases.metAt(['job'], 200 + 86_400_000)).toBe(Infinity);
+  });
+
+  it.each([
+    ['that is covered', { remainingTime: 16_000 }],
+    ['without an end', { remainingTime: Infinity }],
+    ['of a key in its cooldown', { isKept: true }],
+  ])('is not one %s', (_, differing) => {
+    leases.met('job', { ...holder, ...differing }, 100);
+    expect(met).toEqual([]);
+    expect(leases.metAt(['job'], 100)).toBe(Infinity);
+  });
+
+  it('does not stay in memory once it has ended', () => {
+    for (let i = 0; i < 10_000; i++) leases.met(`k${i}`, { ...holder, remainingTime: 16_001 }, i * 100);
+    expect((leases as unknown as { byKey: Map<string, unknown> }).byKey.size).toBeLessThan(2_000);
   });
 });
 

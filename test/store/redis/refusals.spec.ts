@@ -13,7 +13,7 @@ import { granted, requestFor, take } from '../contract.js';
 import { RedisStores } from './redis-stores.js';
 
 const stores = new RedisStores();
-const single = { minReplicas: 0 } as const;
+const single = { allowNoReplicas: true } as const;
 
 afterEach(async () => {
   await stores.closeAll();
@@ -149,7 +149,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
 
   it('a server that may evict locks, also to who asked while it was being connected to', async () => {
     await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
-    const store = stores.open(server.url, { minReplicas: 0 });
+    const store = stores.open(server.url, { allowNoReplicas: true });
     expect(await store.acquire(requestFor('early')).outcome).toMatchObject({
       kind: 'misconfigured',
       option: 'allowEviction',

@@ -44,7 +44,6 @@ export class ClusterKeyspace implements Keyspace {
   }
 
   acquire(request: AcquireRequest): Attempt {
-    this.topology.quarantine.seen(request.leaseTime);
     const attempt = new ClusterAttempt(request, this.partsOf(request.keys), this.routing, this.clock);
     return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
   }

@@ -6,7 +6,6 @@ import type { KeyspaceListener } from '../keyspace.js';
 import { Master } from '../master.js';
 import { NamedMembers } from '../members.js';
 import type { RedisStoreOptions } from '../options.js';
-import { Quarantine } from '../quarantine.js';
 import type { Redirection } from '../redirection.js';
 import type { Release } from '../releases.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
@@ -32,7 +31,6 @@ const SAME_QUESTION = 20;
  */
 export class ClusterTopology implements ShardCluster {
   private readonly table = new SlotTable((before, after) => this.byMaster.get(before)?.has(after) === true);
-  readonly quarantine: Quarantine;
   private readonly survey: ClusterSurvey;
   readonly trust: SlotTrust;
   private shards: Shard[] = [];
@@ -61,9 +59,8 @@ export class ClusterTopology implements ShardCluster {
     private readonly listener: KeyspaceListener,
     private readonly clock: Clock,
   ) {
-    this.quarantine = new Quarantine(options.quarantine, options.leaseTime);
     this.survey = new ClusterSurvey(connector, clock);
-    this.trust = new SlotTrust(this.table, this.quarantine, () => this.shards);
+    this.trust = new SlotTrust(this.table, options.quarantine, () => this.shards);
   }
 
   open(): void {
@@ -302,7 +299,6 @@ export class ClusterTopology implements ShardCluster {
         this.connector,
         made,
         members,
-        this.quarantine,
         this.options,
         {
           onChange: (key) =>

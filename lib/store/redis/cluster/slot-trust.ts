@@ -1,4 +1,3 @@
-import type { Quarantine } from '../quarantine.js';
 import type { SlotTable } from './slot-table.js';
 
 /*
@@ -48,13 +47,14 @@ export class SlotTrust {
 
   constructor(
     private readonly table: SlotTable,
-    private readonly quarantine: Quarantine,
+    /** ms */
+    private readonly quarantine: number,
     private readonly shards: () => Iterable<TrustedShard>,
   ) {}
 
   /** ms until new locks may be granted in the slot; 0 where they may. */
   wait(slot: number, now: number): number {
-    const { time } = this.quarantine;
+    const time = this.quarantine;
     if (time === 0) return 0;
     const leaving = this.table.leavingAt(slot) + time - now;
     if (leaving > 0) return leaving;
@@ -65,7 +65,7 @@ export class SlotTrust {
 
   /** The shard has no slots any more, and will not be asked again. */
   left(shard: TrustedShard, now: number): void {
-    if (!shard.isTrusted(now)) this.doubtUntil = now + this.quarantine.time;
+    if (!shard.isTrusted(now)) this.doubtUntil = now + this.quarantine;
   }
 
   /** No shard can have lost anything within the last quarantine. */

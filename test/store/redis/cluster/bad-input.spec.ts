@@ -188,7 +188,7 @@ describe('A shard without replicas', () => {
     const { status, masters } = store.health();
     expect(status).toBe('degraded');
     expect(masters.find(({ address }) => address === lonely.address)?.reason).toMatch(
-      /has no replica, so every lock on it is refused.*minReplicas: 0/,
+      /has no replica, so every lock on it is refused.*allowNoReplicas: true/,
     );
     expect(masters.filter(({ reason }) => reason === undefined)).toHaveLength(3);
 

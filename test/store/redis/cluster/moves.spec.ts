@@ -229,6 +229,7 @@ describe('A lock service on a Cluster', () => {
           replicas: 'all',
           replicaTimeout: 1_000,
           shutdownTimeout: 1_000,
+          quarantine: 0,
         }),
     );
     const [one, other] = services as [LockService, LockService];

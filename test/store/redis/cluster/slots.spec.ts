@@ -5,7 +5,6 @@ import { partsOf } from '../../../../lib/store/redis/cluster/slot-parts.js';
 import { SlotTable } from '../../../../lib/store/redis/cluster/slot-table.js';
 import { SlotTrust } from '../../../../lib/store/redis/cluster/slot-trust.js';
 import { ErrorReply } from '../../../../lib/store/redis/connection.js';
-import { Quarantine } from '../../../../lib/store/redis/quarantine.js';
 import { redirectionOf } from '../../../../lib/store/redis/redirection.js';
 
 describe('The slot of a key', () => {
@@ -176,7 +175,7 @@ describe('New locks in a slot', () => {
 
   function trustIn(...shards: { isTrusted(now: number): boolean }[]): { table: SlotTable; trust: SlotTrust } {
     const table = new SlotTable(() => false);
-    return { table, trust: new SlotTrust(table, new Quarantine(QUARANTINE, 1_000), () => shards) };
+    return { table, trust: new SlotTrust(table, QUARANTINE, () => shards) };
   }
   const trusted = { isTrusted: () => true };
   const young = { isTrusted: () => false };
@@ -232,7 +231,7 @@ describe('New locks in a slot', () => {
 
   it('never wait without a quarantine', () => {
     const table = new SlotTable(() => false);
-    const trust = new SlotTrust(table, new Quarantine(0, 1_000), () => [young]);
+    const trust = new SlotTrust(table, 0, () => [young]);
     table.take(view('a', [1, [7]], [2, []]), 0);
     expect(trust.wait(7, 1)).toBe(0);
   });
