@@ -1,27 +1,43 @@
-/** Requests in one call of a script, so that it does not hold the server for long (about 0.5 ms). */
+/** Requests in one run of a script, so that the run does not block the server for long (about 0.5 ms). */
 const BATCH = 64;
+/**
+ * Keys in one run of a script. With client tracking, Redis 7.0 remembers all keys of a run at each read in it: 256 keys take
+ * some 10 ms, 4,000 take 3 s. A lock has no more keys than that.
+ */
+export const MOST_KEYS = 256;
 
 interface Item {
+  readonly keys: readonly string[];
   readonly slot: number | undefined;
-  /** Its slot is on its way to another master: one key that has gone ahead would stop all others of the same call. */
+  /**
+   * The item goes in a run of its own. Redis refuses a run as a whole: for one key that the user may not touch, or that has
+   * moved ahead to another master. So an item that was refused together with others is sent again alone.
+   */
   readonly isAlone?: boolean;
 }
 
-/** Cuts what is to be sent into what one call of a script carries; in a Cluster it carries keys of one slot only. */
-export function batchesOf<T extends Item>(items: readonly T[]): T[][] {
-  if (items[0]?.slot === undefined) return pieces(items);
-  const bySlot = new Map<number | T | undefined, T[]>();
-  for (const item of items) {
-    const place = item.isAlone === true ? item : item.slot;
-    const sameSlot = bySlot.get(place);
-    if (sameSlot === undefined) bySlot.set(place, [item]);
-    else sameSlot.push(item);
-  }
-  return [...bySlot.values()].flatMap(pieces);
+interface Batch<T> {
+  readonly items: T[];
+  keys: number;
 }
 
-function pieces<T>(items: readonly T[]): T[][] {
+/** Cuts what is to be sent into runs of a script: by requests, by keys, and in a Cluster by slot. */
+export function batchesOf<T extends Item>(items: readonly T[]): T[][] {
   const batches: T[][] = [];
-  for (let from = 0; from < items.length; from += BATCH) batches.push(items.slice(from, from + BATCH));
+  const openBatches = new Map<number | undefined, Batch<T>>();
+  for (const item of items) {
+    if (item.isAlone === true) {
+      batches.push([item]);
+      continue;
+    }
+    let batch = openBatches.get(item.slot);
+    if (batch === undefined || batch.items.length === BATCH || batch.keys + item.keys.length > MOST_KEYS) {
+      batch = { items: [], keys: 0 };
+      openBatches.set(item.slot, batch);
+      batches.push(batch.items);
+    }
+    batch.items.push(item);
+    batch.keys += item.keys.length;
+  }
   return batches;
 }

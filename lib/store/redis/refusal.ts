@@ -7,12 +7,28 @@ interface Meaning {
   readonly unwritten: boolean;
   /** Asking again cannot help until somebody mends the configuration. */
   readonly permanent: boolean;
+  /** The server refuses every request for the same reason, not one request for its keys. */
+  readonly refusesAll: boolean;
   /** This connection will not be of use any more: the server is no master now. */
   readonly reconnect?: boolean;
 }
 
-const passing = (advice: string): Meaning => ({ advice, unwritten: true, permanent: false });
-const lasting = (advice: string): Meaning => ({ advice, unwritten: false, permanent: true });
+/** The state of the server, which passes. */
+const passing = (advice: string): Meaning => ({
+  advice,
+  unwritten: true,
+  permanent: false,
+  refusesAll: true,
+});
+/** The same, but the reason may lie in the keys of one request. */
+const passingForKeys = (advice: string): Meaning => ({ ...passing(advice), refusesAll: false });
+/** The configuration: it lasts until an operator changes it. */
+const lasting = (advice: string): Meaning => ({
+  advice,
+  unwritten: false,
+  permanent: true,
+  refusesAll: true,
+});
 
 const MEANINGS: Record<string, Meaning> = {
   READONLY: {
@@ -24,14 +40,16 @@ const MEANINGS: Record<string, Meaning> = {
   MASTERDOWN: { ...passing('It is a replica that lost its master.'), reconnect: true },
   LOADING: passing('It is starting up and still loads its data.'),
   NOREPLICAS: passing('Fewer replicas follow it than its min-replicas-to-write asks for: restore them.'),
-  OOM: passing('Its memory is full (maxmemory): give it more, or keep locks on a server of their own.'),
+  OOM: passingForKeys(
+    'Its memory is full (maxmemory): give it more, or keep locks on a server of their own.',
+  ),
   BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
   MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
-  MOVED: passing('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
-  ASK: passing(
+  MOVED: passingForKeys('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
+  ASK: passingForKeys(
     'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
   ),
-  TRYAGAIN: passing(
+  TRYAGAIN: passingForKeys(
     'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
   ),
   CLUSTERDOWN: passing(
@@ -42,15 +60,31 @@ const MEANINGS: Record<string, Meaning> = {
     unwritten: true,
   },
   WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
-  NOPERM: lasting('Give the user the commands and keys that the documentation lists.'),
+  NOPERM: {
+    ...lasting('Give the user the commands and keys that the documentation lists.'),
+    refusesAll: false,
+  },
 };
 
 const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
-const UNEXPECTED: Meaning = { advice: 'See the server’s log.', unwritten: false, permanent: false };
+const UNEXPECTED: Meaning = {
+  advice: 'See the server’s log.',
+  unwritten: false,
+  permanent: false,
+  refusesAll: false,
+};
 
 export function meaningOf(error: ErrorReply): Meaning {
   if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;
   return MEANINGS[error.code] ?? UNEXPECTED;
+}
+
+/**
+ * Whether a run of a script for several requests may have been refused for one of them: a key outside the user's rights, or keys
+ * of different slots. Then each request is sent again alone, once, and only the one that is at fault is refused.
+ */
+export function mayBlameOne(error: ErrorReply): boolean {
+  return error.code !== 'NOSCRIPT' && !meaningOf(error).refusesAll;
 }
 
 /** What to tell the caller whom the server refused. */
