@@ -37,9 +37,9 @@ export const MUTANTS: readonly Mutant[] = [
           'return requiredConfirmations(demand, this.acknowledged.size, this.acknowledged.size);',
         ],
         [
-          `  private areTrusted(confirmed: number, sentAt: number): boolean {
+          `  private areTrusted(confirmed: number, since: number): boolean {
     const majority = majorityOf(this.members.addresses.size);`,
-          `  private areTrusted(confirmed: number, sentAt: number): boolean {
+          `  private areTrusted(confirmed: number, since: number): boolean {
     const majority = majorityOf(this.acknowledged.size);`,
         ],
       ],
@@ -86,8 +86,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       [LANE]: [
         [
-          'const verdict = view.judge(request.demand, round.offset, round.start.monotonic);',
-          'const verdict = view.judge(request.demand, round.offset, this.clock.monotonic());',
+          'return view.judge(demand, offset, round?.start.monotonic ?? 0, standingSince);',
+          'return view.judge(demand, offset, this.clock.monotonic(), standingSince);',
         ],
       ],
     },

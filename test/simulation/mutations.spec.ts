@@ -1,0 +1,19 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { MUTANTS } from '../../simulation/mutations.js';
+
+const root = join(import.meta.dirname, '../..');
+
+describe('Every broken rule of the mutants', () => {
+  it.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))(
+    'stands in the code as it is: %s',
+    (_, { changes }) => {
+      for (const [file, pairs] of Object.entries(changes)) {
+        const code = readFileSync(join(root, file), 'utf8');
+        for (const [sound] of pairs)
+          expect([file, sound, code.split(sound).length - 1]).toEqual([file, sound, 1]);
+      }
+    },
+  );
+});
