@@ -1,6 +1,16 @@
 // redis-server from the package archives of Debian and Ubuntu: installed, or without root unpacked into a folder.
 
-import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { outputOf, run } from './process.mjs';
 
@@ -22,22 +32,34 @@ export async function installWithApt() {
 }
 
 /**
- * Downloads the packages and unpacks them into `folder`, with package lists of its own there: an ordinary user may not
- * renew the system's. Leaves an executable `folder/redis-server`.
- * @param {string} folder made anew
+ * A server's program in the archives of Debian and Ubuntu: one program is server, Sentinel and check-rdb. Its name decides.
+ * @typedef {object} Packaged
+ * @property {string} package
+ * @property {string} program in /usr/bin
+ * @property {readonly string[]} [suites] of Debian, instead of the suites that this system installs from
  */
-export async function unpackWithApt(folder) {
+
+/** @type {Packaged} */
+const OWN_REDIS = { package: 'redis-tools', program: 'redis-check-rdb' };
+
+/**
+ * Downloads a server with all its libraries and unpacks them into `folder`, with package lists of its own there: an ordinary
+ * user may not renew the system's. Leaves an executable `folder/redis-server`.
+ * @param {string} folder is replaced
+ * @param {Packaged} [packaged] the system's own Redis by default
+ */
+export async function unpackWithApt(folder, packaged = OWN_REDIS) {
   const work = `${folder}.${process.pid}`;
   try {
-    const apt = prepareApt(work);
+    const apt = prepareApt(work, packaged.suites);
     await fetchLists(apt);
     const debs = join(work, 'debs');
     mkdirSync(debs);
-    await run('apt-get', [...apt, 'download', ...wantedPackages(apt)], { cwd: debs });
+    await run('apt-get', [...apt, 'download', ...wantedPackages(apt, packaged.package)], { cwd: debs });
     for (const deb of readdirSync(debs)) await run('dpkg', ['-x', join(debs, deb), join(work, 'root')]);
-    writeStarter(work);
-    for (const leftover of ['lists', 'archives', 'debs']) {
-      rmSync(join(work, leftover), { recursive: true, force: true });
+    writeStarter(work, packaged.program);
+    for (const name of readdirSync(work)) {
+      if (!KEPT.has(name)) rmSync(join(work, name), { recursive: true, force: true });
     }
     mkdirSync(dirname(folder), { recursive: true });
     rmSync(folder, { recursive: true, force: true });
@@ -47,25 +69,34 @@ export async function unpackWithApt(folder) {
   }
 }
 
+const KEPT = new Set(['root', 'redis-server']);
+
 /**
  * The options by which apt-get works in `work` alone.
  * @param {string} work
+ * @param {readonly string[]} [suites] of Debian, instead of the system's sources
  * @returns {readonly string[]}
  */
-export function prepareApt(work) {
+export function prepareApt(work, suites) {
   mkdirSync(join(work, 'lists', 'partial'), { recursive: true });
   mkdirSync(join(work, 'archives', 'partial'), { recursive: true });
-  return [
+  const options = [
     `Dir::State::Lists=${join(work, 'lists')}`,
+    // With the installed packages in view, apt-get would look for those instead of the suite's.
+    'Dir::State::Status=/dev/null',
     `Dir::Cache=${work}`,
     `Dir::Cache::archives=${join(work, 'archives')}`,
     'Debug::NoLocking=1',
     'APT::Sandbox::User=',
     'Acquire::Languages=none',
     'Acquire::Retries=2',
-  ]
-    .flatMap((option) => ['-o', option])
-    .concat('-qq');
+  ];
+  if (suites) {
+    const sources = join(work, 'sources.list');
+    writeFileSync(sources, sourcesOf(suites));
+    options.push(`Dir::Etc::SourceList=${sources}`, 'Dir::Etc::SourceParts=/dev/null');
+  }
+  return options.flatMap((option) => ['-o', option]).concat('-qq');
 }
 
 /** @param {readonly string[]} apt */
@@ -73,49 +104,89 @@ export async function fetchLists(apt) {
   await run('apt-get', [...apt, 'update']);
 }
 
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
 /**
- * The server (in Debian and Ubuntu a link to a program of redis-tools) and what it needs beyond what is installed: names of
- * libraries differ from release to release.
+ * The lines of a sources.list for suites of Debian, from the archive that this system installs from.
+ * @param {readonly string[]} suites
+ */
+function sourcesOf(suites) {
+  const archive = debianArchiveIn(
+    outputOf('apt-get', ['--print-uris', 'update']) ?? '',
+    existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '',
+  );
+  if (!archive) throw new Error(`this system has no package source of Debian to take ${suites[0]} from`);
+  const options = existsSync(KEYRING) ? `[signed-by=${KEYRING}] ` : '';
+  return suites.map((suite) => `deb ${options}${archive} ${suite} main\n`).join('');
+}
+
+/**
+ * The archive of Debian among the sources of this system.
+ * @param {string} uris what `apt-get --print-uris update` prints
+ * @param {string} osRelease the text of /etc/os-release
+ * @returns {string | undefined}
+ */
+export function debianArchiveIn(uris, osRelease) {
+  if (!/^ID="?debian"?$/m.test(osRelease)) return undefined;
+  const [, codename = 'stable'] = /^VERSION_CODENAME="?([\w-]+)"?$/m.exec(osRelease) ?? [];
+  const releases = new Set([codename, 'oldstable', 'stable', 'testing', 'unstable', 'sid']);
+  const sources = [...uris.matchAll(/^'([^']+\/)dists\/([^'/]+)\/InRelease'/gm)].map(
+    ([, archive = '', suite = '']) => ({ archive, suite }),
+  );
+  const candidates = sources.filter(({ suite }) => releases.has(suite));
+  // Archives of others name their suites like Debian's, too, but have no updates between point releases.
+  const hasUpdates = candidates.find(({ archive }) =>
+    sources.some((other) => other.archive === archive && other.suite.endsWith('-updates')),
+  );
+  return (hasUpdates ?? candidates[0])?.archive;
+}
+
+/**
+ * The package and every library below it: no library of this system is used, which may be older.
  * @param {readonly string[]} apt
+ * @param {string} package_
  */
-function wantedPackages(apt) {
-  const depends = outputOf('apt-cache', [...apt, 'depends', 'redis-tools']) ?? '';
-  return ['redis-server', 'redis-tools', ...dependenciesIn(depends).filter((name) => !isInstalled(name))];
+function wantedPackages(apt, package_) {
+  const kinds = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances'];
+  const options = ['--recurse', ...kinds.map((kind) => `--no-${kind}`)];
+  const tree = outputOf('apt-cache', [...apt, 'depends', ...options, package_]);
+  if (tree === undefined) throw new Error(`the package archive cannot be reached or has no ${package_}`);
+  return [package_, ...librariesIn(tree)];
 }
 
 /**
- * Names in the output of `apt-cache depends`, without virtual packages.
- * @param {string} text
+ * Names of libraries in the output of `apt-cache depends --recurse`, without virtual packages.
+ * @param {string} tree
  */
-export function dependenciesIn(text) {
-  return [...text.matchAll(/^\s*\|?(?:Pre)?Depends: ([a-z0-9][a-z0-9+.-]*)$/gm)].map(([, name = '']) => name);
-}
-
-/** @param {string} name */
-function isInstalled(name) {
-  return outputOf('dpkg-query', ['-W', '-f', '${Status}', name])?.endsWith(' installed') ?? false;
+export function librariesIn(tree) {
+  return [...new Set([...tree.matchAll(/^z?lib[a-z0-9+.-]*$/gm)].map(([name]) => name))];
 }
 
 /**
- * A script that starts the unpacked server with the unpacked libraries, wherever the folder is moved.
+ * A script that starts the unpacked program as a server with the unpacked loader and libraries, wherever the folder is moved.
  * @param {string} work
+ * @param {string} program
  */
-function writeStarter(work) {
+function writeStarter(work, program) {
   const libraries = ['usr/lib', 'lib']
     .flatMap((parent) => {
       const path = join(work, 'root', parent);
-      return existsSync(path) ? readdirSync(path).map((name) => `${parent}/${name}`) : [];
+      return existsSync(path) ? readdirSync(path).map((name) => `root/${parent}/${name}`) : [];
     })
-    .filter((path) => path.includes('-linux-gnu'))
-    .map((path) => `$here/root/${path}`);
+    .filter((path) => path.endsWith('-linux-gnu') || path.includes('-linux-gnueabi'));
+  const loader = libraries
+    .flatMap((path) => readdirSync(join(work, path)).map((name) => `${path}/${name}`))
+    .find((path) => /\/ld-linux[^/]*\.so\.\d+$/.test(path));
+  if (!loader) throw new Error(`no loader of programs came with ${program}`);
+  // By the last part of this name the program knows that it is to be a server.
+  const server = 'root/usr/bin/redis-server';
+  symlinkSync(program, join(work, server));
   const starter = join(work, 'redis-server');
-  // An empty place in the list would mean the present folder.
-  const path = [...libraries, '${LD_LIBRARY_PATH:-/usr/lib}'].join(':');
   writeFileSync(
     starter,
     `#!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)
-LD_LIBRARY_PATH="${path}" exec "$here/root/usr/bin/redis-server" "$@"
+exec "$here/${loader}" --library-path "${libraries.map((path) => `$here/${path}`).join(':')}" "$here/${server}" "$@"
 `,
   );
   chmodSync(starter, 0o755);

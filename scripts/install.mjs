@@ -63,7 +63,7 @@ function readLockfile(path) {
  * The npm that runs us, else the one on the PATH.
  * @returns {[string, ...string[]]}
  */
-function npm() {
+export function npm() {
   const running = process.env['npm_execpath'];
   if (running?.endsWith('.js')) return [process.execPath, running];
   return [process.platform === 'win32' ? 'npm.cmd' : 'npm'];

@@ -145,10 +145,11 @@ export function whatToInstall({ platform, osRelease }) {
 }
 
 /**
+ * What a server says of itself; undefined if it cannot be started.
  * @param {string} command
  * @param {NodeJS.ProcessEnv} env
  */
-function versionAt(command, env) {
+export function versionAt(command, env) {
   return parseVersion(outputOf(command, ['--version'], { env }) ?? '');
 }
 

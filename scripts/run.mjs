@@ -1,11 +1,12 @@
-// node scripts/run.mjs test|demo|matrix|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others do, right after git
-// clone as well.
+// node scripts/run.mjs test|demo|matrix|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others
+// do, right after git clone as well. servers <command> [...arguments] runs one of them on other servers.
 
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './install.mjs';
 import { exitCodeOf, run } from './process.mjs';
 import { provideRedis } from './redis.mjs';
+import { planOf, runOnServers } from './servers.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const script = (/** @type {string[]} */ ...path) => join(root, 'node_modules', ...path);
@@ -84,12 +85,15 @@ function checkNode() {
 
 const [name = '', ...args] = process.argv.slice(2);
 try {
+  const names = Object.keys(commands);
   const command = commands[name];
-  if (!command)
-    throw new Error(`Usage: node scripts/run.mjs ${Object.keys(commands).join('|')} [...arguments]`);
+  if (!command && name !== 'servers')
+    throw new Error(`Usage: node scripts/run.mjs ${[...names, 'servers'].join('|')} [...arguments]`);
   checkNode();
   await ensureInstalled(root);
-  process.exitCode = await command(args, { ...process.env, REDIS_SERVER: await provideRedis(root) });
+  process.exitCode = await (command
+    ? command(args, { ...process.env, REDIS_SERVER: await provideRedis(root) })
+    : runOnServers(root, planOf(args, names)));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
