@@ -60,6 +60,11 @@ export class SimHost implements Clock {
     return ms === Infinity ? () => {} : this.world.happen(ms / this.rate, this, run);
   }
 
+  /** What happens at the same instant, and what a frozen host missed, comes first. */
+  afterTurn(run: () => void): void {
+    this.after(0, run);
+  }
+
   stepWall(ms: number): void {
     this.wallOffset += ms;
   }

@@ -9,6 +9,11 @@ export interface Clock {
   wall(): number;
   /** Runs `run` once, `ms` milliseconds from now, unless the returned function is called before. */
   after(ms: number, run: () => void): () => void;
+  /**
+   * Runs `run` once after one more turn of the event loop: what lay in the sockets when this was
+   * called has been read by then.
+   */
+  afterTurn(run: () => void): void;
 }
 
 /** setTimeout fires at once for anything longer. */
@@ -27,5 +32,9 @@ export const systemClock: Clock = {
     };
     if (ms !== Infinity) arm(ms);
     return () => clearTimeout(timer);
+  },
+  afterTurn(run) {
+    // The first of the two may run in this turn, after its sockets were read.
+    setImmediate(() => setImmediate(run));
   },
 };

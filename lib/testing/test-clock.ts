@@ -30,6 +30,10 @@ export class TestClock implements Clock {
     return () => this.remove(timer);
   }
 
+  afterTurn(run: () => void): void {
+    systemClock.afterTurn(run);
+  }
+
   /**
    * Goes on by `duration` at once (ms, or a string such as `'20s'`): leases end, locks are renewed and waiting ends in the order in which they would. Resolves when all
    * that has happened.

@@ -22,6 +22,10 @@ export class ManualClock implements Clock {
     };
   }
 
+  afterTurn(run: () => void): void {
+    this.after(0, run);
+  }
+
   /** Timers that are set. */
   get timers(): number {
     return this.#timers.length;

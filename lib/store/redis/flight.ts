@@ -1,13 +1,10 @@
 import type { Clock } from '../clock.js';
-import { silence } from './lane-words.js';
 import type { Round, RoundListener } from './round.js';
 import type { Session } from './session.js';
 
 /** ms that a WAIT may block: as long as somebody can end it from outside, or one tick of the server's clock. */
 const SLICE = 1_000;
 const SLICE_WITHOUT_UNBLOCK = 100;
-/** ms beyond its slice after which a round without its last answer means that the server is gone. */
-const ANSWER_ALLOWANCE = 1_000;
 /** ms that a WAIT blocks before a new arrival ends it. */
 const UNBLOCK_AFTER = 2;
 
@@ -17,7 +14,6 @@ const UNBLOCK_AFTER = 2;
  */
 export class Flight {
   private readonly out: Round[] = [];
-  private stopSilenceClock: () => void = () => {};
   private stopUnblockClock: (() => void) | undefined;
 
   constructor(
@@ -43,7 +39,6 @@ export class Flight {
   send(round: Round, need: number, listener: RoundListener): void {
     this.endWaitSoon();
     this.out.push(round);
-    if (this.out.length === 1) this.watch(round);
     const isOut = (): boolean => this.out.includes(round);
     round.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
       onAnswer: (request, answer) => {
@@ -85,29 +80,16 @@ export class Flight {
   /** The session has ended, or is left: what is out is answered to nobody. */
   end(): void {
     this.out.length = 0;
-    this.stopClocks();
+    this.stopClock();
   }
 
   /** The oldest has its last answer. */
   private land(): void {
     this.out.shift();
-    this.stopClocks();
-    if (this.out[0] !== undefined) this.watch(this.out[0]);
+    this.stopClock();
   }
 
-  private watch(round: Round): void {
-    this.stopSilenceClock = this.clock.after(ANSWER_ALLOWANCE, () => {
-      if (round.offset === undefined) this.session.end(silence(this.session, ANSWER_ALLOWANCE));
-      else {
-        this.stopSilenceClock = this.clock.after(round.slice, () =>
-          this.session.end(silence(this.session, ANSWER_ALLOWANCE + round.slice)),
-        );
-      }
-    });
-  }
-
-  private stopClocks(): void {
-    this.stopSilenceClock();
+  private stopClock(): void {
     this.stopUnblockClock?.();
     this.stopUnblockClock = undefined;
   }

@@ -19,10 +19,6 @@ export function hiddenOffset(session: Session): Error {
   );
 }
 
-export function silence(session: Session, ms: number): Error {
-  return new Error(`${nameOf(session)} did not answer within ${ms} ms`);
-}
-
 export function noAnswer(session: Session): Unavailable {
   return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
 }

@@ -30,8 +30,6 @@ export class Round implements Carrier {
   offset: number | undefined;
   /** The monotonic instant at which that was known, and WAIT began. */
   writtenAt: number | undefined;
-  /** ms that its WAIT may block. */
-  slice = 0;
   /** Its WAIT was told to end. */
   isEnding = false;
   /** Something was sent, or waits to be sent, behind it. */
@@ -46,7 +44,6 @@ export class Round implements Carrier {
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */
   send(session: Session, need: number, slice: number, listener: RoundListener): void {
-    this.slice = slice;
     const commands: Command[] = [];
     const onReply: ((reply: Reply) => void)[] = [];
     for (const batch of batchesOf(this.requests.filter(isRenewal))) {

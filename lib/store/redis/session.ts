@@ -9,13 +9,15 @@ import {
   type Reply,
 } from './connection.js';
 import type { LinkAges } from './link-ages.js';
+import { MonitoredConnection } from './monitored-connection.js';
 import type { ReplicationInfo } from './replication-info.js';
 import type { GroupScript, Script, ScriptCall } from './scripts/script.js';
 
-/** ms between two questions to the watcher connection for a sign of life, and ms that it may take. */
-const WATCHER_PING_TIME = 5_000;
-/** ms that the commit connection may be blocked by the WAITs of two groups. */
-const LONGEST_BLOCK = 2_000;
+/** ms of silence after which the connection is given up; on the commit connection WAIT comes on top. */
+const COMMIT_SILENCE = 1_000;
+const WATCHER_SILENCE = 5_000;
+/** ms without traffic after which PING is sent: often enough for a server whose `timeout` is one second. */
+const PING_AFTER = 500;
 
 /** One run of one server: client ids, link ages and replication offsets mean something only within it. */
 export interface Run {
@@ -50,19 +52,27 @@ export interface Opened {
 export class Session {
   private readonly endListeners: ((cause: unknown) => void)[] = [];
   private readonly cachedScripts = new Set<Script>();
+  private readonly commit: Connection;
+  private readonly control: Connection;
+  private readonly watcher: Connection;
   private state: 'live' | 'ended' = 'live';
-  private stopPinging: () => void = () => {};
   /** Whether a blocked WAIT can be ended from outside. */
   canUnblock = true;
 
   constructor(
     readonly opened: Opened,
-    private readonly clock: Clock,
-    /** ms that a question on the control connection may take; the server is given up after it. */
-    private readonly controlTimeout: number,
+    clock: Clock,
+    /** ms of silence on the control connection after which the server is given up. */
+    controlSilence: number,
   ) {
+    const monitored = (role: 'commit' | 'control' | 'watcher', silenceLimit: number): Connection => {
+      const name = `Redis at ${addressText(opened.address)} (${role} connection)`;
+      return new MonitoredConnection(opened[role], name, clock, { silenceLimit, pingAfter: PING_AFTER });
+    };
+    this.commit = monitored('commit', COMMIT_SILENCE);
+    this.control = monitored('control', controlSilence);
+    this.watcher = monitored('watcher', WATCHER_SILENCE);
     for (const connection of this.connections) connection.onEnd((cause) => this.end(cause));
-    if (this.isLive && opened.untracked === undefined) this.pingWatcher();
   }
 
   get address(): Address {
@@ -79,22 +89,22 @@ export class Session {
 
   /** Sends on the commit connection. */
   sendCommit(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
-    this.opened.commit.send(commands, onReply);
+    this.commit.send(commands, onReply);
   }
 
-  /** Asks on the commit connection, behind what blocks it; a server that does not answer there is given up, too. */
+  /** Asks on the commit connection, behind what blocks it. */
   askCommit(commands: readonly Command[]): Promise<Reply[]> {
-    return this.askOn(this.opened.commit, commands, LONGEST_BLOCK + this.controlTimeout);
+    return ask(this.commit, commands);
   }
 
-  /** Asks on the control connection, which nothing blocks; a server that does not answer there is given up. */
+  /** Asks on the control connection, which nothing blocks. */
   askControl(commands: readonly Command[]): Promise<Reply[]> {
-    return this.askOn(this.opened.control, commands, this.controlTimeout);
+    return ask(this.control, commands);
   }
 
   /** Ends the WAIT that blocks the commit connection; it answers its present count at once. */
   unblockCommit(): void {
-    this.opened.control.send([['client', 'unblock', this.run.commitId]], (reply) => {
+    this.control.send([['client', 'unblock', this.run.commitId]], (reply) => {
       if (reply instanceof ErrorReply) this.canUnblock = false;
     });
   }
@@ -124,42 +134,11 @@ export class Session {
   end(cause: unknown): void {
     if (this.state === 'ended') return;
     this.state = 'ended';
-    this.stopPinging();
     for (const connection of this.connections) connection.close();
     for (const listener of this.endListeners) listener(cause);
   }
 
   private get connections(): Connection[] {
-    return [this.opened.commit, this.opened.control, this.opened.watcher];
-  }
-
-  private async askOn(
-    connection: Connection,
-    commands: readonly Command[],
-    within: number,
-  ): Promise<Reply[]> {
-    const stopClock = this.clock.after(within, () => this.endSilent('It', within));
-    try {
-      return await ask(connection, commands);
-    } finally {
-      stopClock();
-    }
-  }
-
-  private endSilent(who: string, ms: number): void {
-    this.end(new Error(`${who} (${addressText(this.address)}) did not answer within ${ms} ms`));
-  }
-
-  /** Notices stop silently where the watcher's host is gone, so it is asked now and then. */
-  private pingWatcher(): void {
-    this.stopPinging = this.clock.after(WATCHER_PING_TIME, () => {
-      this.stopPinging = this.clock.after(WATCHER_PING_TIME, () =>
-        this.endSilent('The watcher connection', WATCHER_PING_TIME),
-      );
-      this.opened.watcher.send([['ping']], () => {
-        this.stopPinging();
-        if (this.isLive) this.pingWatcher();
-      });
-    });
+    return [this.commit, this.control, this.watcher];
   }
 }

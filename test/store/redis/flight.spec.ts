@@ -94,19 +94,4 @@ describe('Rounds on one connection', () => {
     send();
     expect(flight.takesAnother).toBe(false);
   });
-
-  it('are given up when the server falls silent, each after the time that its own WAIT may block', async () => {
-    send();
-    session.write(0);
-    send();
-    await clock.advance(5);
-    // The server refused CLIENT UNBLOCK: what is out was sent with a WAIT of a second all the same.
-    session.canUnblock = false;
-    session.close(0);
-    session.write(1);
-    await clock.advance(1_900);
-    expect(session.ended).toBeUndefined();
-    await clock.advance(200);
-    expect(session.ended).toMatchObject({ message: expect.stringContaining('did not answer') });
-  });
 });

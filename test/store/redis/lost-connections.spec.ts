@@ -179,6 +179,70 @@ describe('When only the commit connection has died, and nobody says so', () => {
   });
 });
 
+/** Synchronous work: the event loop stands still. */
+function beBusy(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+describe('A process that was busy for longer than a server may be silent', () => {
+  let lost: string[];
+  beforeEach(() => {
+    lost = [];
+    store.reports.subscribe(({ code, message }) => {
+      if (code === 'connection-lost') lost.push(message);
+    });
+  });
+
+  it('keeps its connections when it was busy right after asking', async () => {
+    const attempt = store.acquire(requestFor('busy-after-asking')).outcome;
+    // The group is sent at the end of this turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    beBusy(1_300);
+    granted(await attempt);
+    expect(lost).toEqual([]);
+  });
+
+  it('keeps its connections when signs of life were due meanwhile, several times in a row', async () => {
+    for (let i = 0; i < 3; i++) {
+      await link.afterRequest('ping');
+      beBusy(1_300);
+    }
+    await take(store, 'busy-while-pinged');
+    expect(lost).toEqual([]);
+  });
+});
+
+describe('While nothing is locked', () => {
+  it('the connections outlive the server’s timeout for idle clients', async () => {
+    await redis.master.call('CONFIG', 'SET', 'timeout', 1);
+    try {
+      const accepted = link.accepted;
+      // Clients that really are idle show that the server has looked, and looked again.
+      for (let i = 0; i < 2; i++) {
+        const idle = redis.master.client();
+        await idle.ping();
+        await new Promise((resolve) => idle.once('end', resolve));
+      }
+      expect(link.accepted).toBe(accepted);
+    } finally {
+      await redis.master.call('CONFIG', 'SET', 'timeout', 0);
+    }
+  });
+
+  it('a commit connection that died without a word is noticed', async () => {
+    let commit: LinkConnection | undefined;
+    void link.beforeReply('flags=S', (connection) => (commit = connection));
+    await take(store, 'find-the-silent-one');
+    const accepted = link.accepted;
+    commit!.stall();
+    await until(() => link.accepted >= accepted + 3 && store.health().masters[0]?.connected, {
+      what: 'the store is connected anew',
+    });
+    granted(await store.acquire(requestFor('first-after-it', { waitUntil: 0 })).outcome);
+  });
+});
+
 describe('A release', () => {
   it('goes out again on the next connection when the first never reached the server', async () => {
     const held = await take(store, 'release-again');
