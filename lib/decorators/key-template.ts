@@ -103,7 +103,9 @@ export class KeyTemplate {
     throw new LockKeyError(
       [this.template],
       `Lock '${this.template}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
-      { fromRequest },
+      fromRequest
+        ? `The value of ${place.text} in this request is ${problem}. It must be a text, a number or a boolean.`
+        : undefined,
     );
   }
 }

@@ -10,9 +10,25 @@ export type LockErrorCode =
   | 'LOCK_OPTIONS'
   | 'LOCK_SERVICE_CLOSED';
 
-/** What every error of this library extends: `keys` it is about, and a stable `code`. */
+/** Marks the errors of every copy of this package in the process. */
+const BRAND = Symbol.for('nestjs-replica-lock.error');
+
+/**
+ * What every error of this library extends: the `keys` it is about, and a stable `code`.
+ *
+ * `instanceof` recognises these classes by a brand and the `code`, not by identity: two copies of
+ * the package in one process, or a bundle that renames classes, do not matter.
+ */
 export abstract class ReplicaLockError extends Error {
   abstract readonly code: LockErrorCode;
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (!isBranded(value)) return false;
+    if (this === ReplicaLockError) return true;
+    // A class that extends one of ours is recognised as usual.
+    return Object.hasOwn(this.prototype, 'code')
+      ? value.code === this.prototype.code
+      : Function.prototype[Symbol.hasInstance].call(this, value);
+  }
 
   /** What GraphQL servers add to the error that they answer with. */
   get extensions(): { code: LockErrorCode } {
@@ -26,12 +42,29 @@ export abstract class ReplicaLockError extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
-    this.name = new.target.name;
   }
+
+  static {
+    Object.defineProperty(this.prototype, BRAND, { value: true });
+  }
+}
+
+function isBranded(value: unknown): value is { readonly code: unknown } {
+  return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
+}
+
+/** Gives a class its name and code as text, since bundles rename classes. */
+function identify(prototype: ReplicaLockError, name: string, code: LockErrorCode): void {
+  Object.defineProperty(prototype, 'name', { value: name, configurable: true, writable: true });
+  Object.defineProperty(prototype, 'code', { value: code, configurable: true, writable: true });
 }
 
 /** Somebody else held the key until `waitTime` ended. */
 export class LockContendedError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockContendedError', 'LOCK_CONTENDED');
+  }
+
   readonly code = 'LOCK_CONTENDED';
 
   constructor(
@@ -58,6 +91,10 @@ export class LockContendedError extends ReplicaLockError {
 
 /** The write reached the master, but too few replicas confirmed it in time, so it was taken back. */
 export class LockNotReplicatedError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockNotReplicatedError', 'LOCK_NOT_REPLICATED');
+  }
+
   readonly code = 'LOCK_NOT_REPLICATED';
   /** Replicas that confirmed. */
   readonly confirmed: number;
@@ -76,6 +113,10 @@ export class LockNotReplicatedError extends ReplicaLockError {
 
 /** Redis cannot be reached, refuses, or its replicas are in quarantine. Nothing is held. */
 export class LockUnavailableError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockUnavailableError', 'LOCK_UNAVAILABLE');
+  }
+
   readonly code = 'LOCK_UNAVAILABLE';
   /** ms after which asking again makes sense, where that is known. */
   readonly retryAfter: number | undefined;
@@ -88,6 +129,10 @@ export class LockUnavailableError extends ReplicaLockError {
 
 /** The lock was lost while its work ran: somebody else may hold it. Also the reason of `lock.signal`. */
 export class LockLostError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockLostError', 'LOCK_LOST');
+  }
+
   readonly code = 'LOCK_LOST';
 
   constructor(
@@ -119,13 +164,27 @@ export class LockLostError extends ReplicaLockError {
 
 /** A key or a place in it that cannot be used, or a key that another program uses. */
 export class LockKeyError extends ReplicaLockError {
-  readonly code = 'LOCK_KEY';
-  /** Whether the caller's request supplied the bad part (HTTP 400) and not the program (500). */
-  readonly fromRequest: boolean;
+  static {
+    identify(this.prototype, 'LockKeyError', 'LOCK_KEY');
+  }
 
-  constructor(keys: readonly string[], message: string, options: { fromRequest?: boolean } = {}) {
+  readonly code = 'LOCK_KEY';
+
+  constructor(
+    keys: readonly string[],
+    message: string,
+    /**
+     * What is wrong with the caller's request, in words that the caller may read; undefined if the
+     * program is to blame.
+     */
+    readonly requestProblem?: string,
+  ) {
     super(keys, message);
-    this.fromRequest = options.fromRequest ?? false;
+  }
+
+  /** Whether the caller's request supplied the bad part (HTTP 400) and not the program (500). */
+  get fromRequest(): boolean {
+    return this.requestProblem !== undefined;
   }
 
   /** The key holds a value that no lock wrote. */
@@ -139,6 +198,10 @@ export class LockKeyError extends ReplicaLockError {
 
 /** An option that cannot be used, or a server set up so that it cannot keep locks. */
 export class LockOptionsError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockOptionsError', 'LOCK_OPTIONS');
+  }
+
   readonly code = 'LOCK_OPTIONS';
 
   constructor(
@@ -173,6 +236,10 @@ export class LockOptionsError extends ReplicaLockError {
 
 /** The application is shutting down: nothing new is locked. */
 export class LockServiceClosedError extends ReplicaLockError {
+  static {
+    identify(this.prototype, 'LockServiceClosedError', 'LOCK_SERVICE_CLOSED');
+  }
+
   readonly code = 'LOCK_SERVICE_CLOSED';
 
   constructor(keys: readonly string[]) {

@@ -52,6 +52,11 @@ export interface ReplicaLockModuleOptions {
   allowEviction?: boolean | undefined;
   /** What handlers throw in place of a lock's error: for those who want 423 or 429 rather than 409. Default: 409, 503 and so on, see the README. */
   exceptionFactory?: LockExceptionFactory | undefined;
+  /**
+   * Answer lock errors that escape from handlers without `@ReplicaLocked` as those of decorated
+   * ones are: 409 or 503 with Retry-After, and so on. Default: true.
+   */
+  answerErrors?: boolean | undefined;
 }
 
 /** The options, checked and complete. */
@@ -75,6 +80,7 @@ const KNOWN: readonly (keyof ReplicaLockModuleOptions)[] = [
   'shutdownTimeout',
   'allowEviction',
   'exceptionFactory',
+  'answerErrors',
 ];
 
 /** Checks what the user gave. Throws `LockOptionsError` that names the option, the value and what is accepted. */
@@ -90,6 +96,7 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
       exceptionFactory,
       'a function of the error and the ExecutionContext',
     );
+  flagOf('answerErrors', options.answerErrors, true);
   const duration = (
     name: keyof ReplicaLockModuleOptions,
     fallback: number,

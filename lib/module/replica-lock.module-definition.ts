@@ -1,6 +1,7 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import { ModulesContainer } from '@nestjs/core';
+import { APP_FILTER, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { errorFilterFor } from '../decorators/lock-error.filter.js';
 import type { LockService } from '../lock/lock-service.js';
 import { createLockService } from './create-lock-service.js';
 import { LockLifecycle } from './lock-lifecycle.js';
@@ -34,6 +35,11 @@ export const { ConfigurableModuleClass, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
               provide: getExceptionFactoryToken(name),
               useFactory: (options?: ReplicaLockModuleOptions) => options?.exceptionFactory,
               inject: [REPLICA_LOCK_OPTIONS],
+            },
+            {
+              provide: APP_FILTER,
+              useFactory: errorFilterFor,
+              inject: [REPLICA_LOCK_OPTIONS, HttpAdapterHost, ModulesContainer],
             },
             {
               provide: LockLifecycle,

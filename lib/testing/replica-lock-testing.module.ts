@@ -1,6 +1,7 @@
 import { type DynamicModule, type InjectionToken, Module } from '@nestjs/common';
-import { DiscoveryModule, ModulesContainer } from '@nestjs/core';
+import { APP_FILTER, DiscoveryModule, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { errorFilterFor } from '../decorators/lock-error.filter.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import type { LockService } from '../lock/lock-service.js';
 import { LockLifecycle } from '../module/lock-lifecycle.js';
@@ -33,6 +34,12 @@ export class ReplicaLockTestingModule {
         { provide: testToken, useFactory: () => new TestLocks(options) },
         { provide: token, useFactory: (locks: TestLocks) => locks.service, inject: [testToken] },
         { provide: getExceptionFactoryToken(name), useValue: options.exceptionFactory },
+        {
+          provide: APP_FILTER,
+          useFactory: (adapterHost: HttpAdapterHost, modules: ModulesContainer) =>
+            errorFilterFor(options, adapterHost, modules),
+          inject: [HttpAdapterHost, ModulesContainer],
+        },
         {
           provide: LockLifecycle,
           useFactory: (service: LockService, modules: ModulesContainer) =>

@@ -188,7 +188,7 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     const { url, locks } = await startOrders(adapter, { exceptionFactory });
     await locks.acquire('busy');
     const response = await fetch(`${url}/busy`);
-    expect([response.status, response.headers.get('retry-after')]).toEqual([423, '15']);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([423, '2']);
     await app.close();
     const again = await startOrders(adapter, {
       exceptionFactory: (error) => (error instanceof LockNotReplicatedError ? error : undefined),
@@ -208,7 +208,7 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     await locks.acquire('busy');
     expect((await fetch(`${url}/busy`)).status).toBe(409);
     const response = await fetch(`${url}/by-service`);
-    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '15']);
+    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '2']);
     expect(await response.json()).toMatchObject({ code: 'LOCK_CONTENDED' });
     expect((await fetch(`${url}/misused`)).status).toBe(500);
   });
@@ -306,7 +306,7 @@ describe('A resolver', () => {
       data: { add: { id: '7', stock: 'stock:7:shelf (7, shelf)' } },
     });
     expect(await ask(url, 'mutation { rename(input: "7") { id } }')).toMatchObject({
-      errors: [{ message: expect.stringContaining('{args.input.id}'), extensions: { code: 'LOCK_KEY' } }],
+      errors: [{ message: expect.stringContaining('args.input.id'), extensions: { code: 'LOCK_KEY' } }],
     });
     expect(locks.held).toEqual([]);
   });
@@ -327,7 +327,7 @@ describe('A resolver', () => {
     expect(errors).toMatchObject([{ message: 'Internal server error', extensions: { code: 'LOCK_KEY' } }]);
     const again = await locks.acquire('item:2');
     const answer = await ask(url, '{ item(id: "2") }');
-    expect(answer.errors).toMatchObject([{ extensions: { code: 'LOCK_CONTENDED', retryAfter: 15 } }]);
+    expect(answer.errors).toMatchObject([{ extensions: { code: 'LOCK_CONTENDED', retryAfter: 2 } }]);
     expect(JSON.stringify(answer)).not.toContain('rl:');
     await again.release();
   });

@@ -1,0 +1,103 @@
+import { Catch, type ArgumentsHost, type ExceptionFilter, type ExecutionContext } from '@nestjs/common';
+import { BaseExceptionFilter, type HttpAdapterHost, type ModulesContainer } from '@nestjs/core';
+import { defer, from, mergeMap, type Observable } from 'rxjs';
+import { ReplicaLockError } from '../lock/errors.js';
+import { answerTo, type LockExceptionFactory } from './answers.js';
+
+/**
+ * Answers lock errors that escape from handlers without `@ReplicaLocked`, such as those of a service
+ * that a handler calls. The answer is that of a decorated handler. A filter costs nothing while
+ * there is no error, and the application's own filters for a handler or controller come first.
+ */
+@Catch(ReplicaLockError)
+export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
+  constructor(
+    private readonly adapterHost: HttpAdapterHost,
+    private readonly exceptionFactory: LockExceptionFactory | undefined,
+  ) {}
+
+  catch(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> | Promise<unknown> {
+    switch (host.getType<string>()) {
+      case 'http':
+        return this.answerHttp(error, host);
+      case 'ws':
+        return this.answerGateway(error, host);
+      case 'rpc':
+        return this.answerMessage(error, host);
+      default:
+        return this.rethrow(error, host);
+    }
+  }
+
+  private async answerHttp(error: ReplicaLockError, host: ArgumentsHost): Promise<void> {
+    new BaseExceptionFilter(this.adapterHost.httpAdapter).catch(await this.answerTo(error, host), host);
+  }
+
+  private async answerGateway(error: ReplicaLockError, host: ArgumentsHost): Promise<void> {
+    const { BaseWsExceptionFilter } = await import('@nestjs/websockets');
+    new BaseWsExceptionFilter().catch(await this.answerTo(error, host), host);
+  }
+
+  /** Nest expects an Observable of message handlers. */
+  private answerMessage(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> {
+    return defer(() =>
+      from(Promise.all([import('@nestjs/microservices'), this.answerTo(error, host)])).pipe(
+        mergeMap(([{ BaseRpcExceptionFilter }, answer]) =>
+          new BaseRpcExceptionFilter().catch(answer as Error, host),
+        ),
+      ),
+    );
+  }
+
+  /** GraphQL and other callers of handlers take what is thrown. */
+  private async rethrow(error: ReplicaLockError, host: ArgumentsHost): Promise<never> {
+    throw await this.answerTo(error, host);
+  }
+
+  private answerTo(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
+    // Nest hands filters the same kind of object, without class and handler.
+    return answerTo(host as ExecutionContext, error, this.exceptionFactory);
+  }
+}
+
+/** In the place of the filter if the option `answerErrors` is false: what it catches is never thrown. */
+class NoErrorFilter implements ExceptionFilter {
+  catch(error: unknown): never {
+    throw error;
+  }
+}
+Catch(NoErrorFilter)(NoErrorFilter);
+
+/** What a module registers as `APP_FILTER`. */
+export function errorFilterFor(
+  options: ErrorFilterOptions | undefined,
+  adapterHost: HttpAdapterHost,
+  modules: ModulesContainer,
+): ExceptionFilter {
+  if (options?.answerErrors === false) return new NoErrorFilter();
+  const filter = new LockErrorFilter(adapterHost, options?.exceptionFactory);
+  answerOnGateways(filter, modules);
+  return filter;
+}
+
+interface ErrorFilterOptions {
+  readonly answerErrors?: boolean | undefined;
+  readonly exceptionFactory?: LockExceptionFactory | undefined;
+}
+
+/** Nest's names of its own metadata. */
+const GATEWAY = 'websockets:is_gateway';
+const FILTERS = '__exceptionFilters__';
+
+/** Nest gives gateways no global filters, so the filter becomes the last of each gateway's own. */
+function answerOnGateways(filter: LockErrorFilter, modules: ModulesContainer): void {
+  for (const { providers } of modules.values()) {
+    for (const { metatype } of providers.values()) {
+      if (typeof metatype !== 'function' || Reflect.getMetadata(GATEWAY, metatype) !== true) continue;
+      const own = (Reflect.getMetadata(FILTERS, metatype) ?? []) as readonly unknown[];
+      // Of another application in this process, which has the same gateway.
+      const others = own.filter((each) => !(each instanceof LockErrorFilter));
+      Reflect.defineMetadata(FILTERS, [filter, ...others], metatype);
+    }
+  }
+}

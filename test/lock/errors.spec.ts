@@ -1,0 +1,49 @@
+import { describe, expect, it } from '@jest/globals';
+import {
+  LockContendedError,
+  LockKeyError,
+  LockServiceClosedError,
+  ReplicaLockError,
+} from '../../lib/lock/errors.js';
+
+/** As another copy of the package in the same process makes it. */
+function foreignCopy(): Error {
+  const brand = Symbol.for('nestjs-replica-lock.error');
+  return Object.assign(new Error('held'), { code: 'LOCK_CONTENDED', [brand]: true });
+}
+
+describe('A lock error', () => {
+  it('of another copy of the package is recognised by its brand and code', () => {
+    const error: unknown = foreignCopy();
+    expect(error instanceof ReplicaLockError).toBe(true);
+    expect(error instanceof LockContendedError).toBe(true);
+    expect(error instanceof LockKeyError).toBe(false);
+  });
+
+  it.each([
+    ['another error with the same code', Object.assign(new Error(), { code: 'LOCK_CONTENDED' })],
+    ['null', null],
+    ['a text', 'LOCK_CONTENDED'],
+  ])('is not %s', (_, value: unknown) => {
+    expect(value instanceof ReplicaLockError).toBe(false);
+    expect(value instanceof LockContendedError).toBe(false);
+  });
+
+  it('keeps its name and code in a bundle that renames classes', () => {
+    const error = new LockServiceClosedError(['k']);
+    Object.defineProperty(LockServiceClosedError, 'name', { value: 'a' });
+    expect(error.name).toBe('LockServiceClosedError');
+    expect(error.stack).toMatch(/^LockServiceClosedError: Lock 'k' was refused/);
+    expect(error.code).toBe('LOCK_SERVICE_CLOSED');
+    expect(Object.keys(error)).toEqual(expect.arrayContaining(['keys', 'code']));
+  });
+
+  it('can be extended by an application, whose class is recognised as usual', () => {
+    class OrderBusy extends LockContendedError {}
+    const contended = new LockContendedError(['k'], 'rl:1', 5, 0);
+    const own = new OrderBusy(['k'], 'rl:1', 5, 0);
+    expect(contended instanceof OrderBusy).toBe(false);
+    expect(own instanceof OrderBusy).toBe(true);
+    expect(own instanceof LockContendedError).toBe(true);
+  });
+});
