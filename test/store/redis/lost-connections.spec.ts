@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../../lib/lock/lock-service.js';
 import type { LockDefaults } from '../../../lib/lock/options.js';
@@ -10,6 +11,7 @@ import { startReplication, type Replication } from '../../support/replication.js
 import { startRedis, type RedisProcess } from '../../support/redis-process.js';
 import { granted, requestFor, take } from '../contract.js';
 import { RedisStore } from '../../../lib/store/redis/redis-store.js';
+import { lookScript } from '../../../lib/store/redis/scripts/look.js';
 import { redisOptions, RedisStores } from './redis-stores.js';
 
 const defaults: LockDefaults = {
@@ -161,19 +163,23 @@ describe('When the connection is lost during a renewal', () => {
 
 describe('When only the commit connection has died, and nobody says so', () => {
   it('a waiter that looks at a renewal is not left behind by the release', async () => {
-    let commit: LinkConnection | undefined;
-    void link.afterRequest('replica-lock:commit', (connection) => (commit = connection));
     const waiting = new LockService(stores.open(link.url), { ...defaults, leaseTime: 900 });
-    const holding = new LockService(direct, { ...defaults, leaseTime: 900 });
     await (await waiting.acquire('warm-dead')).release();
-    const held = await holding.acquire('dead');
+    const held = await take(direct, 'dead');
+    let isDead = false;
+    void link.beforeRequest(lookScript.lua, (commit) => {
+      commit.stall();
+      isDead = true;
+    });
     const pending = waiting.acquire('dead');
-    let renewals = 0;
-    holding.events.subscribe(({ type }) => (renewals += type === 'renewed' ? 1 : 0));
-    await until(() => renewals >= 3, { what: 'the waiter knows the pace of the renewals' });
-    commit!.stall();
-    await until(() => renewals >= 5, { what: 'the waiter has looked' });
-    await held.release();
+    // The waiter looks after two renewals that are a third of its own lease apart.
+    const renewAtItsPace = async (): Promise<boolean> => {
+      expect(await direct.renew(held, held.leaseTime)).toMatchObject({ kind: 'renewed' });
+      await sleep(300);
+      return isDead;
+    };
+    await until(renewAtItsPace, { within: 10_000, what: 'the waiter looks' });
+    await direct.release(held, 0);
     await using lock = await pending;
     expect(lock.held).toBe(true);
   });
