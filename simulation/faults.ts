@@ -1,10 +1,15 @@
 import type { Scene } from './scene.js';
-import { SKEW } from './scene.js';
+import { FOREIGN_KEY, FOREIGN_OWNER, FORBIDDEN_KEY, LEASE, LONG_KEY, SKEW } from './scene.js';
 import { SimServer } from './server.js';
 import type { SimHost } from './world.js';
 
 /** Something that goes wrong, at once and for a while; what it breaks it mends by itself, or the end of the trouble does. */
-type Fault = (scene: Scene) => void;
+export type Fault = (scene: Scene) => unknown;
+
+/** ms that a process may need to connect anew and to ask again. */
+const RECONNECT_TIME = 1_500;
+/** ms between two turns of an event loop within which no lock may be lost: a little less than a third of its lease. */
+const LIVELY_TURN = 0.28 * LEASE;
 
 /** Those that follow somebody. */
 function replicasOf({ servers }: Scene): SimServer[] {
@@ -193,19 +198,180 @@ const linksBreak: Fault = (scene) => {
   for (const replica of replicasOf(scene)) if (world.dice.chance(0.7)) watch.master.dropLink(replica);
 };
 
-export const FAULTS: readonly Fault[] = [
-  masterCrashes,
-  serverFreezes,
-  falseAlarm,
-  replicaCrashes,
-  masterRestarts,
-  connectionsCut,
-  partition,
-  splitBrain,
-  tugOfWar,
-  workerFreezes,
-  workersClockIsSet,
-  serversClockIsSet,
-  replicasFreeze,
-  linksBreak,
+// --- faults that must cost no held lock, if nothing else is wrong
+
+const clientsPaused: Fault = ({ world, weather, watch, nemesis, excuses }) => {
+  const { dice } = world;
+  const kind = dice.pick(['WRITE', 'WRITE', 'ALL'] as const);
+  const longest = weather.isMild ? (kind === 'ALL' ? 200 : 600) : 2_500;
+  for (let i = 0, pauses = dice.pick([1, 2, 5]); i < pauses; i++) {
+    world.happen(i * dice.between(30, 200), nemesis, () => {
+      const ms = dice.between(20, longest / pauses);
+      excuses.add('refusal', world.now + ms + RECONNECT_TIME);
+      watch.master.pauseClients(ms, kind);
+    });
+  }
+};
+
+/** What blocks in WAIT is ended for what stands behind it, and writes are paused now and then. */
+const clientsPausedBesideHungReplica: Fault = (scene) => {
+  const { world, watch, nemesis, excuses } = scene;
+  const { dice } = world;
+  const replica = dice.pick(replicasOf(scene));
+  if (replica === undefined) return;
+  const ms = dice.between(600, 1_600);
+  excuses.add('refusal', world.now + ms + RECONNECT_TIME);
+  if (replicasOf(scene).length < 2) excuses.add('loss', world.now + ms + LEASE);
+  freeze(scene, replica, ms);
+  for (let at = dice.between(20, 200); at < ms; at += dice.between(40, 300)) {
+    world.happen(at, nemesis, () => watch.master.pauseClients(dice.between(10, 90), 'WRITE'));
+  }
+};
+
+const loopIsBusy: Fault = ({ world, weather, workers, excuses }) => {
+  const { dice } = world;
+  const { host } = dice.pick(workers);
+  const longest = weather.isMild ? LIVELY_TURN : 1_500;
+  const turn = dice.pick([dice.between(15, 80), dice.between(80, longest)]);
+  const ms = dice.between(2_000, 4_000);
+  world.tell(host.name, `comes round every ${turn.toFixed(0)} ms only, for ${ms.toFixed(0)} ms`);
+  // An answer is read two turns after its question was due.
+  excuses.add('refusal', world.now + ms + RECONNECT_TIME);
+  host.beBusy(ms, () => turn * dice.between(0.9, 1));
+};
+
+const answersAreLost: Fault = ({ world, network, weather }) => {
+  const script = world.dice.pick(['release', 'acquire', 'renew'] as const);
+  const count = weather.isMild ? world.dice.pick([1, 2]) : world.dice.pick([1, 3, 10]);
+  world.tell('nemesis', `loses the next ${count} answers to ${script}`);
+  network.loseAnswers(script, count);
+};
+
+const memoryIsFull: Fault = ({ world, watch, nemesis, excuses }) => {
+  const { master } = watch;
+  const ms = world.dice.between(300, 1_500);
+  world.tell(master.name, `has no memory left for ${ms.toFixed(0)} ms`);
+  excuses.add('refusal', world.now + ms + RECONNECT_TIME);
+  master.isFull = true;
+  world.happen(ms, nemesis, () => (master.isFull = false));
+};
+
+const scriptsAreFlushed: Fault = ({ watch }) => watch.master.forgetScripts();
+
+const oneReplicaAway: Fault = (scene) => {
+  const { world, excuses, policy } = scene;
+  const replica = world.dice.pick(replicasOf(scene));
+  if (replica === undefined) return;
+  const ms = world.dice.between(100, 1_500);
+  const isNeeded = replicasOf(scene).length < 2;
+  if (isNeeded) excuses.add('loss', world.now + ms + LEASE);
+  if (isNeeded || policy === 'all') excuses.add('refusal', world.now + ms + RECONNECT_TIME);
+  freeze(scene, replica, ms);
+};
+
+const sentinelHangs: Fault = (scene) => {
+  const { world, network, nemesis, sentinels } = scene;
+  const sentinel = world.dice.pick(sentinels);
+  const ms = world.dice.between(500, 6_000);
+  if (world.dice.chance(0.5)) freeze(scene, sentinel, ms);
+  else {
+    world.tell(sentinel.name, 'accepts, and never answers');
+    network.silence(sentinel);
+    world.happen(ms, nemesis, () => network.endSilence(sentinel));
+  }
+};
+
+/** What is sent to the master meanwhile is never answered on that connection. */
+const masterIsSilent: Fault = ({ world, network, watch, nemesis, excuses }) => {
+  const { master } = watch;
+  const ms = world.dice.between(200, 1_500);
+  world.tell(master.name, 'accepts, and never answers');
+  network.silence(master);
+  excuses.add('loss', world.now + ms + LEASE);
+  excuses.add('refusal', world.now + ms + 2 * RECONNECT_TIME);
+  world.happen(ms, nemesis, () => {
+    world.tell(master.name, 'answers again');
+    network.endSilence(master);
+  });
+};
+
+/** Its copy of the data takes long. The others have followed their master for long, and are a majority with it. */
+const replicaReturnsSlowly: Fault = (scene) => {
+  const { world, nemesis, excuses } = scene;
+  const replica = world.dice.pick(replicasOf(scene));
+  if (replica?.state !== 'running') return;
+  if (replicasOf(scene).length < 2) {
+    excuses.add('loss', Infinity);
+    excuses.add('refusal', Infinity);
+  }
+  replica.crash();
+  replica.style.syncTime = 6_000;
+  world.happen(world.dice.between(50, 500), nemesis, () => replica.state === 'dead' && replica.restart());
+};
+
+/** What another program, or an application with longer leases, holds is met by a process; nobody else has to wait for it. */
+const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
+  const ms = world.dice.pick([4_000, 7_000, 86_400_000]);
+  world.tell('nemesis', `takes ${FOREIGN_KEY} for ${ms} ms`);
+  foreign.until = world.now + ms;
+  strayKeys.add(FOREIGN_KEY);
+  watch.master.put(`lock:${FOREIGN_KEY}`, `${FOREIGN_OWNER} 1700000000000000`, ms + SKEW);
+};
+
+/** One request is refused, and with it nobody else's. */
+const keyIsForbidden: Fault = ({ strayKeys }) => strayKeys.add(FORBIDDEN_KEY);
+
+const leasesAreTooLong: Fault = ({ strayKeys }) => strayKeys.add(LONG_KEY);
+
+// --- the rest
+
+const handedOver: Fault = ({ watch }) => watch.handOver();
+
+export interface NamedFault {
+  readonly name: string;
+  readonly run: Fault;
+  /** How many times the time of a fault in a mild schedule it needs. */
+  readonly length: number;
+}
+
+const named = (faults: Readonly<Record<string, Fault>>, length = 1): NamedFault[] =>
+  Object.entries(faults).map(([name, run]) => ({ name, run, length }));
+
+/** One after the other, with time to recover between them, they must cost no held lock. */
+export const MILD_FAULTS: readonly NamedFault[] = [
+  ...named({
+    'clients paused': clientsPaused,
+    'clients paused beside a hung replica': clientsPausedBesideHungReplica,
+    'answers lost': answersAreLost,
+    'memory full': memoryIsFull,
+    'scripts flushed': scriptsAreFlushed,
+    'one replica away': oneReplicaAway,
+    'silent master': masterIsSilent,
+    'key held for long': keyIsHeldForLong,
+    'key forbidden': keyIsForbidden,
+    'leases too long': leasesAreTooLong,
+  }),
+  ...named({ 'busy event loop': loopIsBusy }, 2),
+  ...named({ 'a Sentinel hangs': sentinelHangs, 'replica returns slowly': replicaReturnsSlowly }, 3),
+];
+
+export const FAULTS: readonly NamedFault[] = [
+  ...named({
+    'master crashes': masterCrashes,
+    'server freezes': serverFreezes,
+    'false alarm': falseAlarm,
+    'replica crashes': replicaCrashes,
+    'master restarts': masterRestarts,
+    'connections cut': connectionsCut,
+    partition,
+    'split brain': splitBrain,
+    'tug of war': tugOfWar,
+    'worker freezes': workerFreezes,
+    'clock of a worker set': workersClockIsSet,
+    'clock of a server set': serversClockIsSet,
+    'replicas freeze': replicasFreeze,
+    'links break': linksBreak,
+    'master handed over': handedOver,
+  }),
+  ...MILD_FAULTS,
 ];

@@ -2,9 +2,10 @@ import { parseArgs } from 'node:util';
 import { runSchedule } from './schedule.js';
 
 /*
- * npm run simulate -- [--schedules 1000] [--from 1] [--seed 123]
+ * npm run simulate -- [--schedules 1000] [--from 1] [--seed 123] [--only words] [--most 3]
  *
- * The real library against simulated servers, in virtual time: a schedule is decided by its seed, and a failing one prints its history.
+ * The real library against simulated servers, in virtual time: a schedule is decided by its seed, and a failing one prints its history. `--only` keeps the
+ * faults whose names have these words in them. The run ends after `--most` failures.
  */
 
 const { values } = parseArgs({
@@ -12,6 +13,7 @@ const { values } = parseArgs({
     schedules: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
+    only: { type: 'string', default: '' },
     most: { type: 'string', default: '3' },
   },
 });
@@ -28,7 +30,7 @@ process.on('unhandledRejection', (reason) => {
   process.exitCode = 1;
 });
 for (let seed = from; seed < from + schedules && failures < Number(values.most); seed++) {
-  const outcome = await runSchedule(seed);
+  const outcome = await runSchedule(seed, values.only);
   grants += outcome.grants;
   if (outcome.violations.length > 0) {
     failures++;

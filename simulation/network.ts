@@ -1,4 +1,5 @@
 import type { Address, Command, Connection, Connector, Reply } from '../lib/store/redis/connection.js';
+import { scriptCalledBy, type ScriptName } from './scripts.js';
 import type { SimSentinel } from './sentinel.js';
 import type { ServerSide } from './server.js';
 import { SimServer } from './server.js';
@@ -11,6 +12,10 @@ let connectionIds = 0;
 /** Who cannot hear whom, and how long messages take. */
 export class SimNetwork {
   private readonly cuts = new Set<string>();
+  /** Servers and Sentinels that accept connections and commands, and will never answer these. */
+  private readonly silent = new Set<Target>();
+  /** How many of the next answers to a script are lost, each with its connection. */
+  private readonly answersToLose = new Map<ScriptName, number>();
   readonly connections = new Set<SimConnection>();
 
   constructor(
@@ -35,8 +40,38 @@ export class SimNetwork {
       for (const b of others) this.cuts.add(`${a.name}|${b.name}`).add(`${b.name}|${a.name}`);
   }
 
+  /** From now on whoever connects to the target, or asks it, hears nothing on that connection for ever. */
+  silence(target: Target): void {
+    this.silent.add(target);
+  }
+
+  /** New connections are answered again. */
+  endSilence(target: Target): void {
+    this.silent.delete(target);
+  }
+
+  isSilent(target: Target): boolean {
+    return this.silent.has(target);
+  }
+
+  loseAnswers(script: ScriptName, count: number): void {
+    this.answersToLose.set(script, count);
+  }
+
+  /** Whether the answer to this command, which the server has executed, is lost on its way. */
+  losesAnswer(command: Command): boolean {
+    if (this.answersToLose.size === 0) return false;
+    const script = scriptCalledBy(command);
+    const left = script === undefined ? 0 : (this.answersToLose.get(script) ?? 0);
+    if (left === 0) return false;
+    this.answersToLose.set(script!, left - 1);
+    return true;
+  }
+
   heal(): void {
     this.cuts.clear();
+    this.silent.clear();
+    this.answersToLose.clear();
   }
 
   connector(process: SimHost): Connector {
@@ -44,13 +79,15 @@ export class SimNetwork {
       connect: (address: Address) =>
         new Promise((resolve, reject) => {
           const target = this.targets.get(`${address.host}:${address.port}`);
-          this.world.happen(this.world.dice.between(0.2, 3), process, () => {
+          const { world } = this;
+          const outcome = (): void => {
             if (target === undefined || target.state === 'dead') reject(new Error('ECONNREFUSED'));
             else if (!this.canReach(process, target))
-              process.after(500, () => reject(new Error('ETIMEDOUT')));
+              world.happen(500, process, () => reject(new Error('ETIMEDOUT')), 'socket');
             // A frozen host's kernel accepts connections, too.
             else resolve(new SimConnection(this, process, target));
-          });
+          };
+          world.happen(world.dice.between(0.2, 3), process, outcome, 'socket');
         }),
     };
   }
@@ -60,11 +97,14 @@ export class SimNetwork {
 export class SimConnection implements Connection {
   readonly id = ++connectionIds;
   private state: 'open' | 'ended' = 'open';
-  private readonly waiting: ((reply: Reply) => void)[] = [];
+  private readonly waiting: { command: Command; onReply: (reply: Reply) => void }[] = [];
   private readonly endListeners = new Set<(cause: unknown) => void>();
   private readonly channels = new Map<string, (payload: unknown) => void>();
   private requestsArriveAt = 0;
   private repliesArriveAt = 0;
+  private readonly side: ServerSide;
+  /** What is sent is accepted, and read by nobody. */
+  private isSilent: boolean;
 
   constructor(
     private readonly network: SimNetwork,
@@ -72,24 +112,37 @@ export class SimConnection implements Connection {
     private readonly target: Target,
   ) {
     network.connections.add(this);
-    const side: ServerSide = {
+    this.isSilent = network.isSilent(target);
+    this.side = {
       id: this.id,
-      reply: (value) => this.fromServer(() => this.waiting.shift()?.(value)),
+      isSubscribed: false,
+      reply: (value) => this.fromServer(() => this.onReply(value)),
       push: (channel, payload) => this.fromServer(() => this.channels.get(channel)?.(payload)),
       end: () => this.fromServer(() => this.end(new Error('closed by the server'))),
     };
-    target.connect(side);
+    target.connect(this.side);
   }
 
   send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
     if (this.state === 'ended') return;
-    for (const index of commands.keys()) this.waiting.push((reply) => onReply(reply, index));
-    this.toServer(() => this.target.receive(this.id, commands));
+    for (const [index, command] of commands.entries())
+      this.waiting.push({ command, onReply: (reply) => onReply(reply, index) });
+    this.toServer(() => {
+      this.isSilent ||= this.network.isSilent(this.target);
+      if (!this.isSilent) this.target.receive(this.id, commands);
+    });
   }
 
   subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {
     this.channels.set(channel, onMessage);
-    return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const stopListening = this.onEnd(reject);
+      this.send([['subscribe', channel]], () => {
+        stopListening();
+        this.side.isSubscribed = true;
+        resolve();
+      });
+    });
   }
 
   onEnd(listener: (cause: unknown) => void): () => void {
@@ -105,6 +158,13 @@ export class SimConnection implements Connection {
   /** The network loses the connection: both sides notice, and what is on its way may still arrive at the server. */
   cut(): void {
     this.end(new Error('ECONNRESET'));
+  }
+
+  private onReply(value: Reply): void {
+    const answered = this.waiting.shift();
+    if (answered === undefined) return;
+    if (this.network.losesAnswer(answered.command)) this.cut();
+    else answered.onReply(value);
   }
 
   private end(cause: unknown): void {
@@ -133,8 +193,8 @@ export class SimConnection implements Connection {
     const deliver = (): void => {
       if (this.state === 'ended') return;
       if (this.network.canReach(this.process, this.target)) arrive();
-      else world.happen(40, this.process, deliver);
+      else world.happen(40, this.process, deliver, 'socket');
     };
-    world.happen(this.repliesArriveAt - world.now, this.process, deliver);
+    world.happen(this.repliesArriveAt - world.now, this.process, deliver, 'socket');
   }
 }

@@ -1,22 +1,28 @@
 import { LockService } from '../lib/lock/lock-service.js';
 import type { Lock } from '../lib/lock/lock.js';
 import { RedisStore } from '../lib/store/redis/redis-store.js';
+import { Excuses } from './excuses.js';
 import { SimNetwork } from './network.js';
+import { CALM_LAG, CALM_SYNC } from './replication.js';
 import { SimSentinel, SimSentinels } from './sentinel.js';
-import { CALM_LAG, SimServer } from './server.js';
+import { SimServer, UNBLOCKINGS, type ServerStyle } from './server.js';
 import { SimHost, type SimWorld } from './world.js';
 
 /** ms */
 export const LEASE = 2_000;
 /** ms by which the servers' clocks may differ. */
 export const SKEW = 1_000;
+/** ms after which servers that close idle connections do so. */
+export const IDLE_TIMEOUT = 8_000;
 /** ms that a caller waits for confirmations. */
 export const REPLICA_TIMEOUT = 300;
 
 /** What kind of place this schedule plays in. */
 export interface Weather {
-  /** ms that replication needs at the most. */
-  readonly lag: number;
+  /** Only faults that must cost no held lock befall it, one after the other, and what they may cost else is known. */
+  readonly isMild: boolean;
+  /** How its servers are. */
+  readonly servers: ServerStyle;
   /** The share of messages that TCP has to send again. */
   readonly loss: number;
   /** ms between two lost connections; Infinity: none is lost but by faults. */
@@ -43,19 +49,43 @@ export interface Scene {
   readonly sentinels: readonly SimSentinel[];
   readonly watch: SimSentinels;
   readonly workers: readonly Worker[];
+  readonly policy: 'all' | 'majority';
+  readonly excuses: Excuses;
+  /** Keys that are asked for beside the others, although that may be refused. */
+  readonly strayKeys: Set<string>;
+  /** Until when somebody else believes in its lock. */
+  readonly foreign: { until: number };
   /** A host for what happens to others. */
   readonly nemesis: SimHost;
 }
 
-export function setScene(world: SimWorld): Scene {
-  const { dice } = world;
-  const weather: Weather = {
-    lag: dice.pick([CALM_LAG, CALM_LAG, CALM_LAG, 60, 250]),
-    loss: dice.pick([0, 0, 0.02, 0.1]),
-    cutEvery: dice.pick([Infinity, Infinity, 900, 300]),
-    stutterEvery: dice.pick([Infinity, Infinity, 700]),
+/** A key outside what the user may touch, one that is asked for with a lease that is too long, and one that others hold for longer than any lease here. */
+export const FORBIDDEN_KEY = 'x';
+export const LONG_KEY = 'long';
+export const FOREIGN_KEY = 'odd';
+export const FOREIGN_OWNER = 'rl:foreign:1';
+
+function weatherOf({ dice }: SimWorld): Weather {
+  const isMild = dice.chance(0.4);
+  return {
+    isMild,
+    servers: {
+      lag: isMild ? dice.pick([CALM_LAG, CALM_LAG, 60]) : dice.pick([CALM_LAG, CALM_LAG, CALM_LAG, 60, 250]),
+      syncTime: isMild ? CALM_SYNC : dice.pick([CALM_SYNC, CALM_SYNC, 1_500, 6_000]),
+      hasRdbChannel: dice.chance(0.5),
+      unblocking: dice.pick(UNBLOCKINGS),
+      idleTimeout: dice.pick([Infinity, Infinity, IDLE_TIMEOUT]),
+    },
+    loss: isMild ? 0 : dice.pick([0, 0, 0.02, 0.1]),
+    cutEvery: isMild ? Infinity : dice.pick([Infinity, Infinity, 900, 300]),
+    stutterEvery: isMild ? Infinity : dice.pick([Infinity, Infinity, 700]),
     replTimeout: dice.pick([1_500, 4_000]),
   };
+}
+
+export function setScene(world: SimWorld): Scene {
+  const { dice } = world;
+  const weather = weatherOf(world);
   const targets = new Map<string, SimServer | SimSentinel>();
   const network = new SimNetwork(world, targets, weather.loss);
   const count = dice.pick([1, 2, 2, 3, 3]);
@@ -68,19 +98,19 @@ export function setScene(world: SimWorld): Scene {
       address,
       offset,
       (to) => network.canReach(server, to),
-      weather.lag,
+      { ...weather.servers },
     );
+    server.forbidden.add(`lock:${FORBIDDEN_KEY}`);
     targets.set(address, server);
     return server;
   });
   SimServer.linkForLong(servers[0]!, servers.slice(1));
-  for (const server of servers) server.acknowledgeEverySecond();
   const sentinels = Array.from({ length: 3 }, (_, i) => {
     const sentinel = new SimSentinel(world, `sent${i}`, servers);
     targets.set(`10.0.1.${i + 1}:26379`, sentinel);
     return sentinel;
   });
-  const downAfter = dice.between(300, 1_000);
+  const downAfter = weather.isMild ? 5_000 : dice.between(300, 1_000);
   const watch = new SimSentinels(world, sentinels, servers, (a, b) => network.canReach(a, b), downAfter);
   watch.watch();
   const policy = dice.pick(['all', 'majority'] as const);
@@ -93,6 +123,10 @@ export function setScene(world: SimWorld): Scene {
     sentinels,
     watch,
     workers,
+    policy,
+    excuses: new Excuses(),
+    strayKeys: new Set(),
+    foreign: { until: -Infinity },
     nemesis: new SimHost(world, 'nemesis', 1, 0, true),
   };
 }
@@ -135,5 +169,6 @@ function makeWorker(world: SimWorld, network: SimNetwork, policy: 'all' | 'major
   service.events.subscribe((event) => {
     if (event.type === 'lost') world.tell(host.name, `loses ${event.keys.join('+')}: ${event.error.message}`);
   });
+  store.reports.subscribe(({ message }) => world.tell(host.name, message));
   return { host, service, held: new Set() };
 }

@@ -5,16 +5,24 @@ import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
 import { TOMBSTONE_TIME } from '../lib/store/redis/scripts/script.js';
 import { KEPT } from '../lib/store/redis/scripts/value.js';
-import type { Reply } from '../lib/store/redis/connection.js';
+import type { Command, Reply } from '../lib/store/redis/connection.js';
 
 /** What a script may do to a server's data. */
 export interface Data {
   get(key: string): string | null;
   pttl(key: string): number;
+  /** Throws `OutOfMemory` if memory is full and the script has written nothing before. */
   set(key: string, value: string, px: number): void;
+  /** The same with NX: false if the key is there, which is not read. */
+  setNew(key: string, value: string, px: number): boolean;
+  pexpire(key: string, px: number): void;
+  del(key: string): void;
   /** µs since 1970 by the server's clock. */
   now(): number;
 }
+
+/** The server refuses a write that needs memory, which ends the script. */
+export class OutOfMemory extends Error {}
 
 export type SimScript = (data: Data, keys: readonly string[], args: readonly string[]) => Reply;
 
@@ -46,6 +54,10 @@ function* callsOf(keys: readonly string[], args: readonly string[], commonCount:
 const acquire: SimScript = (data, keys, args) =>
   [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
     let token = Number(floor);
+    const clock = data.now();
+    // Tried as a free one first, if it is one key.
+    if (own.length === 1 && token <= clock && data.setNew(own[0]!, `${owner} ${clock}`, Number(ttl)))
+      return String(clock);
     for (const [i, key] of own.entries()) {
       const value = data.get(key);
       if (value?.startsWith(`${owner} `)) token = Math.max(token, Number(value.slice(owner.length + 1)));
@@ -105,18 +117,27 @@ const forceRelease: SimScript = (data, [key = '']) => {
   return 1;
 };
 
-export const scriptsBySha = new Map<string, SimScript>([
-  [acquireScript.sha, acquire],
-  [renewScript.sha, renew],
-  [releaseScript.sha, release],
-  [lookScript.sha, look],
-  [FORCE_RELEASE.sha, forceRelease],
-]);
+export type ScriptName = 'acquire' | 'renew' | 'release' | 'look' | 'forceRelease';
 
-export const scriptsByText = new Map<string, SimScript>([
-  [acquireScript.lua, acquire],
-  [renewScript.lua, renew],
-  [releaseScript.lua, release],
-  [lookScript.lua, look],
-  [FORCE_RELEASE.lua, forceRelease],
-]);
+const SCRIPTS = [
+  ['acquire', acquireScript, acquire],
+  ['renew', renewScript, renew],
+  ['release', releaseScript, release],
+  ['look', lookScript, look],
+  ['forceRelease', FORCE_RELEASE, forceRelease],
+] as const;
+
+export const scriptsBySha = new Map<string, SimScript>(SCRIPTS.map(([, { sha }, run]) => [sha, run]));
+export const scriptsByText = new Map<string, SimScript>(SCRIPTS.map(([, { lua }, run]) => [lua, run]));
+
+const names = new Map<string, ScriptName>(
+  SCRIPTS.flatMap(([name, { sha, lua }]) => [
+    [sha, name],
+    [lua, name],
+  ]),
+);
+
+/** undefined: it calls no script. */
+export function scriptCalledBy([name, script]: Command): ScriptName | undefined {
+  return name === 'eval' || name === 'evalsha' ? names.get(String(script)) : undefined;
+}

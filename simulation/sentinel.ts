@@ -38,6 +38,7 @@ export class SimSentinel extends SimHost {
 
   private answer([name, what]: Command): Reply {
     const [ip = '', port = ''] = this.master.address.split(':');
+    if (name === 'subscribe') return 'OK';
     if (name !== 'sentinel') return new ErrorReply(`ERR unknown command '${name}'`);
     if (what === 'get-master-addr-by-name') return [ip, port];
     const record = (server: SimServer): Reply => {
@@ -104,16 +105,36 @@ export class SimSentinels {
         return;
       }
       chosen.promote();
-      for (const [i, sentinel] of this.sentinels.entries()) {
-        world.happen(i === 0 ? 1 : dice.between(1, 900), sentinel, () => this.teach(sentinel, chosen, epoch));
-      }
-      // One by one: until then they confirm to the old one.
-      for (const server of this.servers) {
-        if (server === chosen || server === old) continue;
-        world.happen(dice.between(1, 1_000), server, () => server.role === 'slave' && server.follow(chosen));
-      }
-      world.happen(1_100, this.sentinels[0]!, () => (this.isFailingOver = false));
+      this.announce(old, chosen, epoch);
     });
+  }
+
+  /** By FAILOVER on the master, so that the successor has everything. */
+  handOver(): void {
+    const { master: old, world } = this;
+    const chosen = world.dice.pick(this.servers.filter((server) => server.master === old));
+    if (this.isFailingOver || chosen === undefined || old.state !== 'running') return;
+    this.isFailingOver = true;
+    old.handOver(chosen, world.dice.between(100, 1_500), (isDone) => {
+      if (isDone) this.announce(old, chosen, ++this.epoch);
+      else this.isFailingOver = false;
+    });
+    // A master that dies in the middle never says how it ended.
+    world.happen(3_000, this.sentinels[0]!, () => (this.isFailingOver = false));
+  }
+
+  /** The new master is made known, and the other replicas are moved to it one by one: until then they confirm to the old one. */
+  private announce(old: SimServer, chosen: SimServer, epoch: number): void {
+    const { world } = this;
+    const { dice } = world;
+    for (const [i, sentinel] of this.sentinels.entries()) {
+      world.happen(i === 0 ? 1 : dice.between(1, 900), sentinel, () => this.teach(sentinel, chosen, epoch));
+    }
+    for (const server of this.servers) {
+      if (server === chosen || server === old) continue;
+      world.happen(dice.between(1, 1_000), server, () => server.role === 'slave' && server.follow(chosen));
+    }
+    world.happen(1_100, this.sentinels[0]!, () => (this.isFailingOver = false));
   }
 
   /** One that is cut off goes on naming the old master until it hears of the new one. */

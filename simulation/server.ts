@@ -1,10 +1,14 @@
 import { ErrorReply, type Command, type Reply } from '../lib/store/redis/connection.js';
-import { scriptsBySha, scriptsByText, type Data } from './scripts.js';
-import { SimHost, type SimWorld } from './world.js';
+import { ClientPause } from './client-pause.js';
+import { SimReplica, type Link, type ReplicationStyle } from './replication.js';
+import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText, type Data } from './scripts.js';
+import type { SimWorld } from './world.js';
 
 /** A client's connection as the server sees it. */
 export interface ServerSide {
   readonly id: number;
+  /** It has subscribed to something, so it may be idle for as long as it likes. */
+  isSubscribed: boolean;
   reply(value: Reply): void;
   push(channel: string, payload: unknown): void;
   /** The server ends it. */
@@ -16,284 +20,249 @@ interface Client {
   /** What has arrived and was not executed. */
   readonly inbox: Command[];
   wait: { need: number; offset: number; cancel: () => void } | undefined;
+  /** What CLIENT PAUSE keeps from being executed. */
+  postponed: Command | undefined;
   /** The offset that its last command left behind. */
   offset: number;
+  lastHeardAt: number;
 }
 
-interface Entry {
-  readonly value: string;
-  /** By the wall clock of whoever asks. */
-  readonly expiresAt: number;
-}
-
-/** One replica as its master sees it. */
-interface Link {
-  readonly id: number;
-  readonly replica: SimServer;
-  readonly madeAt: number;
-  isOnline: boolean;
-  acknowledged: number;
-  /** When the last bytes of the stream arrive: it keeps its order. */
-  arrivesAt: number;
+/** What the server knows of an acquisition that it wrote: what may confirm it, and what was then true of these links. */
+export interface Written {
+  readonly at: number;
+  readonly offset: number;
+  readonly links: readonly Link[];
 }
 
 /** ms of Redis' clock tick: timeouts of WAIT are rounded up to it. */
 const TICK = 100;
+/** ms between two looks at idle clients and at the end of a hand-over. */
+const CRON_TIME = 100;
 
-/** ms that replication needs at the most while all is well. */
-export const CALM_LAG = 2;
+const UNBLOCKED = 'UNBLOCKED client unblocked via CLIENT UNBLOCK';
 
-let ids = 0;
+/**
+ * What CLIENT UNBLOCK ERROR does to a paused command: Redis 7.0 answers UNBLOCKED and runs it all the same at the pause's end, Redis 8 and Valkey 8 answer and
+ * drop it, Valkey 9 does nothing.
+ */
+export const UNBLOCKINGS = ['runs later', 'drops', 'nothing'] as const;
+export type Unblocking = (typeof UNBLOCKINGS)[number];
+
+/** What may be different from one server to the other. */
+export interface ServerStyle extends ReplicationStyle {
+  /** What CLIENT UNBLOCK ERROR does to a paused command. */
+  readonly unblocking: Unblocking;
+  /** ms after which a client that says nothing is closed; Infinity: never. */
+  readonly idleTimeout: number;
+}
 
 /** A Redis server, as far as locks can see it. */
-export class SimServer extends SimHost {
-  runId = '';
-  replid = '';
-  offset = 0;
-  /** The history that it shared until it was promoted at this offset. */
-  private formerHistory: { replid: string; until: number } | undefined;
-  role: 'master' | 'slave' = 'master';
-  master: SimServer | undefined;
-  data = new Map<string, Entry>();
-  readonly links = new Map<SimServer, Link>();
-  /** A replica's former link, which its master does not know to be dead: listed beside the new one. */
-  private readonly deadLinks = new Map<SimServer, Link>();
+export class SimServer extends SimReplica {
+  /** Its memory has reached maxmemory. */
+  isFull = false;
+  /** Keys that the user may not touch. */
+  readonly forbidden = new Set<string>();
+  /** What clients did to it that no client may do. */
+  readonly harm: string[] = [];
+  /** What is known of each owner's acquisition, and when an owner's key was given back, on any run. */
+  readonly written = new Map<string, Written>();
+  readonly releasedAt = new Map<string, { at: number; runId: string }>();
   private readonly clients = new Map<number, Client>();
   private readonly tracked = new Map<string, Set<number>>();
   private readonly redirects = new Map<number, number>();
-  private writes: { key: string; entry: Entry }[] = [];
-  private snapshot = new Map<string, Entry>();
-  /** Connections of an earlier run mean nothing to this one. */
-  private generation = 0;
+  private readonly knownScripts = new Set<string>();
+  private readonly pause = new ClientPause();
+  private readonly postponed = new Set<Client>();
 
   constructor(
     world: SimWorld,
     name: string,
-    readonly address: string,
+    address: string,
     wallOffset: number,
-    private readonly reach: (to: SimServer) => boolean,
-    /** ms that the stream and its acknowledgements need at the most. */
-    public lag = CALM_LAG,
+    reach: (to: SimReplica) => boolean,
+    override readonly style: ServerStyle,
   ) {
-    super(world, name, 1, wallOffset);
-    this.begin();
+    super(world, name, address, wallOffset, reach, style);
+    this.beginCron();
   }
 
-  // --- life
-
-  private begin(): void {
-    this.generation++;
-    this.runId = `run${++ids}`;
-    this.replid = `repl${++ids}`;
-    this.clients.clear();
-    this.formerHistory = undefined;
-    this.links.clear();
-    this.deadLinks.clear();
-    this.tracked.clear();
-    this.redirects.clear();
+  /** What the server does by itself, for as long as this run lives. */
+  private beginCron(): void {
+    const { runId } = this;
+    const every = (ms: number, act: () => void): void => {
+      this.after(ms, () => {
+        if (this.runId !== runId) return;
+        act();
+        every(ms, act);
+      });
+    };
+    every(1_000, () => this.acknowledge());
+    if (this.style.idleTimeout !== Infinity) every(CRON_TIME, () => this.closeIdleClients());
   }
 
-  crash(): void {
-    this.world.tell(this.name, 'crashes');
+  override crash(): void {
     for (const client of this.clients.values()) {
       client.wait?.cancel();
       client.side.end();
     }
-    for (const replica of this.links.keys()) {
-      this.world.happen(5, replica, () => replica.master === this && replica.resync());
-    }
-    this.master?.links.delete(this);
-    this.die();
-    this.generation++;
+    super.crash();
   }
 
-  /** A new run, with nothing or with what `save` kept. */
-  restart(withSnapshot = false): void {
-    this.world.tell(this.name, withSnapshot ? 'restarts from its file' : 'restarts empty');
-    this.state = 'running';
-    this.data = withSnapshot ? new Map(this.snapshot) : new Map();
-    this.offset = withSnapshot ? this.offset : 0;
-    this.begin();
-    if (this.role === 'slave' && this.master !== undefined) this.follow(this.master);
+  override restart(withSnapshot = false): void {
+    this.clients.clear();
+    this.tracked.clear();
+    this.redirects.clear();
+    this.knownScripts.clear();
+    this.pause.end();
+    this.postponed.clear();
+    this.isFull = false;
+    super.restart(withSnapshot);
+    this.beginCron();
   }
 
-  save(): void {
-    this.snapshot = new Map(this.data);
+  protected override onAcknowledged(): void {
+    for (const client of this.clients.values()) this.checkWait(client);
   }
 
-  promote(): void {
-    this.world.tell(this.name, `is promoted at offset ${this.offset}`);
-    this.master?.links.delete(this);
-    this.master = undefined;
-    this.role = 'master';
-    this.formerHistory = { replid: this.replid, until: this.offset };
-    this.replid = `repl${++ids}`;
-  }
-
-  /** REPLICAOF: from now on it takes over that master's data; a master's blocked clients are turned away. */
-  follow(master: SimServer): void {
-    this.master?.links.delete(this);
-    this.role = 'slave';
-    this.master = master;
+  protected override onDemoted(): void {
     for (const client of this.clients.values())
       this.endWait(client, new ErrorReply('UNBLOCKED force unblock from blocking operation'));
-    for (const replica of this.links.keys())
-      this.world.happen(5, replica, () => replica.master === this && replica.resync());
-    this.links.clear();
-    this.resync();
   }
 
-  /** Links to its master anew, with a copy of all its data; tries again while that cannot be had. */
-  private resync(): void {
-    const { master, generation } = this;
-    if (master === undefined) return;
-    const before = master.links.get(this);
-    if (before?.isOnline === true && this.world.dice.chance(0.5)) {
-      master.deadLinks.set(this, before);
-      this.world.happen(this.world.dice.between(500, 4_000), master, () => master.deadLinks.delete(this));
-    }
-    master.links.delete(this);
-    const again = (): void => {
-      if (this.master === master && this.generation === generation) this.resync();
+  get description(): string {
+    const links = [...this.links.values()].map(
+      ({ replica, isOnline }) => `${replica.name}${isOnline ? '' : ' (not yet)'}`,
+    );
+    return `${this.state} ${this.role} of ${this.master?.name ?? links.join(' ')}, ${this.clients.size} clients`;
+  }
+
+  // --- what operators do
+
+  /** CLIENT PAUSE by another client. */
+  pauseClients(ms: number, kind: 'WRITE' | 'ALL'): void {
+    if (this.state !== 'running') return;
+    this.world.tell(this.name, `CLIENT PAUSE ${ms.toFixed(0)} ${kind}`);
+    this.pause.begin(this.world.now, this.world.now + ms, kind === 'ALL');
+    this.world.happen(ms + this.world.dice.between(0, TICK), this, () => this.endPause());
+  }
+
+  /** FAILOVER TO: writes are paused until the replica has everything, then roles change. `done`: whether they did, within `ms`. */
+  handOver(to: SimServer, ms: number, done: (isDone: boolean) => void): void {
+    this.world.tell(this.name, `FAILOVER TO ${to.name}`);
+    const { runId } = this;
+    const end = this.world.now + ms;
+    this.pause.begin(this.world.now, end, false);
+    const look = (): void => {
+      if (this.runId !== runId || this.role !== 'master') return;
+      const link = this.links.get(to);
+      const hasAll = link?.isOnline === true && link.acknowledged >= this.offset && to.state === 'running';
+      if (!hasAll && this.world.now < end) {
+        this.askReplicas();
+        this.world.happen(CRON_TIME, this, look);
+        return;
+      }
+      if (hasAll) {
+        to.promote();
+        this.follow(to);
+      }
+      this.pause.end();
+      this.endPause();
+      done(hasAll);
     };
-    if (master.state !== 'running' || master.role !== 'master' || !this.reach(master)) {
-      this.world.happen(200, this, again);
-      return;
-    }
-    const link: Link = {
-      id: ++ids,
-      replica: this,
-      madeAt: this.world.now,
-      isOnline: false,
-      acknowledged: 0,
-      arrivesAt: 0,
-    };
-    master.links.set(this, link);
-    // A partial resynchronisation brings what a full one brings, for its history is a part of the master's; only sooner.
-    const time = master.knowsHistoryOf(this)
-      ? this.world.dice.between(0.2, 3)
-      : this.world.dice.between(2, 120);
-    this.world.happen(time, master, () => {
-      // Another link has taken its place.
-      if (master.links.get(this) !== link) return;
-      link.isOnline = true;
-      const { replid, offset } = master;
-      const copy = new Map(master.data);
-      this.transfer(link, master, () => {
-        this.data = copy;
-        this.offset = offset;
-        this.replid = replid;
-        this.acknowledge(link, master);
-      });
-    });
+    look();
   }
 
-  private knowsHistoryOf({ replid, offset }: SimServer): boolean {
-    const { formerHistory } = this;
-    return replid === this.replid || (replid === formerHistory?.replid && offset <= formerHistory.until);
+  /** SCRIPT FLUSH. */
+  forgetScripts(): void {
+    this.world.tell(this.name, 'SCRIPT FLUSH');
+    this.knownScripts.clear();
   }
 
-  /** Links made long before the simulation begins. */
-  static linkForLong(master: SimServer, replicas: readonly SimServer[]): void {
-    for (const replica of replicas) {
-      replica.role = 'slave';
-      replica.master = master;
-      replica.replid = master.replid;
-      master.links.set(replica, {
-        id: ++ids,
-        replica,
-        madeAt: -120_000,
-        isOnline: true,
-        acknowledged: 0,
-        arrivesAt: 0,
-      });
-    }
-  }
-
-  // --- replication
-
-  /** Something of the stream on its way to a replica: in order, and only while the link stands. */
-  private transfer(link: Link, master: SimServer, arrive: () => void): void {
-    const deliver = (): void => {
-      if (master.links.get(link.replica) !== link) return;
-      if (!link.replica.reach(master)) this.world.happen(50, link.replica, deliver);
-      else arrive();
-    };
-    link.arrivesAt =
-      Math.max(link.arrivesAt, this.world.now + this.world.dice.between(0.1, this.lag)) + 0.001;
-    this.world.happen(link.arrivesAt - this.world.now, link.replica, deliver);
-  }
-
-  private acknowledge(link: Link, master: SimServer): void {
-    const { offset } = this;
-    this.world.happen(this.world.dice.between(0.1, this.lag), master, () => {
-      if (master.links.get(this) !== link || !this.reach(master)) return;
-      link.acknowledged = Math.max(link.acknowledged, offset);
-      // What the dead link's socket still held is read, too: both lines say the same.
-      const dead = master.deadLinks.get(this);
-      if (dead !== undefined) dead.acknowledged = link.acknowledged;
-      for (const client of master.clients.values()) master.checkWait(client);
-    });
-  }
-
-  private propagate(): void {
-    const writes = this.writes.splice(0);
-    if (writes.length === 0) return;
-    this.offset += writes.length;
-    const { offset } = this;
-    for (const link of this.links.values()) {
-      if (!link.isOnline) continue;
-      this.transfer(link, this, () => {
-        for (const { key, entry } of writes) link.replica.data.set(key, entry);
-        link.replica.offset = offset;
-      });
-    }
-  }
-
-  /** Acknowledgements that nobody asked for, as replicas send them once a second. */
-  acknowledgeEverySecond(): void {
-    const link = this.master?.links.get(this);
-    if (this.master !== undefined && link?.isOnline === true) this.acknowledge(link, this.master);
-    this.after(1_000, () => this.acknowledgeEverySecond());
-  }
-
-  /** The master lost a replica that it has not heard for long. */
-  dropLink(replica: SimServer): void {
-    if (this.links.delete(replica))
-      this.world.happen(10, replica, () => replica.master === this && replica.resync());
+  /** Another program's write, or an operator's. */
+  put(key: string, value: string, px: number): void {
+    this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, undefined));
+    this.propagate();
   }
 
   // --- clients
 
   connect(side: ServerSide): void {
-    this.clients.set(side.id, { side, inbox: [], wait: undefined, offset: 0 });
+    this.clients.set(side.id, {
+      side,
+      inbox: [],
+      wait: undefined,
+      postponed: undefined,
+      offset: 0,
+      lastHeardAt: this.world.now,
+    });
   }
 
   /** The client has gone; what it had sent before has been executed, or is lost where the server's end was closed before. */
   disconnect(id: number): void {
-    this.clients.get(id)?.wait?.cancel();
+    const client = this.clients.get(id);
+    if (client === undefined) return;
+    client.wait?.cancel();
+    this.postponed.delete(client);
     this.clients.delete(id);
   }
 
   receive(id: number, commands: readonly Command[]): void {
     const client = this.clients.get(id);
     if (client === undefined) return;
+    client.lastHeardAt = this.world.now;
     client.inbox.push(...commands);
     this.execute(client);
   }
 
   private execute(client: Client): void {
-    while (client.wait === undefined && this.clients.has(client.side.id)) {
+    while (
+      client.wait === undefined &&
+      client.postponed === undefined &&
+      this.clients.get(client.side.id) === client
+    ) {
       const command = client.inbox.shift();
       if (command === undefined) return;
-      const reply = this.answer(client, command);
-      this.propagate();
-      if (reply !== undefined) client.side.reply(reply);
+      if (this.pause.stops(this.world.now, command[0])) {
+        client.postponed = command;
+        this.postponed.add(client);
+        return;
+      }
+      this.run(client, command);
+    }
+  }
+
+  private run(client: Client, command: Command): void {
+    const reply = this.answer(client, command);
+    this.propagate();
+    if (reply !== undefined) client.side.reply(reply);
+  }
+
+  private endPause(): void {
+    if (!this.pause.isOver(this.world.now)) return;
+    const paused = [...this.postponed];
+    this.postponed.clear();
+    for (const client of paused) {
+      const { postponed: command } = client;
+      client.postponed = undefined;
+      if (command !== undefined) this.run(client, command);
+      this.execute(client);
+    }
+  }
+
+  private closeIdleClients(): void {
+    const { idleTimeout } = this.style;
+    for (const [id, client] of this.clients) {
+      const isBlocked = client.wait !== undefined || client.postponed !== undefined;
+      if (isBlocked || client.side.isSubscribed || this.world.now - client.lastHeardAt < idleTimeout)
+        continue;
+      this.clients.delete(id);
+      client.side.end();
     }
   }
 
   /** undefined: the answer comes later. */
-  private answer(client: Client, [name, ...rest]: Command): Reply | undefined {
+  private answer(client: Client, command: Command): Reply | undefined {
+    const [name, ...rest] = command;
     const args = rest.map(String);
     switch (name) {
       case 'client':
@@ -306,17 +275,11 @@ export class SimServer extends SimHost {
         return this.pttl(args[0]!);
       case 'ping':
         return 'PONG';
+      case 'subscribe':
+        return 'OK';
       case 'eval':
-      case 'evalsha': {
-        const script = (name === 'eval' ? scriptsByText : scriptsBySha).get(args[0]!);
-        if (script === undefined) return new ErrorReply('NOSCRIPT No matching script. Please use EVAL.');
-        if (this.role !== 'master')
-          return new ErrorReply("READONLY You can't write against a read only replica.");
-        const count = Number(args[1]);
-        const reply = script(this.view(client), args.slice(2, 2 + count), args.slice(2 + count));
-        client.offset = this.offset + this.writes.length;
-        return reply;
-      }
+      case 'evalsha':
+        return this.runScript(client, command, args);
       case 'wait':
         return this.wait(client, Number(args[0]), Number(args[1]));
       default:
@@ -324,30 +287,59 @@ export class SimServer extends SimHost {
     }
   }
 
-  private answerClient(client: Client, [what, ...args]: string[]): Reply {
+  private runScript(client: Client, command: Command, [text = '', count, ...rest]: string[]): Reply {
+    const [name] = command;
+    const script = (name === 'eval' ? scriptsByText : scriptsBySha).get(text);
+    const known = scriptCalledBy(command) ?? '';
+    if (script === undefined || (name === 'evalsha' && !this.knownScripts.has(known)))
+      return new ErrorReply('NOSCRIPT No matching script. Please use EVAL.');
+    const keys = rest.slice(0, Number(count));
+    if (keys.some((key) => this.forbidden.has(key)))
+      return new ErrorReply(
+        'NOPERM this user has no permissions to access one of the keys used as arguments',
+      );
+    this.knownScripts.add(known);
+    if (this.role !== 'master')
+      return new ErrorReply("READONLY You can't write against a read only replica.");
+    let reply: Reply;
+    try {
+      reply = script(this.view(client), keys, rest.slice(Number(count)));
+    } catch (error) {
+      if (!(error instanceof OutOfMemory)) throw error;
+      reply = new ErrorReply("OOM command not allowed when used memory > 'maxmemory'.");
+    }
+    client.offset = this.offset + this.writes.length;
+    if (known === 'acquire') this.noteWritten();
+    return reply;
+  }
+
+  private noteWritten(): void {
+    for (const [i, { entry }] of this.writes.entries()) {
+      const owner = /^(rl:[^ ]+) /.exec(entry?.value ?? '')?.[1];
+      if (owner === undefined) continue;
+      this.written.set(owner, {
+        at: this.world.now,
+        offset: this.offset + i + 1,
+        links: [...this.links.values()],
+      });
+    }
+  }
+
+  private answerClient(client: Client, [what, ...args]: string[]): Reply | undefined {
     switch (what) {
       case 'id':
         return client.side.id;
       case 'list':
-        return this.listedLinks
-          .map(
-            ({ id, madeAt }) =>
-              `id=${id} addr=x:1 age=${Math.floor((this.world.now - madeAt) / 1000)} idle=0 flags=S\n`,
-          )
-          .join('');
+        return this.listedLinks.map((link) => this.clientLines(link)).join('');
       case 'kill': {
-        const victim = this.clients.get(Number(args[1]));
-        victim?.wait?.cancel();
-        this.clients.delete(Number(args[1]));
+        const id = Number(args[1]);
+        const victim = this.clients.get(id);
+        this.disconnect(id);
         victim?.side.end();
         return victim === undefined ? 0 : 1;
       }
-      case 'unblock': {
-        const blocked = this.clients.get(Number(args[0]));
-        if (blocked?.wait === undefined) return 0;
-        this.endWait(blocked, this.confirmed(blocked.wait.offset));
-        return 1;
-      }
+      case 'unblock':
+        return this.unblock(this.clients.get(Number(args[0])), args[1]?.toLowerCase() === 'error');
       case 'tracking':
         this.redirects.set(client.side.id, Number(args[2]));
         return 'OK';
@@ -356,8 +348,34 @@ export class SimServer extends SimHost {
     }
   }
 
-  private get listedLinks(): Link[] {
-    return [...this.links.values(), ...this.deadLinks.values()];
+  private clientLines({ id, madeAt, rdbChannel }: Link): string {
+    const line = (client: number, flags: string): string =>
+      `id=${client} addr=x:1 age=${Math.floor((this.world.now - madeAt) / 1000)} idle=0 flags=${flags}\n`;
+    return line(id, 'S') + (rdbChannel === undefined ? '' : line(rdbChannel, 'SC'));
+  }
+
+  private unblock(target: Client | undefined, withError: boolean): Reply | undefined {
+    if (target?.wait !== undefined) {
+      this.endWait(target, withError ? new ErrorReply(UNBLOCKED) : this.confirmed(target.wait.offset));
+      return 1;
+    }
+    const { unblocking } = this.style;
+    if (target?.postponed === undefined || unblocking === 'nothing') return 0;
+    if (!withError) {
+      // "Unknown btype in replyToBlockedClientTimedOut(). This is a bug in Redis."
+      this.harm.push('CLIENT UNBLOCK of a paused client ended the server');
+      this.crash();
+      return undefined;
+    }
+    if (target.postponed[0] === 'eval' || target.postponed[0] === 'evalsha')
+      this.harm.push('CLIENT UNBLOCK hit a paused script');
+    target.side.reply(new ErrorReply(UNBLOCKED));
+    if (unblocking === 'drops') {
+      target.postponed = undefined;
+      this.postponed.delete(target);
+      this.execute(target);
+    }
+    return 1;
   }
 
   private info(section: string): string {
@@ -372,11 +390,6 @@ export class SimServer extends SimHost {
 
   // --- WAIT
 
-  private confirmed(offset: number): number {
-    return [...this.links.values()].filter(({ isOnline, acknowledged }) => isOnline && acknowledged >= offset)
-      .length;
-  }
-
   private wait(client: Client, need: number, timeout: number): Reply | undefined {
     if (this.role !== 'master') return new ErrorReply('ERR WAIT cannot be used with replica instances.');
     const { offset } = client;
@@ -385,10 +398,7 @@ export class SimServer extends SimHost {
       this.endWait(client, this.confirmed(offset)),
     );
     client.wait = { need, offset, cancel };
-    // REPLCONF GETACK: all replicas are asked how far they are.
-    for (const link of this.links.values()) {
-      if (link.isOnline) this.transfer(link, this, () => link.replica.acknowledge(link, this));
-    }
+    this.askReplicas();
     return undefined;
   }
 
@@ -406,16 +416,9 @@ export class SimServer extends SimHost {
     this.execute(client);
   }
 
-  get description(): string {
-    const links = [...this.links.values()].map(
-      ({ replica, isOnline }) => `${replica.name}${isOnline ? '' : ' (not yet)'}`,
-    );
-    return `${this.state} ${this.role} of ${this.master?.name ?? links.join(' ')}, ${this.clients.size} clients`;
-  }
-
   // --- data
 
-  private find(key: string): Entry | undefined {
+  private find(key: string): { value: string; expiresAt: number } | undefined {
     const entry = this.data.get(key);
     return entry !== undefined && entry.expiresAt > this.wall() ? entry : undefined;
   }
@@ -429,30 +432,61 @@ export class SimServer extends SimHost {
     return this.find(key)?.value;
   }
 
+  /** What one run of a script sees. Once it has written anything, a full memory stops it no more. */
   private view(client: Client): Data {
-    const track = (key: string): void => {
-      if (!this.redirects.has(client.side.id)) return;
-      const readers = this.tracked.get(key) ?? new Set();
-      this.tracked.set(key, readers.add(client.side.id));
-    };
+    const { id } = client.side;
+    let hasWritten = false;
     return {
       get: (key) => {
-        track(key);
+        if (this.redirects.has(id)) {
+          const readers = this.tracked.get(key) ?? new Set();
+          this.tracked.set(key, readers.add(id));
+        }
         return this.find(key)?.value ?? null;
       },
       pttl: (key) => this.pttl(key),
       now: () => Math.floor(this.wall() * 1000),
       set: (key, value, px) => {
-        const entry = { value, expiresAt: this.wall() + px };
-        this.data.set(key, entry);
-        this.writes.push({ key, entry });
-        for (const reader of this.tracked.get(key) ?? []) {
-          // NOLOOP: the writer itself is not told.
-          if (reader !== client.side.id)
-            this.clients.get(this.redirects.get(reader) ?? 0)?.side.push('__redis__:invalidate', key);
-        }
-        this.tracked.delete(key);
+        if (this.isFull && !hasWritten) throw new OutOfMemory();
+        hasWritten = true;
+        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+      },
+      pexpire: (key, px) => {
+        hasWritten = true;
+        const value = this.find(key)?.value;
+        if (value !== undefined)
+          this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+      },
+      setNew: (key, value, px) => {
+        if (this.isFull && !hasWritten) throw new OutOfMemory();
+        hasWritten = true;
+        if (this.find(key) !== undefined) return false;
+        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+        return true;
+      },
+      del: (key) => {
+        hasWritten = true;
+        if (this.find(key) !== undefined) this.writes.push(this.write(key, undefined, id));
       },
     };
+  }
+
+  private write(
+    key: string,
+    entry: { value: string; expiresAt: number } | undefined,
+    writer: number | undefined,
+  ) {
+    const owner = /^(rl:[^ ~]+)~? /.exec(this.find(key)?.value ?? '')?.[1];
+    if (owner !== undefined && !(entry?.value.startsWith(`${owner} `) ?? false))
+      this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
+    if (entry === undefined) this.data.delete(key);
+    else this.data.set(key, entry);
+    for (const reader of this.tracked.get(key) ?? []) {
+      // NOLOOP: the writer itself is not told.
+      if (reader !== writer)
+        this.clients.get(this.redirects.get(reader) ?? 0)?.side.push('__redis__:invalidate', key);
+    }
+    this.tracked.delete(key);
+    return { key, entry };
   }
 }

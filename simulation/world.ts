@@ -24,17 +24,27 @@ export class Dice {
   }
 }
 
+/** What an event loop calls back for: it looks at its timers first in every turn, then at its sockets. */
+export type Cause = 'timer' | 'socket';
+
 interface Happening {
   at: number;
-  readonly order: number;
+  order: number;
   readonly host: SimHost;
   readonly run: () => void;
+  readonly cause: Cause;
   isCancelled: boolean;
+  /** The turn of its host's busy event loop has come to it. */
+  isItsTurn: boolean;
 }
 
-/** A machine of the simulation: its clocks, and whether it runs. What happens to a frozen one happens when it runs on. */
+/**
+ * A machine of the simulation: its clocks, and whether it runs. What happens to a frozen one happens when it runs on; what happens to a
+ * busy one waits for the end of its event loop's turn.
+ */
 export class SimHost implements Clock {
   state: 'running' | 'frozen' | 'dead' = 'running';
+  private isBusy = false;
   private readonly missed: Happening[] = [];
 
   constructor(
@@ -73,8 +83,11 @@ export class SimHost implements Clock {
     this.wallOffset = ms;
   }
 
-  miss(happening: Happening): void {
-    if (this.state === 'frozen') this.missed.push(happening);
+  /** False if the host cannot attend to it now; a host that lives does so later. */
+  attendsTo(happening: Happening): boolean {
+    if (this.state === 'running' && (!this.isBusy || happening.isItsTurn)) return true;
+    if (this.state !== 'dead') this.missed.push(happening);
+    return false;
   }
 
   freeze(): void {
@@ -84,12 +97,36 @@ export class SimHost implements Clock {
   thaw(): void {
     if (this.state !== 'frozen') return;
     this.state = 'running';
-    for (const happening of this.missed.splice(0)) this.world.again(happening);
+    this.catchUp(false);
+  }
+
+  /** Its event loop comes round every `turnTime()` ms only, for `ms`. */
+  beBusy(ms: number, turnTime: () => number): void {
+    const end = this.world.now + ms;
+    this.isBusy = true;
+    const turn = (): void => {
+      this.catchUp(true);
+      if (this.world.now >= end) this.isBusy = false;
+      else this.world.happen(turnTime(), this, turn, 'timer', true);
+    };
+    this.world.happen(turnTime(), this, turn, 'timer', true);
   }
 
   die(): void {
     this.state = 'dead';
     this.missed.length = 0;
+  }
+
+  /** What was missed happens now, as an event loop does it: the timers that are due, then what lies in the sockets. */
+  private catchUp(isItsTurn: boolean): void {
+    const missed = this.missed.splice(0);
+    for (const cause of ['timer', 'socket'] as const) {
+      for (const happening of missed) {
+        if (happening.cause !== cause) continue;
+        happening.isItsTurn ||= isItsTurn;
+        this.world.again(happening);
+      }
+    }
   }
 }
 
@@ -111,14 +148,16 @@ export class SimWorld {
     return this.told.map(({ at, who, what }) => `${at.toFixed(1).padStart(9)}  ${who.padEnd(8)} ${what}`);
   }
 
-  /** Runs `run` on the host in `ms` of true time; returns how to cancel it. */
-  happen(ms: number, host: SimHost, run: () => void): () => void {
+  /** Runs `run` on the host in `ms` of true time; returns how to cancel it. `isTurn`: it is a turn of the host's busy event loop. */
+  happen(ms: number, host: SimHost, run: () => void, cause: Cause = 'timer', isTurn = false): () => void {
     const happening: Happening = {
       at: this.now + Math.max(0, ms),
       order: this.order++,
       host,
       run,
+      cause,
       isCancelled: false,
+      isItsTurn: isTurn,
     };
     this.push(happening);
     return () => {
@@ -126,9 +165,10 @@ export class SimWorld {
     };
   }
 
-  /** What a frozen host missed happens now, unless it is cancelled first. */
+  /** What a host missed happens now, behind what was missed before it, unless it is cancelled first. */
   again(happening: Happening): void {
     happening.at = this.now;
+    happening.order = this.order++;
     this.push(happening);
   }
 
@@ -139,10 +179,7 @@ export class SimWorld {
       this.pop();
       if (next.isCancelled) continue;
       this.now = Math.max(this.now, next.at);
-      if (next.host.state !== 'running') {
-        next.host.miss(next);
-        continue;
-      }
+      if (!next.host.attendsTo(next)) continue;
       next.run();
       if (!next.host.hasPromises) continue;
       await settle();

@@ -1,0 +1,194 @@
+import { LockContendedError } from '../lib/lock/errors.js';
+import type { Lock } from '../lib/lock/lock.js';
+import type { Cost } from './excuses.js';
+import { PENDING } from './pending.js';
+import { FOREIGN_KEY, FOREIGN_OWNER, FORBIDDEN_KEY, LEASE, type Scene, type Worker } from './scene.js';
+import type { SimServer } from './server.js';
+
+/** ms by which the clocks of a process and of the world differ over one lease, and then some. */
+const TOLERANCE = 25;
+
+/** What must hold, whatever happens. */
+export class Judge {
+  /** What was violated, with the first case of it. */
+  private readonly found = new Map<string, string>();
+  private readonly lastToken = new Map<string, number>();
+  /** Owners of locks that are renewed: they end by their release alone. */
+  private readonly renewed = new Set<string>();
+  /** Processes that met the foreign lock. */
+  private readonly warned = new Set<Worker>();
+  grants = 0;
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly judgesAll: boolean,
+  ) {
+    for (const worker of scene.workers)
+      worker.service.events.subscribe((event) => {
+        if (event.type === 'lost' && this.renewed.has(event.owner))
+          this.wrong('loss', scene.world.now, 'a renewed lock was lost', event.error.message);
+      });
+  }
+
+  get violations(): string[] {
+    return [...this.found].map(([what, detail]) => (detail === '' ? what : `${what} (${detail})`));
+  }
+
+  // --- what processes tell
+
+  granted(worker: Worker, lock: Lock, isRenewed: boolean): void {
+    this.grants++;
+    worker.held.add(lock);
+    if (isRenewed) this.renewed.add(lock.owner);
+    const { world } = this.scene;
+    world.tell(
+      worker.host.name,
+      `holds ${lock.keys.join('+')} with ${lock.fencingToken}, confirmed by ${lock.confirmedBy}`,
+    );
+    for (const key of lock.keys) {
+      const last = this.lastToken.get(key) ?? 0;
+      if (lock.fencingToken <= last)
+        this.violate('a token did not grow', `${key}: ${lock.fencingToken} after ${last}`);
+      this.lastToken.set(key, Math.max(lock.fencingToken, last));
+    }
+    this.checkConfirmation(lock);
+    if (lock.keys.includes(FOREIGN_KEY) && this.warned.has(worker) && world.now < this.scene.foreign.until)
+      this.violate('a key was granted to a process that had met its holder, who believes in it still');
+  }
+
+  /** A lock was refused, which somebody asked for at the instant `askedAt`; `isFree`: nobody else ever asks for it. */
+  refused(worker: Worker, keys: readonly string[], error: unknown, askedAt: number, isFree: boolean): void {
+    const { message } = error as Error;
+    if (error instanceof LockContendedError && error.owner === FOREIGN_OWNER) this.warned.add(worker);
+    this.checkNeighbour(keys, message);
+    if (isFree) this.wrong('refusal', askedAt, 'a free lock was refused', message);
+  }
+
+  async release(worker: Worker, lock: Lock): Promise<void> {
+    const { world, watch } = this.scene;
+    const calledAt = world.now;
+    const { master } = watch;
+    const { runId } = master;
+    const wasHeld = lock.held;
+    world.tell(worker.host.name, `releases ${lock.keys.join('+')} (${wasHeld ? 'held' : 'lost'})`);
+    worker.held.delete(lock);
+    let answer: boolean | string;
+    try {
+      answer = await lock.release();
+    } catch (error) {
+      answer = (error as Error).message;
+      this.checkNeighbour(lock.keys, answer);
+    }
+    if (!wasHeld || answer === true) return;
+    const ran = master.releasedAt.get(lock.owner);
+    const isSame = watch.master === master && master.runId === runId && ran?.runId === runId;
+    if (answer === false && isSame && ran.at >= calledAt && lock.keys.length === 1)
+      this.violate('a release that had run was told as a loss');
+    this.wrong('loss', calledAt, 'a release of a held lock came to nothing', String(answer));
+  }
+
+  /** An acquisition, its work and its release took `ms`. */
+  ended(ms: number, bound: number): void {
+    // A process that was frozen meanwhile has its excuse; the longest freeze is shorter than this.
+    if (ms > bound + 6_000) this.violate('an acquisition and its work took too long', `${ms.toFixed(0)} ms`);
+  }
+
+  // --- what the world shows
+
+  /** Two never hold one key. */
+  check(): void {
+    const holders = new Map<string, string>();
+    for (const { host, held } of this.scene.workers) {
+      for (const lock of held) {
+        if (!lock.held) {
+          held.delete(lock);
+          continue;
+        }
+        for (const key of lock.keys) {
+          const other = holders.get(key);
+          if (other !== undefined) this.violate('two hold one key', `${key}: ${other} and ${host.name}`);
+          holders.set(key, host.name);
+        }
+      }
+    }
+  }
+
+  /** No server was harmed by what it was sent. */
+  checkHarm(): void {
+    for (const { harm } of this.scene.servers) for (const what of harm) this.violate(what);
+  }
+
+  /** Everybody is granted a lock again, and no key is held by nobody. */
+  async checkRecovery(from: number): Promise<void> {
+    const { world, workers, servers, watch, weather, excuses } = this.scene;
+    const answer = { isRight: false };
+    const isExcused = !weather.isMild || excuses.cover('refusal', from);
+    const last = workers.map(async ({ service, host }) => {
+      const lock = await service.acquire(`last-${host.name}`, { waitTime: isExcused ? 9_000 : 0 });
+      await lock.release();
+    });
+    void Promise.all(last).then(
+      () => (answer.isRight = true),
+      (error: unknown) => this.violate('no lock after everything was mended', (error as Error).message),
+    );
+    for (let more = 500; more <= 14_000 && !answer.isRight; more += 500)
+      await world.runUntil(from + more, () => this.check());
+    if (!answer.isRight) {
+      this.violate('a lock was neither granted nor refused after everything was mended');
+      for (const server of servers) world.tell(server.name, server.description);
+      for (const { host, service } of workers) world.tell(host.name, JSON.stringify(service.health()));
+    }
+    for (const key of ['a', 'b']) {
+      const value = watch.master.valueAt(`lock:${key}`);
+      const isHeld = workers.some(({ held }) => [...held].some((lock) => lock.keys.includes(key)));
+      if (value?.startsWith('rl:') === true && !isHeld)
+        this.violate(
+          'a key is held by nobody',
+          `${key}: ${value} for ${watch.master.pttl(`lock:${key}`).toFixed(0)} ms`,
+        );
+    }
+  }
+
+  /** After the close nothing is left: no timer, no message, no connection. */
+  async checkEnd(): Promise<void> {
+    const { world, workers, network } = this.scene;
+    for (const { service } of workers) void service.close();
+    await world.runUntil(world.now + 3_000, () => this.check());
+    const left = world.pendingOf(workers.map(({ host }) => host));
+    if (left > 0) this.violate('timers or messages are left after the close', String(left));
+    if (network.connections.size > 0)
+      this.violate('connections are left after the close', String(network.connections.size));
+  }
+
+  /** Rules 1 and 2 of the quorum, by what the server knows: a majority has the write, over links that are older than any lease. */
+  private checkConfirmation(lock: Lock): void {
+    const { servers } = this.scene;
+    const known = servers
+      .flatMap((server: SimServer) => server.written.get(lock.owner) ?? [])
+      .toSorted((a, b) => b.at - a.at)[0];
+    if (known === undefined) return this.violate('a lock was granted that no server has written');
+    const sure = known.links.filter(
+      ({ acknowledged, madeAt }) => acknowledged >= known.offset && madeAt <= known.at - LEASE + TOLERANCE,
+    );
+    const majority = Math.ceil((servers.length - 1) / 2);
+    if (sure.length < majority)
+      this.violate('a lock was granted without a majority of old links', `${sure.length} of ${majority}`);
+  }
+
+  private checkNeighbour(keys: readonly string[], message: string): void {
+    if (message.includes('NOPERM') && !keys.includes(FORBIDDEN_KEY))
+      this.violate("a request got its neighbour's error", message);
+  }
+
+  /** Something was lost or refused that had to be granted, unless a fault has its hand in it. */
+  private wrong(cost: Cost, since: number, what: string, detail: string): void {
+    const { weather, excuses } = this.scene;
+    if (weather.isMild && !excuses.cover(cost, since)) this.violate(what, detail);
+  }
+
+  private violate(what: string, detail = ''): void {
+    if (this.found.has(what) || (!this.judgesAll && PENDING.has(what))) return;
+    this.scene.world.tell('CHECK', `${what} ${detail}`);
+    this.found.set(what, detail);
+  }
+}
