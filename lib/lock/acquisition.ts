@@ -20,6 +20,7 @@ import type { LockEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import type { Owners } from './owners.js';
+import { renewalPeriodOf } from './renewals.js';
 import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
 
 /** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
@@ -249,7 +250,7 @@ export class Acquisition implements Waiter, Timed {
   /** Whether the holder's next renewal should come about now, if its lease is what is asked for here. */
   private get isRenewalDue(): boolean {
     if (this.renewedAt === undefined) return false;
-    const period = this.options.leaseTime / 3;
+    const period = renewalPeriodOf(this.options.leaseTime);
     const off = Math.abs(this.keeper.clock.monotonic() - this.renewedAt - period);
     return off < Math.max(RENEWAL_TOLERANCE, period / 25);
   }

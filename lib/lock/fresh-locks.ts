@@ -1,21 +1,28 @@
 import type { Clock } from '../store/clock.js';
 
-/** ms between two turns. */
+/** ms between two turns, and the least age of a lock that is kept. */
 const TURN_TIME = 3;
 
+interface FreshLock {
+  /** The monotonic instant. */
+  readonly grantedAt: number;
+  /** Begins to renew, time and watch the lock. */
+  keep(): void;
+}
+
 /**
- * Locks that were granted a moment ago. What keeps a lock alive begins for those that are still held 3 to 6 ms after their grant: most are given back
- * before, and to renew, time and watch each of them from the first instant would cost as much as the lock itself.
+ * Locks that were granted a moment ago. `keep` is called for those that are still held 3 to 6 ms after their grant, or at the first turn of a busier
+ * event loop. Most locks are given back before: to renew, time and watch each of them from its grant would cost as much as the lock itself.
  */
-export class FreshLocks<L extends { keep(): void }> {
-  private newer: L[] = [];
-  private older: L[] = [];
+export class FreshLocks<L extends FreshLock> {
+  /** In the order of their grants. */
+  private locks: L[] = [];
   private stopClock: (() => void) | undefined;
 
   constructor(private readonly clock: Clock) {}
 
   add(lock: L): void {
-    this.newer.push(lock);
+    this.locks.push(lock);
     this.stopClock ??= this.clock.after(TURN_TIME, () => this.turn());
   }
 
@@ -24,10 +31,11 @@ export class FreshLocks<L extends { keep(): void }> {
   }
 
   private turn(): void {
-    const due = this.older;
-    this.older = this.newer;
-    this.newer = [];
-    this.stopClock = this.older.length > 0 ? this.clock.after(TURN_TIME, () => this.turn()) : undefined;
+    const grantedBefore = this.clock.monotonic() - TURN_TIME;
+    let count = 0;
+    while (count < this.locks.length && this.locks[count]!.grantedAt <= grantedBefore) count++;
+    const due = this.locks.splice(0, count);
+    this.stopClock = this.locks.length > 0 ? this.clock.after(TURN_TIME, () => this.turn()) : undefined;
     for (const lock of due) lock.keep();
   }
 }

@@ -14,7 +14,7 @@ import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import type { Renewals, RenewalSlot } from './renewals.js';
+import { renewalPeriodOf, type Renewals, type RenewalSlot } from './renewals.js';
 
 /** What a lock needs of the service that granted it. */
 export interface LockKeeper {
@@ -51,6 +51,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   place = NO_PLACE;
   readonly fencingToken: number;
   readonly confirmedBy: number;
+  /** The monotonic instant of the grant. */
+  readonly grantedAt: number;
   leaseTime: number;
   validity: Validity;
   private readonly firstValidity: Validity;
@@ -62,6 +64,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** What is under way, and whether the key was touched meanwhile. */
   private renewal: Promise<void> | undefined;
   private isOutdated = false;
+  /** The monotonic instant at which the wheel last asked for a renewal. */
+  private dueAt = -Infinity;
   /** How much work is under it at the moment: that which took it, and that which joined. */
   private users = 0;
 
@@ -75,12 +79,13 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     super();
     this.fencingToken = grant.token;
     this.confirmedBy = grant.confirmedBy;
+    this.grantedAt = keeper.clock.monotonic();
     this.validity = grant.validity;
     this.firstValidity = grant.validity;
     this.leaseTime = options.leaseTime;
   }
 
-  /** It has been held for a moment: from now on it is renewed, its end is noticed by itself, and so is what others do to its keys. */
+  /** Called 3 to 6 ms after the grant if the lock is still held: starts renewal, the timer of its expiry and key tracking. */
   keep(): void {
     if (this.state.kind !== 'held' || this.deadline !== undefined) return;
     this.deadline = this.keeper.deadlines.add(this.validity.endsAt, this);
@@ -177,7 +182,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   renew(): void {
     const { maxHoldTime } = this.options;
     if (maxHoldTime !== undefined && this.heldFor >= maxHoldTime) this.stopRenewing();
-    else void this.renewOnce();
+    else {
+      this.dueAt = this.keeper.clock.monotonic();
+      void this.renewOnce();
+    }
   }
 
   /** Somebody changed one of the keys, or may have: look. */
@@ -220,8 +228,9 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return this.keeper.clock.monotonic() - this.firstValidity.startedAt;
   }
 
-  /** Renews, unless that is under way already. */
+  /** Renews, unless that is under way already. A lock that is noticed only after its deadline is lost, not renewed. */
   private renewOnce(): Promise<void> {
+    this.noticeDeadline();
     if (this.state.kind === 'held') this.renewal ??= this.askToRenew();
     return this.renewal ?? Promise.resolve();
   }
@@ -236,7 +245,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.validity = outcome.validity;
       if (this.deadline !== undefined) this.keeper.deadlines.move(this.deadline, outcome.validity.endsAt);
       if (this.keeper.isHeard()) this.tellRenewed(outcome.confirmedBy);
-      if (this.isOutdated) this.check();
+      // Also if the next one became due meanwhile, which happens where turns of the event loop are long.
+      if (this.isOutdated || this.dueAt > this.validity.startedAt) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else
       this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {
@@ -269,7 +279,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /** `passed`: ms of the first period that are over. */
   private startRenewing(passed: number): void {
-    if (this.isRenewing) this.slot = this.keeper.renewals.start(this, this.leaseTime / 3, passed);
+    if (!this.isRenewing) return;
+    this.slot = this.keeper.renewals.start(this, this.leaseTime, passed);
+    // On a busy event loop `keep` comes late, and the wheel's next turn would come too late.
+    if (2 * passed >= renewalPeriodOf(this.leaseTime)) this.renew();
   }
 
   private stopRenewing(): void {

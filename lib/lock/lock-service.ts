@@ -325,7 +325,7 @@ export class LockService {
     this.fresh.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
     if (this.told.observed) {
-      const now = this.clock.monotonic();
+      const now = lock.grantedAt;
       this.told.next({
         type: 'acquired',
         keys,

@@ -1,45 +1,71 @@
-import { interval, type Subscription } from 'rxjs';
+import { interval, share, type Observable, type Subscription } from 'rxjs';
 import type { Clock } from '../store/clock.js';
 import { ClockScheduler } from './clock-scheduler.js';
 
-/** What is to be renewed at every turn of the wheel. */
+/** What is renewed once in each period. */
 export interface Renewable {
   renew(): void;
 }
 
-/** Where a lock stands; `delete` ends its renewing. */
+/** Where a lock stands in its wheel; `delete` ends its renewing. */
 export interface RenewalSlot {
   delete(lock: Renewable): void;
 }
 
-/** Turns of the interval in one period, and ms between two turns within these limits: what stands in one slot is renewed at once. */
+/** ms between two slots of a wheel, within these limits of their number: the locks of one slot are renewed together. */
+const TURN_TIME = 25;
 const FEWEST_SLOTS = 16;
 const MOST_SLOTS = 400;
-const TURN_TIME = 25;
-/** Locks taken in one burst are spread over this share of their first period, by steps that come evenly however many there are. */
+/** On a busy event loop locks are renewed a turn early rather than a turn late, by at most this share of their period. */
+const LOOK_AHEAD = 0.25;
+/** Locks taken in one burst are spread over this share of their first period, by steps that come evenly for any number of locks. */
 const SPREAD = 0.5;
 const GOLDEN_RATIO = 0.618_034;
 
 /**
- * Renews held locks, one RxJS interval for all locks with the same period: 100,000 locks are not 100,000 timers. A lock
- * stands in one slot of a wheel and is renewed when the wheel comes round to it.
+ * ms between two renewals: a third of the lease, rounded down by at most 5% to one of 70 steps in each power of ten. Leases that
+ * are computed, each from a deadline of its own, would otherwise have a timer each.
+ */
+export function renewalPeriodOf(leaseTime: number): number {
+  const third = leaseTime / 3;
+  const decade = 10 ** Math.floor(Math.log10(third));
+  const step = decade / (third < 2 * decade ? 20 : third < 5 * decade ? 10 : 4);
+  return Math.floor(third / step) * step;
+}
+
+/**
+ * Renews held locks, driven by one RxJS interval: 100,000 locks are not 100,000 timers. Locks with the same period share a wheel. A lock
+ * stands in one slot of the wheel and is renewed when the wheel passes that slot.
  */
 export class Renewals {
   private readonly wheels = new Map<number, Wheel>();
   private readonly scheduler: ClockScheduler;
+  private readonly turns: Observable<number>;
 
-  constructor(clock: Clock) {
+  constructor(private readonly clock: Clock) {
     this.scheduler = new ClockScheduler(clock);
+    this.turns = interval(TURN_TIME, this.scheduler).pipe(share());
   }
 
-  /** Calls `renew` every `period` ms. `passed`: ms of the first period that are over; it ends up to half a period earlier where there are many. */
-  start(lock: Renewable, period: number, passed: number): RenewalSlot {
+  /** Calls `renew` every third of the lease. `passed`: ms of the first period that are over; it ends up to half a period earlier if there are many locks. */
+  start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
+    const period = renewalPeriodOf(leaseTime);
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
-      wheel = new Wheel(period, this.scheduler, () => this.wheels.delete(period));
+      wheel = new Wheel(
+        period,
+        this.clock,
+        (turnTime) => this.turnsOf(turnTime),
+        () => this.wheels.delete(period),
+      );
       this.wheels.set(period, wheel);
     }
     return wheel.add(lock, passed);
+  }
+
+  /** Short leases need finer turns than the interval that all others share. */
+  private turnsOf(turnTime: number): Observable<number> {
+    return turnTime < TURN_TIME / 2 ? interval(turnTime, this.scheduler) : this.turns;
   }
 
   close(): void {
@@ -48,29 +74,42 @@ export class Renewals {
   }
 }
 
+/**
+ * Turns once in a period. It advances by the time that has passed, not by the calls of its timer: an event loop that takes 80 ms a round calls a timer of
+ * 25 ms every 80 ms, and every slot in between is due then. So are the slots that would be late with the next call.
+ */
 class Wheel {
-  /** Only those in which somebody stands. */
+  /** Only those that have locks. */
   private readonly slots = new Map<number, Slot>();
   private readonly slotCount: number;
   private readonly turnTime: number;
   private readonly turning: Subscription;
-  private at = 0;
+  private readonly startedAt: number;
+  /** Turns whose slots have been renewed, counted from the start. */
+  private turns = 0;
+  /** Turns that had passed at the last call of the timer. */
+  private calledAt = 0;
   private added = 0;
 
   constructor(
     period: number,
-    scheduler: ClockScheduler,
+    private readonly clock: Clock,
+    turnsOf: (turnTime: number) => Observable<number>,
     private readonly onEmpty: () => void,
   ) {
     this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / TURN_TIME)));
     this.turnTime = period / this.slotCount;
-    this.turning = interval(this.turnTime, scheduler).subscribe(() => this.turn());
+    this.startedAt = clock.monotonic();
+    this.turning = turnsOf(this.turnTime).subscribe(() => this.turn());
   }
 
   add(lock: Renewable, passed: number): RenewalSlot {
     const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
-    const earlier = Math.min(this.slotCount - 1, Math.max(spread, Math.ceil(passed / this.turnTime)));
-    const place = (this.at + this.slotCount - earlier) % this.slotCount;
+    const earlier = Math.max(spread, Math.ceil(passed / this.turnTime));
+    const dueTurn = Math.floor(this.turnsPassed) + this.slotCount - earlier;
+    // Within one round from the last turn: the wheel may be behind the clock, and passes each slot once when it catches up.
+    const turn = Math.min(this.turns + this.slotCount, Math.max(this.turns + 1, dueTurn));
+    const place = turn % this.slotCount;
     let slot = this.slots.get(place);
     if (slot === undefined) {
       slot = new Slot(() => this.slots.delete(place));
@@ -84,15 +123,36 @@ class Wheel {
     this.turning.unsubscribe();
   }
 
+  private get turnsPassed(): number {
+    return (this.clock.monotonic() - this.startedAt) / this.turnTime;
+  }
+
   private turn(): void {
-    this.at = (this.at + 1) % this.slotCount;
     // Empty wheels go with a turn and not with their last lock: locks come and go much faster than turns.
     if (this.slots.size === 0) {
       this.stop();
       this.onEmpty();
       return;
     }
-    for (const lock of this.slots.get(this.at)?.locks ?? []) lock.renew();
+    const now = this.turnsPassed;
+    const late = Math.max(0, now - this.calledAt - 1);
+    this.calledAt = now;
+    this.advanceTo(now + Math.min(late, LOOK_AHEAD * this.slotCount));
+  }
+
+  /**
+   * Each slot is due once, however many rounds have passed, and the longest due come first. What a block of the event loop has left undone is done at once: that
+   * takes the same share of the time as ever, and in slices it would be late on an event loop that is always slow.
+   */
+  private advanceTo(instant: number): void {
+    // Rounded: timers may come a little early.
+    const turns = Math.round(instant);
+    const last = Math.min(turns, this.turns + this.slotCount);
+    while (this.turns < last) {
+      this.turns++;
+      for (const lock of this.slots.get(this.turns % this.slotCount)?.locks ?? []) lock.renew();
+    }
+    this.turns = Math.max(this.turns, turns);
   }
 }
 

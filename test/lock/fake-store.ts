@@ -16,10 +16,11 @@ import type {
   WatchOutcome,
 } from '../../lib/store/lock-store.js';
 import type { Clock } from '../../lib/store/clock.js';
-import { Validity } from '../../lib/store/validity.js';
+import { instantOf, Validity, type Instant } from '../../lib/store/validity.js';
 
 export interface Asked {
   readonly request: AcquireRequest;
+  readonly startsAt: Instant;
   isAbandoned: boolean;
   answer(outcome: AcquireOutcome): void;
 }
@@ -30,7 +31,12 @@ export class FakeStore implements LockStore {
   readonly reports = new Subject<StoreReport>();
   hearsChanges = true;
   readonly asked: Asked[] = [];
-  readonly renewals: { lock: HeldKeys; leaseTime: number; answer(outcome: RenewOutcome): void }[] = [];
+  readonly renewals: {
+    lock: HeldKeys;
+    leaseTime: number;
+    startsAt: Instant;
+    answer(outcome: RenewOutcome): void;
+  }[] = [];
   readonly releases: { lock: HeldKeys; keepFor: number }[] = [];
   readonly watched: OwnedKeys[] = [];
   /** The key that a look finds in other hands. */
@@ -52,7 +58,7 @@ export class FakeStore implements LockStore {
   acquire(request: AcquireRequest): Attempt {
     let answer!: Asked['answer'];
     const outcome = new Promise<AcquireOutcome>((resolve) => (answer = resolve));
-    const asked: Asked = { request, isAbandoned: false, answer };
+    const asked: Asked = { request, startsAt: instantOf(this.clock), isAbandoned: false, answer };
     this.asked.push(asked);
     return { outcome, abandon: () => (asked.isAbandoned = true) };
   }
@@ -68,7 +74,8 @@ export class FakeStore implements LockStore {
   }
 
   renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
-    return new Promise((answer) => this.renewals.push({ lock, leaseTime, answer }));
+    const startsAt = instantOf(this.clock);
+    return new Promise((answer) => this.renewals.push({ lock, leaseTime, startsAt, answer }));
   }
 
   renewed(index = this.renewals.length - 1): void {
