@@ -80,6 +80,8 @@ export class Judge {
       this.checkNeighbour(lock.keys, answer);
     }
     if (!wasHeld || answer === true) return;
+    // The other program writes over a lock that is held.
+    if (lock.keys.includes(FOREIGN_KEY) && world.now < this.scene.foreign.until) return;
     const ran = master.releasedAt.get(lock.owner);
     const isSame = watch.master === master && master.runId === runId && ran?.runId === runId;
     if (answer === false && isSame && ran.at >= calledAt && lock.keys.length === 1)
