@@ -4,6 +4,8 @@ import { getLockServiceToken } from './inject-lock-service.js';
 
 /** The services that each instance was given, by instance name: beside the instance, so that it looks as its author made it. */
 const services = new WeakMap<object, Map<string | undefined, LockService>>();
+/** The services of the applications that run in this process, by instance name. */
+const running = new Map<string | undefined, Set<LockService>>();
 /** For each prototype with locked methods: the properties through which its instances are given services. */
 const needs = new WeakMap<object, Map<string | undefined, string>>();
 
@@ -34,9 +36,40 @@ export function giveService(instance: object, name: string | undefined, service:
   services.set(instance, own.set(name, service));
 }
 
-/** Undefined where the instance was not made by Nest. */
+/** An application runs with this service. */
+export function offerService(name: string | undefined, service: LockService): void {
+  const others = running.get(name) ?? new Set();
+  running.set(name, others.add(service));
+}
+
+export function forgetService(name: string | undefined, service: LockService): void {
+  running.get(name)?.delete(service);
+}
+
+/**
+ * The service that the instance locks with: the one that Nest gave it. An object that a
+ * request-scoped, transient or lazily loaded factory made was given none, so the service of the
+ * application is taken if only one runs. Undefined if it is not known: see `noService`.
+ */
 export function serviceOf(instance: unknown, name: string | undefined): LockService | undefined {
-  return typeof instance === 'object' && instance !== null ? services.get(instance)?.get(name) : undefined;
+  const given =
+    typeof instance === 'object' && instance !== null ? services.get(instance)?.get(name) : undefined;
+  if (given !== undefined) return given;
+  const [only, ...others] = running.get(name) ?? [];
+  return others.length === 0 ? only : undefined;
+}
+
+/** Why `serviceOf` found none, for the method that needs it. */
+export function noService(name: string | undefined, method: string): Error {
+  const module = name === undefined ? 'ReplicaLockModule' : `ReplicaLockModule '${name}'`;
+  const count = running.get(name)?.size ?? 0;
+  return new Error(
+    count === 0
+      ? `${method} is locked, but no application with ${module} runs, so there is no LockService to lock it with. ` +
+          "Import the module. In a unit test call new TestLocks().provideTo(object), from 'nestjs-replica-lock/testing'."
+      : `${method} is locked, but its object was made by a factory or by hand, and ${count} applications with ${module} run in this process. ` +
+          "Let Nest make the object from its class, or call TestLocks.provideTo(object), from 'nestjs-replica-lock/testing'.",
+  );
 }
 
 /** The instance names that locked methods of this object, inherited ones included, ask for. */

@@ -1,7 +1,7 @@
 import { UseInterceptors, type ExecutionContext } from '@nestjs/common';
 import { defer, isObservable, Observable } from 'rxjs';
 import type { LockService } from '../lock/lock-service.js';
-import { needService, serviceOf } from './instance-services.js';
+import { needService, noService, serviceOf } from './instance-services.js';
 import { resultWhenContended } from './contention.js';
 import { handlerFrames } from './lock-frames.js';
 import { LockedMethod, type KeySource, type ReplicaLockedOptions } from './locked-method.js';
@@ -128,9 +128,7 @@ async function lockedPromise(
 function demandService(instance: unknown, method: LockedMethod): LockService {
   const service = serviceOf(instance, method.instanceName);
   if (service !== undefined) return service;
-  throw new Error(
-    `${method.name} is locked, but its object was not made by Nest, so there is no LockService to lock it with. Get the object from Nest's injector, or use LockService.withLock.`,
-  );
+  throw noService(method.instanceName, method.name);
 }
 
 function nameOf(target: object, property: string | symbol): string {

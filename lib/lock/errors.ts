@@ -229,6 +229,11 @@ export class LockOptionsError extends ReplicaLockError {
     return new LockOptionsError(option, value, `There is no option '${option}': ${advice}`);
   }
 
+  /** The same error, which says where the option was given. */
+  of(where: string): LockOptionsError {
+    return new LockOptionsError(this.option, this.value, `${where}: ${this.message}`, this.keys);
+  }
+
   static ofServer(keys: readonly string[], outcome: Misconfigured): LockOptionsError {
     return new LockOptionsError(outcome.option, outcome.value, outcome.reason, keys);
   }

@@ -79,6 +79,7 @@ export class LockService {
   private onAllReleased: () => void = () => {};
   private draining: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
+  private isOpen = false;
 
   /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
   readonly events: Observable<LockEvent> = this.told.asObservable();
@@ -195,6 +196,7 @@ export class LockService {
   /** Who holds the key; null where nobody does. Throws `LockKeyError` where it holds another program's value, `LockUnavailableError`. */
   async inspect(key: string): Promise<LockInfo | null> {
     const keys = keysOf(key);
+    this.open();
     const outcome = await this.store.inspect(key);
     if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
     if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
@@ -211,6 +213,7 @@ export class LockService {
   /** For operators: takes the key from whoever holds it, whose signal aborts. False where nobody held it. Throws as `inspect` does. */
   async forceRelease(key: string): Promise<boolean> {
     const keys = keysOf(key);
+    this.open();
     const outcome = await this.store.forceRelease(key);
     if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
     if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
@@ -246,9 +249,16 @@ export class LockService {
     this.observer = observer;
   }
 
-  /** Begins to connect. */
+  /** Begins to connect. The first use does it, too: locks are taken before an application has started. */
   open(): void {
+    if (this.isOpen || this.state === 'closed') return;
+    this.isOpen = true;
     this.store.open();
+  }
+
+  /** Checks options that a decorator will use with this service. Throws `LockOptionsError`. */
+  checkOptions(options: WithLockOptions): void {
+    resolveOptions(options, this.base);
   }
 
   /**
@@ -303,6 +313,7 @@ export class LockService {
     if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
       return Promise.reject(new LockServiceClosedError(keys));
     }
+    this.open();
     const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
     const onEnd = this.observer?.onAsked(keys, options.label);
     const taking = new Promise<HeldLock>((resolve, reject) => {

@@ -6,19 +6,28 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
-import type { LockService } from '../lock/lock-service.js';
+import { forgetService, offerService } from '../decorators/instance-services.js';
+import { LockService } from '../lock/lock-service.js';
 import { logLocks } from './lock-log.js';
 
 /**
  * Starts and ends one `LockService` with its application. A class of its own, because Nest runs the hooks once for every provider that holds the object, and users re-provide
  * the service.
+ *
+ * A test may put a plain object in the place of the service. Such an object is offered to locked
+ * methods like a service, and has no life to look after.
  */
 export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
     private readonly service: LockService,
+    private readonly name: string | undefined,
     private readonly token: InjectionToken,
     private readonly modules: ModulesContainer,
-  ) {}
+  ) {
+    offerService(name, service);
+    // Not at init: a lazily loaded module is never initialised, and the first use connects.
+    if (this.isReal) logLocks(service, new Logger('ReplicaLock'));
+  }
 
   onModuleInit(): void {
     const siblings = [...this.modules.values()].filter(
@@ -26,20 +35,24 @@ export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, O
     );
     if (siblings.length > 1) {
       throw new Error(
-        `ReplicaLockModule is imported ${siblings.length} times ${typeof this.token === 'string' ? `as ${this.token}` : 'without a name'}: ` +
+        `ReplicaLockModule is imported ${siblings.length} times ${this.name === undefined ? 'without a name' : `as '${this.name}'`}: ` +
           'Nest would inject one of them and run the others idle. Import it once (it is global), or give the others a name.',
       );
     }
-    logLocks(this.service, new Logger('ReplicaLock'));
-    this.service.open();
+    if (this.isReal) this.service.open();
   }
 
   /** The server still accepts requests, and jobs still fire: running work may end, nothing new begins. */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.service.drain();
+    if (this.isReal) await this.service.drain();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.service.close();
+    forgetService(this.name, this.service);
+    if (this.isReal) await this.service.close();
+  }
+
+  private get isReal(): boolean {
+    return this.service instanceof LockService;
   }
 }

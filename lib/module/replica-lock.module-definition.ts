@@ -44,7 +44,7 @@ export const { ConfigurableModuleClass, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
             {
               provide: LockLifecycle,
               useFactory: (service: LockService, modules: ModulesContainer) =>
-                new LockLifecycle(service, token, modules),
+                new LockLifecycle(service, name, token, modules),
               inject: [token, ModulesContainer],
             },
           ],

@@ -43,7 +43,7 @@ export class ReplicaLockTestingModule {
         {
           provide: LockLifecycle,
           useFactory: (service: LockService, modules: ModulesContainer) =>
-            new LockLifecycle(service, token, modules),
+            new LockLifecycle(service, name, token, modules),
           inject: [token, ModulesContainer],
         },
       ],

@@ -111,7 +111,7 @@ describe('ReplicaLockModule', () => {
       ]),
     ).rejects.toThrow(/imported 2 times without a name/);
     const named = (): unknown => ReplicaLockModule.forRoot({ name: 'x', connection: 'memory:' });
-    await expect(start([named(), named()])).rejects.toThrow(/imported 2 times as ReplicaLockService_x/);
+    await expect(start([named(), named()])).rejects.toThrow(/imported 2 times as 'x'/);
   });
 
   it('is named by Nest where it is missing', async () => {
