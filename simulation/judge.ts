@@ -2,11 +2,25 @@ import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
 import { PENDING } from './pending.js';
-import { FOREIGN_KEY, FOREIGN_OWNER, FORBIDDEN_KEY, LEASE, type Scene, type Worker } from './scene.js';
+import {
+  FOREIGN_KEY,
+  FOREIGN_OWNER,
+  FORBIDDEN_KEY,
+  IDLE_TIMEOUT,
+  LEASE,
+  type Scene,
+  type Worker,
+} from './scene.js';
 import type { SimServer } from './server.js';
 
 /** ms by which the clocks of a process and of the world differ over one lease, and then some. */
 const TOLERANCE = 25;
+
+/**
+ * ms from the end of all faults to the first grant: Sentinels replace a master that is dead and move the replicas, and these follow
+ * it for a quarantine.
+ */
+const RECOVERY_TIME = 8_000;
 
 /** What must hold, whatever happens. */
 export class Judge {
@@ -23,6 +37,11 @@ export class Judge {
     private readonly scene: Scene,
     private readonly judgesAll: boolean,
   ) {
+    for (const server of scene.servers) {
+      server.onHarm = (what) => this.violate(what);
+      server.onIdleClient = () =>
+        this.wrong('refusal', scene.world.now - IDLE_TIMEOUT, 'an idle connection was closed', server.name);
+    }
     for (const worker of scene.workers)
       worker.service.events.subscribe((event) => {
         if (event.type === 'lost' && this.renewed.has(event.owner))
@@ -80,8 +99,6 @@ export class Judge {
       this.checkNeighbour(lock.keys, answer);
     }
     if (!wasHeld || answer === true) return;
-    // The other program writes over a lock that is held.
-    if (lock.keys.includes(FOREIGN_KEY) && world.now < this.scene.foreign.until) return;
     const ran = master.releasedAt.get(lock.owner);
     const isSame = watch.master === master && master.runId === runId && ran?.runId === runId;
     if (answer === false && isSame && ran.at >= calledAt && lock.keys.length === 1)
@@ -115,9 +132,17 @@ export class Judge {
     }
   }
 
-  /** No server was harmed by what it was sent. */
-  checkHarm(): void {
-    for (const { harm } of this.scene.servers) for (const what of harm) this.violate(what);
+  /** Everything was mended just now: the worker is granted a lock soon. */
+  async checkFirstLock({ host, service }: Worker): Promise<void> {
+    const key = `first-${host.name}`;
+    try {
+      await (await service.acquire(key, { waitTime: RECOVERY_TIME })).release();
+    } catch (error) {
+      this.violate(
+        `no lock within ${RECOVERY_TIME} ms after everything was mended`,
+        (error as Error).message,
+      );
+    }
   }
 
   /** Everybody is granted a lock again, and no key is held by nobody. */

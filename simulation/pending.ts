@@ -2,7 +2,6 @@
 export const PENDING: ReadonlySet<string> = new Set([
   'clients paused',
   'clients paused beside a hung replica',
-  'busy event loop',
   'answers lost',
   'memory full',
   'silent master',

@@ -189,7 +189,7 @@ export abstract class SimReplica extends SimHost {
   }
 
   /** Links made long before the simulation begins. */
-  static linkForLong(master: SimReplica, replicas: readonly SimReplica[]): void {
+  static linkForLong(master: SimReplica, replicas: readonly SimReplica[], ms: number): void {
     for (const replica of replicas) {
       replica.role = 'slave';
       replica.master = master;
@@ -197,7 +197,7 @@ export abstract class SimReplica extends SimHost {
       master.links.set(replica, {
         id: ++ids,
         replica,
-        madeAt: -120_000,
+        madeAt: -ms,
         isOnline: true,
         acknowledged: 0,
         arrivesAt: 0,

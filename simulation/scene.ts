@@ -13,7 +13,7 @@ export const LEASE = 2_000;
 /** ms by which the servers' clocks may differ. */
 export const SKEW = 1_000;
 /** ms after which servers that close idle connections do so. */
-export const IDLE_TIMEOUT = 8_000;
+export const IDLE_TIMEOUT = 2_000;
 /** ms that a caller waits for confirmations. */
 export const REPLICA_TIMEOUT = 300;
 
@@ -104,7 +104,7 @@ export function setScene(world: SimWorld): Scene {
     targets.set(address, server);
     return server;
   });
-  SimServer.linkForLong(servers[0]!, servers.slice(1));
+  SimServer.linkForLong(servers[0]!, servers.slice(1), dice.between(10_000, 60_000));
   const sentinels = Array.from({ length: 3 }, (_, i) => {
     const sentinel = new SimSentinel(world, `sent${i}`, servers);
     targets.set(`10.0.1.${i + 1}:26379`, sentinel);

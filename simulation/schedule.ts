@@ -19,7 +19,7 @@ const RECOVERY = 11_000;
 /** ms after its faults in which the processes go on taking locks. */
 const AFTERMATH = 5_500;
 /** ms in which nothing is asked, so that idle connections are closed. */
-const QUIET = IDLE_TIMEOUT + 4_000;
+const QUIET = IDLE_TIMEOUT + 3_000;
 /** ms that a fault and the recovery from it have to themselves in a mild schedule. */
 const MILD_TIME = 2_900;
 /** ms that the holder of a lock that nobody else asks for waits: longer than any fault without an excuse can last. */
@@ -66,12 +66,12 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
     server.isFull = false;
   }
   for (const host of [...servers, ...scene.sentinels, ...workers.map((worker) => worker.host)]) host.thaw();
+  for (const worker of workers) void judge.checkFirstLock(worker);
   await world.runUntil(TROUBLE + AFTERMATH, check);
   isTroubled = false;
   const quiet = weather.servers.idleTimeout === Infinity ? 0 : QUIET;
   await world.runUntil(TROUBLE + RECOVERY + quiet, check);
   await judge.checkRecovery(TROUBLE + RECOVERY + quiet);
-  judge.checkHarm();
   await judge.checkEnd();
   return { seed, violations: judge.violations, history: () => world.history, grants: judge.grants };
 }

@@ -62,8 +62,9 @@ export class SimServer extends SimReplica {
   isFull = false;
   /** Keys that the user may not touch. */
   readonly forbidden = new Set<string>();
-  /** What clients did to it that no client may do. */
-  readonly harm: string[] = [];
+  /** Is told what clients do to it that no client may do, and of each client that is closed because it says nothing. */
+  onHarm: (what: string) => void = () => {};
+  onIdleClient: () => void = () => {};
   /** What is known of each owner's acquisition, and when an owner's key was given back, on any run. */
   readonly written = new Map<string, Written>();
   readonly releasedAt = new Map<string, { at: number; runId: string }>();
@@ -257,6 +258,7 @@ export class SimServer extends SimReplica {
         continue;
       this.clients.delete(id);
       client.side.end();
+      this.onIdleClient();
     }
   }
 
@@ -363,12 +365,12 @@ export class SimServer extends SimReplica {
     if (target?.postponed === undefined || unblocking === 'nothing') return 0;
     if (!withError) {
       // "Unknown btype in replyToBlockedClientTimedOut(). This is a bug in Redis."
-      this.harm.push('CLIENT UNBLOCK of a paused client ended the server');
+      this.onHarm('CLIENT UNBLOCK of a paused client ended the server');
       this.crash();
       return undefined;
     }
     if (target.postponed[0] === 'eval' || target.postponed[0] === 'evalsha')
-      this.harm.push('CLIENT UNBLOCK hit a paused script');
+      this.onHarm('CLIENT UNBLOCK hit a paused script');
     target.side.reply(new ErrorReply(UNBLOCKED));
     if (unblocking === 'drops') {
       target.postponed = undefined;
