@@ -209,6 +209,19 @@ export class TestCluster {
     }
   }
 
+  /**
+   * From now on its replicas may take the place of this master by themselves; `stop` and `kill` of a node permit that. On a
+   * busy machine a master may be silent for long enough: without a fault of the test, that must not cost it its slots.
+   */
+  private async permitFailOver(master: RedisProcess): Promise<void> {
+    try {
+      for (const replica of await this.replicasOf(master))
+        await replica.call('CONFIG', 'SET', 'cluster-replica-no-failover', 'no');
+    } catch {
+      // Another node is killed at the same time, as a whole shard is.
+    }
+  }
+
   /** Until one of its replicas has taken the place of a master that died or hangs; answers which. */
   async untilReplaced(master: RedisProcess, slot: number): Promise<RedisProcess> {
     let owner = master;
@@ -273,11 +286,13 @@ export class TestCluster {
         'cluster-node-timeout': NODE_TIMEOUT,
         'cluster-require-full-coverage': 'no',
         'cluster-allow-replica-migration': 'no',
+        'cluster-replica-no-failover': 'yes',
         'repl-ping-replica-period': 1,
         ...this.config,
       },
       'cluster',
     );
+    node.beforeOutage = () => this.permitFailOver(node);
     this.nodes.push(node);
     this.ids.set(node, String(await node.call('CLUSTER', 'MYID')));
     return node;

@@ -33,6 +33,8 @@ export class RedisProcess {
   #state: 'running' | 'stopped' | 'dead' = 'dead';
   #child: ChildProcess | undefined;
   readonly #clients = new Set<Redis>();
+  /** Called before `stop` and `kill`, while the server still answers. */
+  beforeOutage: () => Promise<void> = async () => {};
 
   static async start(config: RedisConfig, mode: RedisMode): Promise<RedisProcess> {
     for (let attempt = 1; ; attempt += 1) {
@@ -110,6 +112,7 @@ export class RedisProcess {
   /** SIGSTOP: it hangs, its sockets stay open. Resolves when it no longer runs. */
   async stop(): Promise<void> {
     if (this.#state !== 'running') throw new Error(`The server at ${this.address} is ${this.#state}`);
+    await this.beforeOutage();
     process.kill(this.pid, 'SIGSTOP');
     this.#state = 'stopped';
     await this.#untilFrozen();
@@ -124,6 +127,11 @@ export class RedisProcess {
 
   /** SIGKILL, a stopped one too: the process is gone, its sockets are closed, nothing was saved. */
   async kill(): Promise<void> {
+    if (this.#state === 'running') await this.beforeOutage();
+    await this.#end();
+  }
+
+  async #end(): Promise<void> {
     const child = this.#child;
     if (!child || this.#state === 'dead') return;
     child.ref();
@@ -158,7 +166,7 @@ export class RedisProcess {
   /** Ends the server and every client that came from here, and removes its folder. Idempotent. */
   async dispose(): Promise<void> {
     for (const client of this.#clients) client.disconnect();
-    await this.kill();
+    await this.#end();
     rmSync(this.folder, { recursive: true, force: true });
   }
 

@@ -27,7 +27,8 @@ const slotOf = (key: string): number => hashSlot(`lock:${key}`);
 /** A fresh key whose slot this master serves. */
 let count = 0;
 async function keyOf(master: RedisProcess): Promise<string> {
-  const line = (await cluster.view()).find(({ port }) => port === master.port)!;
+  const line = (await cluster.view()).find(({ port }) => port === master.port);
+  if (!line?.slots.length) throw new Error(`${master.address} serves no slots`);
   for (;;) {
     const key = `key-${++count}`;
     if (line.slots.some(([from, to]) => from <= slotOf(key) && slotOf(key) <= to)) return key;
