@@ -33,7 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       [VIEW]: [
         [
-          'return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size);',
+          'return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size - this.loading);',
           'return requiredConfirmations(demand, this.acknowledged.size, this.acknowledged.size);',
         ],
         [
@@ -73,8 +73,8 @@ export const MUTANTS: readonly Mutant[] = [
           'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.links, since);',
         ],
         [
-          'return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;',
-          'return ((this as { once?: boolean }).once = agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority);',
+          'return agedAtLeast(confirmed, this.countingLinks, old) >= majority;',
+          'return ((this as { once?: boolean }).once = agedAtLeast(confirmed, this.countingLinks, old) >= majority);',
         ],
       ],
     },

@@ -1,4 +1,10 @@
-import { infoField, parseReplicaClients } from './replication-info.js';
+import {
+  infoField,
+  parseReplicaClients,
+  syncingLinks,
+  type ReplicaClient,
+  type ReplicationInfo,
+} from './replication-info.js';
 import { ErrorReply, type Command, type Reply } from './connection.js';
 
 /**
@@ -8,10 +14,12 @@ import { ErrorReply, type Command, type Reply } from './connection.js';
 export interface LinkAges {
   /** What to ask, last in every look at the server. */
   readonly question: Command;
-  /** Takes in the answer, which came at the monotonic instant `answeredAt`. `listedLinks`: replica lines in the INFO before it. */
-  observe(answer: Reply | undefined, answeredAt: number, listedLinks: number): void;
-  /** The instants since which the links have stood, in any order. */
+  /** Takes in the answer, which came at the monotonic instant `answeredAt`, behind an INFO that said `info`. */
+  observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void;
+  /** The instants since which the links that may have confirmed a write have stood, in any order. */
   readonly madeAt: readonly number[];
+  /** How many links of replicas have acknowledged nothing so far, as far as this can be told. */
+  readonly unacknowledged: number;
 }
 
 /** How many of the links have stood since `instant`. */
@@ -28,17 +36,40 @@ const AGE_UNCERTAINTY = 6_000;
 export class ListedLinkAges implements LinkAges {
   readonly question: Command = ['client', 'list', 'type', 'replica'];
   madeAt: readonly number[] = [];
+  unacknowledged = 0;
   private byId = new Map<string, number>();
 
-  observe(answer: Reply | undefined, answeredAt: number): void {
+  observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void {
     const next = new Map<string, number>();
-    for (const { id, age } of parseReplicaClients(answer)) {
+    const links = parseReplicaClients(answer).filter((client) => !carriesFile(client));
+    for (const { id, age } of links) {
       const atTheLatest = answeredAt - Math.max(0, age * 1000 - AGE_UNCERTAINTY);
       next.set(id, Math.min(atTheLatest, this.byId.get(id) ?? Infinity));
     }
     this.byId = next;
-    this.madeAt = [...next.values()];
+    const acknowledging = links.filter((link) => !isSyncing(link)).map(({ id }) => next.get(id)!);
+    this.unacknowledged = links.length - acknowledging.length;
+    this.madeAt = withYoung(acknowledging, syncingLinks(info) - this.unacknowledged, answeredAt);
   }
+}
+
+/** The second connection of a replica in full sync, which carries nothing but the RDB file (Redis 8: `repl-rdb-channel`). */
+function carriesFile({ flags }: ReplicaClient): boolean {
+  return flags.includes('C');
+}
+
+/**
+ * Over a link that has confirmed anything the last command was REPLCONF ACK. Nothing has come since PSYNC over the link of a replica that still
+ * receives or loads the file (SYNC: the second connection of Valkey's `dual-channel-replication-enabled`, or a reader of the stream).
+ */
+function isSyncing({ command }: ReplicaClient): boolean {
+  return command === 'psync' || command === 'sync';
+}
+
+/** INFO names `count` syncing links more than were recognised: any of these may be one, the oldest too. So that many of the oldest count as young. */
+function withYoung(madeAt: readonly number[], count: number, now: number): readonly number[] {
+  if (count <= 0) return madeAt;
+  return madeAt.toSorted((a, b) => a - b).map((instant, place) => (place < count ? now : instant));
 }
 
 /**
@@ -49,14 +80,15 @@ export class CountedLinkAges implements LinkAges {
   readonly question: Command = ['info', 'stats'];
   private syncs = '';
   madeAt: readonly number[] = [];
+  readonly unacknowledged = 0;
   private unchangedSince = 0;
 
-  observe(answer: Reply | undefined, answeredAt: number, listedLinks: number): void {
+  observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void {
     const full = infoField(answer, 'sync_full');
     const syncs = full === undefined ? '' : `${full} ${infoField(answer, 'sync_partial_ok')}`;
     if (syncs === '' || syncs !== this.syncs) this.unchangedSince = answeredAt;
     this.syncs = syncs;
-    this.madeAt = Array.from({ length: listedLinks }, () => this.unchangedSince);
+    this.madeAt = info.links.filter(({ online }) => online).map(() => this.unchangedSince);
   }
 }
 

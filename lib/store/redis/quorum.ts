@@ -13,6 +13,16 @@ import type { ReplicationInfo } from './replication-info.js';
  * 3. The same rule covers every loss of data (a replica promoted that was behind, a restart with an empty or old file, an
  *    old master that comes back): after any of them all links are new, and for one quarantine nothing is granted.
  *
+ * 4. The second rule asks for old links of the replicas that confirmed, and of no other. CLIENT LIST names a link by its socket, INFO by the announced address: the
+ *    two lists cannot be matched line by line, so every young link is taken to belong to a replica that confirmed. Three kinds of lines cannot, and do not count:
+ *      - The link of a replica in full sync, from PSYNC until its first REPLCONF ACK. The replica receives and loads the file meanwhile, and acknowledges nothing. INFO can
+ *        already say `online` then. Counted as young, this link would stop new locks for as long as the sync takes, although the other replicas are a majority.
+ *      - The second connection of such a replica, which carries the file.
+ *      - A client that reads the stream (`redis-cli --rdb`), which never acknowledges.
+ *    INFO and CLIENT LIST describe two moments. Between them a link may end, or a sync may: a replica that confirmed by INFO may have no line in CLIENT LIST, and the
+ *    line of one that did not may look as if. So the links that count are as many as the longer list has, what is missing in CLIENT LIST counts as young, and if INFO shows more
+ *    syncing replicas than CLIENT LIST, the oldest links left count as young instead.
+ *
  * A renewal needs only the first rule: its key was granted under both, and a replica that hangs must not cost a held lock.
  */
 
@@ -57,10 +67,15 @@ export function countConfirmed(offsets: ReadonlyMap<string, number>, offset: num
   return confirmed;
 }
 
+/** How many replication links have ever acknowledged anything: only these can have confirmed a write. */
+export function acknowledgingLinks(info: ReplicationInfo): number {
+  return info.links.filter(({ online, isReplica, offset }) => online && isReplica && offset > 0).length;
+}
+
 /**
- * How many of the replicas that confirmed are sure to have an old link, at the least. CLIENT LIST names a link by its socket and INFO by the announced
- * address, so they cannot be matched one by one: all links that are not old are taken to be among those that confirmed.
+ * How many of the replicas that confirmed are sure to have an old link, at the least: all links that are not old are taken to be
+ * among theirs. `links` may have confirmed, and `oldLinks` of these are old.
  */
-export function agedAtLeast(confirmed: number, listedLinks: number, oldLinks: number): number {
-  return confirmed - Math.max(0, listedLinks - oldLinks);
+export function agedAtLeast(confirmed: number, links: number, oldLinks: number): number {
+  return confirmed - Math.max(0, links - oldLinks);
 }

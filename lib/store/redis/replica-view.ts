@@ -4,6 +4,7 @@ import { countOlderThan, type LinkAges } from './link-ages.js';
 import type { Members } from './members.js';
 import {
   acknowledgedOffsets,
+  acknowledgingLinks,
   agedAtLeast,
   countConfirmed,
   majorityOf,
@@ -11,7 +12,7 @@ import {
   RENEWAL,
   type Demand,
 } from './quorum.js';
-import type { ReplicationInfo } from './replication-info.js';
+import { syncingLinks, type ReplicationInfo } from './replication-info.js';
 
 /** s; a replica acknowledges every second, and Redis counts in whole ones. */
 const LONGEST_SILENCE = 2;
@@ -42,12 +43,12 @@ export class ReplicaView {
     this.observedAt = answeredAt;
     this.acknowledged = acknowledgedOffsets(info);
     this.members.observe(info);
-    this.links.observe(linkAnswer, answeredAt, info.links.length);
+    this.links.observe(linkAnswer, answeredAt, info);
   }
 
   /** How many replicas must confirm, as things stand. */
   required(demand: Demand): number {
-    return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size);
+    return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size - this.loading);
   }
 
   /**
@@ -65,22 +66,23 @@ export class ReplicaView {
 
   /** Whether enough replicas have followed this master for long enough: whatever it may have lost, it lost more than a quarantine ago. */
   isTrusted(now: number): boolean {
-    return (
-      now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledged.size, now - this.quarantine)
-    );
+    return now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledging, now - this.quarantine);
   }
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
   quarantineLeft(now: number): number {
     const majority = majorityOf(this.members.addresses.size);
-    const connected = this.acknowledged.size;
-    if (this.quarantine === 0 || connected < majority || this.areTrusted(connected, now - this.quarantine))
+    const { acknowledging } = this;
+    if (
+      this.quarantine === 0 ||
+      acknowledging < majority ||
+      this.areTrusted(acknowledging, now - this.quarantine)
+    )
       return 0;
-    // All that are young are assumed to be among the connected: so many must grow old until the majority is left.
-    const listed = this.info?.links.length ?? 0;
-    const tolerated = connected - majority;
+    // All that are young are assumed to be among those that confirm: so many must grow old until the majority is left.
+    const tolerated = acknowledging - majority;
     const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
-    const decisive = madeAt[listed - tolerated - 1] ?? now;
+    const decisive = madeAt[this.countingLinks - tolerated - 1] ?? now;
     return Math.max(1, decisive + this.quarantine - now);
   }
 
@@ -123,6 +125,24 @@ export class ReplicaView {
     const majority = majorityOf(this.members.addresses.size);
     if (this.quarantine === 0 || majority === 0) return true;
     const old = countOlderThan(this.links, since);
-    return agedAtLeast(confirmed, this.info?.links.length ?? 0, old) >= majority;
+    return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
+  }
+
+  /** How many replicas can confirm a write now: online, and not still loading what their full sync brought. */
+  private get acknowledging(): number {
+    return Math.min(this.acknowledged.size, this.countingLinks);
+  }
+
+  /** How many replicas are called online but still load what their full sync brought: they can confirm nothing before that, so 'all' does not wait for them. */
+  private get loading(): number {
+    if (this.info === undefined) return 0;
+    const untold = [...this.acknowledged.values()].filter((offset) => offset === 0).length;
+    return Math.min(untold, Math.max(0, this.links.unacknowledged - syncingLinks(this.info)));
+  }
+
+  /** How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater number is the safer one. */
+  private get countingLinks(): number {
+    const listed = this.info === undefined ? 0 : acknowledgingLinks(this.info);
+    return Math.max(listed, this.links.madeAt.length);
   }
 }

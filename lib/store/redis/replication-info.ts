@@ -48,6 +48,11 @@ export function listedAddresses(info: ReplicationInfo): Set<string> {
   return new Set(info.links.filter((link) => link.isReplica).map((link) => link.address));
 }
 
+/** How many lines belong to replicas that still receive the file of a full sync. */
+export function syncingLinks(info: ReplicationInfo): number {
+  return info.links.filter(({ online }) => !online).length;
+}
+
 /** One field of an INFO section. */
 export function infoField(reply: Reply | undefined, name: string): string | undefined {
   if (typeof reply !== 'string') return undefined;
@@ -58,14 +63,28 @@ export function infoField(reply: Reply | undefined, name: string): string | unde
   return reply.slice(from, end < 0 ? undefined : end);
 }
 
-/** The replication links in a reply to CLIENT LIST TYPE replica; none where the command was refused. */
-export function parseReplicaClients(reply: Reply | undefined): { id: string; age: number }[] {
-  const clients: { id: string; age: number }[] = [];
+/** One connection of a replica, as CLIENT LIST describes it. */
+export interface ReplicaClient {
+  readonly id: string;
+  /** s since the server accepted it. */
+  readonly age: number;
+  /** Redis 8 marks the second connection of a syncing replica, which carries the RDB file, with C. */
+  readonly flags: string;
+  /** The last command that came over it; undefined where the server does not say. */
+  readonly command: string | undefined;
+}
+
+/** The connections in a reply to CLIENT LIST TYPE replica; none where the command was refused. */
+export function parseReplicaClients(reply: Reply | undefined): ReplicaClient[] {
+  const clients: ReplicaClient[] = [];
   if (typeof reply !== 'string') return clients;
   for (const line of reply.split('\n')) {
     const id = /(?:^| )id=(\d+)/.exec(line)?.[1];
     const age = /(?:^| )age=(\d+)/.exec(line)?.[1];
-    if (id !== undefined && age !== undefined) clients.push({ id, age: Number(age) });
+    if (id === undefined || age === undefined) continue;
+    const flags = / flags=(\S*)/.exec(line)?.[1] ?? '';
+    const command = / cmd=(\S+)/.exec(line)?.[1];
+    clients.push({ id, age: Number(age), flags, command });
   }
   return clients;
 }

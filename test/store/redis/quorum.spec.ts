@@ -48,7 +48,7 @@ function clients(...ages: [id: number, age: number][]): string {
   return ages
     .map(
       ([id, age]) =>
-        `id=${id} addr=10.0.0.1:4${id} laddr=10.0.0.9:6379 fd=9 name= age=${age} idle=0 flags=S db=0\n`,
+        `id=${id} addr=10.0.0.1:4${id} laddr=10.0.0.9:6379 fd=9 name= age=${age} idle=0 flags=S db=0 cmd=replconf user=default\n`,
     )
     .join('');
 }
@@ -133,11 +133,13 @@ describe('INFO replication', () => {
 });
 
 describe('The age of a replication link', () => {
+  const [one, two] = [info({ port: 1, offset: 9 }), info({ port: 1, offset: 9 }, { port: 2, offset: 9 })];
+
   it('is what the server says less 6 s, or what was seen', () => {
     const links = new ListedLinkAges();
-    links.observe(clients([1, 0], [2, 7], [3, 60]), 100_000);
+    links.observe(clients([1, 0], [2, 7], [3, 60]), 100_000, two);
     expect(links.madeAt).toEqual([100_000, 99_000, 46_000]);
-    links.observe(clients([1, 3], [3, 63]), 103_500);
+    links.observe(clients([1, 3], [3, 63]), 103_500, two);
     expect(links.madeAt).toEqual([100_000, 46_000]);
     expect(countOlderThan(links, 99_999)).toBe(1);
     expect(countOlderThan(links, 100_000)).toBe(2);
@@ -145,10 +147,10 @@ describe('The age of a replication link', () => {
 
   it('is forgotten with the link', () => {
     const links = new ListedLinkAges();
-    links.observe(clients([1, 50]), 100_000);
-    links.observe(clients([2, 0]), 101_000);
+    links.observe(clients([1, 50]), 100_000, one);
+    links.observe(clients([2, 0]), 101_000, one);
     expect(links.madeAt).toEqual([101_000]);
-    links.observe(new ErrorReply('NOPERM'), 102_000);
+    links.observe(new ErrorReply('NOPERM'), 102_000, one);
     expect(links.madeAt).toEqual([]);
   });
 
@@ -156,20 +158,20 @@ describe('The age of a replication link', () => {
     const links = linkAgesFor(new ErrorReply('NOPERM'));
     const stats = (full: number, partial: number): string =>
       `# Stats\r\nsync_full:${full}\r\nsync_partial_ok:${partial}\r\n`;
-    links.observe(stats(2, 0), 10, 2);
-    links.observe(stats(2, 0), 20, 2);
+    links.observe(stats(2, 0), 10, two);
+    links.observe(stats(2, 0), 20, two);
     expect(links.madeAt).toEqual([10, 10]);
-    links.observe(stats(2, 1), 30, 2);
+    links.observe(stats(2, 1), 30, two);
     expect(links.madeAt).toEqual([30, 30]);
-    links.observe(new ErrorReply('NOPERM'), 40, 2);
+    links.observe(new ErrorReply('NOPERM'), 40, two);
     expect(links.madeAt).toEqual([40, 40]);
     expect(links.question).toEqual(['info', 'stats']);
   });
 
   it('is read from the list', () => {
     expect(parseReplicaClients(clients([5, 11], [6, 12]))).toEqual([
-      { id: '5', age: 11 },
-      { id: '6', age: 12 },
+      { id: '5', age: 11, flags: 'S', command: 'replconf' },
+      { id: '6', age: 12, flags: 'S', command: 'replconf' },
     ]);
     expect(parseReplicaClients(null)).toEqual([]);
   });
