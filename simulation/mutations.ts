@@ -9,6 +9,7 @@ export interface Mutant {
 
 const LANE = 'lib/store/redis/commit-lane.ts';
 const VIEW = 'lib/store/redis/replica-view.ts';
+const LINKS = 'lib/store/redis/link-ages.ts';
 const QUORUM = 'lib/store/redis/quorum.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -77,6 +78,23 @@ export const MUTANTS: readonly Mutant[] = [
           'return ((this as { once?: boolean }).once = agedAtLeast(confirmed, this.countingLinks, old) >= majority);',
         ],
       ],
+    },
+  },
+  {
+    name: 'the links of a replica in full sync lend their age to others',
+    changes: {
+      [LINKS]: [
+        ["return flags.includes('C');", "return flags === 'never';"],
+        ["return command === 'psync' || command === 'sync';", "return command === 'never';"],
+        ['if (count <= 0) return madeAt;', 'if (count <= now) return madeAt;'],
+      ],
+      [VIEW]: [['return Math.max(listed, this.links.madeAt.length);', 'return listed;']],
+    },
+  },
+  {
+    name: 'a replica in full sync counts against those that confirmed',
+    changes: {
+      [LINKS]: [["return command === 'psync' || command === 'sync';", "return command === 'never';"]],
     },
   },
   {

@@ -5,8 +5,6 @@ export const PENDING: ReadonlySet<string> = new Set([
   'answers lost',
   'memory full',
   'silent master',
-  'replica returns slowly',
   'key forbidden',
   'a release that had run was told as a loss',
-  'a lock was granted without a majority of old links',
 ]);

@@ -350,9 +350,10 @@ export class SimServer extends SimReplica {
     }
   }
 
-  private clientLines({ id, madeAt, rdbChannel }: Link): string {
+  private clientLines({ id, madeAt, hasAcknowledged, rdbChannel }: Link): string {
+    const command = hasAcknowledged ? 'replconf' : 'psync';
     const line = (client: number, flags: string): string =>
-      `id=${client} addr=x:1 age=${Math.floor((this.world.now - madeAt) / 1000)} idle=0 flags=${flags}\n`;
+      `id=${client} addr=x:1 age=${Math.floor((this.world.now - madeAt) / 1000)} idle=0 flags=${flags} cmd=${command}\n`;
     return line(id, 'S') + (rdbChannel === undefined ? '' : line(rdbChannel, 'SC'));
   }
 
