@@ -311,6 +311,7 @@ const replicaReturnsSlowly: Fault = (scene) => {
 
 /** What another program, or an application with longer leases, holds is met by a process; nobody else has to wait for it. */
 const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
+  if (watch.master.valueAt(`lock:${FOREIGN_KEY}`)?.startsWith('rl:') === true) return;
   const ms = world.dice.pick([4_000, 7_000, 86_400_000]);
   world.tell('nemesis', `takes ${FOREIGN_KEY} for ${ms} ms`);
   foreign.until = world.now + ms;
@@ -326,6 +327,13 @@ const leasesAreTooLong: Fault = ({ strayKeys }) => strayKeys.add(LONG_KEY);
 // --- the rest
 
 const handedOver: Fault = ({ watch }) => watch.handOver();
+
+/** The master loses a lock that somebody else believes in for longer than a quarantine; processes have met it before. */
+const longLeaseIsForgotten: Fault = (scene) => {
+  const { world, nemesis } = scene;
+  keyIsHeldForLong(scene);
+  world.happen(world.dice.between(300, 1_500), nemesis, () => masterRestarts(scene));
+};
 
 export interface NamedFault {
   readonly name: string;
@@ -372,6 +380,7 @@ export const FAULTS: readonly NamedFault[] = [
     'replicas freeze': replicasFreeze,
     'links break': linksBreak,
     'master handed over': handedOver,
+    'long lease forgotten': longLeaseIsForgotten,
   }),
   ...MILD_FAULTS,
 ];

@@ -10,6 +10,7 @@ export interface Mutant {
 const LANE = 'lib/store/redis/commit-lane.ts';
 const VIEW = 'lib/store/redis/replica-view.ts';
 const LINKS = 'lib/store/redis/link-ages.ts';
+const QUARANTINE = 'lib/store/redis/quarantine.ts';
 const QUORUM = 'lib/store/redis/quorum.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -239,6 +240,31 @@ export const MUTANTS: readonly Mutant[] = [
           "      else if (answer.kind === 'busy') {",
           "      else if (answer.kind === 'busy') { request.stage = 'written'; this.pending.add(request); } else if (answer.kind === 'busy') {",
         ],
+      ],
+    },
+  },
+  {
+    name: 'renewals by the calls of a timer instead of the time that has passed',
+    changes: {
+      'lib/lock/renewals.ts': [
+        [
+          'const turns = Math.round(instant);',
+          'const turns = Math.min(Math.round(instant), this.turns + 1);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a long lease that was met is waited for by every key',
+    changes: {
+      [QUARANTINE]: [['for (const key of keys) {', 'for (const key of this.byKey.keys()) {']],
+    },
+  },
+  {
+    name: 'a long lease that was met is not waited for',
+    changes: {
+      [QUARANTINE]: [
+        ['if (this.byKey.size === 0) return Infinity;', 'if (this.byKey.size >= 0) return Infinity;'],
       ],
     },
   },
