@@ -11,7 +11,7 @@ import {
   type Misrouted,
   type RenewCommit,
 } from './commit-request.js';
-import type { ErrorReply, Reply } from './connection.js';
+import type { Command, ErrorReply, Reply } from './connection.js';
 import { Flight } from './flight.js';
 import { hiddenOffset, longLease, noAnswer, quarantined, SLOT_LEFT, troubleWith } from './lane-words.js';
 import { NextLook } from './next-look.js';
@@ -165,9 +165,11 @@ export class CommitLane {
     }
   }
 
-  /** Something else than a round was sent behind the WAIT that may block. */
-  endWaitSoon(): void {
-    if (this.state.kind === 'attached') this.state.flight.endWaitSoon();
+  /** Asks something else than a round on the commit connection, behind what blocks it. */
+  ask(commands: readonly Command[]): Promise<Reply[]> {
+    return this.state.kind === 'attached'
+      ? this.state.flight.ask(commands)
+      : Promise.reject(new Error(this.state.why.reason));
   }
 
   /** Something has changed that may let the queue move: the ages of the links, the server's settings. */

@@ -47,7 +47,10 @@ export function addressText({ host, port }: Address): string {
 }
 
 /** Sends the commands and gathers all replies; rejects where the connection ends before. */
-export function ask(connection: Connection, commands: readonly Command[]): Promise<Reply[]> {
+export function ask(
+  connection: Pick<Connection, 'send' | 'onEnd'>,
+  commands: readonly Command[],
+): Promise<Reply[]> {
   return new Promise((resolve, reject) => {
     const replies: Reply[] = [];
     const stopListening = connection.onEnd(reject);

@@ -1,8 +1,10 @@
 import type { Clock } from '../clock.js';
+import type { Command, Reply } from './connection.js';
 import type { Round, RoundListener } from './round.js';
-import type { Session } from './session.js';
+import { isUnblocked, type Session } from './session.js';
+import { WaitEnding } from './wait-ending.js';
 
-/** ms that a WAIT may block: as long as somebody can end it from outside, or one tick of the server's clock. */
+/** ms that a WAIT may block: as long as it can be ended from outside, or one tick of the server's clock. */
 const SLICE = 1_000;
 const SLICE_WITHOUT_UNBLOCK = 100;
 /** ms that a WAIT blocks before a new arrival ends it. */
@@ -14,6 +16,9 @@ const UNBLOCK_AFTER = 2;
  */
 export class Flight {
   private readonly out: Round[] = [];
+  private readonly waits = new WaitEnding();
+  /** What is to be sent as soon as no CLIENT UNBLOCK is unanswered. */
+  private readonly held: (() => void)[] = [];
   private stopUnblockClock: (() => void) | undefined;
 
   constructor(
@@ -25,9 +30,17 @@ export class Flight {
     return this.out.length === 0;
   }
 
-  /** One is out, and blocks: a second can be sent behind it, unless that would wait for the server's tick. */
+  /**
+   * True if exactly one round is out, blocked in WAIT, and CLIENT UNBLOCK is allowed and not under
+   * way. Otherwise a second round would wait out the whole slice, or the answer to the UNBLOCK.
+   */
   get takesAnother(): boolean {
-    return this.session.canUnblock && this.out.length === 1 && this.out[0]!.offset !== undefined;
+    return (
+      this.session.canUnblock &&
+      this.out.length === 1 &&
+      this.out[0]!.offset !== undefined &&
+      this.waits.maySend
+    );
   }
 
   /** The master's offset behind what the last of them wrote; 0 where that is not known. */
@@ -40,32 +53,43 @@ export class Flight {
     this.endWaitSoon();
     this.out.push(round);
     const isOut = (): boolean => this.out.includes(round);
-    round.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
-      onAnswer: (request, answer) => {
-        if (isOut()) listener.onAnswer(request, answer);
-      },
-      onWritten: (info) => {
-        if (!isOut()) return;
-        if (round.isFollowed) this.endWaitSoon();
-        listener.onWritten(info);
-      },
-      onClosed: (info, linkAnswer, count) => {
-        if (!isOut()) return;
-        this.land();
-        listener.onClosed(info, linkAnswer, count);
-      },
+    this.whenAllowed(() => {
+      if (!isOut()) return;
+      this.waits.sent();
+      round.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
+        onAnswer: (request, answer) => {
+          if (isOut()) listener.onAnswer(request, answer);
+        },
+        onWritten: (info) => {
+          if (!isOut()) return;
+          this.waits.began();
+          if (round.isFollowed) this.scheduleUnblock();
+          listener.onWritten(info);
+        },
+        onWaited: (count) => {
+          if (isOut()) this.waits.ended(isUnblocked(count));
+        },
+        onClosed: (info, linkAnswer, count) => {
+          if (!isOut()) return;
+          this.land();
+          listener.onClosed(info, linkAnswer, count);
+        },
+      });
     });
   }
 
-  /** Somebody is waiting behind all that is out: each WAIT is given a moment, then ended. */
+  /** Asks something behind all that is out, and ends the WAITs before it. */
+  ask(commands: readonly Command[]): Promise<Reply[]> {
+    this.endWaitSoon();
+    return new Promise((resolve, reject) => {
+      this.whenAllowed(() => void this.session.askCommit(commands).then(resolve, reject));
+    });
+  }
+
+  /** Something waits behind all that is out: each WAIT is given a moment, then ended. */
   endWaitSoon(): void {
     for (const round of this.out) round.isFollowed = true;
-    const blockedSince = this.out[0]?.writtenAt;
-    if (!this.session.canUnblock || this.stopUnblockClock !== undefined || blockedSince === undefined) return;
-    const blockedFor = this.clock.monotonic() - blockedSince;
-    this.stopUnblockClock = this.clock.after(Math.max(0, UNBLOCK_AFTER - blockedFor), () =>
-      this.session.unblockCommit(),
-    );
+    this.scheduleUnblock();
   }
 
   /** Ends the WAIT that blocks, for a verdict. True where an answer is now on its way that was not before. */
@@ -73,20 +97,50 @@ export class Flight {
     const [round] = this.out;
     if (round === undefined || round.isEnding || !this.session.canUnblock) return false;
     round.isEnding = true;
-    this.session.unblockCommit();
+    if (this.waits.mayUnblock) this.unblock();
+    else this.endWaitSoon();
     return true;
   }
 
-  /** The session has ended, or is left: what is out is answered to nobody. */
+  /** The session has ended: what is out is answered to nobody. */
   end(): void {
     this.out.length = 0;
     this.stopClock();
+    for (const send of this.held.splice(0)) send();
   }
 
   /** The oldest has its last answer. */
   private land(): void {
     this.out.shift();
     this.stopClock();
+  }
+
+  /** Ends the oldest WAIT once it has blocked for long enough; a retry waits as long again. */
+  private scheduleUnblock(isRetry = false): void {
+    const blockedSince = this.out[0]?.writtenAt;
+    if (!this.session.canUnblock || this.stopUnblockClock !== undefined || blockedSince === undefined) return;
+    const blockedFor = this.clock.monotonic() - blockedSince;
+    const delay = Math.max(UNBLOCK_AFTER - blockedFor, isRetry ? blockedFor : 0);
+    this.stopUnblockClock = this.clock.after(delay, () => {
+      this.stopUnblockClock = undefined;
+      if (this.waits.mayUnblock) this.unblock();
+    });
+  }
+
+  private unblock(): void {
+    this.stopClock();
+    this.waits.unblockSent();
+    this.session.unblockCommit((hit) => {
+      this.waits.unblockAnswered(hit);
+      while (this.held.length > 0 && this.waits.maySend) this.held.shift()!();
+      if (this.out[0]?.isFollowed === true) this.scheduleUnblock(!hit);
+    });
+  }
+
+  /** Sends now, or once no CLIENT UNBLOCK is unanswered. */
+  private whenAllowed(send: () => void): void {
+    if (this.waits.maySend) send();
+    else this.held.push(send);
   }
 
   private stopClock(): void {

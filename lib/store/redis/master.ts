@@ -115,7 +115,7 @@ export class Master {
     const longest = settings.quarantine === 0 ? Infinity : settings.quarantine + settings.clockSkew;
     const longLeases = new LongLeases(longest, (...lease) => this.reportLongLease(...lease));
     this.lane = new CommitLane(this.releases, longLeases, clock, notYet, route);
-    this.watches = new Watches(() => this.lane.endWaitSoon());
+    this.watches = new Watches((commands) => this.lane.ask(commands));
   }
 
   open(): void {
@@ -377,7 +377,6 @@ export class Master {
     this.reportMajority(view);
     session.onEnd((cause) => this.onSessionEnd(session, cause));
     this.releases.attach(session);
-    this.watches.attach(session);
     this.lane.attach(session, view);
     this.tellWaiters(session);
     this.scheduleLook(session, view);
@@ -390,7 +389,6 @@ export class Master {
     this.stopLooking();
     const why = lostConnection(session.address, cause);
     this.releases.detach();
-    this.watches.detach();
     this.lane.detach(why);
     this.listener.onReport('warn', 'connection-lost', why.reason);
     this.retryLater(why);

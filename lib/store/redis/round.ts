@@ -43,7 +43,12 @@ export class Round implements Carrier {
   }
 
   /** `need` replicas end the WAIT early, `slice` ms at the latest. */
-  send(session: Session, need: number, slice: number, listener: RoundListener): void {
+  send(
+    session: Session,
+    need: number,
+    slice: number,
+    listener: RoundListener & { onWaited(count: Reply): void },
+  ): void {
     const commands: Command[] = [];
     const onReply: ((reply: Reply) => void)[] = [];
     for (const batch of batchesOf(this.requests.filter(isRenewal))) {
@@ -69,7 +74,10 @@ export class Round implements Carrier {
         this.writtenAt = this.clock.monotonic();
         listener.onWritten(first);
       },
-      (reply) => (count = reply),
+      (reply) => {
+        count = reply;
+        listener.onWaited(reply);
+      },
       (reply) => (info = parseReplicationInfo(reply)),
       (reply) => listener.onClosed(info, reply, count),
     );

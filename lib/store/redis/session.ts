@@ -87,14 +87,28 @@ export class Session {
     return this.state === 'live';
   }
 
-  /** Sends on the commit connection. */
+  /**
+   * Sends on the commit connection. UNBLOCKED is an answer to WAIT only. A script that answers so was
+   * held back by CLIENT PAUSE, and Redis 7.0 runs it later with one answer too many: then nothing
+   * that follows on this connection can be believed.
+   */
   sendCommit(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
-    this.commit.send(commands, onReply);
+    this.commit.send(commands, (reply, index) => {
+      if (isUnblocked(reply) && commands[index]![0] !== 'wait') {
+        this.end(new Error('a command that CLIENT PAUSE held back was unblocked, so its outcome is unknown'));
+      } else onReply(reply, index);
+    });
   }
 
   /** Asks on the commit connection, behind what blocks it. */
   askCommit(commands: readonly Command[]): Promise<Reply[]> {
-    return ask(this.commit, commands);
+    return ask(
+      {
+        send: (sent, onReply) => this.sendCommit(sent, onReply),
+        onEnd: (listener) => this.commit.onEnd(listener),
+      },
+      commands,
+    );
   }
 
   /** Asks on the control connection, which nothing blocks. */
@@ -102,10 +116,14 @@ export class Session {
     return ask(this.control, commands);
   }
 
-  /** Ends the WAIT that blocks the commit connection; it answers its present count at once. */
-  unblockCommit(): void {
-    this.control.send([['client', 'unblock', this.run.commitId]], (reply) => {
+  /**
+   * Ends what blocks the commit connection; WAIT then answers UNBLOCKED. `onAnswer` hears whether
+   * anything was ended. When this may be called: see `WaitEnding`.
+   */
+  unblockCommit(onAnswer: (hit: boolean) => void): void {
+    this.control.send([['client', 'unblock', this.run.commitId, 'error']], (reply) => {
       if (reply instanceof ErrorReply) this.canUnblock = false;
+      onAnswer(reply === 1);
     });
   }
 
@@ -141,4 +159,9 @@ export class Session {
   private get connections(): Connection[] {
     return [this.commit, this.control, this.watcher];
   }
+}
+
+/** Whether CLIENT UNBLOCK, or the server's change of role, ended the command before its own answer. */
+export function isUnblocked(reply: Reply): boolean {
+  return reply instanceof ErrorReply && reply.code === 'UNBLOCKED';
 }

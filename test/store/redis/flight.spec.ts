@@ -1,31 +1,37 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import type { Reply } from '../../../lib/store/redis/connection.js';
+import { ErrorReply, type Command, type Reply } from '../../../lib/store/redis/connection.js';
 import { Flight } from '../../../lib/store/redis/flight.js';
 import { Round, type RoundListener } from '../../../lib/store/redis/round.js';
 import type { Session } from '../../../lib/store/redis/session.js';
 import { ManualClock } from '../../support/manual-clock.js';
 
 const INFO = '# Replication\r\nrole:master\r\nmaster_replid:abc\r\nmaster_repl_offset:100\r\n';
+const UNBLOCKED = new ErrorReply('UNBLOCKED client unblocked via CLIENT UNBLOCK');
 
 /** What a flight needs of a session; the test answers for the server. */
 class StubSession {
   canUnblock = true;
-  unblocks = 0;
-  ended: unknown;
+  asked = 0;
   readonly run = { links: { question: ['client', 'list', 'type', 'replica'] } };
   readonly address = { host: 'h', port: 1 };
+  readonly unblocks: ((hit: boolean) => void)[] = [];
   private readonly onReply: ((reply: Reply, index: number) => void)[] = [];
 
   sendCommit(_: unknown, onReply: (reply: Reply, index: number) => void): void {
     this.onReply.push(onReply);
   }
 
-  unblockCommit(): void {
-    this.unblocks++;
+  askCommit(commands: readonly Command[]): Promise<Reply[]> {
+    this.asked++;
+    return Promise.resolve(commands.map(() => 'OK'));
   }
 
-  end(cause: unknown): void {
-    this.ended ??= cause;
+  unblockCommit(onAnswer: (hit: boolean) => void): void {
+    this.unblocks.push(onAnswer);
+  }
+
+  get sent(): number {
+    return this.onReply.length;
   }
 
   /** The scripts of the round have run, and its WAIT blocks. */
@@ -34,8 +40,8 @@ class StubSession {
   }
 
   /** Its WAIT has ended. */
-  close(round: number): void {
-    for (const [index, reply] of [0, INFO, ''].entries()) this.onReply[round]!(reply, index + 1);
+  close(round: number, count: Reply = 0): void {
+    for (const [index, reply] of [count, INFO, ''].entries()) this.onReply[round]!(reply, index + 1);
   }
 }
 
@@ -53,21 +59,21 @@ describe('Rounds on one connection', () => {
     flight = new Flight(session as unknown as Session, clock);
   });
 
-  it('of which nobody stands behind the WAIT let it block', async () => {
+  it('let a WAIT block that nothing stands behind', async () => {
     send();
     session.write(0);
     await clock.advance(50);
-    expect(session.unblocks).toBe(0);
+    expect(session.unblocks).toHaveLength(0);
   });
 
   it('end a WAIT soon that begins after something was sent behind it', async () => {
     send();
     flight.endWaitSoon();
     await clock.advance(1);
-    expect(session.unblocks).toBe(0);
+    expect(session.unblocks).toHaveLength(0);
     session.write(0);
     await clock.advance(50);
-    expect(session.unblocks).toBe(1);
+    expect(session.unblocks).toHaveLength(1);
   });
 
   it('end both WAITs that something stands behind', async () => {
@@ -76,14 +82,27 @@ describe('Rounds on one connection', () => {
     send();
     flight.endWaitSoon();
     await clock.advance(5);
-    expect(session.unblocks).toBe(1);
-    session.close(0);
+    expect(session.unblocks).toHaveLength(1);
+    session.unblocks[0]!(true);
+    session.close(0, UNBLOCKED);
     session.write(1);
     await clock.advance(50);
-    expect(session.unblocks).toBe(2);
+    expect(session.unblocks).toHaveLength(2);
   });
 
-  it('take a second one only while the first blocks, and where its WAIT can be ended', () => {
+  it('let the last WAIT block when only the one before it has something behind it', async () => {
+    send();
+    session.write(0);
+    send();
+    await clock.advance(5);
+    session.unblocks[0]!(true);
+    session.close(0, UNBLOCKED);
+    session.write(1);
+    await clock.advance(50);
+    expect(session.unblocks).toHaveLength(1);
+  });
+
+  it('take a second one only while the first blocks and can be ended, and no UNBLOCK is under way', async () => {
     send();
     expect(flight.takesAnother).toBe(false);
     session.write(0);
@@ -91,7 +110,75 @@ describe('Rounds on one connection', () => {
     session.canUnblock = false;
     expect(flight.takesAnother).toBe(false);
     session.canUnblock = true;
+    flight.endWaitSoon();
+    await clock.advance(5);
+    expect(flight.takesAnother).toBe(false);
+    session.unblocks[0]!(false);
+    expect(flight.takesAnother).toBe(true);
     send();
     expect(flight.takesAnother).toBe(false);
+  });
+
+  it('send nothing while an UNBLOCK is unanswered, and then all in its order', async () => {
+    send();
+    session.write(0);
+    void flight.ask([['get', 'key']]);
+    expect(session.asked).toBe(1);
+    await clock.advance(5);
+    expect(session.unblocks).toHaveLength(1);
+    session.close(0);
+    void flight.ask([['get', 'key']]);
+    send();
+    await clock.advance(50);
+    expect({ asked: session.asked, sent: session.sent }).toEqual({ asked: 1, sent: 1 });
+    session.unblocks[0]!(false);
+    expect({ asked: session.asked, sent: session.sent }).toEqual({ asked: 2, sent: 2 });
+  });
+
+  it('answer what waited for an UNBLOCK when the session ends', async () => {
+    send();
+    session.write(0);
+    flight.endWaitSoon();
+    await clock.advance(5);
+    const asked = flight.ask([['get', 'key']]);
+    send();
+    flight.end();
+    await expect(asked).resolves.toEqual(['OK']);
+    expect(session.sent).toBe(1);
+  });
+
+  it('send no UNBLOCK for scripts that have no answer, however late they are', async () => {
+    send();
+    flight.endWaitSoon();
+    expect(flight.endWait()).toBe(true);
+    await clock.advance(900);
+    expect(session.unblocks).toHaveLength(0);
+    session.write(0);
+    await clock.advance(5);
+    expect(session.unblocks).toHaveLength(1);
+  });
+
+  it('end a WAIT once, for a verdict as for what stands behind it', async () => {
+    send();
+    session.write(0);
+    flight.endWaitSoon();
+    expect(flight.endWait()).toBe(true);
+    expect(flight.endWait()).toBe(false);
+    await clock.advance(50);
+    expect(session.unblocks).toHaveLength(1);
+    session.unblocks[0]!(true);
+    await clock.advance(50);
+    expect(session.unblocks).toHaveLength(1);
+  });
+
+  it('try again, less and less often, when an UNBLOCK found that the WAIT had not begun', async () => {
+    send();
+    session.write(0);
+    flight.endWaitSoon();
+    for (let tries = 1; tries <= 8; tries++) {
+      await clock.advance(2 ** tries);
+      expect(session.unblocks).toHaveLength(tries);
+      session.unblocks[tries - 1]!(false);
+    }
   });
 });
