@@ -7,6 +7,9 @@ import type { SimHost, SimWorld } from './world.js';
 
 type Target = SimServer | SimSentinel;
 
+/** ms */
+const CONNECT_TIMEOUT = 1_000;
+
 let connectionIds = 0;
 
 /** Who cannot hear whom, and how long messages take. */
@@ -76,11 +79,15 @@ export class SimNetwork {
 
   connector(process: SimHost): Connector {
     return {
-      connect: (address: Address) =>
+      connectTimeout: CONNECT_TIMEOUT,
+      connect: (address: Address, _label: string, signal: AbortSignal) =>
         new Promise((resolve, reject) => {
           const target = this.targets.get(`${address.host}:${address.port}`);
           const { world } = this;
+          const onAbort = (): void => reject(signal.reason as Error);
+          signal.addEventListener('abort', onAbort, { once: true });
           const outcome = (): void => {
+            if (signal.aborted) return;
             if (target === undefined || target.state === 'dead') reject(new Error('ECONNREFUSED'));
             else if (!this.canReach(process, target))
               world.happen(500, process, () => reject(new Error('ETIMEDOUT')), 'socket');

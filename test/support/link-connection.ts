@@ -37,6 +37,11 @@ export class LinkConnection {
     };
   }
 
+  /** Whether the client has not closed its end, whatever of that the link lets through. */
+  get isClientOpen(): boolean {
+    return !this.client.closed;
+  }
+
   /** Ends it at both sides; what is held back or under way is lost. */
   cut(): void {
     for (const direction of BOTH) this.#ways[direction].end();

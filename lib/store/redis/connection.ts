@@ -34,16 +34,23 @@ export class ErrorReply {
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** A unix socket, in place of host and port. */
+  readonly path?: string;
 }
 
-/** Makes connections to the servers of one deployment: credentials, TLS and time limits are its own affair. */
+/** Makes connections to the servers of one deployment, with their credentials and TLS settings. */
 export interface Connector {
-  /** Rejects where no connection came about; its message says why. `label` is what the server's CLIENT LIST shows. */
-  connect(address: Address, label: string): Promise<Connection>;
+  /** ms that connecting to a server may take, the questions that set the connection up included. */
+  readonly connectTimeout: number;
+  /**
+   * Makes a connection that the server has accepted and authenticated. Rejects with the reason if that fails, and soon after `signal` aborts: the
+   * socket is destroyed then. Has no time limit of its own, see `Connecting`. CLIENT LIST shows `label`.
+   */
+  connect(address: Address, label: string, signal: AbortSignal): Promise<Connection>;
 }
 
-export function addressText({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+export function addressText({ host, port, path }: Address): string {
+  return path ?? (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
 }
 
 /** Sends the commands and gathers all replies; rejects where the connection ends before. */

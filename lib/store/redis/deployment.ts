@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
-import type { Cluster, ClusterNode, ClusterOptions, RedisOptions } from 'ioredis';
+import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis';
 import type { Address } from './connection.js';
-import type { RedisConnection } from './options.js';
+import { isClusterInstance, isRedisInstance, type RedisConnection } from './options.js';
 
 /** How Redis is set up, as far as the user's `connection` tells. */
 export type Deployment =
@@ -22,9 +22,9 @@ export interface ClusterDeployment {
   readonly natMap: ClusterOptions['natMap'];
 }
 
-/** Reads a `connection` option; an ioredis instance is known by its shape, for it may come from another copy of the library. */
+/** Reads a `connection` option that was checked. */
 export function deploymentOf(connection: RedisConnection): Deployment {
-  if (isCluster(connection)) {
+  if (isClusterInstance(connection)) {
     const { startupNodes, options } = connection as unknown as {
       startupNodes: ClusterNode[];
       options: ClusterOptions;
@@ -44,7 +44,11 @@ export function deploymentOf(connection: RedisConnection): Deployment {
   }
   return {
     kind: 'plain',
-    address: { host: options.host ?? 'localhost', port: options.port ?? 6379 },
+    address: {
+      host: options.host ?? 'localhost',
+      port: options.port ?? 6379,
+      ...(options.path != null && { path: options.path }),
+    },
     options,
   };
 }
@@ -76,7 +80,7 @@ function clusterOf(
 
 /** ioredis reads its own URLs and option shorthands; the client that does so never connects. */
 function optionsOf(connection: string | RedisOptions | Redis): RedisOptions {
-  if (typeof connection === 'object' && isClient(connection)) return connection.options;
+  if (isRedisInstance(connection)) return connection.options;
   const probe =
     typeof connection === 'string'
       ? new Redis(connection, { lazyConnect: true })
@@ -84,14 +88,6 @@ function optionsOf(connection: string | RedisOptions | Redis): RedisOptions {
   const { options } = probe;
   probe.disconnect();
   return options;
-}
-
-function isClient(connection: RedisOptions | Redis): connection is Redis {
-  return typeof (connection as Redis).duplicate === 'function';
-}
-
-function isCluster(connection: RedisConnection): connection is Cluster {
-  return typeof connection === 'object' && (connection as { isCluster?: boolean }).isCluster === true;
 }
 
 function isClusterNodes(

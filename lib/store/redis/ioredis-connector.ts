@@ -15,22 +15,27 @@ import {
  * sends WAIT again on a connection that wrote nothing.
  */
 const TAKEN_OVER = [
-  'path',
   'tls',
   'username',
   'password',
   'db',
   'family',
-  'connectTimeout',
   'keepAlive',
   'noDelay',
 ] as const satisfies readonly (keyof RedisOptions)[];
 
-/** ms, unless the user's options say otherwise: a server that does not answer must not hold up the search for its successor. */
+/**
+ * ms that connecting may take unless the user's options say otherwise: a server that does not answer must not hold up the search for its
+ * successor. For a server that is so far away that five round trips take longer, the user sets `connectTimeout`.
+ */
 const CONNECT_TIMEOUT = 2_000;
+/** What every ioredis instance has whose owner set none. */
+const IOREDIS_CONNECT_TIMEOUT = 10_000;
 
 const OURS: RedisOptions = {
   protocol: 2,
+  // The whole of connecting has one limit, which ends it from outside: see `Connector`.
+  connectTimeout: 0,
   lazyConnect: true,
   // Never: this library makes the next connection itself.
   retryStrategy: () => null,
@@ -46,28 +51,36 @@ const OURS: RedisOptions = {
 const DECODED = { replyEncoding: 'utf8' } as const;
 
 export class IoredisConnector implements Connector {
-  constructor(private readonly options: RedisOptions) {}
+  readonly connectTimeout: number;
 
-  async connect({ host, port }: Address, label: string): Promise<Connection> {
+  constructor(private readonly options: RedisOptions) {
+    const given = Number(options.connectTimeout);
+    this.connectTimeout = given > 0 && given !== IOREDIS_CONNECT_TIMEOUT ? given : CONNECT_TIMEOUT;
+  }
+
+  async connect({ host, port, path }: Address, label: string, signal: AbortSignal): Promise<Connection> {
     const redis = new Redis({
-      connectTimeout: CONNECT_TIMEOUT,
       ...pick(this.options, TAKEN_OVER),
       ...OURS,
-      host,
-      port,
+      ...(path === undefined ? { host, port } : { path }),
       connectionName: `replica-lock:${label}`,
     } as Omit<RedisOptions, 'replyMapping'>);
     let cause: unknown;
     redis.on('error', (error: unknown) => {
       cause ??= error;
     });
+    const giveUp = (): void => redis.disconnect();
+    signal.addEventListener('abort', giveUp, { once: true });
     try {
+      signal.throwIfAborted();
       await redis.connect();
+      return new IoredisConnection(redis, () => cause);
     } catch (error) {
       redis.disconnect();
       throw refusalOf(cause ?? error) ?? cause ?? error;
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
-    return new IoredisConnection(redis, () => cause);
   }
 }
 

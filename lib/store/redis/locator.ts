@@ -13,10 +13,14 @@ export interface Locator {
   locate(): Promise<Located>;
   /** False once another master is known to be in charge. */
   isCurrent(identity: string): boolean;
+  /** True if nobody can name another master: the user gave the address. */
+  readonly isFixed: boolean;
 }
 
 /** A master at one address, whoever answers there. */
 export class FixedLocator implements Locator {
+  readonly isFixed = true;
+
   constructor(private readonly address: Address) {}
 
   locate(): Promise<Located> {

@@ -27,13 +27,13 @@ import type { Members } from './members.js';
 import { LongLeases } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
 import { withoutReplica } from './lane-words.js';
-import { refusedBy } from './refusal.js';
+import { messageOf, RefusedError, refusedBy, UnsuitableError } from './refusal.js';
 import { redirectionOf } from './redirection.js';
 import { Releases, type Release } from './releases.js';
 import { ReplicaView } from './replica-view.js';
 import { parseReplicationInfo } from './replication-info.js';
 import type { ReleaseCall } from './scripts/release.js';
-import { openSession, RefusedError } from './open-session.js';
+import { NoMasterError, openSession } from './open-session.js';
 import type { Route } from './route.js';
 import type { Run, Session } from './session.js';
 import { Watches } from './watches.js';
@@ -77,7 +77,11 @@ export interface MasterAttempt {
 
 type State =
   /** `why` the last try failed, where there was one. */
-  | { readonly kind: 'connecting'; readonly why: Unavailable | undefined }
+  | {
+      readonly kind: 'connecting';
+      readonly why: Unavailable | undefined;
+      readonly attempt: AbortController;
+    }
   | { readonly kind: 'ready'; readonly session: Session; readonly view: ReplicaView }
   | { readonly kind: 'down'; readonly why: Unavailable; readonly cancelRetry: () => void }
   | { readonly kind: 'closed' };
@@ -87,10 +91,9 @@ type State =
  * each new session to the commit lane and the releases.
  */
 export class Master {
-  private state: State = { kind: 'connecting', why: undefined };
+  private state: State = { kind: 'connecting', why: undefined, attempt: new AbortController() };
   private lastRun: Run | undefined;
   private located: Located | undefined;
-  private attempts = 0;
   private failures = 0;
   private stopLooking: () => void = () => {};
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
@@ -304,7 +307,8 @@ export class Master {
       this.state.cancelRetry();
       void this.connect();
     } else if (this.state.kind === 'connecting' && this.located !== undefined) {
-      // To one that may hang, and for long: begun anew.
+      // The former master may hang, and the next try must not wait for it.
+      this.state.attempt.abort(new Error('another master is in charge'));
       void this.connect();
     }
   }
@@ -328,6 +332,7 @@ export class Master {
     this.state = { kind: 'closed' };
     if (before.kind === 'ready') before.session.end(new Error('closed'));
     if (before.kind === 'down') before.cancelRetry();
+    if (before.kind === 'connecting') before.attempt.abort(new Error('closed'));
     this.stopLooking();
     this.lane.dispose(why);
     this.releases.close(why);
@@ -338,31 +343,35 @@ export class Master {
 
   private async connect(): Promise<void> {
     const why = this.state.kind === 'down' ? this.state.why : undefined;
-    this.state = { kind: 'connecting', why };
-    const attempt = ++this.attempts;
-    const isOver = (): boolean => this.isClosed || attempt !== this.attempts;
+    const attempt = new AbortController();
+    const { signal } = attempt;
+    this.state = { kind: 'connecting', why, attempt };
     try {
       this.located = undefined;
       const located = await this.locator.locate();
-      if (isOver()) return;
+      signal.throwIfAborted();
       this.located = located;
       const session = await openSession(
-        this.connector,
-        located.address,
-        this.lastRun,
-        (key) => this.onNotice(key),
-        this.clock,
-        Math.max(SHORTEST_CONTROL_TIMEOUT, this.settings.replicaTimeout),
+        {
+          connector: this.connector,
+          address: located.address,
+          inCluster: this.route !== undefined,
+          previous: this.lastRun,
+          onNotice: (key) => this.onNotice(key),
+          clock: this.clock,
+          controlTimeout: Math.max(SHORTEST_CONTROL_TIMEOUT, this.settings.replicaTimeout),
+        },
+        signal,
       );
       // It may have ended before anybody could listen for its end.
       if (!session.isLive) throw new Error('the connection was lost while it was set up');
-      if (isOver()) session.end(new Error('closed'));
+      if (signal.aborted) session.end(signal.reason);
       else if (!this.locator.isCurrent(located.identity)) {
         session.end(new Error('moved'));
         throw new Error('another master took over while it was being connected to');
       } else this.begin(session);
     } catch (error) {
-      if (!isOver()) this.retryLater(this.whyDown(error));
+      if (!signal.aborted) this.retryLater(this.whyDown(error));
     }
   }
 
@@ -406,10 +415,12 @@ export class Master {
 
   private whyDown(error: unknown): Unavailable {
     if (error instanceof RefusedError) return refusedBy(error.address, error.reply);
+    const isMisplaced = error instanceof NoMasterError && this.locator.isFixed && this.lastRun === undefined;
     return {
       kind: 'unavailable',
       reason: `${this.where} cannot be used: ${messageOf(error)}.`,
       cause: error,
+      ...((isMisplaced || error instanceof UnsuitableError) && { permanent: true }),
     };
   }
 
@@ -541,8 +552,9 @@ export class Master {
   // --- waiting for a session
 
   private nextSession(): Promise<Session | undefined> {
-    if (this.state.kind === 'closed' || (this.state.kind === 'down' && this.state.why.permanent === true))
-      return Promise.resolve(undefined);
+    const { state } = this;
+    const why = state.kind === 'down' || state.kind === 'connecting' ? state.why : undefined;
+    if (state.kind === 'closed' || why?.permanent === true) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       const tell = (session: Session | undefined): void => {
         stopClock();
@@ -583,9 +595,4 @@ function lostConnection(address: Address, cause: unknown): Unavailable {
     reason: `The connection to Redis at ${addressText(address)} was lost: ${messageOf(cause)}.`,
     cause,
   };
-}
-
-function messageOf(error: unknown): string {
-  const message = (error as { message?: unknown } | undefined)?.message;
-  return (typeof message === 'string' && message !== '' ? message : String(error)).replace(/\.$/, '');
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import { connecting, type Connect } from './connecting.js';
 import {
   ask,
   ErrorReply,
@@ -9,93 +10,83 @@ import {
   type Reply,
 } from './connection.js';
 import { linkAgesFor } from './link-ages.js';
-import { meaningOf } from './refusal.js';
+import { RefusedError, UnsuitableError } from './refusal.js';
 import { infoField, parseReplicationInfo } from './replication-info.js';
 import { Session, type Opened, type Run } from './session.js';
 
 const INVALIDATIONS = '__redis__:invalidate';
-/** ms that connecting may take beside the questions that follow; the connector has a limit of its own, usually shorter. */
-const CONNECT_ALLOWANCE = 10_000;
 
-/** Redis refused a question that a session cannot do without. */
-export class RefusedError extends Error {
-  constructor(
-    readonly address: Address,
-    readonly reply: ErrorReply,
-  ) {
-    super(reply.message);
-  }
+const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
 
-  get permanent(): boolean {
-    return meaningOf(this.reply).permanent;
+/** The server follows another one. */
+export class NoMasterError extends Error {
+  constructor() {
+    super('it is no master but a replica: point the connection to the master, or use Sentinel');
   }
+}
+
+/** What it takes to connect to one master. */
+export interface SessionRequest {
+  readonly connector: Connector;
+  readonly address: Address;
+  /** Whether it must be a node of a Redis Cluster, or must not be one. */
+  readonly inCluster: boolean;
+  /** The run of the session before. */
+  readonly previous: Run | undefined;
+  readonly onNotice: (key: string | undefined) => void;
+  readonly clock: Clock;
+  readonly controlTimeout: number;
 }
 
 /**
- * Connects to one master, and makes sure that all three connections speak to the same run of it. `previous` is the run of the session before:
- * what its commit connection has not yet executed is killed first, so that it cannot take a lock behind our back.
+ * Connects to one master, and makes sure that all three connections speak to the same run of it. What the commit connection of the session before has
+ * not yet executed is killed first, so that it cannot take a lock behind our back. Takes the connector's time limit at the longest, and ends when
+ * `signal` aborts.
  */
-export async function openSession(
-  connector: Connector,
-  address: Address,
-  previous: Run | undefined,
-  onNotice: (key: string | undefined) => void,
-  clock: Clock,
-  controlTimeout: number,
-): Promise<Session> {
-  const connections = new Connections(connector, address);
-  let stopClock: () => void = () => {};
-  const timeUp = new Promise<never>((_, reject) => {
-    stopClock = clock.after(controlTimeout + CONNECT_ALLOWANCE, () =>
-      reject(new Error('it did not answer in time while the connections were set up')),
-    );
-  });
-  try {
-    const opened = await Promise.race([setUp(connections, address, previous, onNotice), timeUp]);
-    return new Session(opened, clock, controlTimeout);
-  } catch (error) {
-    connections.closeAll();
-    throw error;
-  } finally {
-    stopClock();
-  }
+export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
+  const { connector, address, clock, controlTimeout } = request;
+  const opened = await connecting(connector, address, clock, signal, (connect) => setUp(connect, request));
+  return new Session(opened, clock, controlTimeout);
 }
 
+/** Three round trips, however much there is to ask: the time limit must do for a server that is far away, too. */
 async function setUp(
-  connections: Connections,
-  address: Address,
-  previous: Run | undefined,
-  onNotice: (key: string | undefined) => void,
+  connect: Connect,
+  { address, inCluster, previous, onNotice }: SessionRequest,
 ): Promise<Opened> {
   const [commit, control, watcher] = await Promise.all([
-    connections.make('commit'),
-    connections.make('control'),
-    connections.make('watcher'),
+    connect('commit'),
+    connect('control'),
+    connect('watcher'),
   ]);
-  const [commitSide, controlSide, watcherSide] = await Promise.all([
-    identify(address, commit),
+  const [commitSide, controlSide, watcherSide, deaf] = await Promise.all([
+    identify(address, commit, [
+      ['info', 'replication'],
+      ['info', 'memory'],
+    ]),
     identify(address, control),
     identify(address, watcher),
+    subscribe(watcher, onNotice),
   ]);
-  const { runId, clientId: commitId } = commitSide;
+  const { runId, clientId: commitId, mode } = commitSide;
   if (controlSide.runId !== runId || watcherSide.runId !== runId) {
     throw new Error('its connections reached different servers');
   }
-  const sameRun = previous?.runId === runId;
-  // Where a user may not kill, the ghost of a lost connection is bounded by its lease.
-  if (sameRun) await ask(control, [['client', 'kill', 'id', previous.commitId]]);
-  const [replication, memory] = await demand(address, commit, [
-    ['info', 'replication'],
-    ['info', 'memory'],
-  ]);
+  if (mode === 'cluster' && !inCluster) throw new UnsuitableError(NEEDS_NODES);
+  const [replication, memory] = commitSide.more;
   const firstInfo = parseReplicationInfo(replication);
   if (firstInfo === undefined)
-    throw new Error('it hides INFO replication, without which no confirmation can be told');
+    throw new UnsuitableError('it hides INFO replication, without which no confirmation can be told');
   if (firstInfo.role !== 'master') {
-    throw new Error('it is no master but a replica: point the connection to the master, or use Sentinel');
+    throw new NoMasterError();
   }
-  const untracked = await track(commit, watcher, watcherSide.clientId, onNotice);
-  const [firstLinkAnswer] = await ask(commit, [['client', 'list', 'type', 'replica']]);
+  const sameRun = previous?.runId === runId;
+  const [untracked, [firstLinkAnswer]] = await Promise.all([
+    deaf ?? track(commit, watcherSide.clientId),
+    ask(commit, [['client', 'list', 'type', 'replica']]),
+    // Where a user may not kill, the ghost of a lost connection is bounded by its lease.
+    sameRun && ask(control, [['client', 'kill', 'id', previous.commitId]]),
+  ]);
   const links =
     sameRun && previous.replid === firstInfo.replid ? previous.links : linkAgesFor(firstLinkAnswer);
   return {
@@ -111,66 +102,32 @@ async function setUp(
   };
 }
 
-/** Connections in the making: closed all together where one of them, or what follows, fails. */
-class Connections {
-  private readonly made: Connection[] = [];
-  private isGivenUp = false;
-
-  constructor(
-    private readonly connector: Connector,
-    private readonly address: Address,
-  ) {}
-
-  async make(label: string): Promise<Connection> {
-    const connection = await this.connector.connect(this.address, label).catch((error: unknown) => {
-      throw error instanceof ErrorReply ? new RefusedError(this.address, error) : error;
-    });
-    if (this.isGivenUp) connection.close();
-    else this.made.push(connection);
-    return connection;
-  }
-
-  closeAll(): void {
-    this.isGivenUp = true;
-    for (const connection of this.made) connection.close();
-  }
-}
-
+/** Who answers: by its run id all connections must have reached the same server. `questions` are asked in the same breath. */
 async function identify(
   address: Address,
   connection: Connection,
-): Promise<{ clientId: number; runId: string }> {
-  const [clientId, server] = await demand(address, connection, [
-    ['client', 'id'],
-    ['info', 'server'],
-  ]);
-  if (infoField(server, 'redis_mode') === 'sentinel') {
-    throw new Error(
+  questions: readonly Command[] = [],
+): Promise<{ clientId: number; runId: string; mode: string | undefined; more: Reply[] }> {
+  const replies = await ask(connection, [['client', 'id'], ['info', 'server'], ...questions]);
+  const [clientId, server, ...more] = replies;
+  // Valkey calls the field server_mode.
+  const mode = infoField(server, 'redis_mode') ?? infoField(server, 'server_mode');
+  if (mode === 'sentinel') {
+    throw new UnsuitableError(
       'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master',
     );
   }
-  const runId = infoField(server, 'run_id');
-  if (runId === undefined)
-    throw new Error('it hides INFO server (run_id), without which its restart cannot be seen');
-  return { clientId: clientId as number, runId };
-}
-
-async function demand(
-  address: Address,
-  connection: Connection,
-  commands: readonly Command[],
-): Promise<Reply[]> {
-  const replies = await ask(connection, commands);
   const refusal = replies.find((reply) => reply instanceof ErrorReply);
   if (refusal !== undefined) throw new RefusedError(address, refusal);
-  return replies;
+  const runId = infoField(server, 'run_id');
+  if (runId === undefined)
+    throw new UnsuitableError('it hides INFO server (run_id), without which its restart cannot be seen');
+  return { clientId: clientId as number, runId, mode, more };
 }
 
-/** Has the server tell the watcher of changes to keys that the commit connection read; answers why not where it refuses. */
-async function track(
-  commit: Connection,
+/** Has the watcher told of changed keys; answers why not if the server refuses. */
+async function subscribe(
   watcher: Connection,
-  watcherId: number,
   onNotice: (key: string | undefined) => void,
 ): Promise<ErrorReply | undefined> {
   try {
@@ -179,10 +136,15 @@ async function track(
       if (Array.isArray(payload)) for (const key of payload) onNotice(String(key));
       else onNotice(typeof payload === 'string' && payload !== '' ? payload : undefined);
     });
+    return undefined;
   } catch (error) {
     if (error instanceof ErrorReply) return error;
     throw error;
   }
+}
+
+/** Has the server tell the watcher of changes to keys that the commit connection read; answers why not if the server refuses. */
+async function track(commit: Connection, watcherId: number): Promise<ErrorReply | undefined> {
   const [reply] = await ask(commit, [['client', 'tracking', 'on', 'redirect', watcherId, 'noloop']]);
   return reply instanceof ErrorReply ? reply : undefined;
 }

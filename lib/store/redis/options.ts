@@ -5,6 +5,23 @@ import type { ReplicaPolicy } from '../lock-store.js';
 export type RedisConnection =
   string | RedisOptions | { nodes: ClusterNode[]; options?: ClusterOptions } | Redis | Cluster;
 
+/** An ioredis client, known by its shape: it may come from another copy of the library. Clients of node-redis have `duplicate` and `options`, too. */
+export function isRedisInstance(value: unknown): value is Redis {
+  const { status, options, duplicate, sendCommand } = (value ?? {}) as Record<string, unknown>;
+  return (
+    typeof status === 'string' &&
+    typeof options === 'object' &&
+    options !== null &&
+    typeof duplicate === 'function' &&
+    typeof sendCommand === 'function'
+  );
+}
+
+export function isClusterInstance(value: unknown): value is Cluster {
+  const { isCluster, startupNodes, options } = (value ?? {}) as Record<string, unknown>;
+  return isCluster === true && Array.isArray(startupNodes) && typeof options === 'object' && options !== null;
+}
+
 /** All times in ms. */
 export interface RedisStoreOptions {
   readonly connection: RedisConnection;

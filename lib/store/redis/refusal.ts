@@ -87,6 +87,27 @@ export function mayBlameOne(error: ErrorReply): boolean {
   return error.code !== 'NOSCRIPT' && !meaningOf(error).refusesAll;
 }
 
+/** Redis refused a question that cannot be done without. */
+export class RefusedError extends Error {
+  constructor(
+    readonly address: Address,
+    readonly reply: ErrorReply,
+  ) {
+    super(reply.message);
+  }
+}
+
+/** The server answers, but cannot keep locks in this place until its configuration or ours is mended. */
+export class UnsuitableError extends Error {}
+
+/** The message of whatever was thrown, without a full stop: part of a sentence. */
+export function messageOf(error: unknown): string {
+  const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
+  // A host name with several addresses: one error for each of them, and no message.
+  if (message === '' && Array.isArray(errors)) return [...new Set(errors.map(messageOf))].join(', ');
+  return (typeof message === 'string' && message !== '' ? message : String(error)).replace(/\.$/, '');
+}
+
 /** What to tell the caller whom the server refused. */
 export function refusedBy(address: Address, error: ErrorReply): Unavailable {
   const { advice, permanent } = meaningOf(error);

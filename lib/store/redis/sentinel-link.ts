@@ -1,6 +1,16 @@
 import type { Clock } from '../clock.js';
-import { ask, ErrorReply, type Address, type Connection, type Connector, type Reply } from './connection.js';
-import { RefusedError } from './open-session.js';
+import { connecting } from './connecting.js';
+import {
+  addressText,
+  ask,
+  ErrorReply,
+  type Address,
+  type Connection,
+  type Connector,
+  type Reply,
+} from './connection.js';
+import { MonitoredConnection } from './monitored-connection.js';
+import { RefusedError } from './refusal.js';
 
 /** What one Sentinel says of a master and its replicas. */
 export interface SentinelView {
@@ -15,8 +25,25 @@ export interface SentinelView {
 /** ms between two questions, and ms that one may take. */
 const POLL_TIME = 1_000;
 const ANSWER_TIME = 1_000;
+/** ms without traffic after which the connection that waits for events is asked for a sign of life. */
+const PING_AFTER = 10_000;
 /** ms before the next try to connect to a Sentinel that is away. */
 const RECONNECT_TIME = 500;
+
+/** The two connections to one Sentinel, which end together: a subscribed one answers no questions. */
+interface Line {
+  readonly questions: Connection;
+  readonly events: Connection;
+}
+
+type State =
+  | { readonly kind: 'connecting'; readonly attempt: AbortController }
+  | { readonly kind: 'asking'; readonly line: Line }
+  /** Until the next question. */
+  | { readonly kind: 'waiting'; readonly line: Line; readonly stopClock: () => void }
+  /** Until the next try to connect. */
+  | { readonly kind: 'away'; readonly stopClock: () => void }
+  | { readonly kind: 'closed' };
 
 /**
  * Asks one Sentinel every second, and at once when it says that something switched. `view` is its latest answer; undefined while it does not answer, and
@@ -25,12 +52,9 @@ const RECONNECT_TIME = 500;
 export class SentinelLink {
   view: SentinelView | undefined;
   trouble: unknown;
-  private connection: Connection | undefined;
-  private state: 'connecting' | 'asking' | 'waiting' | 'closed' = 'connecting';
+  private state: State = { kind: 'away', stopClock: () => {} };
   /** Something happened while a question was out: its answer may be older. */
   private isOutdated = false;
-  private stopClock: () => void = () => {};
-  private closeMade: () => void = () => {};
 
   constructor(
     readonly address: Address,
@@ -47,66 +71,56 @@ export class SentinelLink {
   /** Asks now instead of at the next turn. */
   askNow(): void {
     this.isOutdated = true;
-    if (this.state !== 'waiting' || this.connection === undefined) return;
-    this.stopClock();
-    void this.poll(this.connection);
+    if (this.state.kind !== 'waiting') return;
+    this.state.stopClock();
+    void this.poll(this.state.line);
   }
 
   close(): void {
-    this.state = 'closed';
-    this.stopClock();
-    this.closeMade();
+    const { state } = this;
+    this.state = { kind: 'closed' };
+    if (state.kind === 'connecting') state.attempt.abort(new Error('closed'));
+    else if ('stopClock' in state) state.stopClock();
+    if ('line' in state) end(state.line);
   }
 
   private async connect(): Promise<void> {
-    const made: Connection[] = [];
+    const attempt = new AbortController();
+    const { signal } = attempt;
+    this.state = { kind: 'connecting', attempt };
     try {
-      this.state = 'connecting';
-      for (const label of ['sentinel', 'sentinel-events'])
-        made.push(await this.connector.connect(this.address, label));
-      if (this.isClosed) {
-        for (const connection of made) connection.close();
+      const line = await connecting(this.connector, this.address, this.clock, signal, async (connect) => {
+        const [questions, events] = await Promise.all([connect('sentinel'), connect('sentinel-events')]);
+        await events.subscribe('+switch-master', () => this.askNow());
+        return { questions: this.monitored(questions), events: this.monitored(events) };
+      });
+      if (signal.aborted) {
+        end(line);
         return;
       }
-      const [connection, events] = made as [Connection, Connection];
-      // A Sentinel that hangs accepts connections, and answers nothing.
-      this.stopClock = this.clock.after(ANSWER_TIME, () => events.close());
-      this.closeMade = () => made.forEach((each) => each.close());
-      await events.subscribe('+switch-master', () => this.askNow());
-      this.stopClock();
-      if (this.isClosed) return;
-      const end = (cause: unknown): void => {
-        for (const each of made) each.close();
-        this.lost(connection, cause);
-      };
-      this.connection = connection;
-      for (const each of made) each.onEnd(end);
-      await this.poll(connection);
+      const poll = this.poll(line);
+      for (const each of [line.questions, line.events]) each.onEnd((cause) => this.onEnd(line, cause));
+      await poll;
     } catch (error) {
-      for (const connection of made) connection.close();
-      this.lost(this.connection, error instanceof ErrorReply ? new RefusedError(this.address, error) : error);
+      if (!signal.aborted)
+        this.lost(error instanceof ErrorReply ? new RefusedError(this.address, error) : error);
     }
   }
 
-  private async poll(connection: Connection): Promise<void> {
-    this.state = 'asking';
+  private async poll(line: Line): Promise<void> {
     this.isOutdated = false;
-    this.stopClock = this.clock.after(ANSWER_TIME, () => connection.close());
-    try {
-      const replies = await ask(connection, [
-        ['sentinel', 'get-master-addr-by-name', this.name],
-        ['sentinel', 'master', this.name],
-        ['sentinel', 'replicas', this.name],
-      ]);
-      if (this.isClosed || this.connection !== connection) return;
-      this.stopClock();
-      this.take(replies);
-      this.state = 'waiting';
-      this.stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
-      this.onAnswer();
-    } catch {
-      // The connection's end is told by its own event.
-    }
+    this.state = { kind: 'asking', line };
+    const replies = await ask(line.questions, [
+      ['sentinel', 'get-master-addr-by-name', this.name],
+      ['sentinel', 'master', this.name],
+      ['sentinel', 'replicas', this.name],
+    ]).catch(() => undefined);
+    // The end of the connection is told by its own event.
+    if (replies === undefined || this.state.kind !== 'asking' || this.state.line !== line) return;
+    this.take(replies);
+    const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
+    this.state = { kind: 'waiting', line, stopClock };
+    this.onAnswer();
   }
 
   private take([address, master, replicas]: Reply[]): void {
@@ -132,19 +146,33 @@ export class SentinelLink {
     };
   }
 
-  private lost(connection: Connection | undefined, cause: unknown): void {
-    if (this.isClosed || this.connection !== connection) return;
-    this.connection = undefined;
-    this.view = undefined;
-    this.trouble = cause;
-    this.stopClock();
-    this.stopClock = this.clock.after(RECONNECT_TIME * (0.5 + Math.random() / 2), () => void this.connect());
-    this.onAnswer();
+  private onEnd(line: Line, cause: unknown): void {
+    const { state } = this;
+    if (!('line' in state) || state.line !== line) return;
+    if ('stopClock' in state) state.stopClock();
+    this.lost(cause);
+    end(line);
   }
 
-  private get isClosed(): boolean {
-    return this.state === 'closed';
+  private monitored(connection: Connection): Connection {
+    return new MonitoredConnection(connection, `Sentinel at ${addressText(this.address)}`, this.clock, {
+      silenceLimit: ANSWER_TIME,
+      pingAfter: PING_AFTER,
+    });
   }
+
+  private lost(cause: unknown): void {
+    this.view = undefined;
+    this.trouble = cause;
+    const pause = RECONNECT_TIME * (0.5 + Math.random() / 2);
+    this.state = { kind: 'away', stopClock: this.clock.after(pause, () => void this.connect()) };
+    this.onAnswer();
+  }
+}
+
+function end({ questions, events }: Line): void {
+  questions.close();
+  events.close();
 }
 
 /** Sentinel answers its records as name, value, name, value, ... */

@@ -2,22 +2,29 @@ import type { Clock } from '../clock.js';
 import { addressText, type Address, type Connector } from './connection.js';
 import type { Located, Locator } from './locator.js';
 import type { NamedMembers } from './members.js';
-import { RefusedError } from './open-session.js';
+import { messageOf, RefusedError } from './refusal.js';
 import { SentinelLink, type SentinelView } from './sentinel-link.js';
 
 /** ms that a search for the master may take before it fails and is begun anew. */
 const LOCATE_TIME = 1_000;
+/**
+ * ms that a search waits for the other Sentinels once a majority has answered. Every fail-over is authorised by a majority, so this one knows of the
+ * latest; the rest is heard for the replicas that they alone name. A Sentinel that hangs must not delay every reconnect.
+ */
+const REST_TIME = 100;
 
 /**
  * The Sentinels of one master: who the servers are is the union of what those name that answer, and who is the master is what the one with the
  * greatest epoch says, for the others have not heard of the last fail-over yet.
  */
 export class Sentinels implements Locator {
+  readonly isFixed = false;
   private readonly links: SentinelLink[];
-  private readonly searches = new Set<() => void>();
+  private readonly searches = new Set<{ readonly isDone: () => boolean; readonly end: () => void }>();
   private named: string | undefined;
   /** The greatest that was heard of; of the fail-over that made `named` the master. */
   private epoch = 0;
+  private isClosed = false;
 
   constructor(
     addresses: readonly Address[],
@@ -40,8 +47,9 @@ export class Sentinels implements Locator {
   }
 
   close(): void {
+    this.isClosed = true;
     for (const link of this.links) link.close();
-    for (const search of this.searches) search();
+    for (const search of this.searches) search.end();
   }
 
   isCurrent(identity: string): boolean {
@@ -50,8 +58,8 @@ export class Sentinels implements Locator {
 
   async locate(): Promise<Located> {
     for (const link of this.links) link.askNow();
-    // All of them are heard, so that nobody's replica is missed; but not for ever, one may be down.
-    if (!this.isComplete) await this.searched();
+    await this.until(() => this.isSettled || this.hasMajority, LOCATE_TIME);
+    await this.until(() => this.isSettled, REST_TIME);
     if (this.named === undefined || this.views.length === 0) throw this.whyNot();
     this.members.setMaster(this.named);
     return { address: this.translate(this.named), identity: this.named };
@@ -61,19 +69,29 @@ export class Sentinels implements Locator {
     return this.links.flatMap(({ view }) => view ?? []);
   }
 
-  private get isComplete(): boolean {
-    return this.links.every((link) => link.view !== undefined);
+  /** Each of them has answered, or failed to. */
+  private get isSettled(): boolean {
+    return this.links.every((link) => link.view !== undefined || link.trouble !== undefined);
   }
 
-  private searched(): Promise<void> {
+  private get hasMajority(): boolean {
+    return this.views.length * 2 > this.links.length;
+  }
+
+  /** Resolves once answers have made it so, after `ms` at the latest. */
+  private until(isDone: () => boolean, ms: number): Promise<void> {
+    if (this.isClosed || isDone()) return Promise.resolve();
     return new Promise((resolve) => {
-      const end = (): void => {
-        stopClock();
-        this.searches.delete(end);
-        resolve();
+      const search = {
+        isDone,
+        end: () => {
+          stopClock();
+          this.searches.delete(search);
+          resolve();
+        },
       };
-      const stopClock = this.clock.after(LOCATE_TIME, end);
-      this.searches.add(end);
+      const stopClock = this.clock.after(ms, search.end);
+      this.searches.add(search);
     });
   }
 
@@ -81,7 +99,7 @@ export class Sentinels implements Locator {
     const { views } = this;
     if (views.length === 0) this.members.unanswered();
     else {
-      const isMinority = views.length * 2 <= this.links.length;
+      const isMinority = !this.hasMajority;
       const servers = new Set(views.flatMap((view) => [...view.servers]));
       this.members.named(servers, this.clock.monotonic(), isMinority);
       const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
@@ -96,9 +114,7 @@ export class Sentinels implements Locator {
   }
 
   private endSearches(): void {
-    if (this.links.every((link) => link.view !== undefined || link.trouble !== undefined)) {
-      for (const search of this.searches) search();
-    }
+    for (const search of this.searches) if (search.isDone()) search.end();
   }
 
   private whyNot(): Error {
@@ -106,7 +122,7 @@ export class Sentinels implements Locator {
     if (refused instanceof RefusedError) return refused;
     const each = this.links.map(
       ({ address, trouble }) =>
-        `${addressText(address)}: ${trouble === undefined ? 'no answer yet' : ((trouble as Error).message ?? String(trouble))}`,
+        `${addressText(address)}: ${trouble === undefined ? 'no answer yet' : messageOf(trouble)}`,
     );
     return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
   }

@@ -8,7 +8,7 @@ import type { AcquireOutcome, LockStore } from '../../../lib/store/lock-store.js
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
 import { startRedis } from '../../support/redis-process.js';
-import { startReplication } from '../../support/replication.js';
+import { startReplication, waitUntilOnline } from '../../support/replication.js';
 import { granted, requestFor, take } from '../contract.js';
 import { RedisStores } from './redis-stores.js';
 
@@ -95,6 +95,57 @@ describe('A server that refuses is named, with its answer and what to do', () =>
       kind: 'unavailable',
       reason: expect.stringMatching(/it is a Sentinel.*\{ sentinels: \[.*name/),
     });
+    await stores.closeAll();
+  });
+
+  it('a node of a Redis Cluster without nodes, to every caller at once', async () => {
+    await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
+    await node.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383);
+    const store = stores.open(node.url, single);
+    const asked = Array.from({ length: 5 }, (_, i) => store.acquire(requestFor(`k${i}`)).outcome);
+    for (const outcome of await Promise.all(asked)) {
+      expect(outcome).toMatchObject({
+        kind: 'unavailable',
+        permanent: true,
+        reason:
+          `Redis at ${node.address} cannot be used: ` +
+          'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }.',
+      });
+    }
+    expect(await store.inspect('k0')).toMatchObject({ kind: 'unavailable', permanent: true });
+    expect(store.health()).toMatchObject({ masters: [{ reason: expect.stringContaining('{ nodes: [') }] });
+    await stores.closeAll();
+  });
+
+  it('a server without a Cluster for one that was given as nodes, to every caller at once', async () => {
+    await using server = await startRedis();
+    const store = stores.open({ nodes: [{ host: '127.0.0.1', port: server.port }] }, single);
+    const asked = Array.from({ length: 5 }, (_, i) => store.acquire(requestFor(`k${i}`)).outcome);
+    for (const outcome of await Promise.all(asked)) {
+      expect(outcome).toMatchObject({
+        kind: 'unavailable',
+        permanent: true,
+        reason: expect.stringContaining(
+          `${server.address}: it is no Redis Cluster node: connect to it without`,
+        ),
+      });
+    }
+    await stores.closeAll();
+  });
+
+  it('a replica in the place of its master, at once', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = stores.open(redis.replica(0).url);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/is no master but a replica: point the connection to the master/),
+    });
+    // Once it is promoted it will do.
+    await redis.replica(0).call('REPLICAOF', 'NO', 'ONE');
+    await redis.master.call('REPLICAOF', '127.0.0.1', redis.replica(0).port);
+    await waitUntilOnline(redis.replica(0), 1);
+    await until(async () => (await askOnce(store)).kind === 'granted', { what: 'locks are granted' });
     await stores.closeAll();
   });
 
@@ -243,6 +294,30 @@ describe('A user with the rights that the README lists', () => {
 });
 
 describe('A connection', () => {
+  it.each([
+    ['{ path }', (path: string) => ({ path })],
+    ['a path', (path: string) => path],
+  ])('goes through a unix socket given as %s, and errors name the path', async (_, connectionTo) => {
+    const folder = mkdtempSync(join(tmpdir(), 'rl-'));
+    const path = join(folder, 'redis.sock');
+    await using server = await startRedis({ unixsocket: path });
+    const store = stores.open(connectionTo(path), single);
+    await take(store, 'by-path');
+    expect(await server.call('EXISTS', 'lock:by-path')).toBe(1);
+    expect(store.health().masters[0]?.address).toBe(path);
+    await server.kill();
+    await until(() => store.health().masters[0]?.reason?.startsWith(`Redis at ${path} cannot be used: `), {
+      what: 'the reason is known',
+    });
+    const reasons = [store.health().masters[0]?.reason, ...stores.reports.map(({ message }) => message)];
+    for (const reason of reasons) {
+      expect(reason).toContain(path);
+      expect(reason).not.toMatch(/localhost|6379/);
+    }
+    await stores.closeAll();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
   it('survives SCRIPT FLUSH', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, single);

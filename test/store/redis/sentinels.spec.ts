@@ -66,6 +66,7 @@ describe('A link to a Sentinel', () => {
     const made: SentinelConnection[] = [];
     const answer = sentinelOf(() => ({ servers: [1, 2], epoch: 1 }));
     const connector: Connector = {
+      connectTimeout: 2_000,
       connect: () => {
         const connection = new SentinelConnection(answer, gate);
         made.push(connection);
@@ -102,6 +103,7 @@ describe('One Sentinel of three that alone answers', () => {
     const made: { port: number; connection: SentinelConnection }[] = [];
     const whole = { servers: [1, 2, 3, 4], epoch: 5 };
     const connector: Connector = {
+      connectTimeout: 2_000,
       connect: ({ port }: Address) => {
         if (state.isCut && port !== 101) return Promise.reject(new Error('unreachable'));
         const connection = new SentinelConnection(sentinelOf(() => (state.isCut ? view : whole)));
@@ -138,5 +140,44 @@ describe('One Sentinel of three that alone answers', () => {
     expect(switches).toEqual([]);
     expect(sentinels.isCurrent('10.0.0.1:1')).toBe(true);
     sentinels.close();
+  });
+});
+
+describe('One Sentinel of three that hangs', () => {
+  it('delays nobody who looks for the master, and is let go when the search is closed', async () => {
+    const clock = new ManualClock();
+    const whole = sentinelOf(() => ({ servers: [1, 2, 3], epoch: 5 }));
+    let hanging = 0;
+    const connector: Connector = {
+      connectTimeout: 2_000,
+      connect: ({ port }: Address, _label: string, signal: AbortSignal) => {
+        if (port !== 102) return Promise.resolve(new SentinelConnection(whole));
+        hanging++;
+        return new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            hanging--;
+            reject(signal.reason as Error);
+          });
+        });
+      },
+    };
+    const sentinels = new Sentinels(
+      [101, 102, 103].map((port) => ({ host: 'h', port })),
+      'mymaster',
+      connector,
+      new NamedMembers(),
+      (address) => ({ host: address, port: 0 }),
+      clock,
+      () => {},
+    );
+    sentinels.open();
+    let found: string | undefined;
+    void sentinels.locate().then(({ identity }) => (found = identity));
+    await clock.advance(100);
+    expect(found).toBe('10.0.0.1:1');
+    expect(hanging).toBe(2);
+    sentinels.close();
+    await settled();
+    expect({ hanging, timers: clock.timers }).toEqual({ hanging: 0, timers: 0 });
   });
 });

@@ -1,17 +1,37 @@
 import type { Clock } from '../../clock.js';
 import type { Unavailable } from '../../lock-store.js';
+import { connecting, SilentError } from '../connecting.js';
 import { addressText, ask, ErrorReply, type Address, type Connector, type Reply } from '../connection.js';
-import { RefusedError } from '../open-session.js';
-import { refusedBy } from '../refusal.js';
+import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../refusal.js';
 import { parseClusterNodes, type ClusterView } from './cluster-view.js';
 import type { Shard } from './shard.js';
 
-/** ms that one server may take to answer. */
-const ANSWER_TIME = 1_000;
+/** ms that the servers which have not answered are waited for once one of them has failed. */
+const REST_TIME = 250;
+/** ms before a server is asked again that did not answer in time: doubled each time. The others are asked meanwhile. */
+const FIRST_PAUSE = 250;
+const LONGEST_PAUSE = 2_000;
+
+interface Question {
+  readonly attempt: AbortController;
+  readonly answer: Promise<ClusterView>;
+}
+
+/** A server that accepts connections and answers nothing. */
+interface Hung {
+  /** In a row. */
+  readonly times: number;
+  readonly pausedUntil: number;
+  readonly error: unknown;
+}
 
 /** Asks servers of a Cluster who serves what: another one each time, for one that is cut off tells old news. */
 export class ClusterSurvey {
   private readonly asked = new Set<Shard>();
+  /** By address: what is asked over connections of their own. */
+  private readonly questions = new Map<string, Question>();
+  private readonly hung = new Map<string, Hung>();
+  private isClosed = false;
   private turn = 0;
 
   constructor(
@@ -37,55 +57,127 @@ export class ClusterSurvey {
         this.asked.delete(shard);
       }
     }
-    return Promise.any(addresses.map((address) => this.viewOf(address)));
+    return this.first(addresses);
   }
 
-  private async viewOf(address: Address): Promise<ClusterView> {
-    const connection = await this.connector.connect(address, 'topology').catch((error: unknown) => {
-      throw error instanceof ErrorReply ? new RefusedError(address, error) : new NodeError(address, error);
+  close(): void {
+    this.isClosed = true;
+    for (const { attempt } of this.questions.values()) attempt.abort(CLOSED);
+  }
+
+  /** The first answer of any of them. A server that hangs neither delays what the others say nor keeps them from being asked again. */
+  private first(addresses: readonly Address[]): Promise<ClusterView> {
+    return new Promise((resolve, reject) => {
+      const errors = new Map<Address, unknown>();
+      let stopClock: (() => void) | undefined;
+      let isOver = false;
+      const end = (): void => {
+        isOver = true;
+        stopClock?.();
+      };
+      const giveUp = (): void => {
+        end();
+        const silence = new Error('no answer yet');
+        reject(new AggregateError(addresses.map((each) => errors.get(each) ?? new NodeError(each, silence))));
+      };
+      const onError = (address: Address, error: unknown): void => {
+        errors.set(address, error);
+        if (isOver) return;
+        if (errors.size === addresses.length) giveUp();
+        else stopClock ??= this.clock.after(REST_TIME, giveUp);
+      };
+      for (const address of addresses) {
+        this.question(address).then(
+          (view) => {
+            end();
+            resolve(view);
+          },
+          (error: unknown) => onError(address, error),
+        );
+      }
     });
-    const stopClock = this.clock.after(ANSWER_TIME, () => connection.close());
+  }
+
+  /** What the server answers; the same question to it is not asked a second time meanwhile. */
+  private async question(address: Address): Promise<ClusterView> {
+    const name = addressText(address);
+    const hung = this.hung.get(name);
+    if (hung !== undefined && this.clock.monotonic() < hung.pausedUntil) throw hung.error;
+    const before = this.questions.get(name);
+    if (before !== undefined) return before.answer;
+    if (this.isClosed) throw CLOSED;
+    const attempt = new AbortController();
+    const answer = this.ask(address, attempt.signal);
+    this.questions.set(name, { attempt, answer });
     try {
-      const [reply] = await ask(connection, [['cluster', 'nodes']]);
-      return viewIn(reply, address);
+      const view = await answer;
+      this.hung.delete(name);
+      return view;
+    } catch (error) {
+      if (error instanceof NodeError && error.cause instanceof SilentError) this.pause(name, error);
+      else this.hung.delete(name);
+      throw error;
+    } finally {
+      this.questions.delete(name);
+    }
+  }
+
+  private pause(name: string, error: unknown): void {
+    const times = (this.hung.get(name)?.times ?? 0) + 1;
+    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (times - 1));
+    this.hung.set(name, { times, pausedUntil: this.clock.monotonic() + pause, error });
+  }
+
+  private async ask(address: Address, signal: AbortSignal): Promise<ClusterView> {
+    try {
+      return await connecting(this.connector, address, this.clock, signal, async (connect) => {
+        const connection = await connect('topology');
+        const [reply] = await ask(connection, [['cluster', 'nodes']]);
+        connection.close();
+        return viewIn(reply, address);
+      });
     } catch (error) {
       throw error instanceof RefusedError || error instanceof NodeError
         ? error
         : new NodeError(address, error);
-    } finally {
-      stopClock();
-      connection.close();
     }
   }
 }
 
+const CLOSED = new Error('closed');
+
 /** A server that could not say who serves what. */
 class NodeError extends Error {
-  constructor(address: Address, cause: unknown) {
-    super(
-      `${addressText(address)}: ${String((cause as { message?: unknown } | undefined)?.message ?? cause)}`,
-    );
+  constructor(
+    address: Address,
+    override readonly cause: unknown,
+  ) {
+    super(`${addressText(address)}: ${messageOf(cause)}`);
   }
 }
 
 function viewIn(reply: Reply | undefined, address: Address): ClusterView {
   if (reply instanceof ErrorReply && /cluster support disabled/i.test(reply.message))
-    throw new NodeError(address, new Error('it is no Redis Cluster node: connect to it without `nodes`'));
+    throw new NodeError(address, new UnsuitableError(NO_CLUSTER));
   if (reply instanceof ErrorReply) throw new RefusedError(address, reply);
   const view = parseClusterNodes(reply, address);
   if (view === undefined) throw new NodeError(address, new Error('it does not answer CLUSTER NODES'));
   return view;
 }
 
+const NO_CLUSTER = 'it is no Redis Cluster node: connect to it without `nodes`';
+
 /** Why nobody told who serves what. */
 export function whyUnknown(error: unknown): Unavailable {
   const errors = (error as { errors?: unknown[] } | undefined)?.errors ?? [error];
   const refused = errors.find((each) => each instanceof RefusedError);
   if (refused instanceof RefusedError) return refusedBy(refused.address, refused.reply);
-  const each = errors.map((one) => (one as Error).message).join('; ');
+  const each = errors.map(messageOf).join('; ');
+  const isPermanent = errors.every((one) => one instanceof NodeError && one.cause instanceof UnsuitableError);
   return {
     kind: 'unavailable',
     reason: `No node of the Redis Cluster tells who serves what (${each}).`,
     cause: error,
+    ...(isPermanent && { permanent: true }),
   };
 }

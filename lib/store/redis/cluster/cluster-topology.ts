@@ -71,6 +71,7 @@ export class ClusterTopology implements ShardCluster {
   async close(): Promise<void> {
     this.state = 'closed';
     this.stopPolling();
+    this.survey.close();
     this.tellWaiters();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
     for (const release of this.homeless.splice(0)) release.settle(CLOSED);

@@ -27,6 +27,7 @@ export interface ShardCluster {
  * the slots now was one of its servers; and the dead former master, which the Cluster then lists by itself and without slots, goes on being one.
  */
 export class Shard implements Locator, Route {
+  readonly isFixed = false;
   private readonly nodeIds = new Set<string>();
   /** Somebody has told who its servers are. */
   private isNamed = false;

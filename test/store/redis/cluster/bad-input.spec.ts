@@ -61,7 +61,7 @@ describe('A Cluster that cannot be reached', () => {
     const other = cluster.nodes.slice(0, 3).find((each) => each !== node)!;
     expect(await askOnce(stores.open(other.url), 'k')).toMatchObject({
       kind: 'unavailable',
-      reason: expect.stringMatching(/MOVED .*belongs to a Redis Cluster.*nodes/),
+      reason: expect.stringMatching(/it is a node of a Redis Cluster: give the connection as { nodes/),
     });
   });
 

@@ -7,6 +7,7 @@ import { redisOptions } from '../redis-stores.js';
 
 /** Servers that answer CLUSTER NODES and nothing else. */
 class Told implements Connector {
+  readonly connectTimeout = 2_000;
   questions = 0;
   answer = '';
   onQuestion = (): void => {};
