@@ -11,12 +11,14 @@ import {
 } from '../lock/options.js';
 import type { ReplicaPolicy } from '../store/lock-store.js';
 import type { RedisConnection, RedisStoreOptions } from '../store/redis/options.js';
+import { connectionOf } from './connection-option.js';
 
 /** What `forRoot` and the factories of `forRootAsync` are given. Durations are milliseconds or a string such as `'30s'`. */
 export interface ReplicaLockModuleOptions {
   /**
-   * Where the locks live: a `redis://` or `rediss://` URL, ioredis options (Sentinel's among them), `{ nodes, options }` for a Redis Cluster, an ioredis `Redis` or `Cluster` (its
-   * options are reused; the instance itself is neither blocked nor closed), or `'memory:'`: this process, without Redis (`'memory:name'` is shared by name within the process).
+   * Where the locks live: a `redis://` or `rediss://` URL, the path of a unix socket, ioredis options (Sentinel's among them), `{ nodes, options }` for a Redis
+   * Cluster, an ioredis `Redis` or `Cluster` (its options are reused; the instance itself is neither blocked nor closed), or `'memory:'`: this process, without
+   * Redis (`'memory:name'` is shared by name within the process). Anything else, such as a client of node-redis, is a `LockOptionsError`.
    */
   connection: RedisConnection;
   /**
@@ -130,18 +132,6 @@ export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions 
       allowEviction: flagOf('allowEviction', options.allowEviction, false),
     },
   };
-}
-
-function connectionOf(connection: unknown): RedisConnection {
-  if (typeof connection === 'string' && /^(rediss?|memory):/.test(connection)) return connection;
-  const nodes: unknown = (connection as { nodes?: unknown } | null | undefined)?.nodes;
-  const namesNobody = Array.isArray(nodes) && nodes.length === 0;
-  if (typeof connection === 'object' && connection !== null && !namesNobody) return connection;
-  throw LockOptionsError.notAccepted(
-    'connection',
-    connection,
-    "a redis:// or rediss:// URL, ioredis options, { nodes } of a Redis Cluster, an ioredis instance, or 'memory:'",
-  );
 }
 
 /** 0 is none, for tests and development; anything else covers at least the lease. */

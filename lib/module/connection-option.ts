@@ -1,0 +1,237 @@
+import type { ClusterOptions, RedisOptions } from 'ioredis';
+import { LockOptionsError } from '../lock/errors.js';
+import { nearestTo } from '../lock/nearest.js';
+import { isClusterInstance, isRedisInstance, type RedisConnection } from '../store/redis/options.js';
+
+const ACCEPTED =
+  "a redis:// or rediss:// URL, the path of a unix socket, ioredis options, { nodes } of a Redis Cluster, an ioredis Redis or Cluster, or 'memory:'";
+
+export const REDIS_OPTIONS = [
+  'Connector',
+  'autoPipeliningIgnoredCommands',
+  'autoResendUnfulfilledCommands',
+  'autoResubscribe',
+  'blockingTimeout',
+  'blockingTimeoutGrace',
+  'clientInfoTag',
+  'commandQueue',
+  'commandTimeout',
+  'connectTimeout',
+  'connectionName',
+  'db',
+  'disableClientInfo',
+  'disconnectTimeout',
+  'enableAutoPipelining',
+  'enableOfflineQueue',
+  'enableReadyCheck',
+  'enableTLSForSentinelMode',
+  'failoverDetector',
+  'family',
+  'himportFieldsets',
+  'host',
+  'keepAlive',
+  'keyPrefix',
+  'lazyConnect',
+  'maxLoadingRetryTime',
+  'maxRetriesPerRequest',
+  'monitor',
+  'name',
+  'natMap',
+  'noDelay',
+  'offlineQueue',
+  'password',
+  'path',
+  'port',
+  'preferredSlaves',
+  'protocol',
+  'readOnly',
+  'reconnectOnError',
+  'replyMapping',
+  'retryStrategy',
+  'role',
+  'scripts',
+  'sentinelCommandTimeout',
+  'sentinelMaxConnections',
+  'sentinelPassword',
+  'sentinelReconnectStrategy',
+  'sentinelRetryStrategy',
+  'sentinelTLS',
+  'sentinelUsername',
+  'sentinels',
+  'showFriendlyErrorStack',
+  'socketTimeout',
+  'stringNumbers',
+  'tls',
+  'updateSentinels',
+  'username',
+] as const satisfies readonly (keyof RedisOptions)[];
+
+export const CLUSTER_OPTIONS = [
+  'autoPipeliningIgnoredCommands',
+  'clusterNodeRetryStrategy',
+  'clusterRetryStrategy',
+  'dnsLookup',
+  'enableAutoPipelining',
+  'enableOfflineQueue',
+  'enableReadyCheck',
+  'himportFieldsets',
+  'keyPrefix',
+  'lazyConnect',
+  'maxRedirections',
+  'natMap',
+  'redisOptions',
+  'resolveSrv',
+  'retryDelayOnClusterDown',
+  'retryDelayOnFailover',
+  'retryDelayOnMoved',
+  'retryDelayOnTryAgain',
+  'scaleReads',
+  'scripts',
+  'shardedSubscribers',
+  'showFriendlyErrorStack',
+  'slotsRefreshInterval',
+  'slotsRefreshTimeout',
+  'useSRVRecords',
+] as const satisfies readonly (keyof ClusterOptions)[];
+
+/** What users of other clients write, and what it is called here. */
+const FOREIGN: Record<string, string> = {
+  url: 'give the URL itself as the connection',
+  uri: 'give the URL itself as the connection',
+  socket: 'those are the options of node-redis: give host, port and tls beside each other, or a URL',
+  rootNodes: 'those are the options of node-redis: give { nodes: [{ host, port }] }',
+  sentinelRootNodes: 'those are the options of node-redis: give { sentinels: [{ host, port }], name }',
+  hostname: "the option is called 'host'",
+  user: "the option is called 'username'",
+  pass: "the option is called 'password'",
+  database: "the option is called 'db'",
+  redisOptions: 'give it in the options of a Cluster: { nodes, options: { redisOptions } }',
+};
+
+/** Checks the option `connection`. Throws `LockOptionsError` that says what was given and what is accepted, and shows no password. */
+export function connectionOf(connection: unknown): RedisConnection {
+  if (typeof connection === 'string') return addressOf(connection);
+  if (isRedisInstance(connection) || isClusterInstance(connection)) return connection;
+  if (!isPlainObject(connection)) throw refused(connection, described(connection), `it must be ${ACCEPTED}`);
+  if ('nodes' in connection) checkCluster(connection);
+  else checkServer(connection);
+  return connection;
+}
+
+function addressOf(text: string): string {
+  if (text.startsWith('memory:') || /^\/[^/]/.test(text)) return text;
+  if (/^rediss?:\/\/./.test(text) && URL.canParse(text)) return text;
+  const shown = withoutPassword(text);
+  throw refused(shown, text === '' ? described(text) : `'${shown}'`, `it must be ${ACCEPTED}`);
+}
+
+function checkServer(options: Record<string, unknown>): void {
+  refuseUnknown(options, REDIS_OPTIONS, 'ioredis');
+  const given = Object.keys(options).filter((name) => options[name] !== undefined && options[name] !== null);
+  if (given.length === 0)
+    throw refused('an empty object', 'an object that names no server', `it must be ${ACCEPTED}`);
+  const { host, port, path, db, sentinels } = options;
+  if (!isUnset(sentinels)) {
+    checkAddresses('sentinels', sentinels);
+    return;
+  }
+  if (!isUnset(host) && !isText(host)) throw wrong('host', host, 'a text that is not empty');
+  if (!isUnset(path) && !isText(path)) throw wrong('path', path, 'the path of a unix socket');
+  if (!isUnset(port) && !isWhole(port, 65_535)) throw wrong('port', port, 'a number up to 65535');
+  if (!isUnset(db) && !isWhole(db, 1e9)) throw wrong('db', db, 'a whole number, 0 or more');
+}
+
+function checkCluster(connection: Record<string, unknown>): void {
+  const { nodes, options } = connection;
+  refuseUnknown(connection, ['nodes', 'options'], 'a Cluster, beside nodes and options');
+  checkAddresses('nodes', nodes);
+  if (isUnset(options)) return;
+  if (!isPlainObject(options)) throw wrong('options', options, 'the options of an ioredis Cluster');
+  refuseUnknown(options, CLUSTER_OPTIONS, 'an ioredis Cluster');
+  const { redisOptions } = options;
+  if (isUnset(redisOptions)) return;
+  if (!isPlainObject(redisOptions)) throw wrong('redisOptions', redisOptions, 'ioredis options');
+  refuseUnknown(redisOptions, REDIS_OPTIONS, 'ioredis');
+}
+
+/** Servers as ioredis takes them: ports, addresses or URLs, options. */
+function checkAddresses(name: 'nodes' | 'sentinels', list: unknown): void {
+  const form = name === 'nodes' ? '{ host, port } or a URL' : '{ host, port }';
+  if (!Array.isArray(list) || list.length === 0)
+    throw wrong(name, list, `a list of at least one server, each of them ${form}`);
+  for (const each of list as unknown[]) {
+    const isShort = name === 'nodes' && (isText(each) || (typeof each === 'number' && isWhole(each, 65_535)));
+    if (isShort) continue;
+    if (!isPlainObject(each)) throw wrong(name, list, `a list of servers, each of them ${form}`);
+    refuseUnknown(each, REDIS_OPTIONS, `a server in ${name}`);
+    const { host, port } = each;
+    if (!isUnset(host) && !isText(host)) throw wrong(`${name}.host`, host, 'a text that is not empty');
+    if (!isUnset(port) && !isWhole(port, 65_535)) throw wrong(`${name}.port`, port, 'a number up to 65535');
+  }
+}
+
+function refuseUnknown(options: Record<string, unknown>, known: readonly string[], whose: string): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const meant = nearestTo(unknown, known);
+  const advice =
+    FOREIGN[unknown] ?? (meant === undefined ? `it must be ${ACCEPTED}` : `did you mean '${meant}'?`);
+  throw refused(
+    described(options),
+    `an object with the keys ${Object.keys(options).join(', ')}`,
+    `there is no option '${unknown}' of ${whose}; ${advice}`,
+  );
+}
+
+function wrong(name: string, value: unknown, accepted: string): LockOptionsError {
+  const what = isText(value) ? `'${withoutPassword(value)}'` : described(value);
+  return refused(what, `an object whose ${name} is ${what}`, `it must be ${accepted}`);
+}
+
+function refused(value: unknown, what: string, advice: string): LockOptionsError {
+  const end = advice.endsWith('?') ? '' : '.';
+  // An object is shown by what it is: an error is printed with all that it carries, and options carry passwords.
+  const shown = typeof value === 'object' || typeof value === 'function' ? what : value;
+  return new LockOptionsError('connection', shown, `Option 'connection' is ${what}: ${advice}${end}`);
+}
+
+function described(value: unknown): string {
+  if (value === undefined) return 'undefined (is an environment variable missing?)';
+  if (value === '') return 'an empty text (is an environment variable empty?)';
+  if (value === null || typeof value === 'number' || typeof value === 'boolean') return String(value);
+  if (typeof value === 'function')
+    return value.name === '' ? 'a function' : `the function or class ${value.name}`;
+  if (typeof value !== 'object') return `a ${typeof value}`;
+  if (Array.isArray(value)) return 'an array';
+  if (typeof (value as PromiseLike<unknown>).then === 'function')
+    return 'a Promise (await it, in useFactory of forRootAsync)';
+  if (typeof (value as { isOpen?: unknown }).isOpen === 'boolean') return 'a client of node-redis';
+  if (isPlainObject(value)) return 'an object';
+  const { name } = value.constructor ?? {};
+  return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an object of some class';
+}
+
+/** Of whatever realm: jest has more than one `Object`. */
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function isUnset(value: unknown): value is null | undefined {
+  return value === undefined || value === null;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.trim() !== '';
+}
+
+/** A whole number, also as a text: environment variables are texts. */
+function isWhole(value: unknown, most: number): boolean {
+  const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
+  return typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= most;
+}
+
+function withoutPassword(text: string): string {
+  return text.replace(/^([a-z]*:\/{0,2})?.*@/i, '$1***@').replace(/(password=)[^&]*/gi, '$1***');
+}
