@@ -129,16 +129,16 @@ describe('A lock that is held on a busy event loop', () => {
       expect(clock.timers).toBe(0);
     });
 
-    it('is one of 20,000 that are all renewed once after a block of a third of the lease', async () => {
+    it('is one of 5,000 that are all renewed once after a block of a third of the lease', async () => {
       begin();
-      const acquiring = Array.from({ length: 20_000 }, (_, i) => locks.acquire(`k${i}`));
+      const acquiring = Array.from({ length: 5_000 }, (_, i) => locks.acquire(`k${i}`));
       await settled();
       for (const asked of store.asked) store.grant(asked);
       const held = await Promise.all(acquiring);
       await clock.advance(100);
       await turn(5_000);
-      expect(new Set(store.renewals.map(({ lock }) => lock.owner)).size).toBe(20_000);
-      expect(store.renewals).toHaveLength(20_000);
+      expect(new Set(store.renewals.map(({ lock }) => lock.owner)).size).toBe(5_000);
+      expect(store.renewals).toHaveLength(5_000);
       await turn(100);
       expect(held.every((lock) => lock.held)).toBe(true);
       await locks.close();
