@@ -16,7 +16,7 @@ import { Flight } from './flight.js';
 import { hiddenOffset, longLease, noAnswer, quarantined, SLOT_LEFT, troubleWith } from './lane-words.js';
 import { NextLook } from './next-look.js';
 import type { LongLeases } from './quarantine.js';
-import { meaningOf, refusedBy } from './refusal.js';
+import { mayBlameOne, meaningOf, refusedBy } from './refusal.js';
 import { redirectionOf } from './redirection.js';
 import type { Releases } from './releases.js';
 import type { ReplicaView, Verdict } from './replica-view.js';
@@ -298,7 +298,8 @@ export class CommitLane {
   // --- answers
 
   private onAnswer(session: Session, request: CommitRequest, answer: Answer): void {
-    if (answer.kind === 'refused') this.onRefused(session, request, answer.error);
+    if (answer.kind === 'refused' || answer.kind === 'refused-together')
+      this.onRefused(session, request, answer.error, answer.kind === 'refused-together');
     else if (answer.kind === 'written') {
       request.stage = 'written';
       request.mayBeWritten = true;
@@ -316,15 +317,23 @@ export class CommitLane {
     }
   }
 
-  private onRefused(session: Session, request: CommitRequest, error: ErrorReply): void {
+  /** `together`: with the other requests of its run. Any of them may be the reason. */
+  private onRefused(session: Session, request: CommitRequest, error: ErrorReply, together: boolean): void {
     const meaning = meaningOf(error);
     const redirection = this.route && redirectionOf(error);
-    if (redirection !== undefined) this.route?.redirected(redirection);
-    request.isAlone = redirection !== undefined;
+    if (redirection !== undefined) {
+      this.route?.redirected(redirection);
+      request.isAlone = true;
+    }
+    if (!meaning.unwritten && error.code !== 'NOSCRIPT') request.mayBeWritten = true;
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
     else if (redirection?.kind === 'moved') this.misroute(request);
     else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
-    else if (request.kind === 'renew') {
+    else if (together && mayBlameOne(error)) {
+      // Once: what is refused alone is its own fault.
+      request.isAlone = true;
+      this.requeue(request, 'last');
+    } else if (request.kind === 'renew') {
       // It may be allowed again before the lock's validity ends.
       request.stage = 'queued';
       request.refused = refusedBy(session.address, error);
@@ -332,10 +341,7 @@ export class CommitLane {
         if (request.stage === 'queued') this.requeue(request, 'last');
         this.pump();
       });
-    } else {
-      if (!meaning.unwritten) request.mayBeWritten = true;
-      this.refuse(request, refusedBy(session.address, error));
-    }
+    } else this.refuse(request, refusedBy(session.address, error));
     if (meaning.reconnect === true) session.end(new Error(error.message));
   }
 

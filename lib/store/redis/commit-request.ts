@@ -48,7 +48,7 @@ interface RequestBase {
   /** The round that carried it last. */
   round: Carrier | undefined;
   token: number;
-  /** Its slot was found on its way to another master: it goes in a call of its own. */
+  /** The request goes in a run of its own: one that it shared was refused, perhaps for its keys. */
   isAlone: boolean;
   /** Where it stands in the lane's rosters. */
   alivePlace: number;

@@ -60,6 +60,7 @@ const MEANINGS: Record<string, Meaning> = {
     unwritten: true,
   },
   WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
+  // For a key; for a command see COMMAND_REFUSED.
   NOPERM: {
     ...lasting('Give the user the commands and keys that the documentation lists.'),
     refusesAll: false,
@@ -67,6 +68,9 @@ const MEANINGS: Record<string, Meaning> = {
 };
 
 const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
+/** The user may not run EVAL, or a command that a script runs: no request can pass. */
+const COMMAND_REFUSED = /no permissions to run the|can't run this command/;
+const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that the documentation lists.');
 const UNEXPECTED: Meaning = {
   advice: 'See the server’s log.',
   unwritten: false,
@@ -76,6 +80,7 @@ const UNEXPECTED: Meaning = {
 
 export function meaningOf(error: ErrorReply): Meaning {
   if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;
+  if (COMMAND_REFUSED.test(error.message)) return COMMAND_NOT_ALLOWED;
   return MEANINGS[error.code] ?? UNEXPECTED;
 }
 

@@ -9,7 +9,12 @@ import { renewAnswer, renewScript, type RenewAnswer } from './scripts/renew.js';
 import type { Script } from './scripts/script.js';
 import type { Session } from './session.js';
 
-export type Answer = AcquireAnswer | RenewAnswer | { readonly kind: 'refused'; readonly error: ErrorReply };
+export type Answer =
+  | AcquireAnswer
+  | RenewAnswer
+  | { readonly kind: 'refused'; readonly error: ErrorReply }
+  /** The run of the script was refused as a whole, and it carried other requests as well. */
+  | { readonly kind: 'refused-together'; readonly error: ErrorReply };
 
 /** What the lane wants to hear of a round, in the order in which it happens. */
 export interface RoundListener {
@@ -98,7 +103,7 @@ export class Round implements Carrier {
       else {
         const error =
           reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);
-        listener.onAnswer(request, { kind: 'refused', error });
+        listener.onAnswer(request, { kind: batch.length > 1 ? 'refused-together' : 'refused', error });
       }
     });
   }
