@@ -228,6 +228,12 @@ const clientsPausedBesideHungReplica: Fault = (scene) => {
   }
 };
 
+/** The same while so many locks are asked for that a second group is sent behind the first. */
+const clientsPausedInRush: Fault = (scene) => {
+  scene.rush(1_500);
+  clientsPausedBesideHungReplica(scene);
+};
+
 const loopIsBusy: Fault = ({ world, weather, workers, excuses }) => {
   const { dice } = world;
   const { host } = dice.pick(workers);
@@ -337,19 +343,29 @@ const longLeaseIsForgotten: Fault = (scene) => {
 
 export interface NamedFault {
   readonly name: string;
-  readonly run: Fault;
+  readonly run: (scene: Scene) => void;
   /** How many times the time of a fault in a mild schedule it needs. */
   readonly length: number;
 }
 
 const named = (faults: Readonly<Record<string, Fault>>, length = 1): NamedFault[] =>
-  Object.entries(faults).map(([name, run]) => ({ name, run, length }));
+  Object.entries(faults).map(([name, run]) => ({
+    name,
+    length,
+    run: (scene) => {
+      scene.happened.add(name);
+      run(scene);
+    },
+  }));
+
+export const RUSH = 'clients paused in a rush of requests';
 
 /** One after the other, with time to recover between them, they must cost no held lock. */
 export const MILD_FAULTS: readonly NamedFault[] = [
   ...named({
     'clients paused': clientsPaused,
     'clients paused beside a hung replica': clientsPausedBesideHungReplica,
+    [RUSH]: clientsPausedInRush,
     'answers lost': answersAreLost,
     'memory full': memoryIsFull,
     'scripts flushed': scriptsAreFlushed,

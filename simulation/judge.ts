@@ -1,6 +1,7 @@
 import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
+import { RUSH } from './faults.js';
 import { PENDING } from './pending.js';
 import {
   FOREIGN_KEY,
@@ -33,15 +34,15 @@ export class Judge {
   private readonly warned = new Set<Worker>();
   grants = 0;
 
-  constructor(
-    private readonly scene: Scene,
-    private readonly judgesAll: boolean,
-  ) {
-    for (const server of scene.servers) {
-      server.onHarm = (what) => this.violate(what);
-      server.onIdleClient = () =>
-        this.wrong('refusal', scene.world.now - IDLE_TIMEOUT, 'an idle connection was closed', server.name);
-    }
+  constructor(private readonly scene: Scene) {
+    for (const server of scene.servers)
+      server.listener = {
+        crashedByClient: () => this.violate('CLIENT UNBLOCK of a paused client ended the server'),
+        // A second group, which only a rush makes, may stand behind the WAIT that was to be ended.
+        scriptUnblocked: () => scene.happened.has(RUSH) || this.violate('CLIENT UNBLOCK hit a paused script'),
+        idleClientClosed: () =>
+          this.wrong('refusal', scene.world.now - IDLE_TIMEOUT, 'an idle connection was closed', server.name),
+      };
     for (const worker of scene.workers)
       worker.service.events.subscribe((event) => {
         if (event.type === 'lost' && this.renewed.has(event.owner))
@@ -214,7 +215,7 @@ export class Judge {
   }
 
   private violate(what: string, detail = ''): void {
-    if (this.found.has(what) || (!this.judgesAll && PENDING.has(what))) return;
+    if (this.found.has(what) || PENDING.has(what)) return;
     this.scene.world.tell('CHECK', `${what} ${detail}`);
     this.found.set(what, detail);
   }

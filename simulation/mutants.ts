@@ -50,9 +50,22 @@ function grow(mutant: Mutant, folder: string): void {
 }
 
 /** The first schedule that goes wrong, and how. */
-async function firstCaught(folder: string): Promise<{ seed: number; why: string } | undefined> {
+async function firstCaught(
+  folder: string,
+  { faults = '' }: Mutant,
+): Promise<{ seed: number; why: string } | undefined> {
   const main = join(folder, 'simulation', 'main.js');
-  const args = [main, '--schedules', values.schedules, '--from', values.from, '--most', '1'];
+  const args = [
+    main,
+    '--schedules',
+    values.schedules,
+    '--from',
+    values.from,
+    '--most',
+    '1',
+    '--only',
+    faults,
+  ];
   const output = await run(process.execPath, args, { maxBuffer: 1 << 28 }).then(
     ({ stdout }) => stdout,
     ({ stdout }: { stdout: string }) => stdout,
@@ -67,7 +80,7 @@ let survivors = 0;
 for (const mutant of MUTANTS.filter(({ name }) => name.includes(values.only))) {
   const folder = join(compiled, '..', 'mutant');
   grow(mutant, folder);
-  const caught = await firstCaught(folder);
+  const caught = await firstCaught(folder, mutant);
   if (caught !== undefined)
     console.log(
       `caught    ${mutant.name.padEnd(62)} after ${String(caught.seed - Number(values.from) + 1).padStart(5)} schedules: ${caught.why.slice(0, 150)}`,

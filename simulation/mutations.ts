@@ -3,6 +3,8 @@ export interface Mutant {
   readonly name: string;
   /** For each file: what stands there once, and what stands there instead. */
   readonly changes: Readonly<Record<string, readonly (readonly [sound: string, broken: string])[]>>;
+  /** Words of the names of the faults that show it; all faults, if there are none. */
+  readonly faults?: string;
   /** Who notices, where the simulation cannot: what it lacks is said in its own words. */
   readonly caughtBy?: string;
 }
@@ -11,6 +13,9 @@ const LANE = 'lib/store/redis/commit-lane.ts';
 const VIEW = 'lib/store/redis/replica-view.ts';
 const LINKS = 'lib/store/redis/link-ages.ts';
 const QUARANTINE = 'lib/store/redis/quarantine.ts';
+const SESSION = 'lib/store/redis/session.ts';
+const FLIGHT = 'lib/store/redis/flight.ts';
+const ENDING = 'lib/store/redis/wait-ending.ts';
 const QUORUM = 'lib/store/redis/quorum.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -265,6 +270,51 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       [QUARANTINE]: [
         ['if (this.byKey.size === 0) return Infinity;', 'if (this.byKey.size >= 0) return Infinity;'],
+      ],
+    },
+  },
+  {
+    name: 'CLIENT UNBLOCK without ERROR',
+    faults: 'rush',
+    changes: {
+      [SESSION]: [
+        ["['client', 'unblock', this.run.commitId, 'error']", "['client', 'unblock', this.run.commitId]"],
+      ],
+    },
+  },
+  {
+    name: 'CLIENT UNBLOCK before the INFO behind the scripts is answered',
+    faults: 'hung replica',
+    changes: {
+      [ENDING]: [["this.waits.push('ahead');", "this.waits.push('open');"]],
+      [FLIGHT]: [
+        [
+          'const blockedSince = this.out[0]?.writtenAt;',
+          'const blockedSince = this.out[0]?.start.monotonic;',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a group is sent behind a CLIENT UNBLOCK without an answer',
+    faults: 'hung replica',
+    changes: {
+      [ENDING]: [
+        ["return this.unblock === 'none';", "return this.unblock !== 'none' || this.unblock === 'none';"],
+      ],
+    },
+  },
+  {
+    name: 'UNBLOCKED is an answer like any other',
+    faults: 'rush',
+    caughtBy:
+      "test/store/redis/paused-server.spec.ts, 'does no harm: that group is asked again by the same owners'",
+    changes: {
+      [SESSION]: [
+        [
+          "if (isUnblocked(reply) && commands[index]![0] !== 'wait') {",
+          "if (isUnblocked(reply) && commands[index]![0] === 'never') {",
+        ],
       ],
     },
   },

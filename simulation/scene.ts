@@ -55,6 +55,10 @@ export interface Scene {
   readonly strayKeys: Set<string>;
   /** Until when somebody else believes in its lock. */
   readonly foreign: { until: number };
+  /** The names of the faults that have begun. */
+  readonly happened: Set<string>;
+  /** Has a process ask for dozens of locks at once, again and again for `ms`. */
+  rush: (ms: number) => void;
   /** A host for what happens to others. */
   readonly nemesis: SimHost;
 }
@@ -126,6 +130,8 @@ export function setScene(world: SimWorld): Scene {
     policy,
     excuses: new Excuses(),
     strayKeys: new Set(),
+    happened: new Set(),
+    rush: () => {},
     foreign: { until: -Infinity },
     nemesis: new SimHost(world, 'nemesis', 1, 0, true),
   };

@@ -25,6 +25,9 @@ const MILD_TIME = 2_900;
 /** ms that the holder of a lock that nobody else asks for waits: longer than any fault without an excuse can last. */
 const OWN_WAIT_TIME = 1_500;
 
+/** Requests at once: enough for a second group beside one that is out. */
+const RUSH_SIZE = 33;
+
 export interface Outcome {
   readonly seed: number;
   readonly violations: readonly string[];
@@ -44,7 +47,7 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
   const world = new SimWorld(dice);
   const scene = setScene(world);
   const { weather, workers, servers } = scene;
-  const judge = new Judge(scene, only !== '');
+  const judge = new Judge(scene);
   const check = (): void => judge.check();
   let isTroubled = true;
   const goesOn = (): boolean => isTroubled;
@@ -53,6 +56,7 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
     for (let i = 0; i < 2; i++) void work(scene, worker, judge, goesOn);
     if (weather.isMild) void workAlone(scene, worker, judge, goesOn);
   }
+  scene.rush = (ms) => void rush(scene, dice.pick(workers), judge, world.now + ms);
   if (weather.isMild) bringMildTrouble(scene, only);
   else bringTrouble(scene, only);
   await world.runUntil(TROUBLE, check);
@@ -161,6 +165,17 @@ async function tryIn(
     await judge.release(worker, lock);
   } catch (error) {
     judge.refused(worker, [key], error, askedAt, false);
+  }
+}
+
+/** Asks for dozens of locks at once, and for dozens more while these are being confirmed, again and again. */
+async function rush(scene: Scene, worker: Worker, judge: Judge, until: number): Promise<void> {
+  const { world } = scene;
+  const { dice } = world;
+  for (let burst = 0; world.now < until; burst++) {
+    for (let i = 0; i < RUSH_SIZE; i++)
+      void tryIn(scene, worker, judge, `rush-${worker.host.name}-${burst % 2}-${i}`, LEASE);
+    await sleep(worker.host, burst % 2 === 0 ? dice.between(1, 6) : dice.between(100, 400));
   }
 }
 

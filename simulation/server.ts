@@ -15,6 +15,16 @@ export interface ServerSide {
   end(): void;
 }
 
+/** What clients of a server should never bring about. */
+export interface ServerListener {
+  /** By a CLIENT UNBLOCK of a paused client. */
+  crashedByClient(): void;
+  /** A CLIENT UNBLOCK hit a script that was paused. */
+  scriptUnblocked(): void;
+  /** A client said nothing for too long. */
+  idleClientClosed(): void;
+}
+
 interface Client {
   readonly side: ServerSide;
   /** What has arrived and was not executed. */
@@ -62,9 +72,7 @@ export class SimServer extends SimReplica {
   isFull = false;
   /** Keys that the user may not touch. */
   readonly forbidden = new Set<string>();
-  /** Is told what clients do to it that no client may do, and of each client that is closed because it says nothing. */
-  onHarm: (what: string) => void = () => {};
-  onIdleClient: () => void = () => {};
+  listener: ServerListener = { crashedByClient() {}, scriptUnblocked() {}, idleClientClosed() {} };
   /** What is known of each owner's acquisition, and when an owner's key was given back, on any run. */
   readonly written = new Map<string, Written>();
   readonly releasedAt = new Map<string, { at: number; runId: string }>();
@@ -240,11 +248,12 @@ export class SimServer extends SimReplica {
 
   private endPause(): void {
     if (!this.pause.isOver(this.world.now)) return;
-    const paused = [...this.postponed];
+    const paused = [...this.postponed].map((client) => ({ client, command: client.postponed }));
+    // None of them is blocked any more when the first of them runs.
     this.postponed.clear();
-    for (const client of paused) {
-      const { postponed: command } = client;
-      client.postponed = undefined;
+    for (const { client } of paused) client.postponed = undefined;
+    for (const { client, command } of paused) {
+      if (this.clients.get(client.side.id) !== client) continue;
       if (command !== undefined) this.run(client, command);
       this.execute(client);
     }
@@ -258,7 +267,7 @@ export class SimServer extends SimReplica {
         continue;
       this.clients.delete(id);
       client.side.end();
-      this.onIdleClient();
+      this.listener.idleClientClosed();
     }
   }
 
@@ -366,12 +375,11 @@ export class SimServer extends SimReplica {
     if (target?.postponed === undefined || unblocking === 'nothing') return 0;
     if (!withError) {
       // "Unknown btype in replyToBlockedClientTimedOut(). This is a bug in Redis."
-      this.onHarm('CLIENT UNBLOCK of a paused client ended the server');
+      this.listener.crashedByClient();
       this.crash();
       return undefined;
     }
-    if (target.postponed[0] === 'eval' || target.postponed[0] === 'evalsha')
-      this.onHarm('CLIENT UNBLOCK hit a paused script');
+    if (target.postponed[0] === 'eval' || target.postponed[0] === 'evalsha') this.listener.scriptUnblocked();
     target.side.reply(new ErrorReply(UNBLOCKED));
     if (unblocking === 'drops') {
       target.postponed = undefined;
