@@ -14,8 +14,10 @@ interface Hold {
   readonly start: number;
   /** When the holder stops believing at the latest, by what it knows. */
   until: number;
-  /** When it said that the lock is lost. */
+  /** When it said that the lock is lost, and for how long its event loop had not come round before. */
   lostAt?: number;
+  gap?: number;
+  why?: string;
 }
 
 type Write = Extract<WorkerEvent, { e: 'write' }>;
@@ -27,7 +29,9 @@ export interface Violation {
     | 'told late'
     | 'stale write let through'
     | 'holder refused by the fence'
-    | 'work after the loss';
+    | 'work after the loss'
+    | 'lost without need'
+    | 'a program died';
   readonly key: string;
   readonly at: number;
   readonly detail: string;
@@ -39,9 +43,13 @@ export class Checker {
   private readonly byId = new Map<string, Hold>();
   private readonly writes: Write[] = [];
   private readonly renewedAt: number[] = [];
+  private readonly mildTimes: { from: number; to: number }[] = [];
+  private readonly deaths: { what: string; at: number }[] = [];
   private readonly deleted: { key: string; id: string; from: number; at: number }[] = [];
   readonly refusals = new Map<string, number>();
   readonly troubles: string[] = [];
+
+  constructor(private readonly leaseTime: number) {}
 
   take(worker: number, event: WorkerEvent): void {
     switch (event.e) {
@@ -70,7 +78,8 @@ export class Checker {
         const hold = this.byId.get(event.id);
         if (hold === undefined) break;
         hold.until = Math.min(hold.until, event.t);
-        if (event.e === 'lost') hold.lostAt ??= event.t;
+        if (event.e === 'lost' && hold.lostAt === undefined)
+          Object.assign(hold, { lostAt: event.t, gap: event.gap, why: event.why });
         break;
       }
       case 'write':
@@ -94,6 +103,16 @@ export class Checker {
   /** The nemesis deleted a key while `id` held it, at some time between the two instants. */
   keyDeleted(key: string, id: string, from: number, at: number): void {
     this.deleted.push({ key, id, from, at });
+  }
+
+  /** Between the two instants no fault befell anything that could cost a lock which was granted meanwhile. */
+  wasMild(from: number, to: number): void {
+    this.mildTimes.push({ from, to });
+  }
+
+  /** A server or a worker ended, and nobody had ended it. */
+  programDied(what: string, at: number): void {
+    this.deaths.push({ what, at });
   }
 
   grants(kind: Kind): number {
@@ -179,8 +198,21 @@ export class Checker {
           });
       }
     }
-    if (kind === 'replica') violations.push(...this.writeViolations());
+    if (kind === 'replica') violations.push(...this.writeViolations(), ...this.needlessLosses());
+    if (kind === 'replica')
+      for (const { what, at } of this.deaths)
+        violations.push({ what: 'a program died', key: '', at, detail: what });
     return violations;
+  }
+
+  /** Losses in a mild time by processes whose event loop came round often enough. */
+  private needlessLosses(): Violation[] {
+    return (this.holds.get('replica') ?? []).flatMap(({ id, key, start, lostAt, gap = 0, why = '' }) => {
+      const isMild = this.mildTimes.some(({ from, to }) => from <= start && (lostAt ?? Infinity) <= to);
+      if (!isMild || lostAt === undefined || gap > this.leaseTime / 3) return [];
+      const detail = `${id} after ${(lostAt - start).toFixed(0)} ms; its event loop had come round within ${gap.toFixed(0)} ms: ${why}`;
+      return [{ what: 'lost without need', key, at: lostAt, detail }];
+    });
   }
 
   /** What the fenced resource saw, in the order in which it saw it. */

@@ -50,6 +50,10 @@ export class ClusterDeployment implements Setup {
     return deployment;
   }
 
+  get programs(): readonly Server[] {
+    return this.servers;
+  }
+
   get connection(): { nodes: { host: string; port: number }[] } {
     return { nodes: this.servers.map(({ host, port }) => ({ host: host.ip, port })) };
   }

@@ -5,6 +5,8 @@ import { until } from './until.js';
 /** Servers that keep the locks, whatever they are. */
 export interface Setup {
   readonly servers: readonly Server[];
+  /** All that must run: the servers, and the Sentinels if there are any. */
+  readonly programs: readonly Server[];
   /** For whoever connects to them. */
   readonly connection: SentinelConnection | { readonly nodes: { host: string; port: number }[] };
   /** Everybody who is a master now. */
@@ -41,6 +43,10 @@ export class Deployment implements Setup {
     for (const sentinel of sentinels) sentinel.start();
     await deployment.untilHealthy();
     return deployment;
+  }
+
+  get programs(): readonly Server[] {
+    return [...this.servers, ...this.sentinels];
   }
 
   get connection(): SentinelConnection {

@@ -14,8 +14,9 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
     }
   /** The holder may believe for longer now. */
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
-  /** The holder stops believing: it releases the lock, or was told that it is lost. */
-  | { readonly e: 'release' | 'lost'; readonly id: string }
+  /** The holder stops believing: it releases the lock, or was told that it is lost, and why. `gap`: ms for which its event loop had not come round before. */
+  | { readonly e: 'release'; readonly id: string }
+  | { readonly e: 'lost'; readonly id: string; readonly gap: number; readonly why: string }
   /** A write to the fenced resource, sent at `t`: its place among all writes there, and whether the fence let it through. */
   | {
       readonly e: 'write';

@@ -24,6 +24,8 @@ export interface Scene<D extends Setup = Deployment> {
 export interface Fault<D extends Setup = Deployment> {
   readonly name: string;
   readonly needsPartition?: boolean;
+  /** It costs no lock that is granted meanwhile. */
+  readonly isMild?: boolean;
   run(scene: Scene<D>): Promise<void>;
 }
 
@@ -79,6 +81,30 @@ async function restartMaster(scene: Scene, snapshot: boolean): Promise<void> {
   await sleep(scene.leaseTime);
   // The next restart begins without data again.
   if (snapshot) await master.call('config', 'set', 'dbfilename', `dump-${Math.floor(now())}.rdb`);
+}
+
+/** CLIENT PAUSE, again and again, for at most `longest` ms each. */
+export async function pauseOften(
+  scene: Pick<Scene, 'random'>,
+  server: Server,
+  kinds: readonly ('WRITE' | 'ALL')[],
+  longest: number,
+  times = 6,
+): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    await server.call('client', 'pause', Math.ceil(scene.random() * longest), pick(scene, kinds));
+    await sleep(longest + scene.random() * longest);
+  }
+}
+
+/** FAILOVER pauses writes until the replica has everything, then the roles change. */
+async function handOver(from: Server, to: Server): Promise<void> {
+  await from.call('failover', 'to', to.host.ip, to.port, 'timeout', 3_000);
+  await until(
+    'the replica is the master',
+    async () => (await to.info()).get('role') === 'master',
+    5_000,
+  ).catch(() => {});
 }
 
 export const FAULTS: readonly Fault[] = [
@@ -189,6 +215,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'replica frozen',
+    isMild: true,
     async run(scene) {
       const replica = pick(scene, await scene.deployment.replicas());
       replica.freeze();
@@ -307,6 +334,54 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       await scene.deployment.sentinels[0]!.call('sentinel', 'failover', 'mymaster');
       await untilPromoted(scene, master);
+    },
+  },
+  {
+    name: 'clients paused',
+    isMild: true,
+    async run(scene) {
+      await pauseOften(scene, await scene.deployment.master(), ['WRITE', 'WRITE', 'ALL'], 600);
+    },
+  },
+  {
+    name: 'writes paused beside a frozen replica',
+    isMild: true,
+    async run(scene) {
+      // What waits for it in WAIT is ended for others, just when a pause begins.
+      const replica = pick(scene, await scene.deployment.replicas());
+      replica.freeze();
+      await pauseOften(scene, await scene.deployment.master(), ['WRITE'], 60, 25);
+      replica.thaw();
+    },
+  },
+  {
+    name: 'FAILOVER, and back',
+    async run(scene) {
+      const master = await scene.deployment.master();
+      const replica = pick(scene, await scene.deployment.replicas());
+      await handOver(master, replica);
+      await sleep(scene.random() * 2_500);
+      // Before the Sentinels, which did not hear of it, take the old master for lost.
+      await handOver(replica, master);
+    },
+  },
+  {
+    name: 'busy workers',
+    isMild: true,
+    async run(scene) {
+      for (const worker of scene.workers.slice(0, 2)) worker.signal('SIGUSR2');
+      await sleep(8_000);
+    },
+  },
+  {
+    name: 'scripts flushed',
+    isMild: true,
+    async run(scene) {
+      const master = await scene.deployment.master();
+      for (let i = 0; i < 10; i++) {
+        await master.call('script', 'flush');
+        await sleep(scene.random() * 200);
+      }
     },
   },
 ];

@@ -70,6 +70,8 @@ class NamespaceHosts implements Hosts {
     await hosts.dispose();
     await run('ip', ['link', 'add', hosts.bridge, 'type', 'bridge']);
     await run('ip', ['link', 'set', hosts.bridge, 'up']);
+    // So that the campaign itself hears every host, whatever the partitions between them.
+    await run('ip', ['addr', 'add', `10.77.${id}.254/24`, 'dev', hosts.bridge]);
     process.once('exit', () => hosts.disposeNow());
     return hosts;
   }

@@ -13,7 +13,7 @@ import { Program, Server } from './server.js';
 import { until } from './until.js';
 
 /*
- * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only words] [--json file]
+ * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only words,others] [--json file]
  *
  * Several worker processes take, hold and give back locks on a master with three replicas and three Sentinels, or on a Cluster of three masters with two replicas
  * each, while one fault after the other is injected. Nobody may hold a lock while another believes in it; two controls run beside and must show that they do.
@@ -64,7 +64,7 @@ function plan<F>(count: number, kinds: readonly F[], random: () => number): F[] 
 /** What runs, and what can befall it: a fault knows its own kind of deployment. */
 interface Stage {
   readonly deployment: Setup;
-  readonly faults: readonly (Pick<Fault, 'name' | 'needsPartition'> & {
+  readonly faults: readonly (Pick<Fault, 'name' | 'needsPartition' | 'isMild'> & {
     run(scene: Omit<Scene, 'deployment'>): Promise<void>;
   })[];
 }
@@ -72,13 +72,18 @@ interface Stage {
 function stageOf<D extends Setup>(deployment: D, faults: readonly Fault<D>[]): Stage {
   return {
     deployment,
-    faults: faults.map(({ name, needsPartition = false, run }) => ({
+    faults: faults.map(({ name, needsPartition = false, isMild = false, run }) => ({
       name,
       needsPartition,
+      isMild,
       // The same scene for all, so that what a fault notes in it is seen.
       run: (scene) => run(Object.assign(scene, { deployment })),
     })),
   };
+}
+
+function isWanted(name: string): boolean {
+  return values.only === undefined || values.only.split(',').some((words) => name.includes(words));
 }
 
 const random = seeded(Number(values.seed));
@@ -88,7 +93,7 @@ const stage = values.cluster
   : stageOf(await Deployment.start(hosts, DOWN_AFTER), FAULTS);
 const { deployment } = stage;
 const kinds = stage.faults.filter(
-  (fault) => (hosts.canPartition || fault.needsPartition !== true) && fault.name.includes(values.only ?? ''),
+  (fault) => (hosts.canPartition || fault.needsPartition !== true) && isWanted(fault.name),
 );
 if (!hosts.canPartition)
   console.log(
@@ -98,7 +103,7 @@ console.log(
   `${values.faults} faults of ${kinds.length} kinds, policy '${policy}', lease ${leaseTime} ms, seed ${values.seed}`,
 );
 
-const checker = new Checker();
+const checker = new Checker(leaseTime);
 /** What the locks protect: no fault befalls it. */
 const resource = Server.data(await hosts.add('fence'), {});
 resource.start();
@@ -169,6 +174,9 @@ try {
       60_000,
     );
     await sleep(500 + random() * 1_500);
+    if (fault.isMild === true) checker.wasMild(start, now());
+    for (const program of [...deployment.programs, ...workers])
+      for (const death of program.deaths.splice(0)) checker.programDied(death, now());
     const longestGap = checker.longestGap('replica', start, now());
     const since = scene.promotedAt;
     const after = (at: number | undefined): number | undefined =>

@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import type { Host } from './hosts.js';
 
 const SERVER = process.env['REDIS_SERVER'] ?? 'redis-server';
-const CLI = SERVER.replace(/redis-server$/, 'redis-cli');
-const run = promisify(execFile);
+/** ms that a server has to answer the campaign. */
+const ANSWER_TIME = 1_500;
 
 const running = new Set<ChildProcess>();
 process.once('exit', () => {
@@ -20,6 +20,8 @@ process.once('exit', () => {
 export class Program {
   private child: ChildProcess | undefined;
   isFrozen = false;
+  /** How the program ended each time that nobody ended it. */
+  readonly deaths: string[] = [];
 
   constructor(
     readonly host: Host,
@@ -36,9 +38,12 @@ export class Program {
     const child = spawn(program, args, { stdio: ['ignore', this.onLine ? 'pipe' : 'ignore', 'inherit'] });
     this.child = child;
     running.add(child);
-    child.once('exit', () => {
+    child.once('exit', (code, signal) => {
       running.delete(child);
-      if (this.child === child) this.child = undefined;
+      if (this.child !== child) return;
+      this.child = undefined;
+      this.isFrozen = false;
+      this.deaths.push(`${this.host.name} ended by itself: ${signal ?? code}`);
     });
     let rest = '';
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
@@ -52,10 +57,15 @@ export class Program {
   async kill(): Promise<void> {
     const { child } = this;
     if (child === undefined) return;
+    this.child = undefined;
+    this.isFrozen = false;
     const gone = once(child, 'exit');
     child.kill('SIGKILL');
     await gone;
-    this.isFrozen = false;
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.child?.kill(name);
   }
 
   freeze(): void {
@@ -125,22 +135,26 @@ export class Server extends Program {
     return `${this.host.ip}:${this.port}`;
   }
 
-  /** One command by redis-cli on the server's own host; '' where it does not answer within `ms`. */
-  async call(...args: (string | number)[]): Promise<string> {
-    const [program = '', ...rest] = [
-      ...this.host.prefix,
-      CLI,
-      '-h',
-      this.host.ip,
-      '-p',
-      String(this.port),
-      ...args.map(String),
-    ];
+  /** One command on a connection of its own, and its answer as text, a line for each of several; '' if there is none in time. */
+  async call(command: string, ...args: (string | number)[]): Promise<string> {
+    const client = new Redis({
+      host: this.host.ip,
+      port: this.port,
+      protocol: 2,
+      lazyConnect: true,
+      enableReadyCheck: false,
+      maxRetriesPerRequest: 0,
+      retryStrategy: () => null,
+    });
+    client.on('error', () => {});
+    const clock = new AbortController();
     try {
-      const { stdout } = await run(program, rest, { timeout: 1_500, killSignal: 'SIGKILL' });
-      return stdout.trim();
-    } catch {
-      return '';
+      const answer = client.connect().then(() => client.call(command, ...args));
+      const timeUp = sleep(ANSWER_TIME, '', { signal: clock.signal });
+      return textOf(await Promise.race([answer.catch(refusalOf), timeUp]));
+    } finally {
+      clock.abort();
+      client.disconnect();
     }
   }
 
@@ -154,4 +168,14 @@ export class Server extends Program {
   removeFolder(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** What the server refused is an answer; a lost connection is none. */
+function refusalOf(error: Error): string {
+  return error.name === 'ReplyError' ? error.message : '';
+}
+
+function textOf(answer: unknown): string {
+  const text = Array.isArray(answer) ? answer.map(textOf).join('\n') : String(answer ?? '');
+  return text.trim();
 }

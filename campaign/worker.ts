@@ -49,6 +49,8 @@ if tonumber(ARGV[1]) < seen then return {place, 0} end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
 return {place, 1}
 `;
+/** ms for which a worker that is told so is busy. */
+const BUSY_TIME = 7_000;
 /** ms between two writes of one holder. */
 const WRITE_TIME = 60;
 
@@ -111,7 +113,8 @@ service.open();
 service.events.subscribe((event) => {
   if (event.type === 'renewed')
     say('replica', { e: 'valid', id: event.owner, until: now() + event.remainingTime });
-  if (event.type === 'lost') say('replica', { e: 'lost', id: event.owner });
+  if (event.type === 'lost')
+    say('replica', { e: 'lost', id: event.owner, gap: longestGap(), why: event.error.message });
 });
 
 const takeReplica: Take = async (key) => {
@@ -212,4 +215,29 @@ for (let i = 0; i < settings.loops; i++) {
   void loop(takeControl('plain', false));
   void loop(takeControl('naive', true));
 }
+
+/** ms without a turn of the event loop, at the most, in the time of a lease before now. */
+const gaps: { at: number; ms: number }[] = [];
+let cameRoundAt = now();
+setInterval(() => {
+  const at = now();
+  gaps.push({ at, ms: at - cameRoundAt });
+  cameRoundAt = at;
+  while (gaps[0] !== undefined && gaps[0].at < at - leaseTime) gaps.shift();
+}, 10);
+
+function longestGap(): number {
+  return Math.max(now() - cameRoundAt, ...gaps.map(({ ms }) => ms));
+}
+
+// A while of synchronous work, in pieces: the event loop comes round between them.
+process.on('SIGUSR2', () => {
+  const piece = 50 * 30 ** Math.random();
+  const end = now() + BUSY_TIME;
+  const spin = (): void => {
+    for (const until = now() + piece; now() < until;);
+    if (now() < end) setImmediate(spin);
+  };
+  spin();
+});
 process.on('disconnect', () => process.exit());
