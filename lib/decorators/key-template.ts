@@ -144,6 +144,7 @@ function parse(template: string, owner: string): (string | Place)[] {
   }
   if (literal !== '') parts.push(literal);
   if (parts.length === 0) unreadable('it is empty');
+  if (!template.isWellFormed()) unreadable('it is no well-formed Unicode');
   return parts;
 }
 

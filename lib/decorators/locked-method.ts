@@ -2,6 +2,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { LockKeyError, LockOptionsError, type LockContendedError } from '../lock/errors.js';
 import type { LockKeys } from '../lock/lock-service.js';
 import { checkLockOptions, KNOWN_OPTIONS, refuseUnknown, type WithLockOptions } from '../lock/options.js';
+import { MOST_KEYS } from '../store/lock-store.js';
 import { KeyTemplate, type PlaceSource } from './key-template.js';
 
 /** What happens when the lock stays busy: the error, nothing, or what this function makes of the error. */
@@ -45,6 +46,12 @@ export class LockedMethod {
       throw new LockKeyError(
         [],
         `@ReplicaLocked on ${name} needs a key: a template, a non-empty array of them, or a function.`,
+      );
+    }
+    if (sources.length > MOST_KEYS) {
+      throw new LockKeyError(
+        [],
+        `@ReplicaLocked on ${name} has ${sources.length} keys: ${MOST_KEYS} are the most. Lock one key that stands for all of them.`,
       );
     }
     this.templates = (sources as string[]).map((each) => new KeyTemplate(each, name));

@@ -1,3 +1,4 @@
+import { MOST_KEYS } from '../store/lock-store.js';
 import { LockKeyError } from './errors.js';
 
 /** Longest key, in UTF-16 code units. */
@@ -5,28 +6,50 @@ const LONGEST_KEY = 1_024;
 
 /** Checks what the caller gave and makes it a list of distinct keys, in the caller's order. */
 export function keysOf(key: string | readonly string[]): readonly string[] {
-  if (typeof key === 'string') {
-    checkKey(key);
-    return [key];
-  }
+  if (typeof key === 'string') return [keyOf(key)];
   if (!Array.isArray(key))
     throw new LockKeyError([], `A lock's key must be a string or an array of strings, not ${nameOf(key)}.`);
   if (key.length === 0)
     throw new LockKeyError([], "A lock's array of keys is empty: there is nothing to lock.");
-  for (const each of key) checkKey(each);
-  return key.length === 1 ? [...key] : [...new Set(key as readonly string[])];
+  const keys = new Set<string>();
+  for (const each of key) {
+    keys.add(keyOf(each));
+    if (keys.size > MOST_KEYS) {
+      throw new LockKeyError(
+        [],
+        `A lock was asked for more than ${MOST_KEYS} keys, from '${shortened(key[0])}' on: ${MOST_KEYS} are the most. ` +
+          'Lock one key that stands for all of them, or take several locks.',
+      );
+    }
+  }
+  return [...keys];
 }
 
-function checkKey(key: unknown): void {
+/** Checks one key. */
+export function keyOf(key: unknown): string {
   if (typeof key !== 'string')
     throw new LockKeyError([], `A lock's key must be a string, not ${nameOf(key)}.`);
   if (key === '') throw new LockKeyError([], "A lock's key is empty: give it a name.");
   if (key.length > LONGEST_KEY) {
     throw new LockKeyError(
-      [key.slice(0, 100)],
-      `Lock '${key.slice(0, 100)}…' has a key of ${key.length} characters: ${LONGEST_KEY} are the most.`,
+      [shortened(key)],
+      `Lock '${shortened(key)}' has a key of ${key.length} characters: ${LONGEST_KEY} are the most.`,
     );
   }
+  if (!key.isWellFormed()) {
+    const readable = key.toWellFormed();
+    // Redis receives UTF-8, which has no such characters: different keys of this kind are one key there.
+    throw new LockKeyError(
+      [readable],
+      `Lock '${readable}' has a key that is no well-formed Unicode: it has half of a surrogate pair (was a text cut in the middle of ` +
+        'a character?). Encode it first, with encodeURIComponent or as base64.',
+    );
+  }
+  return key;
+}
+
+function shortened(key: string): string {
+  return key.length > 100 ? `${key.slice(0, 100).toWellFormed()}…` : key;
 }
 
 function nameOf(value: unknown): string {

@@ -21,7 +21,7 @@ import {
 import { reportOf, type LockEvent } from './events.js';
 import { FreshLocks } from './fresh-locks.js';
 import { HeldLock, type Grant, type LockKeeper } from './held-lock.js';
-import { keysOf } from './keys.js';
+import { keyOf, keysOf } from './keys.js';
 import { LockContext } from './lock-context.js';
 import { JoinedLock, type Lock } from './lock.js';
 import {
@@ -195,7 +195,7 @@ export class LockService {
 
   /** Who holds the key; null where nobody does. Throws `LockKeyError` where it holds another program's value, `LockUnavailableError`. */
   async inspect(key: string): Promise<LockInfo | null> {
-    const keys = keysOf(key);
+    const keys = [keyOf(key)];
     this.open();
     const outcome = await this.store.inspect(key);
     if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
@@ -212,7 +212,7 @@ export class LockService {
 
   /** For operators: takes the key from whoever holds it, whose signal aborts. False where nobody held it. Throws as `inspect` does. */
   async forceRelease(key: string): Promise<boolean> {
-    const keys = keysOf(key);
+    const keys = [keyOf(key)];
     this.open();
     const outcome = await this.store.forceRelease(key);
     if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
@@ -222,12 +222,12 @@ export class LockService {
 
   /** The lock that this asynchronous context runs under and holds (the innermost, or the one on `key`). */
   current(key?: string): Lock | undefined {
-    return this.context.find(key);
+    return this.context.find(key === undefined ? undefined : keyOf(key));
   }
 
   /** The lock on `key` that this context runs under. Throws `LockLostError` where it holds none: for the line before the write. */
   assertHeld(key: string): Lock {
-    const lock = this.context.find(key);
+    const lock = this.context.find(keyOf(key));
     if (lock !== undefined) return lock;
     throw LockLostError.notHeld([key], new Date(this.clock.wall()));
   }

@@ -68,8 +68,11 @@ export interface LockStore {
 /** Who must confirm a grant beside the majority of the servers, see `replicas` of the options. */
 export type ReplicaPolicy = 'all' | 'majority' | number;
 
+/** Keys of one lock: a script that takes more of them blocks Redis for too long. */
+export const MOST_KEYS = 256;
+
 export interface AcquireRequest {
-  /** Distinct and sorted, as the user named them. */
+  /** Distinct and sorted, as the user named them; at most `MOST_KEYS`. */
   readonly keys: readonly string[];
   /** Unique to this attempt; begins with `rl:`, no blank in it. */
   readonly owner: string;

@@ -1058,11 +1058,49 @@ describe('LockService in memory', () => {
       [['a', ''], /is empty/],
       [['a', undefined], /must be a string, not undefined/],
       ['x'.repeat(1_025), /1024 are the most/],
+      ['half \ud83d', /is no well-formed Unicode/],
+      [['whole', '\udd12 half'], /is no well-formed Unicode/],
     ])('the key %p', async (key, message) => {
       const call = locks.acquire(key as string);
       await expect(call).rejects.toBeInstanceOf(LockKeyError);
       await expect(call).rejects.toThrow(message);
+      await expect(locks.tryAcquire(key as string)).rejects.toThrow(message);
+      await expect(locks.withLock(key as string, () => {})).rejects.toThrow(message);
     });
+
+    it.each([
+      ['', /is empty/],
+      [['a'], /must be a string, not an array/],
+      ['half \ud83d', /is no well-formed Unicode/],
+    ])('the key %p of a question', async (key, message) => {
+      await expect(locks.inspect(key as string)).rejects.toThrow(message);
+      await expect(locks.isLocked(key as string)).rejects.toThrow(message);
+      await expect(locks.forceRelease(key as string)).rejects.toThrow(message);
+      expect(() => locks.current(key as string)).toThrow(message);
+      expect(() => locks.assertHeld(key as string)).toThrow(message);
+    });
+
+    it('more than 256 keys of one lock, however many more, and before anything is written', async () => {
+      const many = Array.from({ length: 200_000 }, (_, i) => `many-${i}`);
+      for (const count of [257, 5_000, 200_000]) {
+        const call = locks.acquire(many.slice(0, count));
+        await expect(call).rejects.toBeInstanceOf(LockKeyError);
+        await expect(call).rejects.toThrow(/more than 256 keys, from 'many-0' on/);
+      }
+      expect(await locks.inspect('many-0')).toBeNull();
+      const lock = await locks.acquire([...many.slice(0, 256), 'many-0']);
+      expect(lock.keys).toHaveLength(256);
+      await lock.release();
+    });
+
+    it.each(['\0', 'a b', ' ', '🔒', 'ключ', '{tag}', 'x'.repeat(1_024)])(
+      'no key such as %p',
+      async (key) => {
+        const lock = await locks.acquire(key);
+        expect(await locks.inspect(key)).toMatchObject({ key, owner: lock.owner });
+        await lock.release();
+      },
+    );
 
     it.each([
       ['leaseTime', 99],

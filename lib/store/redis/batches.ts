@@ -1,11 +1,7 @@
+import { MOST_KEYS } from '../lock-store.js';
+
 /** Requests in one run of a script, so that the run does not block the server for long (about 0.5 ms). */
 const BATCH = 64;
-/**
- * Keys in one run of a script. With client tracking, Redis 7.0 remembers all keys of a run at each read in it: 256 keys take
- * some 10 ms, 4,000 take 3 s. A lock has no more keys than that.
- */
-export const MOST_KEYS = 256;
-
 interface Item {
   readonly keys: readonly string[];
   readonly slot: number | undefined;
@@ -21,7 +17,10 @@ interface Batch<T> {
   keys: number;
 }
 
-/** Cuts what is to be sent into runs of a script: by requests, by keys, and in a Cluster by slot. */
+/**
+ * Cuts what is to be sent into runs of a script: by requests, by keys, and in a Cluster by slot. A run has no more keys than a
+ * lock may have: with client tracking, Redis 7.0 remembers all keys of a run at each read in it, so the cost is quadratic.
+ */
 export function batchesOf<T extends Item>(items: readonly T[]): T[][] {
   const batches: T[][] = [];
   const openBatches = new Map<number | undefined, Batch<T>>();
