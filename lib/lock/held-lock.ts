@@ -39,6 +39,9 @@ type State =
 /** ms after its end from which a deadline that is noticed so late tells of a process that stood still. */
 const LATE = 500;
 
+/** ms beyond `replicaTimeout` within which a release answers. */
+const RELEASE_ALLOWANCE = 1_000;
+
 /** ms after which the keys of a lock that is not renewed are tried to be watched again. */
 const WATCH_RETRY_TIME = 1_000;
 
@@ -173,9 +176,11 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.tellReleased(false);
       throw new LockUnavailableError(this.keys, outcome);
     }
-    if (!outcome.ours) this.lose('somebody had taken or deleted its key when it was released');
+    // If the lease has ended meanwhile the key may have expired by itself, after the work was done: nothing shows a loss.
+    const isLost = !outcome.ours && this.validity.remaining(this.keeper.clock) > 0;
+    if (isLost) this.lose('somebody had taken or deleted its key when it was released');
     else this.tellReleased(true);
-    return outcome.ours;
+    return !isLost;
   }
 
   /** The wheel has come round: renew, unless it is time to stop. */
@@ -270,11 +275,23 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.lose(`somebody deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
   }
 
-  /** Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. */
+  /**
+   * Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. The caller hears of it as soon as of any
+   * release; the store goes on asking for the confirmation.
+   */
   private async keepBusy(keepFor: number): Promise<ReleaseOutcome> {
-    const outcome = await this.keeper.store.renew(this, keepFor, 'keep');
-    if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
-    return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
+    const within = this.options.replicaTimeout + RELEASE_ALLOWANCE;
+    let stopClock: () => void = () => {};
+    const timeUp = new Promise<ReleaseOutcome>((resolve) => {
+      stopClock = this.keeper.clock.after(within, () => resolve(notKept(within)));
+    });
+    const kept = this.keeper.store.renew(this, keepFor, 'keep').then((outcome): ReleaseOutcome => {
+      if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
+      return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
+    });
+    const outcome = await Promise.race([kept, timeUp]);
+    stopClock();
+    return outcome;
   }
 
   /** `passed`: ms of the first period that are over. */
@@ -335,6 +352,15 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const { label } = this.options;
     this.keeper.tell({ type: 'released', keys, label, owner, fencingToken, held, answered });
   }
+}
+
+function notKept(within: number): ReleaseOutcome {
+  return {
+    kind: 'unavailable',
+    reason:
+      `it was released, but the replicas did not confirm within ${Math.round(within)} ms that its key stays busy for minHoldTime. ` +
+      'They are asked again until the lease has passed.',
+  };
 }
 
 function reasonOf(why: Unconfirmed | Unavailable, within: number): string {
