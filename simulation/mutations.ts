@@ -172,7 +172,10 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy: "test/store/contract.ts, 'keep the token of a released lock for a while'",
     changes: {
       'simulation/scripts.ts': [
-        ['else data.set(key, token, TOMBSTONE_TIME);', 'else data.set(key, token, 0 * TOMBSTONE_TIME);'],
+        [
+          "else if (keepFor === '0') write(data, key, token, TOMBSTONE_TIME);",
+          "else if (keepFor === '0') write(data, key, token, 0 * TOMBSTONE_TIME);",
+        ],
       ],
     },
   },

@@ -30,19 +30,50 @@ interface SimCall {
   readonly keys: readonly string[];
   readonly owner: string;
   readonly common: readonly string[];
+  /** What differs from call to call, beside the owner. */
+  readonly rest: readonly string[];
 }
 
 /** Takes runs apart: see `GroupScript`. */
-function* callsOf(keys: readonly string[], args: readonly string[], commonCount: number): Generator<SimCall> {
+function* callsOf(
+  keys: readonly string[],
+  args: readonly string[],
+  commonCount: number,
+  restCount = 0,
+): Generator<SimCall> {
   let first = 0;
   for (let at = 0; at < args.length;) {
     const [calls, count] = [Number(args[at]), Number(args[at + 1])];
     const owners = at + 2 + commonCount;
     const common = args.slice(at + 2, owners);
-    at = owners + calls;
-    for (const owner of args.slice(owners, at)) {
-      yield { keys: keys.slice(first, first + count), owner, common };
+    const width = 1 + restCount;
+    at = owners + calls * width;
+    for (let place = owners; place < at; place += width) {
+      const [owner = '', ...rest] = args.slice(place, place + width);
+      yield { keys: keys.slice(first, first + count), owner, common, rest };
       first += count;
+    }
+  }
+}
+
+/** A write that a full memory does not stop. */
+function write(data: Data, key: string, value: string, px: number): void {
+  try {
+    data.set(key, value, px);
+  } catch (error) {
+    if (!(error instanceof OutOfMemory)) throw error;
+    data.pexpire(key, px);
+    data.set(key, value, px);
+  }
+}
+
+/** Has client tracking forget keys that were read while they were missing. */
+function forget(data: Data, keys: readonly string[]): void {
+  for (const key of keys) {
+    try {
+      data.setNew(key, '', 0);
+    } catch (error) {
+      if (!(error instanceof OutOfMemory)) throw error;
     }
   }
 }
@@ -51,23 +82,30 @@ function* callsOf(keys: readonly string[], args: readonly string[], commonCount:
  * What the Lua scripts do, in TypeScript; a differential test holds the two against each other.
  */
 
-const acquire: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
+const acquire: SimScript = (data, keys, args) => {
+  const absent: string[] = [];
+  const replies = [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
     let token = Number(floor);
     const clock = data.now();
     // Tried as a free one first, if it is one key.
     if (own.length === 1 && token <= clock && data.setNew(own[0]!, `${owner} ${clock}`, Number(ttl)))
       return String(clock);
-    for (const [i, key] of own.entries()) {
-      const value = data.get(key);
+    const values = own.map((key) => data.get(key));
+    for (const [i, value] of values.entries()) {
       if (value?.startsWith(`${owner} `)) token = Math.max(token, Number(value.slice(owner.length + 1)));
       else if (value === null) token = Math.max(token, data.now());
       else if (/^\d{16}$/.test(value)) token = Math.max(token, data.now(), Number(value) + 1);
-      else return [i, value.slice(0, 512), data.pttl(key)];
+      else {
+        absent.push(...own.filter((_, place) => values[place] === null));
+        return [i, value.slice(0, 512), data.pttl(own[i]!)];
+      }
     }
     for (const key of own) data.set(key, `${owner} ${token}`, Number(ttl));
     return String(token);
   });
+  forget(data, absent);
+  return replies;
+};
 
 /** The token in a value that is the owner's, with or without the mark; undefined where it is not. */
 function tokenOf(value: string | null, owner: string, mark: string): string | undefined {
@@ -76,44 +114,63 @@ function tokenOf(value: string | null, owner: string, mark: string): string | un
     .map((own) => value!.slice(own.length))[0];
 }
 
-const renew: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, purpose] }) => {
+const renew: SimScript = (data, keys, args) => {
+  const written: string[] = [];
+  const absent: string[] = [];
+  const replies = [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, purpose] }) => {
     const mark = purpose === 'keep' ? KEPT : '';
     const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));
     const gone = tokens.findIndex((token) => token === undefined);
-    if (gone < 0) {
-      for (const [i, key] of own.entries()) {
-        data.set(key, `${owner}${mark} ${tokens[i]}`, Number(ttl));
-        data.get(key);
+    for (const [i, key] of own.entries()) {
+      if (gone >= 0) {
+        if (data.get(key) === null) absent.push(key);
+        continue;
       }
+      const isKept = mark !== '' && data.get(key)!.startsWith(`${owner}${mark} `);
+      write(data, key, `${owner}${mark} ${tokens[i]}`, isKept ? data.pttl(key) : Number(ttl));
+      written.push(key);
     }
     return gone + 1;
   });
+  for (const key of written) data.get(key);
+  forget(data, absent);
+  return replies;
+};
 
 const release: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 1)].map(({ keys: own, owner, common: [keepFor] }) => {
+  [...callsOf(keys, args, 1, 1)].map(({ keys: own, owner, common: [keepFor], rest: [lockToken] }) => {
     let ours = 1;
     for (const key of own) {
-      const token = tokenOf(data.get(key), owner, KEPT);
-      if (token === undefined) ours = 0;
-      else if (Number(keepFor) > 0) data.set(key, `${owner}${KEPT} ${token}`, Number(keepFor));
-      else data.set(key, token, TOMBSTONE_TIME);
+      const value = data.get(key);
+      const isKept = value?.startsWith(`${owner}${KEPT} `) === true;
+      const token = tokenOf(value, owner, KEPT);
+      if (token === undefined) {
+        if (value !== lockToken) ours = 0;
+      } else if (keepFor === '0') write(data, key, token, TOMBSTONE_TIME);
+      else if (!isKept) write(data, key, `${owner}${KEPT} ${token}`, Number(keepFor));
     }
     return ours;
   });
 
-const look: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 0)].map(
+const look: SimScript = (data, keys, args) => {
+  const calls = [...callsOf(keys, args, 0)];
+  const replies = calls.map(
     ({ keys: own, owner }) =>
       own.map((key) => data.get(key)?.startsWith(`${owner} `) === true).indexOf(false) + 1,
   );
+  forget(
+    data,
+    keys.filter((key) => data.get(key) === null),
+  );
+  return replies;
+};
 
 const forceRelease: SimScript = (data, [key = '']) => {
   const value = data.get(key);
   if (value === null || /^\d{16}$/.test(value)) return 0;
   const token = /^rl:[^ ]+ (\d+)$/.exec(value)?.[1];
   if (token === undefined) return value.slice(0, 512);
-  data.set(key, token, TOMBSTONE_TIME);
+  write(data, key, token, TOMBSTONE_TIME);
   return 1;
 };
 

@@ -29,8 +29,9 @@ export interface LockStore {
 
   /**
    * Gives the keys back: the value becomes the bare token, so that the next token is greater. With `keepFor` > 0 the keys
-   * stay busy for that many ms more, held by nobody: no renewal brings them back. Answers `unavailable` where no answer came within `replicaTimeout` + 1 s; the store goes on trying in the
-   * background for as long as the keys can live.
+   * stay busy for that many ms more, held by nobody: no renewal brings them back. Answers `unavailable` if no answer came within
+   * `replicaTimeout` + 1 s; the store goes on trying in the background for as long as the keys can live. A release that waits behind
+   * thousands of others is given that time from its sending, as long as those are answered.
    */
   release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
 
@@ -119,7 +120,10 @@ export type RenewOutcome =
 export type RenewPurpose = 'hold' | 'keep';
 
 export type ReleaseOutcome =
-  /** `ours` is false where a key was no longer ours. */
+  /**
+   * `ours` is false if a key was not ours any more when the release ran. A key that holds the bare token of this lock was released by it. If an
+   * earlier answer was lost, the keys may have been freed then and taken since: that is no loss, and `ours` is true.
+   */
   { readonly kind: 'released'; readonly ours: boolean } | Unavailable;
 
 export type WatchOutcome =

@@ -80,7 +80,7 @@ export class TestStore extends MemoryStore {
     const settle = async (): Promise<AcquireOutcome> => {
       const outcome = await attempt.outcome;
       if (outcome.kind !== 'granted' || (await this.recoversWithin(replicaTimeout))) return outcome;
-      this.testServer.release(keys, owner, 0);
+      this.testServer.release(keys, owner, outcome.token, 0);
       return SILENT;
     };
     return { outcome: settle(), abandon: () => attempt.abandon() };

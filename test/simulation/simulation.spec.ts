@@ -86,11 +86,12 @@ describe('The simulation’s scripts', () => {
             hasWritten = true;
             state.set(key, value);
           },
-          setNew: (key, value) => {
+          setNew: (key, value, px) => {
             if (isFull && !hasWritten) throw new OutOfMemory();
             hasWritten = true;
             if (state.has(key)) return false;
-            state.set(key, value);
+            // What expires at once was never there.
+            if (px > 0) state.set(key, value);
             return true;
           },
           pexpire: () => (hasWritten = true),
@@ -107,6 +108,7 @@ describe('The simulation’s scripts', () => {
           owner: dice.pick(owners),
           ttl: 60_000,
           floor: dice.pick([0, future + round - 5, future + round + 5]),
+          token: dice.pick([0, future + round, future + round - 1]),
           keepFor: dice.pick([0, 60_000]),
           purpose: dice.pick(['hold', 'keep'] as const),
         })).filter((call) => call.keys.length > 0);

@@ -54,21 +54,30 @@ export class MemoryServer {
       const entry = this.find(key);
       return entry?.owner !== owner || (entry.isKept && !isKept);
     });
-    if (gone === undefined)
-      for (const key of keys) this.write(key, owner, this.find(key)!.token, leaseTime, isKept);
-    return gone;
+    if (gone !== undefined) return gone;
+    for (const key of keys) {
+      const entry = this.find(key)!;
+      // What is kept busy already stays so until then, and no longer.
+      if (!entry.isKept) this.write(key, owner, entry.token, leaseTime, isKept);
+    }
+    return undefined;
   }
 
-  /** Whether the owner held all keys. */
-  release(keys: readonly string[], owner: string, keepFor: number): boolean {
+  /** Whether the owner held all keys, or had released them: a key with the token of this very lock, which nobody has taken since. */
+  release(keys: readonly string[], owner: string, ownToken: number, keepFor: number): boolean {
     const held = keys.filter((key) => this.find(key)?.owner === owner);
-    for (const key of held) {
+    const changed = held.filter((key) => keepFor === 0 || !this.find(key)!.isKept);
+    const released = keys.filter((key) => {
+      const entry = this.find(key);
+      return entry !== undefined && entry.owner === undefined && entry.token === ownToken;
+    });
+    for (const key of changed) {
       const { token } = this.find(key)!;
       if (keepFor > 0) this.write(key, owner, token, keepFor, true);
       else this.write(key, undefined, token, TOMBSTONE_TIME);
     }
-    for (const key of held) this.changes.next({ key });
-    return held.length === keys.length;
+    for (const key of changed) this.changes.next({ key });
+    return held.length + released.length === keys.length;
   }
 
   inspect(key: string): Holder | undefined {
@@ -77,8 +86,8 @@ export class MemoryServer {
   }
 
   forceRelease(key: string): boolean {
-    const owner = this.find(key)?.owner;
-    return owner !== undefined && this.release([key], owner, 0);
+    const entry = this.find(key);
+    return entry?.owner !== undefined && this.release([key], entry.owner, entry.token, 0);
   }
 
   private holderOf({ token, expiresAt, isKept }: Entry, owner: string): Holder {

@@ -41,7 +41,7 @@ export class MemoryStore implements LockStore {
     return {
       outcome: Promise.resolve(outcome),
       abandon: () => {
-        if (outcome.kind === 'granted') this.server.release(keys, owner, 0);
+        if (outcome.kind === 'granted') this.server.release(keys, owner, outcome.token, 0);
       },
     };
   }
@@ -62,8 +62,8 @@ export class MemoryStore implements LockStore {
     );
   }
 
-  release({ keys, owner }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, keepFor) });
+  release({ keys, owner, token }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, token, keepFor) });
   }
 
   watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {

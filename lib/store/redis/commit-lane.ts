@@ -476,8 +476,8 @@ export class CommitLane {
     this.forget(request);
   }
 
-  private giveBack({ mayBeWritten, keys, slot, owner, ttl }: AcquireCommit): void {
-    if (mayBeWritten) void this.releases.add({ keys, owner, keepFor: 0 }, slot, ttl);
+  private giveBack({ mayBeWritten, keys, slot, owner, token, ttl }: AcquireCommit): void {
+    if (mayBeWritten) void this.releases.add({ keys, owner, token, keepFor: 0 }, slot, ttl);
   }
 
   /** Its time is up. */

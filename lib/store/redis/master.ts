@@ -194,14 +194,20 @@ export class Master {
         refused: undefined,
         settle,
       };
+      if (purpose === 'keep') {
+        const keepUntil = this.clock.monotonic() + leaseTime;
+        // The key stays busy until then and no longer, whenever the request is sent.
+        const ttl = (): number => Math.max(1, Math.ceil(keepUntil - this.clock.monotonic()));
+        Object.defineProperty(request, 'ttl', { get: ttl });
+      }
       this.lane.renew(request);
     });
   }
 
   release(call: ReleaseCall, leaseTime: number, slot?: number): Promise<ReleaseOutcome> {
     const leaseLeft = Math.max(leaseTime, call.keepFor) + this.settings.clockSkew;
-    const keys = this.redisKeys(call.keys);
-    return this.releases.add({ keys, owner: call.owner, keepFor: Math.ceil(call.keepFor) }, slot, leaseLeft);
+    const { owner, token, keepFor } = call;
+    return this.releases.add({ keys: this.redisKeys(call.keys), owner, token, keepFor }, slot, leaseLeft);
   }
 
   /** From now on changes of the keys are told of. */
@@ -319,14 +325,9 @@ export class Master {
     this.lane.close(why);
     // What the server may have written is given back while there is somebody to give it back to.
     if (this.state.kind === 'ready') {
-      const patience = this.clock.monotonic() + this.settings.replicaTimeout;
-      await this.lane.settled(patience);
-      let stopClock: () => void = () => {};
-      const timeUp = new Promise<void>((resolve) => {
-        stopClock = this.clock.after(Math.max(0, patience - this.clock.monotonic()), resolve);
-      });
-      await Promise.race([this.releases.idle(), timeUp]);
-      stopClock();
+      const until = this.clock.monotonic() + this.settings.replicaTimeout;
+      await this.lane.settled(until);
+      await this.releases.idle(until);
     }
     const before = this.state;
     this.state = { kind: 'closed' };

@@ -84,8 +84,9 @@ export class RedisStore implements LockStore {
   }
 
   async forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    const replies = await this.keyspace.ask(key, (session) => [
-      session.scriptCommand(FORCE_RELEASE, [this.options.keyPrefix + key], []),
+    // With the script's text, not its hash: a server that has forgotten its scripts need not be asked again.
+    const replies = await this.keyspace.ask(key, () => [
+      FORCE_RELEASE.command([this.options.keyPrefix + key], [], false),
     ]);
     if (!Array.isArray(replies)) return replies;
     const [reply] = replies;

@@ -45,7 +45,7 @@ const MEANINGS: Record<string, Meaning> = {
   ),
   BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
   MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
-  MOVED: passingForKeys('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
+  MOVED: passing('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
   ASK: passingForKeys(
     'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
   ),

@@ -2,38 +2,66 @@ import type { Clock } from '../clock.js';
 import type { ReleaseOutcome, Unavailable } from '../lock-store.js';
 import { NO_PLACE, Roster } from '../roster.js';
 import { batchesOf } from './batches.js';
-import { ErrorReply } from './connection.js';
+import { ErrorReply, type Reply } from './connection.js';
 import { redirectionOf } from './redirection.js';
-import { meaningOf, refusedBy } from './refusal.js';
+import { mayBlameOne, meaningOf, refusedBy } from './refusal.js';
 import type { Route } from './route.js';
 import { releaseScript, type ReleaseCall } from './scripts/release.js';
 import type { Session } from './session.js';
 
-/** ms between two tries where the server answered that it cannot for now, and between two looks for what is overdue. */
+/** ms between two tries if the server refuses for now, and between two looks for what is overdue. */
 const RETRY_TIME = 1_000;
+/** ms between two looks at the least: thousands of releases may be overdue one after the other. */
+const SHORTEST_LOOK_TIME = 20;
+/** Releases and keys of one pipeline: what takes this process 1 to 2 ms to send and to answer, and Redis less. */
+const SLICE = 128;
+const SLICE_KEYS = 1_024;
+/** Pipelines without an answer at a time. The second keeps the server busy while the answers to the first are read. */
+const SLICES_OUT = 2;
 
-/** One on its way. */
+/** A release that Redis has not answered yet. */
 export interface Release extends ReleaseCall {
-  /** The hash slot of its keys; undefined where there is no Cluster. */
+  /** The hash slot of its keys; undefined without a Cluster. */
   readonly slot: number | undefined;
+  /** ms that the keys stay busy, counted when it is sent. */
+  keepFor: number;
+  /** The monotonic instant until which the keys stay busy; undefined if they are freed. */
+  readonly keepUntil: number | undefined;
   /** The monotonic instant at which the caller is told that no answer came. */
-  readonly answerBy: number;
+  answerBy: number;
   /** The monotonic instant after which nothing can be left to release. */
   readonly until: number;
   readonly settle: (outcome: ReleaseOutcome) => void;
-  /** Where it stands among those without an answer. */
+  wasSent: boolean;
+  /** The server may have run it: an answer was lost, or an error came that does not exclude it. */
+  mayHaveRun: boolean;
+  /** Goes in a run of its own: it was refused together with others. */
+  isAlone: boolean;
+  /** The server's last refusal. It may accept the release later. */
+  refused: Unavailable | undefined;
+  /** The place among those without an answer. */
   place: number;
 }
 
 /**
  * Releases and take-backs of one master: sent at once on the control connection, and again on each new one, until they were
- * answered or the keys must have expired. All that come up in one turn of the event loop travel together.
+ * answered or the keys must have expired. All that come up in one turn of the event loop travel together, in slices: the next slice
+ * is sent when the answers to one before have come.
+ *
+ * A release that was sent again because its answer was lost counts as done, whatever the second answer says. The lease was valid when
+ * the lock was given back; if the key is in other hands by now, then most likely because the first try had freed it. To call that
+ * a loss would fail work that was done under a held lock.
  */
 export class Releases {
   private session: Session | undefined;
-  /** All that have no answer yet; those of them that are to be sent (again). */
   private readonly unanswered = new Roster<'place', Release>('place');
   private toSend: Release[] = [];
+  /** What the server refused for now. */
+  private toRetry: Release[] = [];
+  private retryAt = 0;
+  private slicesOut = 0;
+  /** The monotonic instant of the server's last answer to a release. */
+  private answeredAt = -Infinity;
   private scheduled = false;
   private stopLooking: (() => void) | undefined;
   private onIdle: () => void = () => {};
@@ -51,22 +79,33 @@ export class Releases {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const { keys, owner, keepFor } = call;
-      const answerBy = now + this.answerWithin;
-      this.adopt({ keys, owner, keepFor, slot, answerBy, until: now + leaseLeft, settle, place: NO_PLACE });
+      const { keys, owner, token, keepFor } = call;
+      this.adopt({
+        keys,
+        owner,
+        token,
+        slot,
+        keepFor,
+        keepUntil: keepFor > 0 ? now + keepFor : undefined,
+        answerBy: now + this.answerWithin,
+        until: now + leaseLeft,
+        settle,
+        wasSent: false,
+        mayHaveRun: false,
+        isAlone: false,
+        refused: undefined,
+        place: NO_PLACE,
+      });
     });
   }
 
-  /** Sends one that another master was asked first. */
+  /** Sends a release that another master was asked first. */
   adopt(release: Release): void {
     if (this.closed !== undefined) {
       release.settle(this.closed);
       return;
     }
-    if (this.route?.owns(release.slot) === false) {
-      this.route.rehome(release);
-      return;
-    }
+    if (this.route?.owns(release.slot) === false && this.route.rehome(release)) return;
     this.unanswered.add(release);
     this.toSend.push(release);
     this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
@@ -75,15 +114,9 @@ export class Releases {
 
   /** Gives away what waits to be sent in slots that belong to another master. */
   reroute(): void {
-    const { route } = this;
-    if (route === undefined) return;
-    const gone = this.toSend.filter((release) => !route.owns(release.slot));
-    if (gone.length === 0) return;
-    this.toSend = this.toSend.filter((release) => route.owns(release.slot));
-    for (const release of gone) {
-      this.forget(release);
-      route.rehome(release);
-    }
+    if (this.route === undefined) return;
+    this.toSend = this.keepOwn(this.toSend);
+    for (const release of this.keepOwn(this.toRetry.splice(0))) this.toRetry.push(release);
   }
 
   get isIdle(): boolean {
@@ -92,16 +125,28 @@ export class Releases {
 
   attach(session: Session): void {
     this.session = session;
-    this.schedule();
+    this.slicesOut = 0;
+    this.retry();
   }
 
   detach(): void {
     this.session = undefined;
   }
 
-  /** Resolves as soon as every release has its answer. */
-  async idle(): Promise<void> {
-    if (this.unanswered.size > 0) await new Promise<void>((resolve) => (this.onIdle = resolve));
+  /** Resolves once every release has its answer; at the monotonic instant `until`, or as long after it as the answers keep coming. */
+  async idle(until: number): Promise<void> {
+    const patience = Math.max(0, until - this.clock.monotonic());
+    while (this.unanswered.size > 0) {
+      const left = Math.max(until, this.answeredAt + patience) - this.clock.monotonic();
+      if (left <= 0) return;
+      await new Promise<void>((resolve) => {
+        const stopClock = this.clock.after(left, resolve);
+        this.onIdle = () => {
+          stopClock();
+          resolve();
+        };
+      });
+    }
   }
 
   /** Gives up what is left. */
@@ -110,41 +155,110 @@ export class Releases {
     this.stopLooking?.();
     this.session = undefined;
     this.toSend = [];
+    this.toRetry = [];
     for (const release of this.unanswered) this.answer(release, unavailable);
   }
+
+  // --- sending
 
   private schedule(): void {
     if (this.scheduled || this.session === undefined) return;
     this.scheduled = true;
     process.nextTick(() => {
       this.scheduled = false;
-      this.reroute();
-      const { session } = this;
-      if (session === undefined) return;
-      for (const batch of batchesOf(this.toSend.splice(0))) void this.send(session, batch);
+      this.pump();
     });
   }
 
-  private async send(session: Session, batch: Release[]): Promise<void> {
-    const command = session.groupCommand(releaseScript, batch);
-    const [reply] = await session.askControl([command]).catch(() => []);
-    if (Array.isArray(reply)) {
-      batch.forEach((release, index) => this.answer(release, { kind: 'released', ours: reply[index] === 1 }));
-    } else if (reply instanceof ErrorReply && meaningOf(reply).permanent) {
-      for (const release of batch) this.answer(release, refusedBy(session.address, reply));
-    } else {
-      this.toSend.push(...batch);
-      const redirection = this.route && redirectionOf(reply);
-      if (redirection !== undefined) {
-        this.route?.redirected(redirection);
-        this.reroute();
-      } else if (!(reply instanceof ErrorReply)) this.schedule();
-      else if (reply.code === 'NOSCRIPT') {
-        session.forgetScript(releaseScript);
-        this.schedule();
-      } else if (meaningOf(reply).reconnect === true) session.end(new Error(reply.message));
+  private pump(): void {
+    while (this.session?.isLive === true && this.slicesOut < SLICES_OUT && this.toSend.length > 0) {
+      const slice = this.nextSlice();
+      if (slice.length > 0) void this.send(this.session, slice);
     }
   }
+
+  private nextSlice(): Release[] {
+    let count = 0;
+    let keys = 0;
+    while (count < Math.min(SLICE, this.toSend.length) && keys < SLICE_KEYS)
+      keys += this.toSend[count++]!.keys.length;
+    const slice = this.keepOwn(this.toSend.splice(0, count));
+    const now = this.clock.monotonic();
+    for (const release of slice) {
+      const { keepUntil } = release;
+      if (keepUntil !== undefined) release.keepFor = Math.max(0, Math.ceil(keepUntil - now));
+      // The time that it waited for others to be answered does not count.
+      if (!release.wasSent && this.answeredAt > release.answerBy - this.answerWithin)
+        release.answerBy = now + this.answerWithin;
+      release.wasSent = true;
+    }
+    return slice;
+  }
+
+  private async send(session: Session, slice: readonly Release[]): Promise<void> {
+    this.slicesOut++;
+    const batches = batchesOf(slice);
+    const commands = batches.map((batch) => session.groupCommand(releaseScript, batch));
+    const replies: (Reply | undefined)[] = await session.askControl(commands).catch(() => []);
+    if (this.session === session) this.slicesOut--;
+    batches.forEach((batch, index) => this.onReply(session, batch, replies[index]));
+    this.pump();
+  }
+
+  private onReply(session: Session, batch: readonly Release[], reply: Reply | undefined): void {
+    if (Array.isArray(reply)) {
+      this.answeredAt = this.clock.monotonic();
+      batch.forEach((release, index) =>
+        this.answer(release, { kind: 'released', ours: reply[index] === 1 || release.mayHaveRun }),
+      );
+    } else if (reply === undefined) {
+      for (const release of batch) release.mayHaveRun = true;
+      this.sendAgain(batch);
+    } else {
+      this.onRefused(session, batch, reply instanceof ErrorReply ? reply : unexpected(reply));
+    }
+  }
+
+  private onRefused(session: Session, batch: readonly Release[], error: ErrorReply): void {
+    if (error.code === 'NOSCRIPT') {
+      session.forgetScript(releaseScript);
+      this.sendAgain(batch);
+      return;
+    }
+    const meaning = meaningOf(error);
+    const redirection = this.route && redirectionOf(error);
+    if (!meaning.unwritten) for (const release of batch) release.mayHaveRun = true;
+    if (batch.length > 1 && mayBlameOne(error)) {
+      for (const release of batch) release.isAlone = true;
+      this.sendAgain(batch);
+    } else {
+      const refused = refusedBy(session.address, error);
+      for (const release of batch) {
+        if (meaning.permanent) this.answer(release, refused);
+        else {
+          release.refused = refused;
+          this.toRetry.push(release);
+        }
+      }
+    }
+    if (redirection !== undefined) {
+      this.route?.redirected(redirection);
+      this.reroute();
+    }
+    if (meaning.reconnect === true) session.end(new Error(error.message));
+  }
+
+  private sendAgain(batch: readonly Release[]): void {
+    for (const release of batch) if (release.place !== NO_PLACE) this.toSend.push(release);
+    this.schedule();
+  }
+
+  private retry(): void {
+    this.retryAt = this.clock.monotonic() + RETRY_TIME;
+    this.sendAgain(this.toRetry.splice(0));
+  }
+
+  // --- ends
 
   private answer(release: Release, outcome: ReleaseOutcome): void {
     release.settle(outcome);
@@ -156,22 +270,57 @@ export class Releases {
     if (this.unanswered.size === 0) this.onIdle();
   }
 
+  /** Those whose slot belongs to this master. The others go to theirs, or wait here while their slot has none. */
+  private keepOwn(releases: Release[]): Release[] {
+    const { route } = this;
+    if (route === undefined) return releases;
+    return releases.filter((release) => {
+      if (route.owns(release.slot)) return true;
+      this.unanswered.delete(release);
+      if (!route.rehome(release)) {
+        this.unanswered.add(release);
+        this.toRetry.push(release);
+      }
+      if (this.unanswered.size === 0) this.onIdle();
+      return false;
+    });
+  }
+
   /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
   private look(): void {
     const now = this.clock.monotonic();
+    const answersUntil = this.session === undefined ? -Infinity : this.answeredAt + this.answerWithin;
     let nextLook = RETRY_TIME;
     for (const release of this.unanswered) {
-      if (release.answerBy > now) nextLook = Math.min(nextLook, release.answerBy - now);
-      if (release.answerBy > now && release.until > now) continue;
-      const unanswered = {
-        kind: 'unavailable',
-        reason: `Redis did not answer the release within ${this.answerWithin} ms. It is sent again until the lease has passed.`,
-      } as const;
-      if (release.until > now) release.settle(unanswered);
-      else this.answer(release, unanswered);
+      // What waits behind others is not overdue while those are answered.
+      const answerBy = release.wasSent ? release.answerBy : Math.max(release.answerBy, answersUntil);
+      if (answerBy > now) nextLook = Math.min(nextLook, answerBy - now);
+      if (answerBy > now && release.until > now) continue;
+      release.answerBy = Infinity;
+      const outcome = this.whyUnanswered(release);
+      if (release.until > now) release.settle(outcome);
+      else this.answer(release, outcome);
     }
     this.toSend = this.toSend.filter((release) => release.until > now);
-    this.stopLooking = this.unanswered.size > 0 ? this.clock.after(nextLook, () => this.look()) : undefined;
-    this.schedule();
+    this.toRetry = this.toRetry.filter((release) => release.until > now);
+    this.stopLooking =
+      this.unanswered.size > 0
+        ? this.clock.after(Math.max(SHORTEST_LOOK_TIME, nextLook), () => this.look())
+        : undefined;
+    if (this.retryAt <= now) this.retry();
+    else this.schedule();
   }
+
+  private whyUnanswered({ refused }: Release): Unavailable {
+    const reason = refused?.reason ?? `Redis did not answer the release within ${this.answerWithin} ms.`;
+    return {
+      kind: 'unavailable',
+      ...refused,
+      reason: `${reason} The release is sent again until the lease has passed.`,
+    };
+  }
+}
+
+function unexpected(reply: Reply): ErrorReply {
+  return new ErrorReply(`ERR unexpected reply ${String(reply)}`);
 }

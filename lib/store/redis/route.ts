@@ -9,6 +9,6 @@ export interface Route {
   mayGrant(slot: number | undefined): boolean;
   /** The master sent somebody away. */
   redirected(redirection: Redirection): void;
-  /** A release whose slot this master does not own: to be sent by the one that does. */
-  rehome(release: Release): void;
+  /** A release whose slot this master does not own: the master that does adopts it. False while no master is known to. */
+  rehome(release: Release): boolean;
 }

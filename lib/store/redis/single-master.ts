@@ -70,8 +70,8 @@ export class SingleMaster implements Keyspace {
     return this.master.renew(keys, owner, leaseTime, validity, purpose) as Promise<RenewOutcome>;
   }
 
-  release({ keys, owner, leaseTime }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return this.master.release({ keys, owner, keepFor }, leaseTime);
+  release({ keys, owner, token, leaseTime }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
+    return this.master.release({ keys, owner, token, keepFor }, leaseTime);
   }
 
   watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {

@@ -261,6 +261,8 @@ describe('A user with the rights that the README lists', () => {
     ['client|unblock', 'WAIT ends by its slices'],
     ['client|list', 'the age of links is counted from the start'],
     ['client|kill', 'a ghost is bounded by its lease'],
+    ['mget', 'keys are read one by one'],
+    ['pexpire', 'it is needed only when memory is full'],
   ])('works without %s: %s', async (command) => {
     await using redis = await startReplication({ replicas: 1 });
     await redis.master.call('ACL', 'SETUSER', ...readmeUser());

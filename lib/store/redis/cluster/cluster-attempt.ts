@@ -67,7 +67,10 @@ export class ClusterAttempt {
       .map((granted) => granted.validity)
       .reduce((one, other) => (one.remaining(this.clock) <= other.remaining(this.clock) ? one : other));
     if (validity.remaining(this.clock) <= 0) return this.giveBack(TOO_SLOW);
-    const confirmedBy = Math.min(...[...taken.values()].map((granted) => granted.confirmedBy));
+    const confirmedBy = [...taken.values()].reduce(
+      (least, granted) => Math.min(least, granted.confirmedBy),
+      Infinity,
+    );
     return { kind: 'granted', token, confirmedBy, validity };
   }
 
@@ -87,7 +90,9 @@ export class ClusterAttempt {
 
   private async giveBack(outcome: AcquireOutcome): Promise<AcquireOutcome> {
     const { owner, leaseTime, replicaTimeout } = this.request;
-    const given = [...this.taken.keys()].map((part) => this.routing.release(part, owner, 0, leaseTime));
+    const given = [...this.taken].map(([part, { token }]) =>
+      this.routing.release(part, owner, token, 0, leaseTime),
+    );
     this.taken.clear();
     if (given.length > 0) {
       let stopClock: () => void = () => {};

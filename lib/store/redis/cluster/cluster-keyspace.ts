@@ -57,7 +57,9 @@ export class ClusterKeyspace implements Keyspace {
 
   async release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
     const outcomes = await Promise.all(
-      this.partsOf(lock.keys).map((part) => this.routing.release(part, lock.owner, keepFor, lock.leaseTime)),
+      this.partsOf(lock.keys).map((part) =>
+        this.routing.release(part, lock.owner, lock.token, keepFor, lock.leaseTime),
+      ),
     );
     return (
       outcomes.find(({ kind }) => kind === 'unavailable') ?? {

@@ -39,7 +39,6 @@ export class ClusterTopology implements ShardCluster {
   private leaving: Shard[] = [];
   /** Every server as it was described last. */
   private nodes = new Map<string, ClusterNodeView>();
-  private homeless: Release[] = [];
   private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
   private readonly waiters = new Set<() => void>();
   private failures = 0;
@@ -74,7 +73,6 @@ export class ClusterTopology implements ShardCluster {
     this.survey.close();
     this.tellWaiters();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
-    for (const release of this.homeless.splice(0)) release.settle(CLOSED);
   }
 
   // --- what others ask
@@ -179,11 +177,11 @@ export class ClusterTopology implements ShardCluster {
     this.follow(new Set(moved), now);
   }
 
-  rehome(release: Release): void {
+  rehome(release: Release): boolean {
     const shard = release.slot === undefined ? undefined : this.shardOf(release.slot);
-    if (this.isClosed) release.settle(CLOSED);
-    else if (shard === undefined) this.homeless.push(release);
-    else shard.master.adopt(release);
+    if (shard === undefined || this.isClosed) return false;
+    shard.master.adopt(release);
+    return true;
   }
 
   /** Asks again who serves what; resolves when somebody has answered, or after a while. */
@@ -281,7 +279,6 @@ export class ClusterTopology implements ShardCluster {
       const { keyPrefix } = this.options;
       this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
     }
-    for (const release of this.homeless.splice(0)) this.rehome(release);
   }
 
   private leadOrMake(owner: string): void {

@@ -73,12 +73,13 @@ export class Routing {
   async release(
     { slot, keys }: SlotPart,
     owner: string,
+    token: number,
     keepFor: number,
     leaseTime: number,
   ): Promise<ReleaseOutcome> {
     const endsAt = this.clock.monotonic() + this.settings.replicaTimeout;
     const shard = await this.shardFor(slot, endsAt, 0);
-    return 'master' in shard ? shard.master.release({ keys, owner, keepFor }, leaseTime, slot) : shard;
+    return 'master' in shard ? shard.master.release({ keys, owner, token, keepFor }, leaseTime, slot) : shard;
   }
 
   /** Of the master that is known to serve the slot now: who asked asks again where that is another. */

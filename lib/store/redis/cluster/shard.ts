@@ -13,7 +13,7 @@ export interface ShardCluster {
   mayGrant(slot: number): boolean;
   /** Master `by` sent somebody away. */
   redirected(redirection: Redirection, by: string): void;
-  rehome(release: Release): void;
+  rehome(release: Release): boolean;
   /** Where a server is reached from here. */
   reach(node: ClusterNodeView): Address;
   /** The slots of a master, in words. */
@@ -121,8 +121,8 @@ export class Shard implements Locator, Route {
     this.cluster.redirected(redirection, this.masterId);
   }
 
-  rehome(release: Release): void {
-    this.cluster.rehome(release);
+  rehome(release: Release): boolean {
+    return this.cluster.rehome(release);
   }
 
   private isOurs({ id, masterId, isMaster }: ClusterNodeView, owners: ReadonlyMap<string, number>): boolean {

@@ -1,6 +1,6 @@
 import { ErrorReply, type Reply } from '../connection.js';
 import type { Holder } from '../../lock-store.js';
-import { GroupScript, type ScriptCall } from './script.js';
+import { FORGET, GroupScript, READ, TOMBSTONE_TIME, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
 
 export interface AcquireCall extends ScriptCall {
@@ -18,22 +18,26 @@ export interface AcquireCall extends ScriptCall {
  * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
  * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
  * lock holds in other slots.
+ * A key that holds no string shows only when it is written (see `READ`); then what was taken before it is released.
+ *
  * What is found busy was read, so that client tracking tells of its release. What is taken is not: that would cost as much as all the rest, and most locks are
  * given back before anybody could have changed them (see `Watches`). So a single key is first tried as a free one, without being read.
  */
 export const acquireScript = new GroupScript<AcquireCall>({
   common: ['ttl', 'floor'],
-  before: `
+  before: `${READ}
+local absent = {}
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local fresh = string.format('%.0f', now)
 
 local function take(count, own, ttl, token)
-  for i = 1, count do
-    local key = KEYS[first + i]
-    local value = redis.pcall('GET', key)
+  local keys = {unpack(KEYS, first + 1, first + count)}
+  local values = read(keys)
+  local refusal
+  for i, value in ipairs(values) do
     if type(value) == 'table' then
-      return {i - 1, value.err}
+      refusal = refusal or {i - 1, value.err}
     elseif value and sub(value, 1, #own) == own then
       token = math.max(token, tonumber(sub(value, #own + 1)))
     elseif not value then
@@ -41,14 +45,31 @@ local function take(count, own, ttl, token)
     elseif #value == 16 and string.find(value, '^%d+$') then
       token = math.max(token, now, tonumber(value) + 1)
     else
-      return {i - 1, sub(value, 1, 512), call('PTTL', key)}
+      refusal = refusal or {i - 1, sub(value, 1, 512), call('PTTL', keys[i])}
     end
   end
   local reply = string.format('%.0f', token)
-  for i = 1, count do
-    call('SET', KEYS[first + i], own .. reply, 'PX', ttl)
+  local written = 0
+  while not refusal and written < count do
+    local key, value = keys[written + 1], values[written + 1]
+    if value then
+      call('SET', key, own .. reply, 'PX', ttl)
+    elseif not call('SET', key, own .. reply, 'PX', ttl, 'NX') then
+      refusal = {written, 'WRONGTYPE'}
+      break
+    end
+    written = written + 1
   end
-  return reply
+  if not refusal then return reply end
+  for i = 1, count do
+    local value = values[i]
+    if i <= written and not (value and sub(value, 1, #own) == own) then
+      call('SET', keys[i], reply, 'PX', '${TOMBSTONE_TIME}')
+    elseif not value then
+      absent[#absent + 1] = keys[i]
+    end
+  end
+  return refusal
 end
 `,
   each: `
@@ -59,6 +80,7 @@ end
       replies[#replies + 1] = take(count, own, ttl, least)
     end
 `,
+  after: FORGET,
 });
 
 export type AcquireAnswer =

@@ -1,4 +1,4 @@
-import { GroupScript } from './script.js';
+import { FORGET, GroupScript, READ_ALL } from './script.js';
 
 export const UNREADABLE = -1;
 
@@ -9,17 +9,22 @@ export const UNREADABLE = -1;
  */
 export const lookScript = new GroupScript({
   common: [],
+  before: `${READ_ALL}
+local absent = {}
+`,
   each: `
     local own, gone = owner .. ' ', 0
     for i = count, 1, -1 do
-      local value = redis.pcall('GET', KEYS[first + i])
+      local value = found[KEYS[first + i]]
       if type(value) == 'table' and sub(value.err, 1, 9) ~= 'WRONGTYPE' then
         gone = ${UNREADABLE}
         break
       elseif type(value) ~= 'string' or sub(value, 1, #own) ~= own then
         gone = i
+        if not value then absent[#absent + 1] = KEYS[first + i] end
       end
     end
     replies[#replies + 1] = gone
 `,
+  after: FORGET,
 });

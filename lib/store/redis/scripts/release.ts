@@ -1,7 +1,9 @@
-import { GroupScript, TOMBSTONE_TIME, type ScriptCall } from './script.js';
+import { GroupScript, READ_ALL, TOMBSTONE_TIME, WRITE, type ScriptCall } from './script.js';
 import { KEPT } from './value.js';
 
 export interface ReleaseCall extends ScriptCall {
+  /** The lock's token; 0 for an attempt whose answer never came. */
+  readonly token: number;
   /** ms for which the keys stay busy; 0 frees them. */
   readonly keepFor: number;
 }
@@ -10,29 +12,40 @@ export interface ReleaseCall extends ScriptCall {
  * Releases one or more locks, or takes an attempt back: the same thing. Each key that the owner still holds keeps its bare token for a
  * while, so that the next grant's token is greater; or stays busy, marked so that nobody holds it and no renewal brings it back.
  *
- * Reply for each lock: 1 if the owner held all its keys, else 0.
+ * A release whose answer was lost is sent again. So a key that holds the bare token of this very lock counts as released by it: every
+ * later grant has a greater token, so nobody has held the key since. A key that is kept busy already stays so until then, and no longer.
+ *
+ * Reply for each lock: 1 if the owner held all its keys, or had released them, else 0.
  */
 export const releaseScript = new GroupScript<ReleaseCall>({
   common: ['keepFor'],
+  own: ['token'],
+  before: READ_ALL + WRITE,
   each: `
     local own, kept, ours = owner .. ' ', owner .. '${KEPT} ', 1
     for i = 1, count do
       local key = KEYS[first + i]
-      local value = redis.pcall('GET', key)
-      local token
-      if type(value) == 'string' then
-        if sub(value, 1, #own) == own then
-          token = sub(value, #own + 1)
-        elseif sub(value, 1, #kept) == kept then
-          token = sub(value, #kept + 1)
-        end
-      end
-      if not token then
+      local value = found[key]
+      local bare
+      if type(value) ~= 'string' then
         ours = 0
-      elseif keepFor ~= '0' then
-        call('SET', key, kept .. token, 'PX', keepFor)
-      else
-        call('SET', key, token, 'PX', '${TOMBSTONE_TIME}')
+      elseif sub(value, 1, #own) == own then
+        bare = sub(value, #own + 1)
+        if keepFor ~= '0' then
+          found[key] = kept .. bare
+          write(key, found[key], keepFor)
+          bare = nil
+        end
+      elseif sub(value, 1, #kept) == kept then
+        if keepFor == '0' then
+          bare = sub(value, #kept + 1)
+        end
+      elseif value ~= token then
+        ours = 0
+      end
+      if bare then
+        found[key] = bare
+        write(key, bare, '${TOMBSTONE_TIME}')
       end
     end
     replies[#replies + 1] = ours

@@ -1,6 +1,6 @@
 import type { RenewPurpose } from '../../lock-store.js';
 import type { Reply } from '../connection.js';
-import { GroupScript, type ScriptCall } from './script.js';
+import { FORGET, GroupScript, READ_ALL, WRITE, type ScriptCall } from './script.js';
 import { KEPT } from './value.js';
 
 export interface RenewCall extends ScriptCall {
@@ -11,38 +11,49 @@ export interface RenewCall extends ScriptCall {
 }
 
 /**
- * Extends the leases of one or more locks. Never creates a key: what is gone stays gone.
+ * Extends the leases of one or more locks. Never creates a lock's key: what is gone stays gone.
  *
  * Reply for each lock: 0, or the position (from 1) of the first key that its owner does not hold; then none of them was extended
  *
  * It writes the value again instead of moving the expiry, so that a replica that lost the key has it again, and WAIT has
- * something to wait for. The GET behind it makes client tracking watch the key again.
+ * something to wait for. A key that is kept busy already is written with the time that it has left. The read behind the writes makes
+ * client tracking watch the keys again.
  */
 export const renewScript = new GroupScript<RenewCall>({
   common: ['ttl', 'purpose'],
+  before: `${READ_ALL}${WRITE}
+local written, absent = {}, {}
+`,
   each: `
     local own = owner .. ' '
     local target = purpose == 'keep' and owner .. '${KEPT} ' or own
-    local gone, values = 0, {}
-    for i = 1, count do
-      local value = redis.pcall('GET', KEYS[first + i])
+    local gone, values, times = 0, {}, {}
+    for i = count, 1, -1 do
+      local key = KEYS[first + i]
+      local value = found[key]
       if type(value) == 'string' and sub(value, 1, #own) == own then
-        values[i] = target .. sub(value, #own + 1)
+        values[i], times[i] = target .. sub(value, #own + 1), ttl
       elseif type(value) == 'string' and sub(value, 1, #target) == target then
-        values[i] = value
+        local left = call('PTTL', key)
+        values[i], times[i] = value, left < 0 and ttl or math.max(left, 1)
       else
         gone = i
-        break
       end
     end
-    if gone == 0 then
-      for i = 1, count do
-        call('SET', KEYS[first + i], values[i], 'PX', ttl)
-        call('GET', KEYS[first + i])
+    for i = 1, count do
+      local key = KEYS[first + i]
+      if gone == 0 then
+        found[key] = values[i]
+        write(key, values[i], times[i])
+        written[#written + 1] = key
+      elseif not found[key] then
+        absent[#absent + 1] = key
       end
     end
     replies[#replies + 1] = gone
 `,
+  after: `read(written)
+${FORGET.trim()}`,
 });
 
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };

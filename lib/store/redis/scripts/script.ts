@@ -27,23 +27,30 @@ export interface ScriptCall {
 interface GroupScriptParts<C extends ScriptCall> {
   /** Properties of a call that the Lua code needs, too, and knows by the same names. Calls that have them in common travel as one run. */
   readonly common: readonly (keyof C & string)[];
+  /** Properties that differ from call to call, as the owner does. The Lua code knows them by the same names. */
+  readonly own?: readonly (keyof C & string)[];
   /** Lua code that runs once. */
   readonly before?: string;
-  /** Lua code that runs for each call. It finds `owner`, `count` keys behind `KEYS[first]`, and the common properties as strings; it adds one to `replies`. */
+  /** Lua code that runs for each call. It finds `owner`, `count` keys behind `KEYS[first]`, and the properties as strings; it adds one to `replies`. */
   readonly each: string;
+  /** Lua code that runs once, after all calls. */
+  readonly after?: string;
 }
 
 /**
  * A Lua script that serves many calls at once: fewer commands, one run of the interpreter.
  *
  * KEYS  the keys of the first call, then those of the second, ...
- * ARGV  for each run of calls that are like each other: their number, the number of keys of each, what they have in common, their owners
+ * ARGV  for each run of calls that are like each other: their number, the number of keys of each, what they have in common, and for each
+ *       call its owner and what is its own
  */
 export class GroupScript<C extends ScriptCall> extends Script {
   private readonly common: readonly (keyof C & string)[];
+  private readonly own: readonly (keyof C & string)[];
 
-  constructor({ common, before = '', each }: GroupScriptParts<C>) {
+  constructor({ common, own = [], before = '', each, after = '' }: GroupScriptParts<C>) {
     const head = 2 + common.length;
+    const width = 1 + own.length;
     const values = [
       'tonumber(ARGV[at])',
       'tonumber(ARGV[at + 1])',
@@ -54,21 +61,24 @@ local call, sub, replies, first, at = redis.call, string.sub, {}, 0, 1
 ${before.trim()}
 while at <= #ARGV do
   local calls, ${['count', ...common].join(', ')} = ${values.join(', ')}
-  for place = at + ${head}, at + ${head - 1} + calls do
-    local owner = ARGV[place]
+  local last = at + ${head - 1} + calls * ${width}
+  for place = at + ${head}, last, ${width} do
+    local ${['owner', ...own].join(', ')} = ${Array.from({ length: width }, (_, i) => `ARGV[place + ${i}]`).join(', ')}
     ${each.trim()}
     first = first + count
   end
-  at = at + ${head} + calls
+  at = last + 1
 end
+${after.trim()}
 return replies
 `);
     this.common = common;
+    this.own = own;
   }
 
   keysOf(calls: readonly C[]): string[] {
     const keys: string[] = [];
-    for (const call of calls) keys.push(...call.keys);
+    for (const call of calls) for (const key of call.keys) keys.push(key);
     return keys;
   }
 
@@ -80,7 +90,11 @@ return replies
       while (to < calls.length && this.areLike(run, calls[to]!)) to++;
       args.push(to - from, run.keys.length);
       for (const name of this.common) args.push(run[name] as Argument);
-      for (; from < to; from++) args.push(calls[from]!.owner);
+      for (; from < to; from++) {
+        const call = calls[from]!;
+        args.push(call.owner);
+        for (const name of this.own) args.push(call[name] as Argument);
+      }
     }
     return args;
   }
@@ -94,3 +108,51 @@ return replies
 
 /** What a released key holds is kept this long, so that the next token is greater even where a clock steps back. */
 export const TOMBSTONE_TIME = 10_000;
+
+/**
+ * `read(keys)`: what the keys hold: a string, false, or the error of reading it (a table). One MGET where the user may, because Redis 7.0
+ * has client tracking remember all keys of the script at each read in it. MGET takes a value that is no string for none.
+ */
+export const READ = `
+local function read(keys)
+  local values = #keys > 1 and redis.pcall('MGET', unpack(keys)) or {err = ''}
+  if values.err then
+    values = {}
+    for i = 1, #keys do values[i] = redis.pcall('GET', keys[i]) end
+  end
+  return values
+end
+`;
+
+/** `found[key]`: what each key of the script holds. Two calls may have the same key, so `write` keeps it up to date. */
+export const READ_ALL = `
+${READ.trim()}
+local found = {}
+for i, value in ipairs(read(KEYS)) do found[KEYS[i]] = value end
+`;
+
+/**
+ * `write(key, value, px)` of a key that is there, also where the server's memory is full: Redis refuses a SET as a script's first write then, but
+ * neither PEXPIRE nor what follows it. The value is no longer than the one before by more than a character.
+ */
+export const WRITE = `
+local function write(key, value, px)
+  if redis.pcall('SET', key, value, 'PX', px).err then
+    redis.call('PEXPIRE', key, px)
+    redis.call('SET', key, value, 'PX', px)
+  end
+end
+`;
+
+/**
+ * Client tracking remembers a key that was read while it was missing until it is written, which may be never. So each key in `absent` is written
+ * unless it is there meanwhile, and given an expiry of 1970 before the script ends: no reader ever sees it. (Valkey ignores a first write with such an
+ * expiry, and DEL is a right that users do not have.) Stands at the end: on Redis 7.0 any later read would have all keys remembered again.
+ */
+export const FORGET = `
+for i = 1, #absent do
+  if redis.pcall('SET', absent[i], '', 'PX', 1, 'NX') then
+    redis.pcall('SET', absent[i], '', 'PXAT', 1)
+  end
+end
+`;
