@@ -201,9 +201,7 @@ export const MUTANTS: readonly Mutant[] = [
           'if (mayBeWritten && keys.length === 0) void this.releases.add(',
         ],
       ],
-      'lib/store/redis/open-session.ts': [
-        ['if (sameRun) await ask(control', 'if (sameRun && !sameRun) await ask(control'],
-      ],
+      'lib/store/redis/open-session.ts': [['sameRun && ask(control', 'sameRun && !sameRun && ask(control']],
     },
   },
   {
@@ -217,9 +215,7 @@ export const MUTANTS: readonly Mutant[] = [
           'request.mayBeWritten = true; this.takeBack(request);',
         ],
       ],
-      'lib/store/redis/open-session.ts': [
-        ['if (sameRun) await ask(control', 'if (sameRun && !sameRun) await ask(control'],
-      ],
+      'lib/store/redis/open-session.ts': [['sameRun && ask(control', 'sameRun && !sameRun && ask(control']],
     },
   },
   {
