@@ -83,6 +83,7 @@ export class CommitLane {
   /** All that have not ended; those of them that are written and await their confirmation. */
   private readonly alive = new Roster<'alivePlace', CommitRequest>('alivePlace');
   private readonly pending = new Roster<'pendingPlace', CommitRequest>('pendingPlace');
+  private arrivals = 0;
   private startScheduled = false;
   private groups = 0;
   private carried = 0;
@@ -153,6 +154,7 @@ export class CommitLane {
     if (this.state.kind === 'closed') return;
     this.leaveSession();
     this.state = { kind: 'detached', why };
+    const unknown: CommitRequest[] = [];
     for (const request of this.alive) {
       if (request.stage === 'queued') {
         if (why.permanent === true && !request.mayBeWritten && request.kind === 'acquire')
@@ -161,8 +163,9 @@ export class CommitLane {
       }
       request.mayBeWritten = true;
       if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
-      else this.requeue(request, 'first');
+      else if (this.prepareToAskAgain(request)) unknown.push(request);
     }
+    this.queue.addFirst(unknown.toSorted((a, b) => a.order - b.order));
   }
 
   /** Asks something else than a round on the commit connection, behind what blocks it. */
@@ -225,6 +228,7 @@ export class CommitLane {
   // --- asking
 
   private enqueue(request: CommitRequest): void {
+    request.order = ++this.arrivals;
     this.alive.add(request);
     if (this.misrouteIfElsewhere(request)) return;
     this.queue.add(request);
@@ -328,17 +332,17 @@ export class CommitLane {
     if (!meaning.unwritten && error.code !== 'NOSCRIPT') request.mayBeWritten = true;
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
     else if (redirection?.kind === 'moved') this.misroute(request);
-    else if (error.code === 'NOSCRIPT') this.requeue(request, 'last');
+    else if (error.code === 'NOSCRIPT') this.requeue(request);
     else if (together && mayBlameOne(error)) {
       // Once: what is refused alone is its own fault.
       request.isAlone = true;
-      this.requeue(request, 'last');
+      this.requeue(request);
     } else if (request.kind === 'renew') {
       // It may be allowed again before the lock's validity ends.
       request.stage = 'queued';
       request.refused = refusedBy(session.address, error);
       this.clock.after(RENEW_RETRY_TIME, () => {
-        if (request.stage === 'queued') this.requeue(request, 'last');
+        if (request.stage === 'queued') this.requeue(request);
         this.pump();
       });
     } else this.refuse(request, refusedBy(session.address, error));
@@ -416,7 +420,7 @@ export class CommitLane {
     const found = await readClaims(requests, (commands) => session.askControl(commands));
     for (const { request, validity, by } of late) {
       if (request.stage !== 'verifying') continue;
-      if (found.get(request) !== -1) this.requeue(request, 'last');
+      if (found.get(request) !== -1) this.requeue(request);
       else if (validity.remaining(this.clock) <= 0) this.expire(request);
       else this.grant(request, validity, by);
     }
@@ -431,11 +435,16 @@ export class CommitLane {
 
   // --- ends
 
-  /** To be asked (again), by the same owner. */
-  private requeue(request: CommitRequest, place: 'first' | 'last'): void {
+  /** To be asked again, by the same owner. */
+  private requeue(request: CommitRequest): void {
+    if (this.prepareToAskAgain(request)) this.queue.add(request);
+  }
+
+  /** False if the request has ended here, because its slot belongs to another master. */
+  private prepareToAskAgain(request: CommitRequest): boolean {
     request.stage = 'queued';
     this.pending.delete(request);
-    if (!this.misrouteIfElsewhere(request)) this.queue.add(request, place);
+    return !this.misrouteIfElsewhere(request);
   }
 
   /** True where the request's slot belongs to another master; then it has ended here. */
@@ -556,7 +565,7 @@ export class CommitLane {
   private pause(state: Attached, rewrite: boolean): void {
     state.endPause = this.clock.after(this.pauseTime, () => {
       state.endPause = undefined;
-      if (rewrite) for (const request of this.pending) this.requeue(request, 'last');
+      if (rewrite) for (const request of this.pending) this.requeue(request);
       this.pump();
     });
     this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);

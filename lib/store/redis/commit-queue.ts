@@ -19,10 +19,16 @@ export class CommitQueue {
     return this.queues[kind].length > 0;
   }
 
-  add(request: CommitRequest, place: 'first' | 'last' = 'last'): void {
-    const queue = this.queues[request.kind];
-    if (place === 'first') queue.unshift(request);
-    else queue.push(request);
+  add(request: CommitRequest): void {
+    this.queues[request.kind].push(request);
+  }
+
+  /** Puts all of them before what waits already. */
+  addFirst(requests: readonly CommitRequest[]): void {
+    for (const kind of ['renew', 'acquire'] as const) {
+      const first = requests.filter((request) => request.kind === kind);
+      this.queues[kind] = first.concat(this.queues[kind]);
+    }
   }
 
   /** Moves what can be sent to `group`, until that has `most` requests. */

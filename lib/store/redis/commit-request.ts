@@ -42,6 +42,8 @@ interface RequestBase {
   readonly window: number;
   /** The monotonic instant at which it ends unless it was written. */
   readonly endsAt: number;
+  /** When it came to the lane: a smaller number came before. */
+  order: number;
   stage: Stage;
   /** It may have been written by a connection that has ended: to be taken back unless it is granted. */
   mayBeWritten: boolean;

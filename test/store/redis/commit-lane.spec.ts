@@ -1,0 +1,125 @@
+import { describe, expect, it, jest } from '@jest/globals';
+import { NO_PLACE } from '../../../lib/store/roster.js';
+import { CommitLane } from '../../../lib/store/redis/commit-lane.js';
+import type { AcquireCommit } from '../../../lib/store/redis/commit-request.js';
+import type { Command, Reply } from '../../../lib/store/redis/connection.js';
+import { LongLeases } from '../../../lib/store/redis/quarantine.js';
+import { Releases } from '../../../lib/store/redis/releases.js';
+import type { ReplicaView } from '../../../lib/store/redis/replica-view.js';
+import type { Session } from '../../../lib/store/redis/session.js';
+import { ManualClock } from '../../support/manual-clock.js';
+
+const WHY = { kind: 'unavailable', reason: 'the connection was lost' } as const;
+
+/** A session to a master whose replicas confirm nothing: all that was written stays pending. */
+class UnconfirmedSession {
+  readonly canUnblock = true;
+  readonly run = { replid: 'abc', links: { question: ['client', 'list', 'type', 'replica'] } };
+  readonly address = { host: 'h', port: 1 };
+  /** The owners that were asked for, in their order. */
+  readonly owners: string[] = [];
+  private offset = 0;
+
+  groupCommand(_script: unknown, batch: readonly AcquireCommit[]): Command {
+    for (const { owner } of batch) this.owners.push(owner);
+    return ['eval', batch.length];
+  }
+
+  sendCommit(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
+    for (const [index, [name, size]] of commands.entries()) onReply(this.answer(name, size), index);
+  }
+
+  private answer(name: string, size: string | number | undefined): Reply {
+    if (name === 'eval') {
+      this.offset += Number(size);
+      return Array.from({ length: Number(size) }, () => '1700000000000000');
+    }
+    if (name === 'info')
+      return `# Replication\r\nrole:master\r\nmaster_replid:abc\r\nmaster_repl_offset:${this.offset}\r\n`;
+    return name === 'wait' ? 0 : '';
+  }
+}
+
+const VIEW = {
+  masterOffset: 0,
+  quarantineLeft: () => 0,
+  required: () => 1,
+  observe: () => {},
+  judge: () => ({ kind: 'lacking', confirmed: 0, required: 1 }),
+} as unknown as ReplicaView;
+
+/** A request that counts how often it is compared with others. */
+class CountedRequest {
+  static comparisons = 0;
+  readonly kind = 'acquire';
+  readonly slot = undefined;
+  readonly floor = 0;
+  readonly leaseTime = 60_000;
+  readonly ttl = 61_000;
+  readonly demand = { policy: 'all', allowNoReplicas: false };
+  readonly window = 30_000;
+  readonly waitUntil = Infinity;
+  readonly endsAt = Infinity;
+  stage = 'queued';
+  mayBeWritten = false;
+  abandoned = false;
+  granted = false;
+  round: unknown;
+  token = 0;
+  isAlone = false;
+  alivePlace = NO_PLACE;
+  pendingPlace = NO_PLACE;
+  readonly names: string[];
+  readonly keys: string[];
+  private arrival = 0;
+
+  constructor(readonly owner: string) {
+    this.names = [owner];
+    this.keys = [owner];
+  }
+
+  get order(): number {
+    CountedRequest.comparisons++;
+    return this.arrival;
+  }
+
+  set order(order: number) {
+    this.arrival = order;
+  }
+
+  settle(): void {}
+}
+
+describe('Tens of thousands of requests whose connection is lost', () => {
+  it('are asked again in the order in which they came, with work in proportion to their number', async () => {
+    const clock = new ManualClock();
+    const lane = new CommitLane(new Releases(clock, 1_000), new LongLeases(10_000, () => {}), clock, WHY);
+    const attach = (): UnconfirmedSession => {
+      const session = new UnconfirmedSession();
+      lane.attach(session as unknown as Session, VIEW);
+      return session;
+    };
+    const requests = Array.from(
+      { length: 20_000 },
+      (_, i) => new CountedRequest(`rl:test:${i}`) as unknown as AcquireCommit,
+    );
+    const first = attach();
+    for (const request of requests) lane.acquire(request);
+    while (first.owners.length < requests.length) await clock.advance(1);
+    const isGone = (_: unknown, i: number): boolean => i % 10 === 0;
+    for (const request of requests.filter(isGone)) lane.abandon(request);
+
+    const unshift = jest.spyOn(Array.prototype, 'unshift');
+    CountedRequest.comparisons = 0;
+    lane.detach(WHY);
+    expect(unshift).not.toHaveBeenCalled();
+    unshift.mockRestore();
+    expect(CountedRequest.comparisons).toBeLessThan(2 * requests.length * Math.log2(requests.length));
+
+    const second = attach();
+    while (second.owners.length < 2_000) await clock.advance(1);
+    const owners = requests.filter((_, i) => !isGone(_, i)).map(({ owner }) => owner);
+    expect(second.owners).toEqual(owners.slice(0, second.owners.length));
+    lane.dispose(WHY);
+  });
+});
