@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { RespStream } from './resp.js';
 
@@ -30,7 +29,9 @@ export class LinkConnection {
     // Not read before the server is there, so that what is passed on has left this process: a cut right behind it loses nothing.
     client.pause();
     server.once('connect', () => client.resume());
-    this.closed = Promise.all([client, server].map((socket) => once(socket, 'close')));
+    this.closed = Promise.all(
+      [client, server].map((socket) => new Promise((resolve) => socket.once('close', resolve))),
+    );
     this.#ways = {
       requests: new Way(client, server, (moment, value) => witness({ direction: 'requests', moment, value })),
       replies: new Way(server, client, (moment, value) => witness({ direction: 'replies', moment, value })),
@@ -147,7 +148,7 @@ class Way {
       if (this.#state !== 'flowing') return;
     }
     this.#pieces.shift();
-    this.to.write(piece.bytes);
+    if (this.to.writable) this.to.write(piece.bytes);
     if (piece.completes) this.witness('after', piece.completes);
   }
 }

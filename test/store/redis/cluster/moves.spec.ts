@@ -274,7 +274,7 @@ describe('A master that joins, and one that leaves', () => {
     await until(() => !addressesOf().includes(joined.address), { what: 'the emptied master is let go' });
     expect(store.health().status).toBe('up');
     for (const lock of held) expect(await store.release(lock, 0)).toEqual({ kind: 'released', ours: true });
-  });
+  }, 40_000);
 });
 
 describe('Several keys in several slots', () => {
