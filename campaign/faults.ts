@@ -374,6 +374,17 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'memory full',
+    isMild: true,
+    async run(scene) {
+      const master = await scene.deployment.master();
+      await master.call('config', 'set', 'maxmemory', 1);
+      // Longer than a lock lives without renewals.
+      await sleep(scene.leaseTime * (1 + scene.random() * 0.3));
+      await master.call('config', 'set', 'maxmemory', 0);
+    },
+  },
+  {
     name: 'scripts flushed',
     isMild: true,
     async run(scene) {

@@ -2,7 +2,6 @@ import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
 import { RUSH } from './faults.js';
-import { PENDING } from './pending.js';
 import {
   FOREIGN_KEY,
   FOREIGN_OWNER,
@@ -215,7 +214,7 @@ export class Judge {
   }
 
   private violate(what: string, detail = ''): void {
-    if (this.found.has(what) || PENDING.has(what)) return;
+    if (this.found.has(what)) return;
     this.scene.world.tell('CHECK', `${what} ${detail}`);
     this.found.set(what, detail);
   }
