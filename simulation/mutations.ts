@@ -13,6 +13,7 @@ const LANE = 'lib/store/redis/commit-lane.ts';
 const VIEW = 'lib/store/redis/replica-view.ts';
 const LINKS = 'lib/store/redis/link-ages.ts';
 const QUARANTINE = 'lib/store/redis/quarantine.ts';
+const RELEASES = 'lib/store/redis/releases.ts';
 const SESSION = 'lib/store/redis/session.ts';
 const FLIGHT = 'lib/store/redis/flight.ts';
 const ENDING = 'lib/store/redis/wait-ending.ts';
@@ -314,6 +315,82 @@ export const MUTANTS: readonly Mutant[] = [
           "if (isUnblocked(reply) && commands[index]![0] !== 'wait') {",
           "if (isUnblocked(reply) && commands[index]![0] === 'never') {",
         ],
+      ],
+    },
+  },
+  {
+    name: 'a release that has run, without its answer, is a loss when it is sent again',
+    faults: 'answers lost',
+    changes: {
+      [RELEASES]: [['reply[index] === 1 || release.mayHaveRun', 'reply[index] === 1']],
+      'simulation/scripts.ts': [['if (value !== lockToken) ours = 0;', 'ours = 0;']],
+    },
+  },
+  {
+    name: 'any bare token shows that a release has run',
+    caughtBy: "test/simulation/simulation.spec.ts, 'do what the Lua scripts do on a real server'",
+    changes: {
+      'simulation/scripts.ts': [
+        ['if (value !== lockToken) ours = 0;', 'if (!/^\\d{16}$/.test(value ?? "")) ours = 0;'],
+      ],
+    },
+  },
+  {
+    name: 'one refused release refuses its neighbours',
+    faults: 'key forbidden',
+    changes: {
+      [RELEASES]: [
+        ['if (batch.length > 1 && mayBlameOne(error)) {', 'if (batch.length > 1 && batch.length === 0) {'],
+      ],
+    },
+  },
+  {
+    name: 'one refused acquisition refuses its neighbours',
+    faults: 'key forbidden',
+    changes: {
+      [LANE]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
+    },
+  },
+  {
+    name: 'SET comes first when memory is full',
+    faults: 'memory full',
+    changes: {
+      'simulation/scripts.ts': [['    data.pexpire(key, px);\n', '    data.set(key, value, px);\n']],
+    },
+  },
+  {
+    name: 'a release is not sent again when the server has lost its script',
+    faults: 'scripts flushed',
+    changes: {
+      [RELEASES]: [
+        [
+          `      session.forgetScript(releaseScript);
+      this.sendAgain(batch);`,
+          '      session.forgetScript(releaseScript);',
+        ],
+      ],
+    },
+  },
+  {
+    name: 'a connection is given up before its sockets were read',
+    faults: 'busy event loop',
+    changes: {
+      'lib/store/redis/monitored-connection.ts': [
+        ['else if (this.lastChanceFor !== this.quietSince) {', 'else if (this.lastChanceFor === Infinity) {'],
+        ['} else this.clock.afterTurn(() => this.lookAgain(dueAt));', '} else this.lookAgain(dueAt);'],
+      ],
+    },
+  },
+  {
+    name: 'nothing is sent on idle connections',
+    changes: { [SESSION]: [['const PING_AFTER = 500;', 'const PING_AFTER = Infinity;']] },
+  },
+  {
+    name: 'connecting has no time limit',
+    faults: 'silent master',
+    changes: {
+      'lib/store/redis/connecting.ts': [
+        ['afterFreeTime(clock, connectTimeout, () =>', 'afterFreeTime(clock, Infinity, () =>'],
       ],
     },
   },
