@@ -36,6 +36,8 @@ const FIRST_PAUSE = 25;
 const LONGEST_PAUSE = 1_000;
 /** ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store does. */
 const GUARD = 1_000;
+/** ms after which a deadline that fires late shows that the process was busy. */
+const LATE = 100;
 
 /** What an acquisition needs of the service. */
 export interface AcquisitionKeeper {
@@ -103,6 +105,7 @@ export class Acquisition implements Waiter, Timed {
   private busyUntil = 0;
   /** The end of `waitTime`, then that of the store's own time. */
   private patience: Deadline | undefined;
+  private wasBusy = false;
   private stopClock: (() => void) | undefined;
   private onAbort: (() => void) | undefined;
 
@@ -310,8 +313,15 @@ export class Acquisition implements Waiter, Timed {
   onDue(): void {
     const { waitTime, replicaTimeout } = this.options;
     const end = this.askedAt + waitTime + replicaTimeout + GUARD;
-    if (this.state.kind === 'asking' && this.keeper.clock.monotonic() < end) {
+    const now = this.keeper.clock.monotonic();
+    if (this.state.kind === 'asking' && now < end) {
       this.patience = this.keeper.deadlines.add(end, this);
+      return;
+    }
+    if (this.state.kind === 'asking' && now > end + LATE && !this.wasBusy) {
+      // The answer may have come while the process was busy: once, it gets the time to read it.
+      this.wasBusy = true;
+      this.patience = this.keeper.deadlines.add(now + GUARD, this);
       return;
     }
     if (this.state.kind === 'asking')

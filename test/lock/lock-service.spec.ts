@@ -433,6 +433,21 @@ describe('LockService on a store that answers when it is told to', () => {
       });
     });
 
+    it('waits for the answer of the store when the process was busy past its time, but once', async () => {
+      const granted = locks.tryAcquire('k');
+      const unanswered = locks.tryAcquire('unanswered').catch((error: unknown) => error);
+      await settled();
+      const [asked] = store.asked;
+      for (let i = 0; i < 2; i++) {
+        clock.freeze(30_000);
+        await clock.advance(0);
+        if (i === 0) store.grant(asked);
+        await settled();
+      }
+      expect(await granted).not.toBeNull();
+      expect(await unanswered).toBeInstanceOf(LockUnavailableError);
+    });
+
     it('ends by its own clock when the store never answers', async () => {
       const waiting = locks.acquire('k', { waitTime: 500 });
       const rejection = expect(waiting).rejects.toBeInstanceOf(LockUnavailableError);

@@ -38,7 +38,7 @@ const LONGEST_PAUSE = 100;
 const PROMPT = 10;
 /** ms after which a renewal that the server refused is asked again. */
 const RENEW_RETRY_TIME = 100;
-/** ms that an unblocked WAIT may take to answer a request whose time is up. */
+/** ms that an unblocked WAIT, or the look at a confirmed lock, may take beyond the time of a request. */
 const VERDICT_TIME = 50;
 /** ms until the next look at all deadlines for each request that it looks at: among tens of thousands some end a little late, and looking costs little. */
 const LOOK_COST = 0.01;
@@ -90,6 +90,8 @@ export class CommitLane {
   private pauseTime = FIRST_PAUSE;
   private readonly nextLook: NextLook;
   private lookedAt = -Infinity;
+  /** The monotonic instant until which looks at confirmed locks may take. */
+  private verifyingUntil = -Infinity;
   /** Set once nothing new is taken. */
   private closing: Unavailable | undefined;
   /** Set while the server must not be trusted with a lock. */
@@ -103,7 +105,8 @@ export class CommitLane {
     private readonly route?: Route,
   ) {
     this.state = { kind: 'detached', why: notYet };
-    this.nextLook = new NextLook(clock, () => this.look());
+    // A process that was busy reads the answers in its sockets before it tells anyone that none came.
+    this.nextLook = new NextLook(clock, () => clock.afterTurn(() => this.look()));
   }
 
   /** How many groups were sent, and how many requests in them. */
@@ -417,6 +420,7 @@ export class CommitLane {
   /** Their confirmation took so long that somebody may well have deleted a key meanwhile: only Redis knows whether it is still theirs. */
   private async verify(session: Session, late: readonly Confirmed[]): Promise<void> {
     const requests = late.map(({ request }) => request);
+    this.verifyingUntil = this.clock.monotonic() + VERDICT_TIME;
     const found = await readClaims(requests, (commands) => session.askControl(commands));
     for (const { request, validity, by } of late) {
       if (request.stage !== 'verifying') continue;
@@ -526,9 +530,9 @@ export class CommitLane {
     if (request.kind === 'renew') return now + request.heldUntil.remaining(this.clock);
     if (request.abandoned) return Infinity;
     const isPending = request.stage === 'written' || request.stage === 'verifying';
-    return isPending && request.round !== undefined
-      ? request.round.start.monotonic + request.window
-      : request.endsAt;
+    if (!isPending || request.round === undefined) return request.endsAt;
+    const deadline = request.round.start.monotonic + request.window;
+    return request.stage === 'verifying' ? Math.max(deadline, this.verifyingUntil) : deadline;
   }
 
   private lookAtDeadlines(requests: Iterable<CommitRequest>): void {

@@ -108,7 +108,7 @@ export class Releases {
     if (this.route?.owns(release.slot) === false && this.route.rehome(release)) return;
     this.unanswered.add(release);
     this.toSend.push(release);
-    this.stopLooking ??= this.clock.after(RETRY_TIME, () => this.look());
+    if (this.stopLooking === undefined) this.lookAfter(RETRY_TIME);
     this.schedule();
   }
 
@@ -286,6 +286,11 @@ export class Releases {
     });
   }
 
+  /** A process that was busy reads the answers in its sockets before it tells anyone that none came. */
+  private lookAfter(ms: number): void {
+    this.stopLooking = this.clock.after(ms, () => this.clock.afterTurn(() => this.look()));
+  }
+
   /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
   private look(): void {
     const now = this.clock.monotonic();
@@ -303,10 +308,8 @@ export class Releases {
     }
     this.toSend = this.toSend.filter((release) => release.until > now);
     this.toRetry = this.toRetry.filter((release) => release.until > now);
-    this.stopLooking =
-      this.unanswered.size > 0
-        ? this.clock.after(Math.max(SHORTEST_LOOK_TIME, nextLook), () => this.look())
-        : undefined;
+    this.stopLooking = undefined;
+    if (this.unanswered.size > 0) this.lookAfter(Math.max(SHORTEST_LOOK_TIME, nextLook));
     if (this.retryAt <= now) this.retry();
     else this.schedule();
   }

@@ -209,6 +209,20 @@ describe('A process that was busy for longer than a server may be silent', () =>
     expect(lost).toEqual([]);
   });
 
+  it('grants a lock whose time passed meanwhile, and believes a release', async () => {
+    const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 500 };
+    const request = requestFor('busy-and-impatient', impatient);
+    const attempt = direct.acquire(request).outcome;
+    await new Promise((resolve) => setImmediate(resolve));
+    beBusy(1_300);
+    const { token, validity } = granted(await attempt);
+    const released = direct.release({ ...request, token, validity }, 0);
+    await new Promise((resolve) => setImmediate(resolve));
+    // Longer than a release may take.
+    beBusy(2_300);
+    expect(await released).toEqual({ kind: 'released', ours: true });
+  });
+
   it('keeps its connections when signs of life were due meanwhile, several times in a row', async () => {
     for (let i = 0; i < 3; i++) {
       await link.afterRequest('ping');
