@@ -1,113 +1,98 @@
-import type { ExecutionContext } from '@nestjs/common';
 import { LockKeyError } from '../lock/errors.js';
+import { REQUEST_ROOTS } from './handler-context.js';
 
 /** Longest value of a place, once it is encoded. */
 const LONGEST_VALUE = 256;
-/** What a place of a handler's template may begin with; whether the caller's request decides what is there. */
-const REQUEST_ROOTS: Readonly<Record<string, boolean>> = {
-  params: true,
-  query: true,
-  body: true,
-  headers: true,
-  args: true,
-  data: true,
-  user: false,
-  ip: false,
-};
 const UNREACHABLE = new Set(['__proto__', 'prototype', 'constructor']);
+/** Values that `encodeURIComponent` leaves as they are. */
+const NEEDS_NO_ENCODING = /^[\w.~-]+$/;
 
-interface Place {
+/** What stands in braces: `{params.id}`, `{0.id}`. */
+export interface Place {
   readonly text: string;
   readonly root: string;
   readonly path: readonly string[];
+  /** The number of the method's own argument; undefined for a part of the request. */
+  readonly argument: number | undefined;
 }
 
-/** Where the places of a template find their values. */
-export type PlaceSource =
-  | { readonly kind: 'handler'; readonly context: ExecutionContext }
-  | { readonly kind: 'method'; readonly args: readonly unknown[] };
+/** What a place stands for in one call. */
+export interface PlaceValue {
+  readonly value: unknown;
+  /** Whether the caller's request decided the value. */
+  readonly isFromRequest: boolean;
+}
+
+/** Finds the value of a place. Throws `LockKeyError` if the place cannot have one in this call. */
+export type FindPlace = (place: Place) => PlaceValue;
 
 /**
- * A key with places in braces: `order:{params.id}` on a handler, `order:{0.id}` on a provider method; `{{` and `}}` stand for braces. Parsed when the class is
- * defined, so that a mistake shows at start.
+ * A key with places in braces: a number is the method's own argument (`order:{0.id}`), a name a part of the request (`order:{params.id}`); `{{` and `}}` stand
+ * for braces. Parsed when the class is defined, so that a mistake shows at start.
  */
 export class KeyTemplate {
   private readonly parts: readonly (string | Place)[];
 
-  /** Throws `LockKeyError` where the template cannot be read. */
+  /** Throws `LockKeyError` if the template cannot be read. */
   constructor(
-    private readonly template: string,
+    readonly text: string,
     /** Class and method that it locks, for messages. */
     private readonly owner: string,
   ) {
-    this.parts = parse(template, owner);
+    this.parts = parse(text, owner);
+  }
+
+  get places(): readonly Place[] {
+    return this.parts.filter((part) => typeof part !== 'string');
   }
 
   /**
    * The key with every place filled in. Values are percent-encoded, so that input can neither forge another key nor move it to another hash slot. Throws `LockKeyError` for a
    * value that is undefined, null, empty, an object or too long.
    */
-  fill(source: PlaceSource): string {
-    return this.parts.map((part) => (typeof part === 'string' ? part : this.valueOf(part, source))).join('');
+  fill(find: FindPlace): string {
+    let key = '';
+    for (const part of this.parts) key += typeof part === 'string' ? part : this.encoded(part, find(part));
+    return key;
   }
 
-  private valueOf(place: Place, source: PlaceSource): string {
-    const fromRequest = source.kind === 'handler' && REQUEST_ROOTS[place.root] === true;
-    let value = this.rootOf(place, source);
-    if (fromRequest && place.root === 'params') this.demandParameter(place, value);
-    for (const name of place.path) value = UNREACHABLE.has(name) ? undefined : propertyOf(value, name);
+  private encoded(place: Place, { value, isFromRequest }: PlaceValue): string {
     const problem = problemWith(value);
-    if (problem !== undefined) this.refuse(place, problem, fromRequest);
-    let encoded: string;
-    try {
-      encoded = encodeURIComponent(String(value));
-    } catch {
-      return this.refuse(place, 'text that is no valid Unicode', fromRequest);
+    if (problem !== undefined) return this.refuse(place, problem, isFromRequest);
+    const text = String(value);
+    let encoded = text;
+    if (!NEEDS_NO_ENCODING.test(text)) {
+      try {
+        encoded = encodeURIComponent(text);
+      } catch {
+        return this.refuse(place, 'text that is no valid Unicode', isFromRequest);
+      }
     }
-    if (encoded.length > LONGEST_VALUE) {
-      this.refuse(place, `${encoded.length} characters long (${LONGEST_VALUE} are the most)`, fromRequest);
-    }
-    return encoded;
-  }
-
-  private rootOf({ root, text }: Place, source: PlaceSource): unknown {
-    const isArgument = /^\d+$/.test(root);
-    if (source.kind === 'method') {
-      if (isArgument) return source.args[Number(root)];
-      throw new LockKeyError(
-        [this.template],
-        `Lock '${this.template}': the place {${text}} needs a request, but ${this.owner} was called as a plain method. Use its arguments ({0.id}).`,
-      );
-    }
-    if (isArgument) {
-      throw new LockKeyError(
-        [this.template],
-        `Lock '${this.template}': the place {${text}} names a method's argument, but ${this.owner} is a handler. Use {params...}, {query...}, {body...}, {headers...}, {user...} or {ip}.`,
-      );
-    }
-    return requestRoot(root, source.context);
-  }
-
-  /** The route decides which parameters there are, not the caller. */
-  private demandParameter({ path: [name], text }: Place, params: unknown): void {
-    const known = typeof params === 'object' && params !== null ? params : {};
-    if (name === undefined || name in known) return;
-    const names = Object.keys(known);
-    throw new LockKeyError(
-      [this.template],
-      `Lock '${this.template}' of ${this.owner} was not taken: there is no {${text}}, the route has ${names.length === 0 ? 'no parameter' : `only ${names.map((each) => `{params.${each}}`).join(', ')}`}.`,
+    if (encoded.length <= LONGEST_VALUE) return encoded;
+    return this.refuse(
+      place,
+      `${encoded.length} characters long (${LONGEST_VALUE} are the most)`,
+      isFromRequest,
     );
   }
 
   private refuse(place: Place, problem: string, fromRequest: boolean): never {
     throw new LockKeyError(
-      [this.template],
-      `Lock '${this.template}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
-      fromRequest
-        ? `The value of ${place.text} in this request is ${problem}. It must be a text, a number or a boolean.`
-        : undefined,
+      [this.text],
+      `Lock '${this.text}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
+      fromRequest ? problemForCaller(place, problem) : undefined,
     );
   }
+}
+
+/** Follows the names of a path; what every object inherits is out of reach. */
+export function valueAt(value: unknown, path: readonly string[]): unknown {
+  let found = value;
+  for (const name of path) {
+    if (found === undefined || found === null || UNREACHABLE.has(name)) return undefined;
+    found = (found as Record<string, unknown>)[name];
+  }
+  return found;
 }
 
 function parse(template: string, owner: string): (string | Place)[] {
@@ -128,17 +113,9 @@ function parse(template: string, owner: string): (string | Place)[] {
     else if (char === '{') {
       const end = template.indexOf('}', at);
       if (end < 0) unreadable('a { has no }');
-      const text = template.slice(at + 1, end);
-      const [root = '', ...path] = text.split('.');
-      if (!/^\d+$/.test(root) && !Object.hasOwn(REQUEST_ROOTS, root)) {
-        unreadable(
-          `the place {${text}} begins with none of ${Object.keys(REQUEST_ROOTS).join(', ')}, and with no argument's number`,
-        );
-      }
-      if (path.includes('')) unreadable(`the place {${text}} has an empty name`);
       if (literal !== '') parts.push(literal);
       literal = '';
-      parts.push({ text, root, path });
+      parts.push(placeOf(template.slice(at + 1, end), unreadable));
       at = end;
     } else literal += char;
   }
@@ -148,27 +125,24 @@ function parse(template: string, owner: string): (string | Place)[] {
   return parts;
 }
 
-interface RequestLike {
-  readonly [name: string]: unknown;
+function placeOf(text: string, unreadable: (why: string) => never): Place {
+  const [root = '', ...path] = text.split('.');
+  const argument = /^\d+$/.test(root) ? Number(root) : undefined;
+  if (argument === undefined && !Object.hasOwn(REQUEST_ROOTS, root)) {
+    unreadable(
+      `the place {${text}} begins with none of ${Object.keys(REQUEST_ROOTS).join(', ')}, and with no argument's number`,
+    );
+  }
+  if (path.includes('')) unreadable(`the place {${text}} has an empty name`);
+  // Node.js keeps the names of headers in lower case.
+  if (root === 'headers' && path[0] !== undefined) path[0] = path[0].toLowerCase();
+  return { text, root, path, argument };
 }
 
-function requestRoot(root: string, context: ExecutionContext): unknown {
-  const type = context.getType<string>();
-  if (type === 'graphql') {
-    const [, args, graphql] = context.getArgs<[unknown, unknown, { req?: RequestLike } | undefined]>();
-    return root === 'args' ? args : graphql?.req?.[root];
-  }
-  if (type === 'ws') {
-    return root === 'data'
-      ? context.switchToWs().getData<unknown>()
-      : context.switchToWs().getClient<RequestLike>()[root];
-  }
-  if (type === 'rpc') return root === 'data' ? context.switchToRpc().getData<unknown>() : undefined;
-  return context.switchToHttp().getRequest<RequestLike>()[root];
-}
-
-function propertyOf(value: unknown, name: string): unknown {
-  return value === undefined || value === null ? undefined : (value as Record<string, unknown>)[name];
+/** The caller does not know which argument of the method the value is for. */
+function problemForCaller({ argument, text }: Place, problem: string): string {
+  const what = argument === undefined ? `The value of ${text}` : 'A value';
+  return `${what} in this request is ${problem}. It must be a text, a number or a boolean.`;
 }
 
 function problemWith(value: unknown): string | undefined {

@@ -19,7 +19,8 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
   catch(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> | Promise<unknown> {
     switch (host.getType<string>()) {
       case 'http':
-        return this.answerHttp(error, host);
+        // A library's own caller, which ExternalContextCreator calls one of HTTP by default, has no response.
+        return hasResponse(host) ? this.answerHttp(error, host) : Promise.reject(error);
       case 'ws':
         return this.answerGateway(error, host);
       case 'rpc':
@@ -58,6 +59,10 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     // Nest hands filters the same kind of object, without class and handler.
     return answerTo(host as ExecutionContext, error, this.exceptionFactory);
   }
+}
+
+function hasResponse(host: ArgumentsHost): boolean {
+  return typeof host.switchToHttp().getResponse<{ header?: unknown } | undefined>()?.header === 'function';
 }
 
 /** In the place of the filter if the option `answerErrors` is false: what it catches is never thrown. */

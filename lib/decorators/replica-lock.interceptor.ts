@@ -1,14 +1,13 @@
 import { Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import { catchError, defer, from, map, type Observable } from 'rxjs';
+import { catchError, from, map, Observable } from 'rxjs';
 import type { LockService } from '../lock/lock-service.js';
 import { answerTo, type LockExceptionFactory } from './answers.js';
+import { handlerFrames } from './handler-frames.js';
+import { HandlerRun } from './handler-run.js';
 import { getExceptionFactoryToken, getLockServiceToken } from './inject-lock-service.js';
-import { handlerFrames } from './lock-frames.js';
 import type { LockedMethod } from './locked-method.js';
 import { LOCKED_METHOD } from './locked-metadata.js';
-import { lockedObservable } from './locked-observable.js';
-import { outlastingFile, outlastingIterator } from './outlasting-result.js';
 
 /**
  * Locks the handlers that `@ReplicaLocked` decorates, which binds it: after guards, so that a refused caller never locks, and before pipes. Answers a lock's
@@ -16,13 +15,18 @@ import { outlastingFile, outlastingIterator } from './outlasting-result.js';
  */
 @Injectable()
 export class ReplicaLockInterceptor implements NestInterceptor {
+  private readonly services = new Map<string | undefined, LockService>();
+
   constructor(private readonly modules: ModuleRef) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const handler = context.getHandler();
-    const method = Reflect.getMetadata(LOCKED_METHOD, handler) as LockedMethod | undefined;
-    const isLocked = handlerFrames.getStore()?.handler === handler;
-    return (method === undefined || isLocked ? next.handle() : this.locked(context, next, method)).pipe(
+    const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod | undefined;
+    // Bound twice, the inner one finds the lock of the outer one.
+    const isLocked = handlerFrames.getStore()?.handler.context === context;
+    const result = method === undefined || isLocked ? next.handle() : this.locked(context, next, method);
+    // A library's own caller, which ExternalContextCreator calls one of HTTP by default: there is no response to answer with.
+    if (method?.kindOf(context) === 'other' && context.getType() === 'http') return result;
+    return result.pipe(
       catchError((error: unknown) =>
         from(answerTo(context, error, this.exceptionFactory(method?.instanceName))).pipe(
           map((answer) => {
@@ -34,20 +38,20 @@ export class ReplicaLockInterceptor implements NestInterceptor {
   }
 
   private locked(context: ExecutionContext, next: CallHandler, method: LockedMethod): Observable<unknown> {
-    const handler = context.getHandler();
-    const service = this.modules.get<LockService>(getLockServiceToken(method.instanceName), {
-      strict: false,
+    return new Observable((subscriber) => {
+      const run = new HandlerRun(method, context, this.serviceOf(method.instanceName), subscriber);
+      run.start(next);
+      return () => run.leave();
     });
-    return lockedObservable(
-      method,
-      () => service,
-      () => method.keysForHandler(context),
-      ({ lock }) => {
-        const frame = { handler, lock, isEntered: false };
-        return defer(() => handlerFrames.run(frame, () => next.handle()));
-      },
-      context.getType<string>() === 'graphql' ? outlastingIterator : outlastingFile,
-    );
+  }
+
+  private serviceOf(name: string | undefined): LockService {
+    let service = this.services.get(name);
+    if (service === undefined) {
+      service = this.modules.get<LockService>(getLockServiceToken(name), { strict: false });
+      this.services.set(name, service);
+    }
+    return service;
   }
 
   private exceptionFactory(name: string | undefined): LockExceptionFactory | undefined {

@@ -1,75 +1,48 @@
 import { UseInterceptors, type ExecutionContext } from '@nestjs/common';
-import { defer, isObservable, Observable } from 'rxjs';
-import type { LockService } from '../lock/lock-service.js';
-import { needService, noService, serviceOf } from './instance-services.js';
-import { resultWhenContended } from './contention.js';
-import { handlerFrames } from './lock-frames.js';
+import type { LockedDecorator, UnannotatedArgument } from './decorator-types.js';
+import { handlerFrames, type HandlerFrame, type Original } from './handler-frames.js';
+import { needService } from './instance-services.js';
+import { lockedCall } from './locked-call.js';
 import { LockedMethod, type KeySource, type ReplicaLockedOptions } from './locked-method.js';
 import { LOCKED_METHOD } from './locked-metadata.js';
-import { lockedObservable } from './locked-observable.js';
 import { ReplicaLockInterceptor } from './replica-lock.interceptor.js';
-
-// oxlint-disable-next-line typescript/no-explicit-any -- whatever the user's methods take and give
-type AnyMethod = (...args: any[]) => any;
-// oxlint-disable-next-line typescript/no-explicit-any -- see above
-type Asynchronous = Promise<any> | Observable<any> | void;
-
-/** Compile-time refusals, worded as the property that is missing: the compiler prints it. */
-export type Lockable<M, A extends unknown[]> = M extends (...args: infer P) => infer R
-  ? [R] extends [Asynchronous]
-    ? A extends [ExecutionContext]
-      ? unknown
-      : P extends readonly [...A, ...unknown[]]
-        ? unknown
-        : Partial<A> extends Partial<P>
-          ? unknown
-          : { "the key function does not take this method's arguments": P }
-    : { 'a locked method must return a Promise or an Observable, not': R }
-  : never;
+import { resultKindOf } from './result-kind.js';
 
 /**
  * Runs the method under a lock: over all copies of the application one call at a time for each key. On controller, resolver, gateway and message handlers, and on
  * methods of any provider.
  *
- * The lock is held until the method's promise settles, its Observable completes, errors or is unsubscribed, or its `StreamableFile` is sent. A call that cannot have it
- * rejects as `LockService.acquire` does; over HTTP with 409 or 503 and Retry-After.
+ * The lock is held until the method's promise settles, even if its caller has gone; until its Observable completes, errors or is unsubscribed; until a `StreamableFile`,
+ * async iterable, `ReadableStream` or `Response` that a handler returned has been sent. A call that cannot have the lock rejects as `LockService.acquire` does; over HTTP with
+ * 409 or 503 and Retry-After.
+ *
+ * In a template a number is the method's own argument, after pipes, and a name a part of the raw request, before pipes:
  *
  * ```ts
- * @ReplicaLocked('order:{params.id}')                        // a handler: params, query, body, headers, user, ip
- * @ReplicaLocked('report:{0}')                               // a provider method: its arguments
- * @ReplicaLocked((order: Order) => `order:${order.id}`)      // or a function of them
+ * @ReplicaLocked('order:{params.id}')                        // a handler: params, query, body, headers, user, ip; args in GraphQL, data in a message
+ * @ReplicaLocked('report:{0}')                               // the first argument of any method
+ * @ReplicaLocked((order: Order) => `order:${order.id}`)      // a function of the arguments; on a handler of its ExecutionContext
  * ```
  *
- * Throws `LockKeyError` at definition where the key cannot be read, `LockOptionsError` where an option is wrong.
+ * Throws `LockKeyError` at definition if the key cannot be read, `LockOptionsError` if an option is wrong, `TypeError` on what cannot be locked.
  */
-export function ReplicaLocked<A extends unknown[] = []>(
+export function ReplicaLocked(
+  key: string | readonly string[],
+  options?: ReplicaLockedOptions,
+): LockedDecorator<[]>;
+export function ReplicaLocked<A extends unknown[] = UnannotatedArgument[]>(
   key: KeySource<A>,
+  options?: ReplicaLockedOptions,
+): LockedDecorator<A>;
+export function ReplicaLocked(
+  // oxlint-disable-next-line typescript/no-explicit-any -- whatever arguments the method has
+  key: KeySource<any[]>,
   options: ReplicaLockedOptions = {},
-): <M extends AnyMethod>(
-  target: object,
-  property: string | symbol,
-  descriptor: TypedPropertyDescriptor<M> & Lockable<M, A>,
-) => void {
+): MethodDecorator {
   return (target, property, descriptor: PropertyDescriptor) => {
-    const where = nameOf(target, property);
-    const original: unknown = descriptor?.value;
-    if (typeof target === 'function') {
-      throw new TypeError(
-        `@ReplicaLocked on ${where}: a static method has no instance to inject the LockService into. Use an instance method, or LockService.withLock.`,
-      );
-    }
-    if (typeof original !== 'function') {
-      throw new TypeError(
-        `@ReplicaLocked on ${where}: only methods can be locked, not properties or accessors.`,
-      );
-    }
-    if (Reflect.hasMetadata(LOCKED_METHOD, original)) {
-      throw new TypeError(`@ReplicaLocked twice on ${where}: give one of them an array of keys.`);
-    }
-    const method = new LockedMethod(where, key, options);
-    const givesObservable: boolean =
-      Reflect.getMetadata('design:returntype', target, property) === Observable;
-    const wrapper = lockedFunction(method, original as AnyMethod, givesObservable);
+    const original = lockableMethod(target, property, descriptor);
+    const method = new LockedMethod(target, property, key, options);
+    const wrapper = lockedFunction(target, method, original);
     // Decorators below this one have left their metadata on the original; those above will see the wrapper.
     for (const metadataKey of Reflect.getMetadataKeys(original)) {
       Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, original), wrapper);
@@ -83,54 +56,52 @@ export function ReplicaLocked<A extends unknown[] = []>(
   };
 }
 
-function lockedFunction(method: LockedMethod, original: AnyMethod, givesObservable: boolean): AnyMethod {
-  return function locked(this: unknown, ...args: unknown[]): unknown {
+function lockedFunction(target: object, method: LockedMethod, original: Original): Original {
+  const kind = resultKindOf(target, method.property, original);
+  return function locked(this: object, ...args: unknown[]): unknown {
     const frame = handlerFrames.getStore();
-    if (frame?.handler === locked && !frame.isEntered) {
-      frame.isEntered = true;
-      return original.apply(this, args);
-    }
-    return givesObservable
-      ? lockedObservable(
-          method,
-          () => demandService(this, method),
-          () => method.keysForCall(args),
-          () => defer(() => original.apply(this, args) as Observable<unknown>),
-        )
-      : lockedPromise(this, method, () => original.apply(this, args) as unknown, args);
+    const isHandler = frame?.instance === undefined && frame?.handler.method === method;
+    if (isHandler) return frame.handler.call(this, args, original, kind);
+    const work = (): unknown => original.apply(this, args);
+    return lockedCall(
+      { method, instance: this, args, context: contextOfSuper(frame, this, method), work },
+      kind,
+    );
   };
 }
 
-async function lockedPromise(
-  instance: unknown,
+/** A locked handler that calls `super`'s method of the same name does so for its own request. */
+function contextOfSuper(
+  frame: HandlerFrame | undefined,
+  instance: object,
   method: LockedMethod,
-  work: () => unknown,
-  args: unknown[],
-): Promise<unknown> {
-  const service = demandService(instance, method);
-  let hasBegun = false;
-  try {
-    return await service.withLock(method.keysForCall(args), method.options, async () => {
-      hasBegun = true;
-      const result = await work();
-      if (!isObservable(result)) return result;
-      throw new TypeError(
-        `${method.name} is locked and returned an Observable, but its declared return type does not say so: declare it as Observable<...>, so that the lock can be held until it ends.`,
-      );
-    });
-  } catch (error) {
-    // A contended lock inside the work is the work's own affair.
-    if (hasBegun) throw error;
-    return resultWhenContended(method, error);
-  }
+): ExecutionContext | undefined {
+  if (frame?.instance !== instance) return undefined;
+  const { method: caller, context } = frame.handler;
+  return caller !== method && caller.property === method.property ? context : undefined;
 }
 
-function demandService(instance: unknown, method: LockedMethod): LockService {
-  const service = serviceOf(instance, method.instanceName);
-  if (service !== undefined) return service;
-  throw noService(method.instanceName, method.name);
-}
-
-function nameOf(target: object, property: string | symbol): string {
-  return `${typeof target === 'function' ? target.name : target.constructor.name}.${String(property)}`;
+function lockableMethod(
+  target: object,
+  property: string | symbol,
+  descriptor: PropertyDescriptor | undefined,
+): Original {
+  const original: unknown = descriptor?.value;
+  const refuse = (why: string): never => {
+    const owner = typeof target === 'function' ? target.name : target.constructor.name;
+    throw new TypeError(`@ReplicaLocked on ${owner}.${String(property)}: ${why}`);
+  };
+  if (typeof target === 'function')
+    refuse(
+      'a static method has no instance to inject the LockService into. Use an instance method, or LockService.withLock.',
+    );
+  if (typeof original !== 'function')
+    return refuse('only methods can be locked, not properties or accessors.');
+  if (Object.prototype.toString.call(original) === '[object GeneratorFunction]')
+    refuse(
+      'a synchronous generator cannot wait for a lock. Make it an async generator (async *), or return a Promise.',
+    );
+  if (Reflect.hasMetadata(LOCKED_METHOD, original))
+    refuse('the method is decorated with it twice. Give one of them an array of keys.');
+  return original as Original;
 }

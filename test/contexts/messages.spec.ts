@@ -1,7 +1,15 @@
 import 'reflect-metadata';
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { Controller, type INestApplication, type INestMicroservice } from '@nestjs/common';
+import {
+  type CallHandler,
+  Controller,
+  type ExecutionContext,
+  type INestApplication,
+  type INestMicroservice,
+  type NestInterceptor,
+  UseInterceptors,
+} from '@nestjs/common';
 import {
   type ClientProxy,
   ClientProxyFactory,
@@ -13,13 +21,15 @@ import {
   Payload,
   Transport,
 } from '@nestjs/microservices';
+import { IoAdapter } from '@nestjs/platform-socket.io';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { Test } from '@nestjs/testing';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { firstValueFrom, type Observable, of, toArray } from 'rxjs';
+import { firstValueFrom, from, type Observable, of, takeUntil, toArray } from 'rxjs';
+import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 import { CurrentLock, type Lock, LockService, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
-import { Gate } from '../decorators/apps.js';
+import { free, Gate, locked } from '../decorators/apps.js';
 import { until } from '../support/eventually.js';
 import { freePort } from '../support/ports.js';
 import { type RedisProcess, startRedis } from '../support/redis-process.js';
@@ -28,6 +38,26 @@ const lockModule = (): unknown => ReplicaLockModule.forRoot({ connection: 'memor
 
 @WebSocketGateway()
 class Prices {
+  readonly gate = new Gate();
+
+  @SubscribeMessage('slow')
+  @ReplicaLocked('slow:{data.id}')
+  async slow(@MessageBody() _price: { id: string }): Promise<void> {
+    await this.gate.passed;
+  }
+
+  @SubscribeMessage('slow by argument')
+  @ReplicaLocked('slow:{0.id}')
+  async slowByArgument(@MessageBody() price: { id: string }): Promise<void> {
+    await this.slow(price);
+  }
+
+  @SubscribeMessage('ticks')
+  @ReplicaLocked('ticks:{data.id}')
+  ticks(@MessageBody() _price: { id: string }): Observable<object> {
+    return from(this.gate.passed.then(() => ({ event: 'tick', data: 1 })));
+  }
+
   @SubscribeMessage('set')
   @ReplicaLocked('price:{data.id}', { waitTime: 0 })
   async set(@MessageBody() _price: { id: string }, @CurrentLock() lock: Lock): Promise<object> {
@@ -84,9 +114,65 @@ describe('A gateway’s handler', () => {
   });
 });
 
+describe.each([
+  ['ws', WsAdapter],
+  ['socket.io', IoAdapter],
+] as const)('A gateway’s handler whose client disconnects (%s)', (kind, Adapter) => {
+  let app: INestApplication;
+  afterEach(async () => {
+    app.get(Prices).gate.open();
+    await app.close();
+  });
+
+  it('keeps its lock until its promise has settled, and of an Observable gives it back', async () => {
+    const module = await Test.createTestingModule({
+      imports: [lockModule() as never],
+      providers: [Prices],
+    }).compile();
+    app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    app.useWebSocketAdapter(new Adapter(app));
+    await app.listen(0, '127.0.0.1');
+    const locks = app.get(LockService);
+    const send = await connect(kind, await app.getUrl());
+    for (const event of ['slow', 'slow by argument']) send(event, { id: event });
+    send('ticks', { id: 1 });
+    for (const key of ['slow:slow', 'slow:slow%20by%20argument', 'ticks:1']) await locked(locks, key);
+    send.close();
+    await free(locks, 'ticks:1');
+    expect(await locks.isLocked('slow:slow')).toBe(true);
+    expect(await locks.isLocked('slow:slow%20by%20argument')).toBe(true);
+    app.get(Prices).gate.open();
+    await free(locks, 'slow:slow');
+    await free(locks, 'slow:slow%20by%20argument');
+  });
+});
+
+async function connect(
+  kind: 'ws' | 'socket.io',
+  url: string,
+): Promise<((event: string, data: object) => void) & { close(): void }> {
+  if (kind === 'ws') {
+    const client = new WebSocket(url.replace('http', 'ws'));
+    await once(client, 'open');
+    const send = (event: string, data: object): void => client.send(JSON.stringify({ event, data }));
+    return Object.assign(send, { close: () => client.close() });
+  }
+  const client = io(url, { transports: ['websocket'], forceNew: true });
+  await new Promise<void>((resolve) => client.once('connect', resolve));
+  const send = (event: string, data: object): void => void client.emit(event, data);
+  return Object.assign(send, { close: () => void client.close() });
+}
+
+let enough = new Gate();
+class Impatient implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(takeUntil(enough.passed));
+  }
+}
+
 @Controller()
 class Stock {
-  readonly gate = new Gate();
+  gate = new Gate();
   events: string[] = [];
   constructor(private readonly locks: LockService) {}
 
@@ -98,6 +184,14 @@ class Stock {
     @CurrentLock() lock: Lock,
   ): Promise<string> {
     return lock.key;
+  }
+
+  @MessagePattern('slow')
+  @ReplicaLocked('slow:{data.id}')
+  @UseInterceptors(Impatient)
+  async slow(@Payload() _item: object): Promise<string> {
+    await this.gate.passed;
+    return 'done';
   }
 
   @MessagePattern('count')
@@ -159,6 +253,19 @@ describe.each(['TCP', 'Redis'] as const)('A message’s handler over %s', (trans
     });
     await held.release();
     await expect(firstValueFrom(client.send('reserve', {}))).rejects.toMatchObject({ code: 'LOCK_KEY' });
+  });
+
+  it('keeps its lock until its promise has settled, though an interceptor waits no longer', async () => {
+    const locks = server.get(LockService);
+    const answer = firstValueFrom(client.send('slow', { id: transport }).pipe(toArray()));
+    await locked(locks, `slow:${transport}`);
+    enough.open();
+    expect(await answer).toEqual([]);
+    expect(await locks.isLocked(`slow:${transport}`)).toBe(true);
+    server.get(Stock).gate.open();
+    await free(locks, `slow:${transport}`);
+    server.get(Stock).gate = new Gate();
+    enough = new Gate();
   });
 
   it('takes one of the events for a key at a time', async () => {

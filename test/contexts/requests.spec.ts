@@ -15,6 +15,7 @@ import {
   type MessageEvent,
   type NestInterceptor,
   Param,
+  type PipeTransform,
   Post,
   Sse,
   StreamableFile,
@@ -41,7 +42,7 @@ import { Test } from '@nestjs/testing';
 import { IsInt } from 'class-validator';
 import { PubSub } from 'graphql-subscriptions';
 import { createClient } from 'graphql-ws';
-import { map, type Observable, of } from 'rxjs';
+import { defaultIfEmpty, map, type Observable, of, takeUntil } from 'rxjs';
 import WebSocket from 'ws';
 import {
   CurrentLock,
@@ -55,7 +56,7 @@ import {
   ReplicaLockModule,
   type ReplicaLockModuleOptions,
 } from '../../lib/index.js';
-import { adapters, type Adapter } from '../decorators/apps.js';
+import { adapters, type Adapter, free, Gates, locked } from '../decorators/apps.js';
 import { until } from '../support/eventually.js';
 
 let app: INestApplication;
@@ -214,6 +215,20 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
   });
 });
 
+const gates = new Gates();
+
+class Impatient implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(takeUntil(gates.of('patience').passed), defaultIfEmpty('too late'));
+  }
+}
+
+class TrimPipe implements PipeTransform<string, string> {
+  transform(value: string): string {
+    return value.trim();
+  }
+}
+
 @ObjectType()
 class Item {
   @Field(() => ID)
@@ -251,6 +266,36 @@ class Items {
     return `${this.locks.current()?.key} (${item.id}, ${place})`;
   }
 
+  /** Reached with interceptors if the application says so, without them otherwise: its arguments are the same. */
+  @ResolveField(() => [String])
+  @ReplicaLocked((item: Item, place: string) => [`field:${item.id}`, `field:${place}`], { waitTime: 0 })
+  async places(@Parent() _item: Item, @Args('place') _place: string): Promise<readonly string[]> {
+    return this.locks.current()?.keys ?? [];
+  }
+
+  @ResolveField(() => String)
+  @ReplicaLocked('named:{args.place}', { waitTime: 0 })
+  async named(@Args('place') _place: string): Promise<string | undefined> {
+    return this.locks.current()?.key;
+  }
+
+  @Mutation(() => String)
+  @ReplicaLocked('item:{0}', { waitTime: 0 })
+  async byArgument(
+    @Args('id', { type: () => ID }, TrimPipe) _id: string,
+    @CurrentLock() lock: Lock,
+  ): Promise<string> {
+    return lock.key;
+  }
+
+  @Mutation(() => String, { nullable: true })
+  @ReplicaLocked('slow:{args.id}', { waitTime: 0 })
+  @UseInterceptors(Impatient)
+  async slow(@Args('id', { type: () => ID }) _id: string): Promise<string> {
+    await gates.of('slow').passed;
+    return 'done';
+  }
+
   @Query(() => String)
   async byService(): Promise<string> {
     return this.locks.withLock('item:1', { waitTime: 0 }, () => 'ran');
@@ -270,7 +315,9 @@ class Items {
 }
 
 describe('A resolver', () => {
-  const start = async (): Promise<{ url: string; locks: LockService }> => {
+  const start = async (
+    options: Partial<ApolloDriverConfig> = {},
+  ): Promise<{ url: string; locks: LockService }> => {
     const module = await Test.createTestingModule({
       imports: [
         ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 }),
@@ -279,6 +326,7 @@ describe('A resolver', () => {
           autoSchemaFile: true,
           includeStacktraceInErrorResponses: false,
           subscriptions: { 'graphql-ws': true },
+          ...options,
         }),
       ],
       providers: [Items],
@@ -309,6 +357,34 @@ describe('A resolver', () => {
       errors: [{ message: expect.stringContaining('args.input.id'), extensions: { code: 'LOCK_KEY' } }],
     });
     expect(locks.held).toEqual([]);
+  });
+
+  it.each([
+    ['without', []],
+    ['with', ['interceptors', 'guards', 'filters']],
+  ] as const)('finds the key of a field in its arguments, %s enhancers', async (_how, enhancers) => {
+    const { url, locks } = await start({ fieldResolverEnhancers: [...enhancers] });
+    const query = 'mutation { add(id: "7") { places(place: "shelf") named(place: "shelf") } }';
+    expect(await ask(url, query)).toEqual({
+      data: { add: { places: ['field:7', 'field:shelf'], named: 'named:shelf' } },
+    });
+    expect(locks.held).toEqual([]);
+  });
+
+  it('finds a number in its own arguments, after pipes', async () => {
+    const { url } = await start();
+    expect(await ask(url, 'mutation { byArgument(id: " 7 ") }')).toEqual({ data: { byArgument: 'item:7' } });
+  });
+
+  it('keeps its lock until its promise has settled, though an interceptor waits no longer', async () => {
+    const { url, locks } = await start();
+    const answer = ask(url, 'mutation { slow(id: "1") }');
+    await locked(locks, 'slow:1');
+    gates.of('patience').open();
+    expect(await answer).toEqual({ data: { slow: 'too late' } });
+    expect(await locks.isLocked('slow:1')).toBe(true);
+    gates.of('slow').open();
+    await free(locks, 'slow:1');
   });
 
   it('answers a busy lock with its code, and with nobody’s host', async () => {

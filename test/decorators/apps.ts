@@ -2,7 +2,8 @@ import 'reflect-metadata';
 import type { INestApplication, LoggerService, ModuleMetadata } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
-import { ReplicaLockModule } from '../../lib/index.js';
+import { type LockService, ReplicaLockModule } from '../../lib/index.js';
+import { until } from '../support/eventually.js';
 
 export const adapters = ['express', 'fastify'] as const;
 export type Adapter = (typeof adapters)[number];
@@ -46,4 +47,61 @@ export class Gate {
   constructor() {
     this.passed = new Promise((resolve) => (this.open = resolve));
   }
+}
+
+/** Gates by name, for handlers that a test reaches over the network. */
+export class Gates {
+  private readonly gates = new Map<string, Gate>();
+
+  of(name: string): Gate {
+    const found = this.gates.get(name) ?? new Gate();
+    this.gates.set(name, found);
+    return found;
+  }
+
+  /** Lets all work end, and forgets it. */
+  openAll(): void {
+    for (const gate of this.gates.values()) gate.open();
+    this.gates.clear();
+  }
+}
+
+/** Counts how many calls are inside at once. */
+export class Inside {
+  now = 0;
+  most = 0;
+  runs = 0;
+
+  reset(): void {
+    [this.now, this.most, this.runs] = [0, 0, 0];
+  }
+
+  async during(work: Promise<unknown>): Promise<void> {
+    this.runs++;
+    this.most = Math.max(this.most, ++this.now);
+    await work.finally(() => this.now--);
+  }
+}
+
+/** Waits until the key is locked. */
+export function locked(locks: LockService, key: string): Promise<true> {
+  return until(() => locks.isLocked(key), { what: `'${key}' is locked` });
+}
+
+/** Waits until the key is free. */
+export function free(locks: LockService, key: string): Promise<true> {
+  return until(async () => !(await locks.isLocked(key)), { what: `'${key}' is free` });
+}
+
+/** A request whose client leaves when the condition holds. */
+export async function leaveOnce(
+  url: string,
+  condition: () => Promise<unknown>,
+  init: RequestInit = {},
+): Promise<void> {
+  const client = new AbortController();
+  const call = fetch(url, { ...init, signal: client.signal }).then((response) => response.text());
+  await condition();
+  client.abort();
+  await call.catch(() => {});
 }

@@ -1,0 +1,110 @@
+import type { CallHandler, ExecutionContext } from '@nestjs/common';
+import { defer, isObservable, mergeMap, Observable, type Subscriber } from 'rxjs';
+import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
+import type { Lock } from '../lock/lock.js';
+import { bodiesOf } from './bodies.js';
+import { resultWhenContended } from './contention.js';
+import { handlerFrames, LOCK_TO_COME, type LockedHandler, type Original } from './handler-frames.js';
+import { lockedIterable } from './locked-iterable.js';
+import type { LockedMethod } from './locked-method.js';
+import { LockedResult } from './locked-result.js';
+import { asObservable, LockedRun } from './locked-run.js';
+import type { ResultKind } from './result-kind.js';
+
+/** Calls the method with these arguments, so that what it starts is no call of Nest. */
+type Work = (args: unknown[]) => unknown;
+
+/**
+ * One invocation of a locked handler, from its interceptor on. If the raw request tells the keys, the interceptor takes the lock: around the interceptors below it, the
+ * pipes and the method. If only the method's arguments tell them, the method takes it, around itself.
+ */
+export class HandlerRun extends LockedRun implements LockedHandler {
+  private readonly keys: LockKeys | undefined;
+  private entered: EnteredLock | undefined;
+
+  /** Throws `LockKeyError`. */
+  constructor(
+    method: LockedMethod,
+    readonly context: ExecutionContext,
+    service: LockService,
+    subscriber: Subscriber<unknown>,
+  ) {
+    super(method, () => service, subscriber, bodiesOf(method.kindOf(context), context));
+    this.keys = method.keysBeforeCall(context);
+  }
+
+  get lock(): Lock | undefined {
+    return this.entered?.lock;
+  }
+
+  start(next: CallHandler): void {
+    const below = (): Observable<unknown> =>
+      handlerFrames.run({ handler: this, instance: undefined }, () => next.handle());
+    if (this.keys === undefined) this.subscribe(below);
+    else
+      void this.take(this.keys, (entered) => {
+        this.entered = entered;
+        return below();
+      });
+  }
+
+  call(instance: object, args: unknown[], original: Original, kind: ResultKind): unknown {
+    const work: Work = (own) =>
+      handlerFrames.run({ handler: this, instance }, () => original.apply(instance, own));
+    // If the caller left before the method was called, the lock has gone with it: the method takes one of its own.
+    if (this.entered !== undefined && !this.isEnded) return this.work(() => work(args));
+    const called = (): Promise<unknown> => this.lockAndCall(args, work);
+    const streamed = (): Observable<unknown> => defer(called).pipe(mergeMap(asObservable));
+    const iterated = (): AsyncGenerator<unknown, unknown> =>
+      lockedIterable(
+        this.method,
+        async (onWaiting) => this.service().enter(this.keysOf(args), this.method.options, onWaiting),
+        ({ lock }) => work(this.withLock(args, lock)),
+      );
+    switch (kind) {
+      case 'promise':
+        return called();
+      case 'observable':
+        return streamed();
+      case 'iterable':
+        return iterated();
+      default:
+        return new LockedResult(streamed, iterated, called, () => true);
+    }
+  }
+
+  private async lockAndCall(args: unknown[], work: Work): Promise<unknown> {
+    let entered: EnteredLock;
+    try {
+      entered = await this.enter(this.keysOf(args));
+    } catch (error) {
+      return resultWhenContended(this.method, error);
+    }
+    let result: unknown;
+    try {
+      result = await entered.run(() => work(this.withLock(args, entered.lock)));
+    } catch (error) {
+      await entered.finish(error);
+      throw error;
+    }
+    // What goes on is over when this run is.
+    if (isObservable(result)) {
+      this.hold(entered);
+      return new Observable((subscriber) => entered.run(() => result.subscribe(subscriber)));
+    }
+    if (this.bodies.isBody(result)) this.hold(entered);
+    else await entered.finish();
+    return result;
+  }
+
+  private keysOf(args: unknown[]): LockKeys {
+    return this.keys ?? this.method.keysOfCall(args, this.context);
+  }
+
+  /** The arguments with the lock for `@CurrentLock()`: Nest found them before there was one, or when there was another. */
+  private withLock(args: unknown[], lock: Lock): unknown[] {
+    return args.map((each) =>
+      each === LOCK_TO_COME || (each !== undefined && each === this.lock) ? lock : each,
+    );
+  }
+}

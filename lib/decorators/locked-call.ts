@@ -1,0 +1,112 @@
+import type { ExecutionContext } from '@nestjs/common';
+import { isObservable, Observable } from 'rxjs';
+import type { LockKeys, LockService } from '../lock/lock-service.js';
+import { PROMISES } from './bodies.js';
+import { resultWhenContended } from './contention.js';
+import { noService, serviceOf } from './instance-services.js';
+import type { LockedMethod } from './locked-method.js';
+import { lockedIterable } from './locked-iterable.js';
+import { LockedResult } from './locked-result.js';
+import { asObservable, LockedRun } from './locked-run.js';
+import type { ResultKind } from './result-kind.js';
+
+/** A call of a locked method that takes the lock by itself: on a provider, or of a handler that Nest did not call. */
+export interface PlainCall {
+  readonly method: LockedMethod;
+  readonly instance: unknown;
+  readonly args: readonly unknown[];
+  /** The handler's, if it is `super`'s method that a locked handler of the same name calls. */
+  readonly context: ExecutionContext | undefined;
+  readonly work: () => unknown;
+}
+
+export function lockedCall(call: PlainCall, kind: ResultKind): unknown {
+  switch (kind) {
+    case 'promise':
+      return lockedPromise(call);
+    case 'observable':
+      return lockedStream(call);
+    case 'iterable':
+      return lockedSteps(call);
+    default:
+      return lockedEither(call);
+  }
+}
+
+function lockedPromise(call: PlainCall): Promise<unknown> {
+  const { method, work } = call;
+  const onResult = (result: unknown): unknown =>
+    isObservable(result) ? lockedAgain(call, keys, result) : result;
+  let keys: LockKeys;
+  try {
+    keys = keysOf(call);
+    const service = demandService(call);
+    if (method.onContended === 'throw') return service.withLock(keys, method.options, work).then(onResult);
+    let isCalled = false;
+    const called = (): unknown => {
+      isCalled = true;
+      return work();
+    };
+    return service.withLock(keys, method.options, called).then(onResult, (error: unknown) => {
+      // A contended lock inside the work is the work's own affair.
+      if (isCalled) throw error;
+      return resultWhenContended(method, error);
+    });
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** The lock is taken by each subscriber, and held while the Observable runs. */
+function lockedStream(call: PlainCall): Observable<unknown> {
+  return new Observable((subscriber) => {
+    const run = new LockedRun(call.method, () => demandService(call), subscriber, PROMISES);
+    void run.take(keysOf(call), () => asObservable(run.work(call.work)));
+    return () => run.leave();
+  });
+}
+
+/** An Observable that a promise resolved with runs only once it is subscribed to, and then under the lock again. */
+function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown>): Observable<unknown> {
+  return new Observable((subscriber) => {
+    const run = new LockedRun(call.method, () => demandService(call), subscriber, PROMISES);
+    void run.take(keys, () => source);
+    return () => run.leave();
+  });
+}
+
+function lockedSteps(call: PlainCall): AsyncGenerator<unknown, unknown> {
+  return lockedIterable(
+    call.method,
+    async (onWaiting) => demandService(call).enter(keysOf(call), call.method.options, onWaiting),
+    call.work,
+  );
+}
+
+function lockedEither(call: PlainCall): LockedResult {
+  let isCalled = false;
+  const watched: PlainCall = {
+    ...call,
+    work: () => {
+      isCalled = true;
+      return call.work();
+    },
+  };
+  return new LockedResult(
+    () => lockedStream(call),
+    () => lockedSteps(call),
+    () => lockedPromise(watched),
+    () => isCalled,
+  );
+}
+
+function keysOf({ method, args, context }: PlainCall): LockKeys {
+  const keys = context && method.keysBeforeCall(context);
+  return keys ?? method.keysOfCall(args, context);
+}
+
+function demandService({ instance, method }: PlainCall): LockService {
+  const service = serviceOf(instance, method.instanceName);
+  if (service !== undefined) return service;
+  throw noService(method.instanceName, method.name);
+}

@@ -1,0 +1,67 @@
+import type { EnteredLock } from '../lock/lock-service.js';
+import { isAsyncIterable } from './bodies.js';
+import { resultWhenContended } from './contention.js';
+import type { LockedMethod } from './locked-method.js';
+import { GONE } from './locked-run.js';
+
+type Generator = AsyncGenerator<unknown, unknown>;
+
+/**
+ * What a locked async generator method returns: the lock is taken with its first step, and held until it has ended or was left. Leaving it while it waits for the lock
+ * ends the wait.
+ */
+export function lockedIterable(
+  method: LockedMethod,
+  enter: (onWaiting: (cancel: (reason: unknown) => void) => void) => Promise<EnteredLock>,
+  work: (entered: EnteredLock) => unknown,
+): Generator {
+  let endWait: ((reason: unknown) => void) | undefined;
+  let isLeft = false;
+  async function* locked(): Generator {
+    let entered: EnteredLock;
+    try {
+      entered = await enter((end) => (endWait = end));
+    } catch (error) {
+      if (error === GONE) return undefined;
+      const result = resultWhenContended(method, error);
+      return isAsyncIterable(result) ? yield* result : result;
+    }
+    let failure: unknown;
+    try {
+      return isLeft ? undefined : yield* stepsUnder(entered, method, work);
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      await entered.finish(failure);
+    }
+  }
+  const generator = locked();
+  const leave = generator.return.bind(generator);
+  generator.return = (value) => {
+    isLeft = true;
+    endWait?.(GONE);
+    return leave(value);
+  };
+  return generator;
+}
+
+/** Every step of the work runs under the lock, whatever context asks for it. */
+function stepsUnder(
+  entered: EnteredLock,
+  method: LockedMethod,
+  work: (entered: EnteredLock) => unknown,
+): AsyncIterable<unknown, unknown> {
+  const result = entered.run(() => work(entered));
+  if (!isAsyncIterable(result))
+    throw new TypeError(`${method.name} is iterated, but what it returned is no AsyncIterable.`);
+  const source: AsyncIterator<unknown, unknown> = entered.run(() => result[Symbol.asyncIterator]());
+  const end = Promise.resolve({ done: true, value: undefined } as const);
+  const iterator: AsyncIterableIterator<unknown, unknown> = {
+    next: (...value) => entered.run(() => source.next(...value)),
+    return: (value) => entered.run(() => source.return?.(value) ?? end),
+    throw: (error) => entered.run(() => source.throw?.(error) ?? Promise.reject(error)),
+    [Symbol.asyncIterator]: () => iterator,
+  };
+  return iterator;
+}

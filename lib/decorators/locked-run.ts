@@ -1,0 +1,212 @@
+import { from, isObservable, of, type Observable, type Subscriber, type Subscription } from 'rxjs';
+import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
+import { isThenable, type Bodies } from './bodies.js';
+import { resultWhenContended } from './contention.js';
+import type { LockedMethod } from './locked-method.js';
+
+/** Why a wait ends whose caller has gone. The rejection reaches no caller. */
+export const GONE = new Error('The caller has gone and does not wait for the lock any more.');
+
+type Stage =
+  /** The method has not been called. */
+  | 'before the call'
+  /** The method's promise runs, or interceptors are at work on what the promise gave. */
+  | 'at work'
+  /** A value was handed out, or an Observable was returned: what follows can be cut short. */
+  | 'streaming'
+  /** Nothing more comes from the method and the interceptors. */
+  | 'ended';
+
+/**
+ * One subscription to locked work. The lock is held until the work's promise has settled, even if the subscriber has gone; until an Observable has ended or was unsubscribed;
+ * until every body that was handed out has been produced.
+ */
+export class LockedRun {
+  private readonly held: EnteredLock[] = [];
+  private finishing: Promise<void> | undefined;
+  private readonly cancels = new Set<() => void>();
+  private inner: Subscription | undefined;
+  private stage: Stage = 'before the call';
+  private isGone = false;
+  /** Promises of the method that have not settled; more than one if an interceptor calls it in parallel. */
+  private running = 0;
+  /** How many bodies have been handed out and go on. */
+  private goingOn = 0;
+
+  constructor(
+    readonly method: LockedMethod,
+    protected readonly service: () => LockService,
+    private readonly subscriber: Subscriber<unknown>,
+    protected readonly bodies: Bodies,
+  ) {}
+
+  /** Takes the lock, then subscribes to the work under it. What the method makes of a lock that stays busy is the result. */
+  async take(keys: LockKeys, work: (entered: EnteredLock) => Observable<unknown>): Promise<void> {
+    let entered: EnteredLock;
+    try {
+      entered = await this.enter(keys);
+    } catch (error) {
+      if (error !== GONE) this.refuse(error);
+      return;
+    }
+    this.hold(entered);
+    entered.run(() => this.subscribe(() => work(entered)));
+  }
+
+  /** Subscribes to the work: the method's Observable, or the interceptors and the handler below this one. */
+  subscribe(work: () => Observable<unknown>): void {
+    try {
+      this.inner = work().subscribe({
+        next: (value) => this.onValue(value),
+        error: (error: unknown) => this.onError(error),
+        complete: () => this.onComplete(),
+      });
+    } catch (error) {
+      this.onError(error);
+    }
+    // A source that emits at once may be unsubscribed before its subscription is known here.
+    if (this.isEnded) this.inner?.unsubscribe();
+  }
+
+  /** Calls the method itself under the lock that is held already. */
+  work(call: () => unknown): unknown {
+    // Tried again by an interceptor, for a caller that has gone.
+    if (this.isGone) {
+      if (this.running === 0) this.stop();
+      throw GONE;
+    }
+    this.stage = 'at work';
+    const result = call();
+    if (isThenable(result)) return this.watch(result);
+    if (isObservable(result)) this.becomeStream();
+    return result;
+  }
+
+  /** The subscriber has gone, or has all it gets. */
+  leave(): void {
+    this.isGone = true;
+    for (const cancel of this.cancels) cancel();
+    if (!this.isBusy) this.stop();
+  }
+
+  /** Takes a lock; a wait ends when the subscriber leaves, and a lock that is granted all the same is given back. */
+  protected async enter(keys: LockKeys): Promise<EnteredLock> {
+    let endWait: ((reason: unknown) => void) | undefined;
+    let isCancelled = false;
+    const cancel = (): void => {
+      isCancelled = true;
+      endWait?.(GONE);
+    };
+    this.cancels.add(cancel);
+    try {
+      const entered = await this.service().enter(keys, this.method.options, (end) => (endWait = end));
+      if (!isCancelled) return entered;
+      await entered.finish().catch(() => {});
+      throw GONE;
+    } finally {
+      this.cancels.delete(cancel);
+    }
+  }
+
+  /** Gives the lock back when this run is over. */
+  protected hold(entered: EnteredLock): void {
+    if (this.finishing === undefined) this.held.push(entered);
+    else entered.finish().catch(() => {});
+  }
+
+  protected get isEnded(): boolean {
+    return this.stage === 'ended';
+  }
+
+  private refuse(error: unknown): void {
+    try {
+      asObservable(resultWhenContended(this.method, error)).subscribe(this.subscriber);
+    } catch (refusal) {
+      this.subscriber.error(refusal);
+    }
+  }
+
+  private async watch(result: PromiseLike<unknown>): Promise<unknown> {
+    this.running++;
+    try {
+      const value = await result;
+      if (isObservable(value)) this.stage = 'streaming';
+      return value;
+    } finally {
+      this.running--;
+      if (this.isGone && !this.isBusy) this.stop();
+    }
+  }
+
+  private becomeStream(): void {
+    this.stage = 'streaming';
+    if (this.isGone && !this.isBusy) this.stop();
+  }
+
+  /** To cut the work short now would leave some of it running without the lock. */
+  private get isBusy(): boolean {
+    return this.running > 0 || this.stage === 'at work';
+  }
+
+  private onValue(value: unknown): void {
+    this.stage = 'streaming';
+    const body = this.bodies.bodyOf(value, (step) => this.held[0]?.run(step) ?? step());
+    if (body !== undefined) {
+      this.goingOn++;
+      body.onEnd(() => this.onBodyEnd());
+    }
+    if (!this.isGone) this.subscriber.next(body === undefined ? value : body.value);
+    else {
+      body?.cancel();
+      if (!this.isBusy) this.stop();
+    }
+  }
+
+  private onBodyEnd(): void {
+    if (--this.goingOn === 0 && this.isEnded) this.finishQuietly();
+  }
+
+  private onError(error: unknown): void {
+    this.stage = 'ended';
+    const fail = (reason: unknown): void => this.subscriber.error(reason);
+    this.finish(error).then(() => fail(error), fail);
+  }
+
+  private onComplete(): void {
+    this.stage = 'ended';
+    // The response has only begun.
+    if (this.goingOn > 0) this.subscriber.complete();
+    else
+      this.finish().then(
+        () => this.subscriber.complete(),
+        (loss: unknown) => this.subscriber.error(loss),
+      );
+  }
+
+  private stop(): void {
+    this.stage = 'ended';
+    this.inner?.unsubscribe();
+    if (this.goingOn === 0) this.finishQuietly();
+  }
+
+  /** There is no caller to be told of a lock that was lost; the log tells of it. */
+  private finishQuietly(): void {
+    this.finish().catch(() => {});
+  }
+
+  private finish(failure?: unknown): Promise<void> {
+    return (this.finishing ??= this.finishAll(failure));
+  }
+
+  private async finishAll(failure: unknown): Promise<void> {
+    const ends = await Promise.allSettled(this.held.map((entered) => entered.finish(failure)));
+    const loss = ends.find((end) => end.status === 'rejected');
+    if (loss !== undefined) throw loss.reason;
+  }
+}
+
+/** A result as a stream: of an Observable its values, of a promise its value. */
+export function asObservable(result: unknown): Observable<unknown> {
+  if (isThenable(result)) return from(result);
+  return isObservable(result) ? result : of(result);
+}
