@@ -147,11 +147,16 @@ function quarantineOf(value: unknown, leaseTime: number): number {
 
 function prefixOf(prefix: unknown = 'lock:'): string {
   // A lone { would make a hash tag together with a } of the key, and move it to another slot.
-  if (typeof prefix === 'string' && prefix.length <= 256 && /^([^{}]|\{[^{}]+\})*$/.test(prefix))
+  if (
+    typeof prefix === 'string' &&
+    prefix.length <= 256 &&
+    prefix.isWellFormed() &&
+    /^([^{}]|\{[^{}]+\})*$/.test(prefix)
+  )
     return prefix;
   throw LockOptionsError.notAccepted(
     'keyPrefix',
     prefix,
-    'a text of at most 256 characters without an unpaired brace',
+    'a well-formed text of at most 256 characters without an unpaired brace',
   );
 }

@@ -262,6 +262,7 @@ describe('The options are checked at start', () => {
     ['keyPrefix', 5],
     ['keyPrefix', 'a{b'],
     ['keyPrefix', 'a}b'],
+    ['keyPrefix', 'half \ud83d'],
     ['clockSkew', 'x'],
     ['shutdownTimeout', -1],
     ['allowEviction', 'no'],

@@ -151,7 +151,27 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('release', () => {
-      it('is not ours the second time, nor after somebody took the key', async () => {
+      it('is ours a second time too, as long as nobody has taken a key since', async () => {
+        const keys = [unique('key'), unique('key')];
+        const held = await take(one, keys);
+        await other.forceRelease(keys[1]!);
+        expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+        expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+        for (const key of keys) expect(await other.inspect(key)).toEqual({ kind: 'free' });
+      });
+
+      it('does not prolong what keeps the key busy when it comes a second time', async () => {
+        const key = unique('key');
+        const held = await take(one, key);
+        await one.release(held, 2_000);
+        expect(await one.release(held, 30_000)).toEqual({ kind: 'released', ours: true });
+        expect(await one.renew(held, 30_000, 'keep')).toMatchObject({ kind: 'renewed' });
+        const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
+        expect(holder.remainingTime).toBeLessThanOrEqual(2_000);
+        await other.forceRelease(key);
+      });
+
+      it('is not ours after somebody took the key', async () => {
         const key = unique('key');
         const held = await take(one, key);
         await other.forceRelease(key);

@@ -2,6 +2,9 @@ import type { CommitRequest } from './commit-request.js';
 
 type Kind = CommitRequest['kind'];
 
+/** Keys of renewals, and of new locks, in one group: locks of many keys must not delay the next group for long. */
+const MOST_GROUP_KEYS = 4_096;
+
 /** What waits to be sent, renewals apart from new locks. What has ended meanwhile is passed over. */
 export class CommitQueue {
   private queues: Record<Kind, CommitRequest[]> = { renew: [], acquire: [] };
@@ -31,13 +34,16 @@ export class CommitQueue {
     }
   }
 
-  /** Moves what can be sent to `group`, until that has `most` requests. */
+  /** Moves what can be sent to `group`, until that has `most` requests, or so many keys of this kind that they take the server some 40 ms. */
   takeInto(group: CommitRequest[], kind: Kind, most: number): void {
     const queue = this.queues[kind];
     let taken = 0;
-    while (taken < queue.length && group.length < most) {
+    let keys = 0;
+    while (taken < queue.length && group.length < most && keys < MOST_GROUP_KEYS) {
       const request = queue[taken++]!;
-      if (request.stage === 'queued') group.push(request);
+      if (request.stage !== 'queued') continue;
+      group.push(request);
+      keys += request.keys.length;
     }
     queue.splice(0, taken);
   }
