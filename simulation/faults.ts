@@ -8,8 +8,11 @@ export type Fault = (scene: Scene) => unknown;
 
 /** ms that a process may need to connect anew and to ask again. */
 const RECONNECT_TIME = 1_500;
-/** ms between two turns of an event loop within which no lock may be lost: a little less than a third of its lease. */
-const LIVELY_TURN = 0.28 * LEASE;
+/**
+ * ms between two turns of an event loop within which no lock may be lost. A renewal is due after a third of the lease, and takes three turns more: it is
+ * asked for, waits for the group that is out, and is answered.
+ */
+const LIVELY_TURN = 0.2 * LEASE;
 
 /** Those that follow somebody. */
 function replicasOf({ servers }: Scene): SimServer[] {

@@ -63,13 +63,14 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
   // --- and it becomes right again
   scene.network.heal();
   scene.network.loss = 0;
+  const syncTime = Math.max(...servers.map(({ style }) => style.syncTime));
+  for (const worker of workers) void judge.checkFirstLock(worker, syncTime);
   for (const server of servers) {
     server.style.lag = CALM_LAG;
     server.style.syncTime = CALM_SYNC;
     server.isFull = false;
   }
   for (const host of [...servers, ...scene.sentinels, ...workers.map((worker) => worker.host)]) host.thaw();
-  for (const worker of workers) void judge.checkFirstLock(worker);
   await world.runUntil(TROUBLE + AFTERMATH, check);
   isTroubled = false;
   const quiet = weather.servers.idleTimeout === Infinity ? 0 : QUIET;
