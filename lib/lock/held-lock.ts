@@ -88,7 +88,12 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.leaseTime = options.leaseTime;
   }
 
-  /** Called 3 to 6 ms after the grant if the lock is still held: starts renewal, the timer of its expiry and key tracking. */
+  /** Whether the first renewal was nearly due at the grant: the confirmation took several turns of a busy event loop. */
+  get wasGrantedLate(): boolean {
+    return 6 * (this.grantedAt - this.firstValidity.startedAt) >= this.leaseTime;
+  }
+
+  /** Called 3 to 6 ms after the grant if the lock is still held, at once after a late grant: starts renewal, the timer of its expiry and key tracking. */
   keep(): void {
     if (this.state.kind !== 'held' || this.deadline !== undefined) return;
     this.deadline = this.keeper.deadlines.add(this.validity.endsAt, this);

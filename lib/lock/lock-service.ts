@@ -341,7 +341,9 @@ export class LockService {
   private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
     const lock = new HeldLock(keys, owner, grant, options, this.keeper);
     this.locks.add(lock);
-    this.fresh.add(lock);
+    // After a late grant on a busy event loop, the turn that would keep it is too late.
+    if (lock.wasGrantedLate) lock.keep();
+    else this.fresh.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
     if (this.told.observed) {
       const now = lock.grantedAt;

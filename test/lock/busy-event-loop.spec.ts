@@ -70,6 +70,30 @@ describe('A lock that is held on a busy event loop', () => {
     });
 
     it.each([
+      [1_600, 5_000],
+      [560, 2_000],
+      [650, 2_000],
+    ])(
+      'is kept by renewals, if its grant takes two turns of %d ms each and the lease is %d ms',
+      async (lag, leaseTime) => {
+        begin();
+        const acquiring = locks.acquire('k', { leaseTime });
+        await settled();
+        const { startsAt } = store.last;
+        // Its confirmation was late, so the key was looked at once more before the grant.
+        for (let turns = 0; turns < 2; turns++) await turn(lag);
+        const validity = Validity.since(startsAt, leaseTime);
+        store.last.answer({ kind: 'granted', token: 1, confirmedBy: 2, validity });
+        const lock = await acquiring;
+        const end = clock.monotonic() + 3 * leaseTime;
+        while (clock.monotonic() < end) {
+          await turn(lag);
+          expect(lock.held).toBe(true);
+        }
+      },
+    );
+
+    it.each([
       [80, 15_000],
       [300, 15_000],
       [1_000, 15_000],
