@@ -50,10 +50,15 @@ export class SimSentinel extends SimHost {
   }
 }
 
+/** Looks, one every 100 ms, at a server that follows nobody or the wrong one until it is told at the latest. */
+const LOOKS_AT_STRAY = 30;
+
 /** The three of them: when they take the master for dead, and in which order they move the others. */
 export class SimSentinels {
   private epoch = 0;
   private isFailingOver = false;
+  /** How often in a row each server was seen following nobody or the wrong one. */
+  private readonly strays = new Map<SimServer, number>();
 
   constructor(
     private readonly world: SimWorld,
@@ -143,15 +148,16 @@ export class SimSentinels {
     else this.world.happen(200, sentinel, () => this.teach(sentinel, master, epoch));
   }
 
-  /** A former master that runs again is told, seconds later, and so is a replica that follows the wrong one. */
+  /** A former master that runs again is told within 3 s, and so is a replica that follows the wrong one. */
   private demoteStrays(): void {
     const { master, world } = this;
     if (this.isFailingOver) return;
     for (const server of this.servers) {
-      if (server === master || server.state !== 'running' || !this.reach(this.sentinels[0]!, server))
-        continue;
-      const isStray = server.role === 'master' || server.master !== master;
-      if (isStray && world.dice.chance(0.1)) server.follow(master);
+      const isReached = server.state === 'running' && this.reach(this.sentinels[0]!, server);
+      const isStray = server !== master && (server.role === 'master' || server.master !== master);
+      const looks = isReached && isStray ? (this.strays.get(server) ?? 0) + 1 : 0;
+      this.strays.set(server, looks);
+      if (looks > 0 && (world.dice.chance(0.1) || looks >= LOOKS_AT_STRAY)) server.follow(master);
     }
   }
 }
