@@ -4,6 +4,7 @@ import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js
 import type { Lock } from '../lock/lock.js';
 import { bodiesOf } from './bodies.js';
 import { resultWhenContended } from './contention.js';
+import { enterLock, enterLockAnew } from './enter-lock.js';
 import { handlerFrames, LOCK_TO_COME, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
 import type { LockedMethod } from './locked-method.js';
@@ -58,7 +59,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     const iterated = (): AsyncGenerator<unknown, unknown> =>
       lockedIterable(
         this.method,
-        async (onWaiting) => this.service().enter(this.keysOf(args), this.method.options, onWaiting),
+        (onWaiting) => this.ask(this.keysOf(args), onWaiting),
         ({ lock }) => work(this.withLock(args, lock)),
       );
     switch (kind) {
@@ -71,6 +72,15 @@ export class HandlerRun extends LockedRun implements LockedHandler {
       default:
         return new LockedResult(streamed, iterated, called, () => true);
     }
+  }
+
+  protected override async ask(
+    keys: LockKeys,
+    onWaiting: (cancel: (reason: unknown) => void) => void,
+  ): Promise<EnteredLock> {
+    const kind = this.method.kindOf(this.context);
+    const enter = kind === 'field' || kind === 'other' ? enterLock : enterLockAnew;
+    return enter(this.service(), keys, this.method.options, onWaiting);
   }
 
   private async lockAndCall(args: unknown[], work: Work): Promise<unknown> {

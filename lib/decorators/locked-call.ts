@@ -3,6 +3,7 @@ import { isObservable, Observable } from 'rxjs';
 import type { LockKeys, LockService } from '../lock/lock-service.js';
 import { PROMISES } from './bodies.js';
 import { resultWhenContended } from './contention.js';
+import { enterLock, withLock } from './enter-lock.js';
 import { noService, serviceOf } from './instance-services.js';
 import type { LockedMethod } from './locked-method.js';
 import { lockedIterable } from './locked-iterable.js';
@@ -41,13 +42,13 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
   try {
     keys = keysOf(call);
     const service = demandService(call);
-    if (method.onContended === 'throw') return service.withLock(keys, method.options, work).then(onResult);
+    if (method.onContended === 'throw') return withLock(service, keys, method.options, work).then(onResult);
     let isCalled = false;
     const called = (): unknown => {
       isCalled = true;
       return work();
     };
-    return service.withLock(keys, method.options, called).then(onResult, (error: unknown) => {
+    return withLock(service, keys, method.options, called).then(onResult, (error: unknown) => {
       // A contended lock inside the work is the work's own affair.
       if (isCalled) throw error;
       return resultWhenContended(method, error);
@@ -78,7 +79,7 @@ function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown
 function lockedSteps(call: PlainCall): AsyncGenerator<unknown, unknown> {
   return lockedIterable(
     call.method,
-    async (onWaiting) => demandService(call).enter(keysOf(call), call.method.options, onWaiting),
+    async (onWaiting) => enterLock(demandService(call), keysOf(call), call.method.options, onWaiting),
     call.work,
   );
 }

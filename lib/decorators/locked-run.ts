@@ -2,6 +2,7 @@ import { from, isObservable, of, type Observable, type Subscriber, type Subscrip
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
 import { isThenable, type Bodies } from './bodies.js';
 import { resultWhenContended } from './contention.js';
+import { enterLock } from './enter-lock.js';
 import type { LockedMethod } from './locked-method.js';
 
 /** Why a wait ends whose caller has gone. The rejection reaches no caller. */
@@ -99,13 +100,21 @@ export class LockedRun {
     };
     this.cancels.add(cancel);
     try {
-      const entered = await this.service().enter(keys, this.method.options, (end) => (endWait = end));
+      const entered = await this.ask(keys, (end) => (endWait = end));
       if (!isCancelled) return entered;
       await entered.finish().catch(() => {});
       throw GONE;
     } finally {
       this.cancels.delete(cancel);
     }
+  }
+
+  /** Asks the service for the lock. `onWaiting` is told how to end the waiting. */
+  protected async ask(
+    keys: LockKeys,
+    onWaiting: (cancel: (reason: unknown) => void) => void,
+  ): Promise<EnteredLock> {
+    return enterLock(this.service(), keys, this.method.options, onWaiting);
   }
 
   /** Gives the lock back when this run is over. */

@@ -19,6 +19,11 @@ export class LockContext {
     return this.storage.run({ lock, outer }, work);
   }
 
+  /** Runs `work` as if this context ran under no lock. */
+  outside<T>(work: () => T): T {
+    return this.storage.exit(work);
+  }
+
   /** The innermost lock that this context runs under and still holds; of a key, where one is given. */
   find(key?: string): HeldLock | undefined {
     for (let frame = this.storage.getStore(); frame !== undefined; frame = frame.outer) {

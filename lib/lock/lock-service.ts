@@ -196,6 +196,11 @@ export class LockService {
     };
   }
 
+  /** Runs `work` as if this asynchronous context held no lock. */
+  outside<T>(work: () => T): T {
+    return this.context.outside(work);
+  }
+
   /** Who holds the key; null where nobody does. Throws `LockKeyError` where it holds another program's value, `LockUnavailableError`. */
   async inspect(key: string): Promise<LockInfo | null> {
     const keys = [keyOf(key)];

@@ -1,0 +1,78 @@
+import { LockService, type EnteredLock, type LockKeys } from '../lock/lock-service.js';
+import type { Lock } from '../lock/lock.js';
+import type { WithLockOptions } from '../lock/options.js';
+
+type OnWaiting = (cancel: (reason: unknown) => void) => void;
+type LockedWork = (lock: Lock) => unknown;
+
+/** Takes the lock, or joins the one that this asynchronous context holds. */
+export function enterLock(
+  service: LockService,
+  keys: LockKeys,
+  options: WithLockOptions,
+  onWaiting: OnWaiting,
+): Promise<EnteredLock> {
+  return service instanceof LockService
+    ? service.enter(keys, options, onWaiting)
+    : enterDouble(service, keys, options);
+}
+
+/**
+ * Takes the lock for a request that comes from outside, which joins no lock. The context may be one
+ * that the request only inherited: a server that began to listen inside `withLock` hands that
+ * context to every request.
+ */
+export function enterLockAnew(
+  service: LockService,
+  keys: LockKeys,
+  options: WithLockOptions,
+  onWaiting: OnWaiting,
+): Promise<EnteredLock> {
+  const enter = (): Promise<EnteredLock> => enterLock(service, keys, options, onWaiting);
+  return service instanceof LockService ? service.outside(enter) : enter();
+}
+
+/** Runs the work under the lock, or joins the one that this asynchronous context holds. */
+export function withLock(
+  service: LockService,
+  keys: LockKeys,
+  options: WithLockOptions,
+  work: LockedWork,
+): Promise<unknown> {
+  return service instanceof LockService
+    ? service.withLock(keys, options, work)
+    : withDouble(service, keys, options, work);
+}
+
+/** What a test may have put in the place of the service. */
+type ServiceDouble = Partial<Pick<LockService, 'withLock'>>;
+
+function enterDouble(double: ServiceDouble, keys: LockKeys, options: WithLockOptions): Promise<EnteredLock> {
+  return new Promise((resolve, reject) => {
+    const held = (lock: Lock): Promise<void> =>
+      new Promise((end) => {
+        resolve({ lock, run: (work) => work(), finish: async () => end() });
+      });
+    withDouble(double, keys, options, held).catch(reject);
+  });
+}
+
+/** Rejects if the double does not run the work, as a function that a mocking library made would not. */
+async function withDouble(
+  double: ServiceDouble,
+  keys: LockKeys,
+  options: WithLockOptions,
+  work: LockedWork,
+): Promise<unknown> {
+  let isCalled = false;
+  const called: LockedWork = (lock) => {
+    isCalled = true;
+    return work(lock);
+  };
+  const result: unknown = await double.withLock?.(keys, options, called);
+  if (isCalled) return result;
+  throw new Error(
+    `The object in the place of LockService did not run the work of lock '${[keys].flat().join("', '")}': ` +
+      "give it a withLock(key, options, work) that calls work, or use TestLocks of 'nestjs-replica-lock/testing'.",
+  );
+}

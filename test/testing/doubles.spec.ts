@@ -1,0 +1,114 @@
+import 'reflect-metadata';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { Controller, Injectable, Param, Post, type INestApplication } from '@nestjs/common';
+import { Test, type TestingModuleBuilder } from '@nestjs/testing';
+import type { Observable } from 'rxjs';
+import { LockService, ReplicaLocked, ReplicaLockInterceptor, ReplicaLockModule } from '../../lib/index.js';
+import { ReplicaLockTestingModule } from '../../lib/testing/index.js';
+
+@Injectable()
+class Reports {
+  constructor(readonly locks: LockService) {}
+
+  byService(): Promise<string> {
+    return this.locks.withLock('report', async () => 'written');
+  }
+
+  @ReplicaLocked('report:{0}')
+  async byDecorator(_id: string): Promise<string> {
+    return 'written';
+  }
+}
+
+@Controller()
+class Orders {
+  @Post('orders/:id/pay')
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async pay(@Param('id') id: string): Promise<object> {
+    return { id };
+  }
+}
+
+const UNREACHABLE = 'redis://127.0.0.1:1';
+
+describe('In the place of LockService', () => {
+  let app: INestApplication | undefined;
+  afterEach(async () => {
+    await app?.close();
+    app = undefined;
+  });
+
+  async function start(double: unknown): Promise<string> {
+    const builder: TestingModuleBuilder = Test.createTestingModule({
+      imports: [ReplicaLockModule.forRoot({ connection: UNREACHABLE })],
+      providers: [Reports],
+      controllers: [Orders],
+    });
+    const module = await builder.overrideProvider(LockService).useValue(double).compile();
+    app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    await app.listen(0, '127.0.0.1');
+    return app.getUrl();
+  }
+
+  it('a plain object with withLock serves services, provider methods and handlers', async () => {
+    const asked: unknown[] = [];
+    const url = await start({
+      async withLock(key: unknown, ...rest: ((lock: object) => unknown)[]) {
+        asked.push(key);
+        return rest.at(-1)!({ key });
+      },
+    });
+    expect(await app!.get(Reports).byService()).toBe('written');
+    expect(await app!.get(Reports).byDecorator('7')).toBe('written');
+    expect((await fetch(`${url}/orders/7/pay`, { method: 'POST' })).status).toBe(201);
+    expect(asked).toEqual(['report', 'report:7', 'order:7']);
+  });
+
+  it('a function that runs no work is told of in one sentence, which names TestLocks', async () => {
+    const url = await start({ withLock: jest.fn() });
+    await expect(app!.get(Reports).byDecorator('7')).rejects.toThrow(
+      /^The object in the place of LockService did not run the work of lock 'report:7': .*TestLocks/,
+    );
+    expect((await fetch(`${url}/orders/7/pay`, { method: 'POST' })).status).toBe(500);
+  });
+});
+
+describe('Without Redis', () => {
+  it('a handler can be called directly, and an interceptor that passes on locks nothing twice', async () => {
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockTestingModule.forRoot()],
+      controllers: [Orders],
+    })
+      .overrideInterceptor(ReplicaLockInterceptor)
+      .useValue({ intercept: (_: unknown, next: { handle(): Observable<unknown> }) => next.handle() })
+      .compile();
+    const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    await app.listen(0, '127.0.0.1');
+    expect(await module.get(Orders).pay('7')).toEqual({ id: '7' });
+    expect((await fetch(`${await app.getUrl()}/orders/7/pay`, { method: 'POST' })).status).toBe(201);
+    await app.close();
+  });
+
+  it('an object that a test made by hand is told of TestLocks', async () => {
+    await expect(new Orders().pay('7')).rejects.toThrow(/Orders\.pay .*TestLocks\(\)\.provideTo\(object\)/);
+  });
+});
+
+describe('A server that began to listen inside withLock', () => {
+  it('refuses a request for the same key, and joins it to no lock', async () => {
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockTestingModule.forRoot()],
+      controllers: [Orders],
+    }).compile();
+    const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    await app.init();
+    const pay = async (id: string): Promise<number> =>
+      (await fetch(`${await app.getUrl()}/orders/${id}/pay`, { method: 'POST' })).status;
+    await app.get(LockService).withLock('order:1', async () => {
+      await app.listen(0, '127.0.0.1');
+      expect([await pay('1'), await pay('2')]).toEqual([409, 201]);
+    });
+    expect(await pay('1')).toBe(201);
+    await app.close();
+  });
+});
