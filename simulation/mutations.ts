@@ -40,16 +40,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'replicas that are listed are counted instead of members',
     changes: {
       [VIEW]: [
-        [
-          'return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size - this.loading);',
-          'return requiredConfirmations(demand, this.acknowledged.size, this.acknowledged.size);',
-        ],
-        [
-          `  private areTrusted(confirmed: number, since: number): boolean {
-    const majority = majorityOf(this.members.addresses.size);`,
-          `  private areTrusted(confirmed: number, since: number): boolean {
-    const majority = majorityOf(this.acknowledged.size);`,
-        ],
+        ['return this.members.addresses.size + hidden;', 'return this.certain.acknowledged.size + hidden;'],
       ],
     },
   },
@@ -60,9 +51,28 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       [QUORUM]: [
         [
-          'offsets.set(address, Math.max(offset, offsets.get(address) ?? 0));',
-          'offsets.set(offsets.has(address) ? `${address} again` : address, offset);',
+          'offsets.set(name, Math.max(offset, offsets.get(name) ?? 0));',
+          'offsets.set(offsets.has(name) ? `${name} again` : name, offset);',
         ],
+      ],
+    },
+  },
+  {
+    name: 'replicas that share an address are counted as one',
+    caughtBy:
+      "test/store/redis/addresses.spec.ts, 'Two lines of one address' and 'are counted by their connections'",
+    changes: {
+      'lib/store/redis/shared-addresses.ts': [
+        ['if (lines.size === info.links.length) {', 'if (lines.size > 0) {'],
+      ],
+    },
+  },
+  {
+    name: 'every replica that nobody names is taken for one that is named otherwise',
+    caughtBy: "test/store/redis/addresses.spec.ts, 'count as strangers'",
+    changes: {
+      'lib/store/redis/members.ts': [
+        ['if (strangers.length <= following.length)', 'if (strangers.length > 0)'],
       ],
     },
   },

@@ -19,6 +19,8 @@ export interface Link {
   readonly madeAt: number;
   isOnline: boolean;
   acknowledged: number;
+  /** When it was made, or last acknowledged anything. */
+  heardAt: number;
   /** A replica in full sync acknowledges nothing before it has loaded the file. */
   hasAcknowledged: boolean;
   /** When the last bytes of the stream arrive: it keeps its order. */
@@ -163,6 +165,7 @@ export abstract class SimReplica extends SimHost {
       madeAt: world.now,
       isOnline: false,
       acknowledged: 0,
+      heardAt: world.now,
       hasAcknowledged: false,
       arrivesAt: 0,
       rdbChannel: style.hasRdbChannel && !isPartial ? ++ids : undefined,
@@ -203,6 +206,7 @@ export abstract class SimReplica extends SimHost {
         madeAt: -ms,
         isOnline: true,
         acknowledged: 0,
+        heardAt: 0,
         hasAcknowledged: true,
         arrivesAt: 0,
         rdbChannel: undefined,
@@ -247,6 +251,7 @@ export abstract class SimReplica extends SimHost {
     this.world.happen(this.world.dice.between(0.1, this.style.lag), master, () => {
       if (master.links.get(this) !== link || !this.reach(master)) return;
       link.acknowledged = Math.max(link.acknowledged, offset);
+      link.heardAt = this.world.now;
       link.hasAcknowledged = true;
       // What the dead link's socket still held is read, too: both lines say the same.
       const dead = master.deadLinks.get(this);

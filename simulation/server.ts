@@ -392,9 +392,11 @@ export class SimServer extends SimReplica {
   private info(section: string): string {
     if (section === 'server') return `# Server\r\nrun_id:${this.runId}\r\n`;
     if (section === 'memory') return '# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n';
-    const links = this.listedLinks.map(({ replica, isOnline, acknowledged }, i) => {
+    const links = this.listedLinks.map(({ replica, isOnline, acknowledged, heardAt }, i) => {
       const [ip, port] = replica.address.split(':');
-      return `slave${i}:ip=${ip},port=${port},state=${isOnline ? 'online' : 'wait_bgsave'},offset=${acknowledged},lag=0\r\n`;
+      const state = isOnline ? 'online' : 'wait_bgsave';
+      const lag = Math.floor((this.world.now - heardAt) / 1000);
+      return `slave${i}:ip=${ip},port=${port},state=${state},offset=${acknowledged},lag=${lag}\r\n`;
     });
     return `# Replication\r\nrole:${this.role}\r\n${links.join('')}master_replid:${this.replid}\r\nmaster_repl_offset:${this.offset}\r\n`;
   }

@@ -30,6 +30,8 @@ export interface MasterDetails {
   readonly connected: boolean;
   /** Why it is not `up`, in words. */
   readonly reason?: string;
+  /** What should be set otherwise, in words, although locks are granted. */
+  readonly warnings?: readonly string[];
   readonly replicas: MemberCounts;
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;
@@ -83,10 +85,12 @@ function masterDetailsOf({
   address,
   connected,
   reason,
+  warnings,
   members,
   quarantine,
   tracking,
 }: MasterHealth): MasterDetails {
   const replicas = countMembers(members);
-  return { address, connected, ...(reason !== undefined && { reason }), replicas, quarantine, tracking };
+  const words = { ...(reason !== undefined && { reason }), ...(warnings !== undefined && { warnings }) };
+  return { address, connected, ...words, replicas, quarantine, tracking };
 }

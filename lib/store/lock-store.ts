@@ -246,6 +246,8 @@ export interface MasterHealth {
   readonly connected: boolean;
   /** Why it is not `up`, in words. */
   readonly reason?: string;
+  /** What should be set otherwise, in words, although locks are granted. */
+  readonly warnings?: readonly string[];
   readonly members: readonly MemberReport[];
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;

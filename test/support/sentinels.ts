@@ -13,7 +13,10 @@ interface SentinelSetup {
    */
   readonly downAfter?: number;
   readonly config?: RedisConfig;
+  /** For every Sentinel, before it is told of the master. */
   readonly sentinelConfig?: RedisConfig;
+  /** What the Sentinels call the host of the master. */
+  readonly masterHost?: string;
 }
 
 /** A master, its replicas and three Sentinels, as real processes; resolves when the Sentinels know all of them. */
@@ -22,6 +25,7 @@ export async function startSentinels({
   downAfter = 1_600,
   config = {},
   sentinelConfig = {},
+  masterHost = '127.0.0.1',
 }: SentinelSetup = {}): Promise<SentinelDeployment> {
   const master = await startRedis(config);
   const deployment = new SentinelDeployment([master], [], config, sentinelConfig);
@@ -29,13 +33,13 @@ export async function startSentinels({
     for (let i = 0; i < replicas; i++) await deployment.addReplica();
     await waitUntilOnline(master, replicas);
     const monitor = {
-      'sentinel monitor': `${MASTER_NAME} 127.0.0.1 ${master.port} 2`,
+      'sentinel monitor': `${MASTER_NAME} ${masterHost} ${master.port} 2`,
       'sentinel down-after-milliseconds': `${MASTER_NAME} ${downAfter}`,
       'sentinel failover-timeout': `${MASTER_NAME} 3000`,
       'sentinel parallel-syncs': `${MASTER_NAME} 2`,
     };
     for (let i = 0; i < 3; i++)
-      deployment.sentinels.push(await startRedis({ ...monitor, ...sentinelConfig }, 'sentinel'));
+      deployment.sentinels.push(await startRedis({ ...sentinelConfig, ...monitor }, 'sentinel'));
     await deployment.untilKnown();
     return deployment;
   } catch (error) {

@@ -23,6 +23,7 @@ import {
   type Reply,
 } from './connection.js';
 import type { Located, Locator } from './locator.js';
+import { addressWarnings, type AddressWarning } from './address-warnings.js';
 import type { Members } from './members.js';
 import { LongLeases } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
@@ -36,6 +37,7 @@ import type { ReleaseCall } from './scripts/release.js';
 import { NoMasterError, openSession } from './open-session.js';
 import type { Route } from './route.js';
 import type { Run, Session } from './session.js';
+import { SharedAddresses } from './shared-addresses.js';
 import { Watches } from './watches.js';
 
 /** ms that a question beside the commits may take at the least, however impatient the callers are: a server that is only slow is not given up. */
@@ -45,6 +47,8 @@ const LOOK_TIME = 1_000;
 /** ms before the next try to connect: doubled each time, and each time only a random part of it, so that many processes do not come at once. */
 const FIRST_RETRY = 50;
 const LONGEST_RETRY = 500;
+/** ms after which a replica that nobody names is no new one: Sentinel asks a master for its replicas every 10 s. */
+const NAMING_TIME = 30_000;
 
 /** What a master tells the store that it belongs to. */
 export interface MasterListener {
@@ -99,6 +103,10 @@ export class Master {
   private sessionWaiters = new Set<(session: Session | undefined) => void>();
   private wasQuarantined = false;
   private wasAlone = false;
+  private readonly shared = new SharedAddresses();
+  private addressWarnings: readonly AddressWarning[] = [];
+  private readonly reportedWarnings = new Set<AddressWarning['code']>();
+  private strangersSince: number | undefined;
   private raisedTo = 0;
   private readonly lane: CommitLane;
   private readonly releases: Releases;
@@ -301,6 +309,9 @@ export class Master {
       address,
       connected: true,
       ...(reason !== undefined && { reason }),
+      ...(this.addressWarnings.length > 0 && {
+        warnings: this.addressWarnings.map(({ message }) => message),
+      }),
       members,
       quarantine,
       tracking: session.opened.untracked === undefined,
@@ -379,7 +390,7 @@ export class Master {
   }
 
   private begin(session: Session): void {
-    const view = new ReplicaView(this.members, session.run.links, this.settings.quarantine);
+    const view = new ReplicaView(this.members, session.run.links, this.settings.quarantine, this.shared);
     view.observe(session.opened.firstInfo, session.opened.firstLinkAnswer, this.clock.monotonic());
     this.state = { kind: 'ready', session, view };
     this.lastRun = session.run;
@@ -451,6 +462,7 @@ export class Master {
     this.reportQuarantine(view);
     this.reportAlone(view);
     this.reportMajority(view);
+    this.reportAddresses();
     this.lane.pump();
     this.scheduleLook(session, view);
   }
@@ -521,6 +533,25 @@ export class Master {
           ? ' To do without any, use a server without replicas and allowNoReplicas: true.'
           : ''),
     );
+  }
+
+  private reportAddresses(): void {
+    const now = this.clock.monotonic();
+    const { oddity } = this.members;
+    if ((oddity?.strangers.length ?? 0) === 0) this.strangersSince = undefined;
+    else this.strangersSince ??= now;
+    const areNew = this.strangersSince === undefined || now - this.strangersSince < NAMING_TIME;
+    this.addressWarnings = addressWarnings(
+      this.where,
+      this.route !== undefined,
+      this.shared.shared,
+      oddity && { ...oddity, ...(areNew && { strangers: [] }) },
+    );
+    for (const { code, message } of this.addressWarnings) {
+      if (this.reportedWarnings.has(code)) continue;
+      this.reportedWarnings.add(code);
+      this.listener.onReport('warn', code, message);
+    }
   }
 
   /** Another program uses longer leases than this one was told of. */

@@ -51,11 +51,16 @@ export function requiredConfirmations(
   return Math.max(majorityOf(members), allowNoReplicas ? 0 : 1, wanted);
 }
 
-/** Addresses of the replicas that are online, each once, with the highest offset that each has acknowledged. */
-export function acknowledgedOffsets(info: ReplicationInfo): Map<string, number> {
+/** The replicas that are online, each once and by its name, with the highest offset that each has acknowledged. */
+export function acknowledgedOffsets(
+  info: ReplicationInfo,
+  nameOf: (address: string) => string = (address) => address,
+): Map<string, number> {
   const offsets = new Map<string, number>();
   for (const { address, online, isReplica, offset } of info.links) {
-    if (online && isReplica) offsets.set(address, Math.max(offset, offsets.get(address) ?? 0));
+    if (!online || !isReplica) continue;
+    const name = nameOf(address);
+    offsets.set(name, Math.max(offset, offsets.get(name) ?? 0));
   }
   return offsets;
 }

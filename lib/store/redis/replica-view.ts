@@ -12,7 +12,8 @@ import {
   RENEWAL,
   type Demand,
 } from './quorum.js';
-import { syncingLinks, type ReplicationInfo } from './replication-info.js';
+import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
+import { SharedAddresses } from './shared-addresses.js';
 
 /** s; a replica acknowledges every second, and Redis counts in whole ones. */
 const LONGEST_SILENCE = 2;
@@ -25,30 +26,54 @@ export type Verdict =
   /** Enough replicas confirmed, but some of them follow this master for too short a time to be believed. */
   | { readonly kind: 'young' };
 
+/** One way to count the replicas. */
+interface Count {
+  /** What each that is online has acknowledged, by its name. */
+  readonly acknowledged: ReadonlyMap<string, number>;
+  /** How many may be behind the address of another, beside the members. */
+  readonly hidden: number;
+}
+
 /** What one run of a master last said of its replicas, and what follows from it for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
   private observedAt = -Infinity;
-  private acknowledged: ReadonlyMap<string, number> = new Map();
+  /** As many replicas as there certainly are. */
+  private certain: Count = { acknowledged: new Map(), hidden: 0 };
+  /** Every way to count them that is possible: a lock must satisfy each. Two if replicas may share an address, else one. */
+  private counts: readonly Count[] = [this.certain];
 
   constructor(
     private readonly members: Members,
     private readonly links: LinkAges,
     /** ms */
     private readonly quarantine: number,
+    private readonly shared = new SharedAddresses(),
   ) {}
 
   observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
-    this.info = info;
+    const { certain, possible } = this.shared.separate(info, linkAnswer, answeredAt);
+    this.info = certain;
     this.observedAt = answeredAt;
-    this.acknowledged = acknowledgedOffsets(info);
-    this.members.observe(info);
-    this.links.observe(linkAnswer, answeredAt, info);
+    this.members.observe(certain, possible);
+    this.links.observe(linkAnswer, answeredAt, certain);
+    const nameOf = (address: string): string => this.members.nameOf(address);
+    this.certain = { acknowledged: acknowledgedOffsets(certain, nameOf), hidden: 0 };
+    this.counts = [this.certain];
+    if (possible === certain) return;
+    const hidden = this.strangersIn(possible) - this.strangersIn(certain);
+    this.counts = [this.certain, { acknowledged: acknowledgedOffsets(possible, nameOf), hidden }];
+  }
+
+  /** How many replicas the master lists that are no members. */
+  private strangersIn(info: ReplicationInfo): number {
+    const names = new Set([...listedAddresses(info)].map((address) => this.members.nameOf(address)));
+    return [...names].filter((name) => !this.members.addresses.has(name)).length;
   }
 
   /** How many replicas must confirm, as things stand. */
   required(demand: Demand): number {
-    return requiredConfirmations(demand, this.members.addresses.size, this.acknowledged.size - this.loading);
+    return Math.max(...this.counts.map((count) => this.requiredBy(count, demand)));
   }
 
   /**
@@ -56,27 +81,35 @@ export class ReplicaView {
    * The links that confirm it must have stood since `standingSince`, too.
    */
   judge(demand: Demand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
-    const confirmed = countConfirmed(this.acknowledged, offset);
-    const required = this.required(demand);
-    if (confirmed < required) return { kind: 'lacking', confirmed, required };
-    if (demand !== RENEWAL && !this.areTrusted(confirmed, Math.min(sentAt - this.quarantine, standingSince)))
-      return { kind: 'young' };
-    return { kind: 'confirmed', by: confirmed };
+    let by = Infinity;
+    for (const count of this.counts) {
+      const confirmed = countConfirmed(count.acknowledged, offset);
+      const required = this.requiredBy(count, demand);
+      if (confirmed < required) return { kind: 'lacking', confirmed, required };
+      const since = Math.min(sentAt - this.quarantine, standingSince);
+      if (demand !== RENEWAL && !this.areTrusted(count, confirmed, since)) return { kind: 'young' };
+      by = Math.min(by, confirmed);
+    }
+    return { kind: 'confirmed', by };
   }
 
   /** Whether enough replicas have followed this master for long enough: whatever it may have lost, it lost more than a quarantine ago. */
   isTrusted(now: number): boolean {
-    return now - this.observedAt < OLDEST_LOOK && this.areTrusted(this.acknowledging, now - this.quarantine);
+    if (now - this.observedAt >= OLDEST_LOOK) return false;
+    return this.counts.every((count) =>
+      this.areTrusted(count, this.acknowledgingIn(count), now - this.quarantine),
+    );
   }
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
   quarantineLeft(now: number): number {
-    const majority = majorityOf(this.members.addresses.size);
-    const { acknowledging } = this;
+    const { certain } = this;
+    const majority = majorityOf(this.knownIn(certain));
+    const acknowledging = this.acknowledgingIn(certain);
     if (
       this.quarantine === 0 ||
       acknowledging < majority ||
-      this.areTrusted(acknowledging, now - this.quarantine)
+      this.areTrusted(certain, acknowledging, now - this.quarantine)
     )
       return 0;
     // All that are young are assumed to be among those that confirm: so many must grow old until the majority is left.
@@ -89,9 +122,10 @@ export class ReplicaView {
   /** Every member, with whether it holds everything up to `offset` (as things stand now, where none is given). */
   report(offset = this.info?.offset ?? 0): MemberReport[] {
     const masterOffset = this.info?.offset ?? 0;
-    const addresses = new Set([...this.members.addresses, ...this.acknowledged.keys()]);
+    const { acknowledged: offsets } = this.counts.at(-1)!;
+    const addresses = new Set([...this.members.addresses, ...offsets.keys()]);
     return [...addresses].map((address) => {
-      const acknowledged = this.acknowledged.get(address);
+      const acknowledged = offsets.get(address);
       return {
         address,
         acknowledged: acknowledged !== undefined && acknowledged >= offset,
@@ -102,17 +136,19 @@ export class ReplicaView {
 
   /** Every member, with whether it is confirming: it is connected and has acknowledged something lately. */
   health(): MemberReport[] {
-    const silent = new Set(
-      this.info?.links.filter(({ silence }) => silence > LONGEST_SILENCE).map(({ address }) => address),
+    const heard = new Set(
+      this.info?.links
+        .filter(({ silence }) => silence <= LONGEST_SILENCE)
+        .map(({ address }) => this.members.nameOf(address)),
     );
     return this.report(0).map((member) => ({
       ...member,
-      acknowledged: member.acknowledged && !silent.has(member.address),
+      acknowledged: member.acknowledged && heard.has(member.address),
     }));
   }
 
   get memberCount(): number {
-    return this.members.addresses.size;
+    return this.knownIn(this.counts.at(-1)!);
   }
 
   /** The master's replication offset as last seen. */
@@ -121,22 +157,31 @@ export class ReplicaView {
   }
 
   /** Whether a majority of the replicas confirmed over links that have stood since the instant. */
-  private areTrusted(confirmed: number, since: number): boolean {
-    const majority = majorityOf(this.members.addresses.size);
+  private areTrusted(count: Count, confirmed: number, since: number): boolean {
+    const majority = majorityOf(this.knownIn(count));
     if (this.quarantine === 0 || majority === 0) return true;
     const old = countOlderThan(this.links, since);
     return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
   }
 
   /** How many replicas can confirm a write now: online, and not still loading what their full sync brought. */
-  private get acknowledging(): number {
-    return Math.min(this.acknowledged.size, this.countingLinks);
+  private acknowledgingIn({ acknowledged }: Count): number {
+    return Math.min(acknowledged.size, this.countingLinks);
+  }
+
+  private requiredBy(count: Count, demand: Demand): number {
+    const online = count.acknowledged.size - this.loadingIn(count);
+    return requiredConfirmations(demand, this.knownIn(count), online);
+  }
+
+  private knownIn({ hidden }: Count): number {
+    return this.members.addresses.size + hidden;
   }
 
   /** How many replicas are called online but still load what their full sync brought: they can confirm nothing before that, so 'all' does not wait for them. */
-  private get loading(): number {
+  private loadingIn({ acknowledged }: Count): number {
     if (this.info === undefined) return 0;
-    const untold = [...this.acknowledged.values()].filter((offset) => offset === 0).length;
+    const untold = [...acknowledged.values()].filter((offset) => offset === 0).length;
     return Math.min(untold, Math.max(0, this.links.unacknowledged - syncingLinks(this.info)));
   }
 

@@ -20,6 +20,10 @@ export interface SentinelView {
   readonly epoch: number;
   /** All servers that it knows, the master and those that are down included. */
   readonly servers: ReadonlySet<string>;
+  /** Those of them that follow the master and are well. */
+  readonly following: ReadonlySet<string>;
+  /** By address, the run of each server that it has ever reached. */
+  readonly runIds: ReadonlyMap<string, string>;
 }
 
 /** ms between two questions, and ms that one may take. */
@@ -134,15 +138,16 @@ export class SentinelLink {
       return;
     }
     const fields = fieldsOf(master);
-    const servers = [fields, ...replicas.map(fieldsOf)].map(
-      (each) => `${each.get('ip')}:${each.get('port')}`,
-    );
+    const followers = replicas.map(fieldsOf);
+    const servers = [fields, ...followers];
     const named = `${String(address[0])}:${String(address[1])}`;
     this.trouble = undefined;
     this.view = {
       master: named,
       epoch: Number(fields.get('config-epoch') ?? 0),
-      servers: new Set([named, ...servers]),
+      servers: new Set([named, ...servers.map(addressIn)]),
+      following: new Set(followers.filter(isFollowing).map(addressIn)),
+      runIds: new Map(servers.map((each) => [addressIn(each), each.get('runid') ?? ''])),
     };
   }
 
@@ -181,4 +186,12 @@ function fieldsOf(reply: Reply | undefined): Map<string, string> {
   if (Array.isArray(reply))
     for (let i = 0; i + 1 < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]));
   return fields;
+}
+
+function addressIn(fields: ReadonlyMap<string, string>): string {
+  return `${fields.get('ip')}:${fields.get('port')}`;
+}
+
+function isFollowing(fields: ReadonlyMap<string, string>): boolean {
+  return fields.get('flags') === 'slave' && fields.get('master-link-status') === 'ok';
 }

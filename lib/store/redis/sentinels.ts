@@ -102,6 +102,7 @@ export class Sentinels implements Locator {
       const isMinority = !this.hasMajority;
       const servers = new Set(views.flatMap((view) => [...view.servers]));
       this.members.named(servers, this.clock.monotonic(), isMinority);
+      this.members.identified(isMinority ? new Set() : followingIn(views), sameServersIn(views));
       const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
       const before = this.named;
       // A few that have not heard of the last fail-over do not lead us back; a majority may have been set up anew.
@@ -126,4 +127,18 @@ export class Sentinels implements Locator {
     );
     return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
   }
+}
+
+function followingIn(views: readonly SentinelView[]): Set<string> {
+  return new Set(views.flatMap(({ following }) => [...following]));
+}
+
+/** The addresses of each run of a server. Two Sentinels may call one server by different addresses, and one Sentinel by two. */
+function sameServersIn(views: readonly SentinelView[]): Iterable<string[]> {
+  const byRun = new Map<string, string[]>();
+  for (const { runIds } of views) {
+    for (const [address, runId] of runIds)
+      if (runId !== '') byRun.set(runId, [...(byRun.get(runId) ?? []), address]);
+  }
+  return byRun.values();
 }

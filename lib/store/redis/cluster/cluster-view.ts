@@ -12,6 +12,8 @@ export interface ClusterNodeView {
   readonly isMaster: boolean;
   /** Declared dead by the majority of the masters. */
   readonly isFailed: boolean;
+  /** The server that describes it is connected to it, and does not suspect it to be dead. */
+  readonly isReached: boolean;
   /** Of a replica. */
   readonly masterId: string | undefined;
   /** Of two masters that claim a slot the one with the greater epoch has it. */
@@ -39,7 +41,7 @@ export function parseClusterNodes(reply: Reply | undefined, asked: Address): Clu
 
 /** `<id> <ip:port@bus[,hostname[,...]]> <flags> <master id or -> <ping> <pong> <epoch> <link> <slot or range or [migration]>...` */
 function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
-  const [id, address, flagText, masterId, , , epoch, , ...ranges] = line.split(' ');
+  const [id, address, flagText, masterId, , , epoch, linkState, ...ranges] = line.split(' ');
   if (id === undefined || address === undefined || flagText === undefined || epoch === undefined)
     return undefined;
   const flags = flagText.split(',');
@@ -56,6 +58,7 @@ function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
     isMyself,
     isMaster: flags.includes('master'),
     isFailed: flags.includes('fail') || flags.includes('noaddr'),
+    isReached: linkState === 'connected' && !flags.includes('fail') && !flags.includes('fail?'),
     masterId: masterId === '-' ? undefined : masterId,
     epoch: Number(epoch),
     slots: ranges.filter((range) => !range.startsWith('[')).map(rangeOf),

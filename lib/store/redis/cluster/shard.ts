@@ -81,6 +81,10 @@ export class Shard implements Locator, Route {
       } else this.nodeIds.delete(node.id);
     }
     this.members.named(identities, at);
+    // Nobody but the master knows whom it reaches.
+    if (!nodes.some(({ id, isMyself }) => isMyself && id === this.node.id)) return;
+    const replicas = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
+    this.members.identified(new Set(replicas.map(({ identity }) => identity)), []);
   }
 
   /** Nobody could be asked: that proves nobody's absence. */

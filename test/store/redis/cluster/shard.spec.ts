@@ -14,6 +14,7 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
     isMyself: false,
     isMaster: role.of === undefined,
     isFailed: role.failed ?? false,
+    isReached: !(role.failed ?? false),
     masterId: role.of,
     epoch: 1,
     slots: [],

@@ -107,6 +107,7 @@ function view(author: string, a: [number, number[]], b: [number, number[]]): Clu
     isMyself: id === author,
     isMaster: true,
     isFailed: false,
+    isReached: true,
     masterId: undefined,
     epoch,
     slots: slots.map((slot) => [slot, slot] as const),
