@@ -31,6 +31,8 @@ const GROUP = 256;
 const KEPT_FOR_NEW = 64;
 /** A round that is sent while another blocks has as many requests at least: each costs the server its questions, however few it carries. */
 const WORTH_A_ROUND = 32;
+/** The share of its lease that a renewal has left when it is late: two thirds are left when it is due. */
+const OVERDUE = 0.64;
 /** ms between rounds that decide nothing: doubled each time, up to the server's own tick. */
 const FIRST_PAUSE = 5;
 const LONGEST_PAUSE = 100;
@@ -255,7 +257,7 @@ export class CommitLane {
     const { state } = this;
     if (state.kind !== 'attached') return;
     const { session, view, flight } = state;
-    if (!flight.isEmpty && !(flight.takesAnother && this.queue.size >= WORTH_A_ROUND)) {
+    if (!flight.isEmpty && !this.sendsAnother(flight)) {
       if (!this.queue.isEmpty) flight.endWaitSoon();
       return;
     }
@@ -284,6 +286,24 @@ export class CommitLane {
       onClosed: (info, linkAnswer, count) =>
         this.onClosed(state, round, info, linkAnswer, typeof count === 'number' && count >= need),
     });
+  }
+
+  /** Whether a second round is sent behind the one that is out: for many requests, or for a renewal that cannot wait. */
+  private sendsAnother(flight: Flight): boolean {
+    return (
+      (flight.takesAnother && this.queue.size >= WORTH_A_ROUND) ||
+      (flight.mayTakeAnother && this.isRenewalOverdue)
+    );
+  }
+
+  /**
+   * On a busy event loop the answers to the round that is out may lie in the socket for a turn, and
+   * those to a renewal that waits for them for one more.
+   */
+  private get isRenewalOverdue(): boolean {
+    const request = this.queue.nextRenewal;
+    if (request?.kind !== 'renew') return false;
+    return request.heldUntil.remaining(this.clock) < OVERDUE * request.leaseTime;
   }
 
   /** Renewals first, so that a backlog of callers cannot starve them; new locks only where replicas can be trusted with them. */

@@ -18,6 +18,11 @@ export class CommitQueue {
     return this.size === 0;
   }
 
+  /** The renewal that is sent next. */
+  get nextRenewal(): CommitRequest | undefined {
+    return this.queues.renew[0];
+  }
+
   has(kind: Kind): boolean {
     return this.queues[kind].length > 0;
   }

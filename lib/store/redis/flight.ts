@@ -31,16 +31,16 @@ export class Flight {
   }
 
   /**
-   * True if exactly one round is out, blocked in WAIT, and CLIENT UNBLOCK is allowed and not under
-   * way. Otherwise a second round would wait out the whole slice, or the answer to the UNBLOCK.
+   * True if exactly one round is out, and CLIENT UNBLOCK is allowed and not under way. Otherwise a
+   * second round would wait out the whole slice, or the answer to the UNBLOCK.
    */
+  get mayTakeAnother(): boolean {
+    return this.session.canUnblock && this.out.length === 1 && this.waits.maySend;
+  }
+
+  /** The same, and that round is blocked in WAIT. */
   get takesAnother(): boolean {
-    return (
-      this.session.canUnblock &&
-      this.out.length === 1 &&
-      this.out[0]!.offset !== undefined &&
-      this.waits.maySend
-    );
+    return this.mayTakeAnother && this.out[0]!.offset !== undefined;
   }
 
   /** The master's offset behind what the last of them wrote; 0 where that is not known. */

@@ -1,0 +1,79 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { CommitLane } from '../../../lib/store/redis/commit-lane.js';
+import type { AcquireCommit, RenewCommit } from '../../../lib/store/redis/commit-request.js';
+import { LongLeases } from '../../../lib/store/redis/quarantine.js';
+import type { Releases } from '../../../lib/store/redis/releases.js';
+import type { ReplicaView } from '../../../lib/store/redis/replica-view.js';
+import type { Session } from '../../../lib/store/redis/session.js';
+import { NO_PLACE } from '../../../lib/store/roster.js';
+import { Validity } from '../../../lib/store/validity.js';
+import { ManualClock, settled } from '../../support/manual-clock.js';
+
+const LEASE = 9_000;
+
+describe('A renewal while a group is out whose answers nobody has read', () => {
+  let clock: ManualClock;
+  let lane: CommitLane;
+  /** Kinds of the requests of each round. */
+  let sent: string[][];
+
+  beforeEach(async () => {
+    clock = new ManualClock();
+    sent = [];
+    const session = {
+      canUnblock: true,
+      run: { links: { question: ['client', 'list', 'type', 'replica'] } },
+      groupCommand: (_: unknown, requests: readonly { kind: string }[]) => requests.map(({ kind }) => kind),
+      sendCommit: (commands: string[][]) => sent.push(commands[0]!),
+    };
+    const view = { masterOffset: 0, required: () => 1, quarantineLeft: () => 0 };
+    const leases = new LongLeases(Infinity, () => {});
+    lane = new CommitLane({} as Releases, leases, clock, { kind: 'unavailable', reason: 'not yet' });
+    lane.attach(session as unknown as Session, view as unknown as ReplicaView);
+    lane.acquire(request('acquire') as AcquireCommit);
+    await settled();
+  });
+
+  const request = (kind: 'acquire' | 'renew'): object => ({
+    kind,
+    names: ['k'],
+    keys: ['lock:k'],
+    slot: undefined,
+    owner: 'rl:a:1',
+    leaseTime: LEASE,
+    ttl: LEASE + 1_000,
+    demand: { policy: 'majority', allowNoReplicas: false },
+    window: 1_000,
+    waitUntil: Infinity,
+    endsAt: Infinity,
+    stage: 'queued',
+    alivePlace: NO_PLACE,
+    pendingPlace: NO_PLACE,
+    settle: () => {},
+  });
+  const renewWhenPassed = async (share: number): Promise<void> => {
+    const heldUntil = Validity.ofLease(LEASE, clock);
+    clock.freeze(share * LEASE);
+    lane.renew({ ...request('renew'), heldUntil, window: LEASE } as RenewCommit);
+    await settled();
+  };
+
+  it('waits for that group, if it is due just now', async () => {
+    await renewWhenPassed(1 / 3);
+    expect(sent).toEqual([['acquire']]);
+  });
+
+  it.each([0.4, 0.6])(
+    'is sent behind that group, if the event loop is so late that %d of the lease have passed',
+    async (share) => {
+      await renewWhenPassed(share);
+      expect(sent).toEqual([['acquire'], ['renew']]);
+    },
+  );
+
+  it('is sent behind one group at the most', async () => {
+    await renewWhenPassed(0.6);
+    await renewWhenPassed(0.6);
+    expect(sent).toEqual([['acquire'], ['renew']]);
+  });
+});
