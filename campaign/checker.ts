@@ -209,7 +209,7 @@ export class Checker {
   private needlessLosses(): Violation[] {
     return (this.holds.get('replica') ?? []).flatMap(({ id, key, start, lostAt, gap = 0, why = '' }) => {
       const isMild = this.mildTimes.some(({ from, to }) => from <= start && (lostAt ?? Infinity) <= to);
-      if (!isMild || lostAt === undefined || gap > this.leaseTime / 5) return [];
+      if (!isMild || lostAt === undefined || gap > this.leaseTime / 3) return [];
       const detail = `${id} after ${(lostAt - start).toFixed(0)} ms; its event loop had come round within ${gap.toFixed(0)} ms: ${why}`;
       return [{ what: 'lost without need', key, at: lostAt, detail }];
     });

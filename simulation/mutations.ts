@@ -404,4 +404,23 @@ export const MUTANTS: readonly Mutant[] = [
       ],
     },
   },
+  {
+    name: 'a late renewal waits for the answers to the group that is out',
+    faults: 'busy event loop',
+    caughtBy: "test/store/redis/late-renewal.spec.ts, 'is sent behind that group'",
+    changes: {
+      [LANE]: [
+        ['(flight.mayTakeAnother && this.isRenewalOverdue)', '(this.isRenewalOverdue && flight.isEmpty)'],
+      ],
+    },
+  },
+  {
+    name: 'a lock that was granted late is renewed a turn later',
+    faults: 'busy event loop',
+    changes: {
+      'lib/lock/lock-service.ts': [
+        ['if (lock.wasGrantedLate) lock.keep();', 'if (lock.wasGrantedLate && lock.hasEnded) lock.keep();'],
+      ],
+    },
+  },
 ];
