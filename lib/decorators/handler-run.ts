@@ -5,6 +5,7 @@ import type { Lock } from '../lock/lock.js';
 import { bodiesOf } from './bodies.js';
 import { resultWhenContended } from './contention.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
+import { claimOutcome } from './event-stream.guard.js';
 import { handlerFrames, LOCK_TO_COME, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
 import type { LockedMethod } from './locked-method.js';
@@ -41,12 +42,15 @@ export class HandlerRun extends LockedRun implements LockedHandler {
   start(next: CallHandler): void {
     const below = (): Observable<unknown> =>
       handlerFrames.run({ handler: this, instance: undefined }, () => next.handle());
-    if (this.keys === undefined) this.subscribe(below);
-    else
-      void this.take(this.keys, (entered) => {
-        this.entered = entered;
-        return below();
-      });
+    const locked = (entered: EnteredLock): Observable<unknown> => {
+      this.entered = entered;
+      return below();
+    };
+    const outcome = this.method.kindOf(this.context) === 'http' ? claimOutcome(this.context) : undefined;
+    if (outcome !== undefined && 'entered' in outcome) this.begin(outcome.entered, locked);
+    else if (outcome !== undefined) this.refuse(outcome.refusal);
+    else if (this.keys === undefined) this.subscribe(below);
+    else void this.take(this.keys, locked);
   }
 
   call(instance: object, args: unknown[], original: Original, kind: ResultKind): unknown {

@@ -50,6 +50,11 @@ export class LockedRun {
       if (error !== GONE) this.refuse(error);
       return;
     }
+    this.begin(entered, work);
+  }
+
+  /** Subscribes to the work under a lock that is held already. */
+  protected begin(entered: EnteredLock, work: (entered: EnteredLock) => Observable<unknown>): void {
     this.hold(entered);
     entered.run(() => this.subscribe(() => work(entered)));
   }
@@ -127,7 +132,8 @@ export class LockedRun {
     return this.stage === 'ended';
   }
 
-  private refuse(error: unknown): void {
+  /** The lock stays busy, or cannot be had: the result is what the method makes of it. */
+  protected refuse(error: unknown): void {
     try {
       asObservable(resultWhenContended(this.method, error)).subscribe(this.subscriber);
     } catch (refusal) {

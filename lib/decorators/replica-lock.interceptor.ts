@@ -1,13 +1,12 @@
 import { Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { catchError, from, map, Observable } from 'rxjs';
-import type { LockService } from '../lock/lock-service.js';
-import { answerTo, type LockExceptionFactory } from './answers.js';
+import { answerTo } from './answers.js';
 import { handlerFrames } from './handler-frames.js';
 import { HandlerRun } from './handler-run.js';
-import { getExceptionFactoryToken, getLockServiceToken } from './inject-lock-service.js';
 import type { LockedMethod } from './locked-method.js';
 import { LOCKED_METHOD } from './locked-metadata.js';
+import { ModuleServices } from './module-services.js';
 
 /**
  * Locks the handlers that `@ReplicaLocked` decorates, which binds it: after guards, so that a refused caller never locks, and before pipes. Answers a lock's
@@ -15,9 +14,11 @@ import { LOCKED_METHOD } from './locked-metadata.js';
  */
 @Injectable()
 export class ReplicaLockInterceptor implements NestInterceptor {
-  private readonly services = new Map<string | undefined, LockService>();
+  private readonly services: ModuleServices;
 
-  constructor(private readonly modules: ModuleRef) {}
+  constructor(modules: ModuleRef) {
+    this.services = new ModuleServices(modules);
+  }
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod | undefined;
@@ -28,7 +29,7 @@ export class ReplicaLockInterceptor implements NestInterceptor {
     if (method?.kindOf(context) === 'other' && context.getType() === 'http') return result;
     return result.pipe(
       catchError((error: unknown) =>
-        from(answerTo(context, error, this.exceptionFactory(method?.instanceName))).pipe(
+        from(answerTo(context, error, this.services.exceptionFactoryOf(method?.instanceName))).pipe(
           map((answer) => {
             throw answer;
           }),
@@ -39,27 +40,9 @@ export class ReplicaLockInterceptor implements NestInterceptor {
 
   private locked(context: ExecutionContext, next: CallHandler, method: LockedMethod): Observable<unknown> {
     return new Observable((subscriber) => {
-      const run = new HandlerRun(method, context, this.serviceOf(method.instanceName), subscriber);
+      const run = new HandlerRun(method, context, this.services.serviceOf(method.instanceName), subscriber);
       run.start(next);
       return () => run.leave();
     });
-  }
-
-  private serviceOf(name: string | undefined): LockService {
-    let service = this.services.get(name);
-    if (service === undefined) {
-      service = this.modules.get<LockService>(getLockServiceToken(name), { strict: false });
-      this.services.set(name, service);
-    }
-    return service;
-  }
-
-  private exceptionFactory(name: string | undefined): LockExceptionFactory | undefined {
-    try {
-      return this.modules.get(getExceptionFactoryToken(name), { strict: false });
-    } catch {
-      // All instances have names, and this handler asks for none.
-      return undefined;
-    }
   }
 }

@@ -1,0 +1,29 @@
+import type { ModuleRef } from '@nestjs/core';
+import type { LockService } from '../lock/lock-service.js';
+import type { LockExceptionFactory } from './answers.js';
+import { getExceptionFactoryToken, getLockServiceToken } from './inject-lock-service.js';
+
+/** What decorated handlers need of one application, by instance name. */
+export class ModuleServices {
+  private readonly services = new Map<string | undefined, LockService>();
+
+  constructor(private readonly modules: ModuleRef) {}
+
+  serviceOf(name: string | undefined): LockService {
+    let service = this.services.get(name);
+    if (service === undefined) {
+      service = this.modules.get<LockService>(getLockServiceToken(name), { strict: false });
+      this.services.set(name, service);
+    }
+    return service;
+  }
+
+  exceptionFactoryOf(name: string | undefined): LockExceptionFactory | undefined {
+    try {
+      return this.modules.get(getExceptionFactoryToken(name), { strict: false });
+    } catch {
+      // All instances have names, and this handler asks for none.
+      return undefined;
+    }
+  }
+}
