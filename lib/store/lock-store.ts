@@ -59,7 +59,7 @@ export interface LockStore {
   /** A snapshot for health checks; asks nobody. */
   health(): StoreHealth;
 
-  /** Begins to connect; does not wait for it. */
+  /** Begins to connect; does not wait for it. Idempotent. */
   open(): void;
 
   /** Ends what is pending with `unavailable`, gives back what it may have written, closes every connection and timer. Idempotent. */

@@ -28,6 +28,7 @@ import { SingleMaster } from './single-master.js';
 /** Locks on Redis masters that count once their replicas confirmed them. */
 export class RedisStore implements LockStore {
   private readonly keyspace: Keyspace;
+  private isOpen = false;
   private readonly changed = new Subject<KeyChange>();
   private readonly reported = new Subject<StoreReport>();
   readonly changes = this.changed.asObservable();
@@ -51,6 +52,8 @@ export class RedisStore implements LockStore {
   }
 
   open(): void {
+    if (this.isOpen) return;
+    this.isOpen = true;
     this.keyspace.open();
   }
 

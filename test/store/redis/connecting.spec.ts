@@ -6,14 +6,15 @@ import type { LockStore } from '../../../lib/store/lock-store.js';
 import { afterFreeTime } from '../../../lib/store/redis/connecting.js';
 import { deploymentOf } from '../../../lib/store/redis/deployment.js';
 import { IoredisConnector } from '../../../lib/store/redis/ioredis-connector.js';
+import { RedisStore } from '../../../lib/store/redis/redis-store.js';
 import type { RedisConnection } from '../../../lib/store/redis/options.js';
 import { startCluster } from '../../support/cluster.js';
 import { until } from '../../support/eventually.js';
 import { Link } from '../../support/link.js';
-import { ManualClock } from '../../support/manual-clock.js';
+import { ManualClock, settled } from '../../support/manual-clock.js';
 import { startRedis, type RedisProcess } from '../../support/redis-process.js';
 import { granted, requestFor, take } from '../contract.js';
-import { RedisStores } from './redis-stores.js';
+import { redisOptions, RedisStores } from './redis-stores.js';
 
 const stores = new RedisStores();
 const single = { allowNoReplicas: true } as const;
@@ -214,3 +215,26 @@ function pending(): number {
 function soon(ms: number): number {
   return systemClock.monotonic() + ms;
 }
+
+describe('A store that is opened twice', () => {
+  it('connects once', async () => {
+    /** How often a store that is opened so often begins to connect. */
+    const attemptsOf = async (times: number): Promise<number> => {
+      let attempts = 0;
+      const store = new RedisStore(redisOptions('redis://127.0.0.1:1'), systemClock, {
+        connectTimeout: 1_000,
+        connect: (_address, _label, signal) => {
+          attempts++;
+          return new Promise((_, reject) => {
+            signal.addEventListener('abort', () => reject(new Error('aborted')));
+          });
+        },
+      });
+      for (let i = 0; i < times; i++) store.open();
+      await settled();
+      await store.close();
+      return attempts;
+    };
+    expect(await attemptsOf(2)).toBe(await attemptsOf(1));
+  });
+});
