@@ -16,12 +16,15 @@ import {
   LockOptionsError,
   LockUnavailableError,
 } from './errors.js';
+import { needsAtLeast } from './demand.js';
 import type { LockEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import type { Owners } from './owners.js';
+import type { Question } from './questions.js';
 import { renewalPeriodOf } from './renewals.js';
-import type { Line, Waiter, WaitingLines } from './waiting-lines.js';
+import type { Answer, Line, Waiter } from './line.js';
+import type { WaitingLines } from './waiting-lines.js';
 
 /** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
 const FALLBACK_LOOK = 8_000;
@@ -34,6 +37,8 @@ const RENEWAL_TOLERANCE = 50;
 /** ms before asking again after a failure: doubled each time. */
 const FIRST_PAUSE = 25;
 const LONGEST_PAUSE = 1_000;
+/** ms beyond `waitTime` that a caller in line waits for an answer to the one before it: the time of both may end in one instant. */
+const GRACE = 50;
 /** ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store does. */
 const GUARD = 1_000;
 /** ms after which a deadline that fires late shows that the process was busy. */
@@ -56,25 +61,31 @@ export interface AcquisitionKeeper {
 }
 
 type State =
-  /** Somebody of this process stands before it. */
+  /** Until its turn comes. */
   | { readonly kind: 'in line' }
-  | {
-      readonly kind: 'asking';
-      readonly attempt: Attempt;
-      readonly owner: string;
-      readonly changes: readonly number[];
-    }
+  | Asking
   /** Busy: until somebody changes the key, its lease ends, or it is time to look. */
   | { readonly kind: 'sleeping' }
   /** Whether its holder holds it still. */
   | { readonly kind: 'looking' }
   /** Refused for now: until it is time to ask again. */
   | { readonly kind: 'pausing' }
+  /** Its time is up: until the store answers another caller of this process, whose answer is its own. */
+  | { readonly kind: 'staying on' }
   | { readonly kind: 'ended' };
+
+interface Asking {
+  readonly kind: 'asking';
+  readonly attempt: Attempt;
+  readonly owner: string;
+  /** One for each of the sorted keys. */
+  readonly questions: readonly Question[];
+}
 
 const IN_LINE: State = { kind: 'in line' };
 const SLEEPING: State = { kind: 'sleeping' };
 const PAUSING: State = { kind: 'pausing' };
+const STAYING_ON: State = { kind: 'staying on' };
 const ENDED: State = { kind: 'ended' };
 const NO_LINES: readonly Line[] = [];
 
@@ -91,10 +102,10 @@ export class Acquisition implements Waiter, Timed {
   private state: State = IN_LINE;
   /** The monotonic instant. */
   readonly askedAt: number;
-  private readonly sorted: readonly string[];
+  readonly sorted: readonly string[];
   /** The lines of the sorted keys, from the start to the end. */
   private lines: readonly Line[] = NO_LINES;
-  /** The one in which it stands. */
+  /** The one in which it stands, or stays on. */
   private line: Line | undefined;
   private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_PAUSE;
@@ -141,8 +152,8 @@ export class Acquisition implements Waiter, Timed {
     this.patience = this.keeper.deadlines.add(this.askedAt + patience, this);
     // Without a wait it asks beside the line; else it stands behind those who asked before.
     const line = this.lines.length === 1 ? this.lines[0] : this.lines.find(({ hasWaiters }) => hasWaiters);
-    if (waitTime > 0 && line !== undefined) this.join(line);
-    else this.ask();
+    if (waitTime === 0 || line === undefined) this.ask();
+    else if (this.join(line)) this.ask();
   }
 
   /** Ends the waiting with this reason; what was asked is taken back. */
@@ -152,9 +163,13 @@ export class Acquisition implements Waiter, Timed {
     this.reject(reason);
   }
 
+  /** Whose time is up does not ask once more: its deadline is about to fire, and thousands may expire together. */
+  get isReady(): boolean {
+    return this.state.kind === 'in line' && !this.isOutOfTime;
+  }
+
   onTurn(): void {
-    // Whose time is up will be told so in a moment: of many who time out together none asks once more.
-    if (this.state.kind === 'in line' && !this.isOutOfTime) this.ask();
+    this.ask();
   }
 
   onChange(): void {
@@ -166,18 +181,30 @@ export class Acquisition implements Waiter, Timed {
     else this.ask();
   }
 
-  private join(line: Line): void {
+  onAnswer(): void {
+    if (this.state.kind !== 'staying on') return;
+    const answer = this.line?.lastAnswer;
+    const hasFailed =
+      answer !== undefined && answer.outcome.kind !== 'busy' && needsAtLeast(this, answer.asker);
+    if (this.options.waitTime > 0 || answer?.outcome.kind === 'busy' || hasFailed) this.failAsLast();
+    else {
+      this.line = undefined;
+      this.ask();
+    }
+  }
+
+  /** True if nobody stands before it. */
+  private join(line: Line): boolean {
     this.line = line;
     this.state = IN_LINE;
-    if (line.join(this)) this.ask();
+    return line.join(this);
   }
 
   private ask(): void {
     const { store, owners } = this.keeper;
     const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
     const owner = owners.next();
-    // Counted before the question leaves: a notice may overtake the answer that armed it.
-    const changes = this.lines.map((line) => line.changes);
+    const questions = this.lines.map((line) => line.ask(owner));
     const attempt = store.acquire({
       keys: this.sorted,
       owner,
@@ -186,27 +213,27 @@ export class Acquisition implements Waiter, Timed {
       replicaTimeout,
       waitUntil: this.askedAt + waitTime,
     });
-    this.state = { kind: 'asking', attempt, owner, changes };
+    const asking: Asking = { kind: 'asking', attempt, owner, questions };
+    this.state = asking;
+    this.line?.takeTurn(this);
     void attempt.outcome.then((outcome) => {
-      if (this.state.kind === 'asking' && this.state.attempt === attempt)
-        this.onOutcome(outcome, owner, changes);
+      if (this.state === asking) this.onOutcome(outcome, asking);
     });
   }
 
-  private onOutcome(outcome: AcquireOutcome, owner: string, changes: readonly number[]): void {
+  private onOutcome(outcome: AcquireOutcome, asking: Asking): void {
+    const isTakenBack = outcome.kind === 'unconfirmed' || outcome.kind === 'unavailable';
+    this.close(asking, isTakenBack);
     switch (outcome.kind) {
       case 'granted':
-        this.state = ENDED;
-        // Into the caller's hands first: the next in line asks only then.
-        this.resolve(this.keeper.granted(this, owner, outcome));
-        this.leave();
+        this.onGranted(outcome, asking.owner);
         break;
       case 'busy':
-        this.onBusy(outcome, changes);
+        this.onBusy(outcome, asking);
         break;
       case 'unconfirmed':
       case 'unavailable':
-        this.onFailure(outcome);
+        this.onFailure(outcome, asking);
         break;
       case 'foreign':
         this.fail(LockKeyError.foreign(this.keys, outcome));
@@ -216,30 +243,52 @@ export class Acquisition implements Waiter, Timed {
     }
   }
 
-  private onBusy(busy: Busy, changes: readonly number[]): void {
+  private onGranted(grant: Grant, owner: string): void {
+    this.state = ENDED;
+    // Into the caller's hands first: the next in line asks only then.
+    const lock = this.keeper.granted(this, owner, grant);
+    this.resolve(lock);
+    for (const line of this.lines) {
+      if (!line.isShared) continue;
+      const holder = { owner, token: grant.token, remainingTime: lock.remainingTime, isKept: false };
+      line.hear(this, { kind: 'busy', key: line.key, holder });
+    }
+    this.leaveLine();
+    this.leave();
+  }
+
+  private onBusy(busy: Busy, asking: Asking): void {
+    const place = this.sorted.indexOf(busy.key);
+    const line = this.lines[place]!;
+    // An attempt of this process holds nothing before it is granted.
+    const isHeld = line.questions.attemptOf(busy.holder.owner) === undefined;
     const last = this.lastFailure;
     const isSame = last?.kind === 'busy' && last.holder.owner === busy.holder.owner;
     if (!isSame) this.renewedAt = undefined;
     else if (this.wasChanged) this.renewedAt = this.keeper.clock.monotonic();
     this.wasChanged = false;
-    this.lastFailure = busy;
+    if (isHeld || last === undefined || last.kind === 'busy') this.lastFailure = busy;
     this.pauseTime = FIRST_PAUSE;
+    if (this.line !== line && !this.isOutOfTime) {
+      this.line?.leave(this);
+      this.join(line);
+    }
+    if (isHeld) this.tell(busy);
+    if (this.line === line) line.yield(this);
+    // It may have been cancelled by somebody who was told, or have got its turn in the other line.
+    if (this.state !== asking && this.state.kind !== 'in line') return;
     if (this.isOutOfTime) {
       this.failAsLast();
       return;
     }
-    const place = this.sorted.indexOf(busy.key);
-    const line = this.lines[place]!;
-    if (this.line !== line) {
-      const before = this.line;
-      this.line = line;
-      this.state = IN_LINE;
-      before?.leave(this);
-      if (!line.join(this)) return;
-    }
+    const isFirst = line.isFirst(this);
     this.busyUntil = this.keeper.clock.monotonic() + busy.holder.remainingTime;
-    if (line.changes !== changes[place]) this.ask();
-    else this.sleep(busy);
+    if (line.changes !== asking.questions[place]!.changes) this.ask();
+    else if (isFirst) this.sleep(busy);
+    else {
+      this.state = IN_LINE;
+      line.handOn();
+    }
   }
 
   private sleep(busy: Busy): void {
@@ -274,11 +323,11 @@ export class Acquisition implements Waiter, Timed {
     }
   }
 
-  private onFailure(failure: Unconfirmed | Unavailable): void {
+  private onFailure(failure: Unconfirmed | Unavailable, asking: Asking): void {
     this.lastFailure = failure;
+    const { keys, options, line } = this;
     if (failure.kind === 'unconfirmed') {
       const { confirmed, required } = failure;
-      const { keys, options } = this;
       this.keeper.tell({
         type: 'unconfirmed',
         keys,
@@ -288,12 +337,45 @@ export class Acquisition implements Waiter, Timed {
         error: new LockNotReplicatedError(keys, failure, options.replicaTimeout),
       });
     }
-    if (this.isOutOfTime || (failure.kind === 'unavailable' && failure.permanent === true)) {
-      this.failAsLast();
-      return;
+    line?.fail(this);
+    this.tell(failure);
+    // It may have been cancelled by somebody who was told.
+    if (this.state !== asking) return;
+    if (this.isOutOfTime || this.isInVain(failure)) this.failAsLast();
+    else if (line !== undefined && !line.isFirst(this)) {
+      this.state = IN_LINE;
+      line.handOn(true);
+    } else {
+      this.pauseAs(PAUSING, this.pauseTime * (0.5 + Math.random() / 2), () => this.onPauseEnd());
+      this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
+      line?.handOn(true);
     }
-    this.pauseAs(PAUSING, this.pauseTime * (0.5 + Math.random() / 2), () => this.ask());
-    this.pauseTime = Math.min(LONGEST_PAUSE, this.pauseTime * 2);
+  }
+
+  /** Whether waiting cannot help: until somebody mends the configuration, or for longer than there is time. */
+  private isInVain(failure: Unconfirmed | Unavailable): boolean {
+    if (failure.kind !== 'unavailable') return false;
+    const { permanent = false, retryAfter = 0 } = failure;
+    return permanent || retryAfter > this.options.waitTime - this.waited;
+  }
+
+  private onPauseEnd(): void {
+    this.state = IN_LINE;
+    if (this.line === undefined) this.ask();
+    else this.line.handOn();
+  }
+
+  /** Tells the others who wait for the key what the store said. What only keys of this acquisition have in common says nothing of one of them. */
+  private tell(outcome: Answer['outcome']): void {
+    if (this.line !== undefined) this.line.hear(this, outcome);
+    else if (this.lines.length === 1) this.lines[0]!.hear(this, outcome);
+    else for (const line of this.lines) line.tellLatecomers();
+  }
+
+  /** What was asked is not out any more. */
+  private close({ questions }: Asking, isTakenBack: boolean): void {
+    this.lines.forEach((line, place) => line.questions.close(questions[place]!, isTakenBack));
+    this.line?.endTurn(this);
   }
 
   private pauseAs(state: State, time: number, onEnd: () => void): void {
@@ -311,38 +393,97 @@ export class Acquisition implements Waiter, Timed {
 
   /** `waitTime` is over. What has been asked may still be answered, for a while. */
   onDue(): void {
-    const { waitTime, replicaTimeout } = this.options;
-    const end = this.askedAt + waitTime + replicaTimeout + GUARD;
+    const { state, line, options } = this;
     const now = this.keeper.clock.monotonic();
-    if (this.state.kind === 'asking' && now < end) {
-      this.patience = this.keeper.deadlines.add(end, this);
+    if (state.kind === 'asking') {
+      if (now < this.latestEnd) this.stayUntil(this.latestEnd);
+      else if (now > this.latestEnd + LATE && !this.wasBusy) {
+        // The answer may have come while the process was busy: once, it gets the time to read it.
+        this.wasBusy = true;
+        this.stayUntil(now + GUARD);
+      } else {
+        if (this.lastFailure === undefined || this.lastFailure.kind === 'busy')
+          this.lastFailure = this.silence();
+        this.failAsLast();
+      }
       return;
     }
-    if (this.state.kind === 'asking' && now > end + LATE && !this.wasBusy) {
-      // The answer may have come while the process was busy: once, it gets the time to read it.
-      this.wasBusy = true;
-      this.patience = this.keeper.deadlines.add(now + GUARD, this);
-      return;
-    }
-    if (this.state.kind === 'asking')
-      this.lastFailure ??= { kind: 'unavailable', reason: 'the store did not answer in time.' };
-    this.failAsLast();
+    const since = state.kind === 'in line' ? line?.questions.awaitedSince : undefined;
+    const until = since === undefined ? now : Math.max(since + options.replicaTimeout, now + GRACE);
+    if (line !== undefined && until > now) this.stayOn(line, until);
+    else this.failAsLast();
+  }
+
+  /** What another caller of this process asked may still be answered: that answer is this acquisition's own. */
+  private stayOn(line: Line, until: number): void {
+    this.stopClock?.();
+    this.leaveLine();
+    this.line = line;
+    this.state = STAYING_ON;
+    line.stayOn(this);
+    this.stayUntil(until);
+  }
+
+  private stayUntil(instant: number): void {
+    this.keeper.deadlines.move(this.patience!, instant);
+  }
+
+  /** The instant at which it ends whatever the store does. */
+  private get latestEnd(): number {
+    const { waitTime, replicaTimeout } = this.options;
+    return this.askedAt + waitTime + replicaTimeout + GUARD;
   }
 
   private failAsLast(): void {
-    const { keys, lastFailure: last, options } = this;
-    if (last === undefined || last.kind === 'busy') {
-      const holder = last?.holder;
-      const { label } = options;
+    const { keys, options } = this;
+    const { outcome, asker, at } = this.why();
+    if (outcome.kind === 'busy') {
+      const { holder } = outcome;
+      const line = this.lines[this.sorted.indexOf(outcome.key)]!;
+      if (
+        line.questions.attemptOf(holder.owner) === 'open' &&
+        this.keeper.clock.monotonic() < this.latestEnd
+      ) {
+        this.stayOn(line, this.latestEnd);
+        return;
+      }
+      const { label, waitTime } = options;
       if (this.keeper.isHeard())
-        this.keeper.tell({ type: 'contended', keys, label, holder: holder?.owner, waited: this.waited });
-      const isOwn = holder !== undefined && holder.owner === this.ownOwner;
-      this.fail(
-        new LockContendedError(keys, holder?.owner, holder?.remainingTime ?? 0, options.waitTime, isOwn),
-      );
-    } else if (last.kind === 'unconfirmed')
-      this.fail(new LockNotReplicatedError(keys, last, options.replicaTimeout));
-    else this.fail(new LockUnavailableError(keys, last));
+        this.keeper.tell({ type: 'contended', keys, label, holder: holder.owner, waited: this.waited });
+      const remainingTime = Math.max(0, holder.remainingTime - (this.keeper.clock.monotonic() - at));
+      const isOwn = holder.owner === this.ownOwner;
+      this.fail(new LockContendedError(keys, holder.owner, remainingTime, waitTime, isOwn));
+    } else if (outcome.kind === 'unconfirmed')
+      this.fail(new LockNotReplicatedError(keys, outcome, asker.options.replicaTimeout));
+    else this.fail(new LockUnavailableError(keys, outcome));
+  }
+
+  /** The last that is known of its keys: its own answer, or a newer one of another kind that a caller in its line got. */
+  private why(): Answer {
+    const { line, lastFailure: own } = this;
+    const now = this.keeper.clock.monotonic();
+    const heard = line?.lastAnswer;
+    const isOther =
+      heard !== undefined &&
+      (own === undefined ||
+        (own.kind === 'busy') !== (heard.outcome.kind === 'busy') ||
+        own === heard.outcome);
+    const last = isOther ? heard : own && { outcome: own, asker: this, at: now };
+    const isUnanswered = line?.questions.isSilentSince(now - this.options.replicaTimeout) === true;
+    if (last === undefined || (last.outcome.kind === 'busy' && isUnanswered))
+      return { outcome: this.silence(), asker: this, at: now };
+    return last;
+  }
+
+  /** No answer came: what the store knows of its masters tells why. */
+  private silence(): Unavailable {
+    const master = this.keeper.store.health().masters.find(({ reason }) => reason !== undefined);
+    const retryAfter = master?.quarantine === 0 ? undefined : master?.quarantine;
+    return {
+      kind: 'unavailable',
+      reason: master?.reason ?? 'the store did not answer in time.',
+      ...(retryAfter !== undefined && { retryAfter }),
+    };
   }
 
   private fail(error: Error): void {
@@ -352,16 +493,25 @@ export class Acquisition implements Waiter, Timed {
 
   private end(): void {
     const { state } = this;
+    if (state.kind === 'asking') {
+      state.attempt.abandon();
+      this.close(state, true);
+    }
+    this.leaveLine();
     this.state = ENDED;
-    if (state.kind === 'asking') state.attempt.abandon();
     this.leave();
+    if (state.kind === 'asking') for (const line of this.lines) line.tellLatecomers();
+  }
+
+  private leaveLine(): void {
+    if (this.state.kind === 'staying on') this.line?.giveUp(this);
+    else this.line?.leave(this);
   }
 
   private leave(): void {
     this.stopClock?.();
     if (this.patience !== undefined) this.keeper.deadlines.stop(this.patience);
     if (this.onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.onAbort);
-    this.line?.leave(this);
     for (const line of this.lines) line.unwatch();
     this.keeper.left(this);
   }

@@ -59,7 +59,7 @@ function identify(prototype: ReplicaLockError, name: string, code: LockErrorCode
   Object.defineProperty(prototype, 'code', { value: code, configurable: true, writable: true });
 }
 
-/** Somebody else held the key until `waitTime` ended. */
+/** Another caller held the key until `waitTime` ended. */
 export class LockContendedError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockContendedError', 'LOCK_CONTENDED');
@@ -69,7 +69,7 @@ export class LockContendedError extends ReplicaLockError {
 
   constructor(
     keys: readonly string[],
-    /** Who holds it; tells host and process. Undefined where the line of waiters in this process never moved. */
+    /** Who holds it; tells host and process. */
     readonly owner: string | undefined,
     /** ms until the holder's lease ends unless it is renewed. */
     readonly remainingTime: number,

@@ -67,7 +67,7 @@ type State = 'open' | 'draining' | 'closed';
 export class LockService {
   private state: State = 'open';
   private readonly base: ResolvedOptions;
-  private readonly lines = new WaitingLines();
+  private readonly lines: WaitingLines;
   private readonly context = new LockContext();
   private readonly locks = new Roster<'place', HeldLock>('place');
   private readonly locksByKey = new Map<string, HeldLock>();
@@ -97,10 +97,12 @@ export class LockService {
     this.base = withoutOptions(defaults);
     this.reports = merge(store.reports, this.reported);
     this.fresh = new FreshLocks(clock);
+    const deadlines = new Deadlines(clock);
+    this.lines = new WaitingLines(clock, deadlines);
     this.keeper = {
       store,
       clock,
-      deadlines: new Deadlines(clock),
+      deadlines,
       lines: this.lines,
       owners: new Owners(),
       renewals: new Renewals(clock),

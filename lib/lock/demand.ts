@@ -1,0 +1,44 @@
+import type { ReplicaPolicy } from '../store/lock-store.js';
+
+/** What an acquisition needs in order to be granted. */
+export interface Demand {
+  /** In their sorted order. */
+  readonly sorted: readonly string[];
+  readonly options: {
+    readonly replicas: ReplicaPolicy;
+    readonly replicaTimeout: number;
+    readonly leaseTime: number;
+  };
+}
+
+/** True if `demand` needs at least what `other` needs, so that it fails as long as `other` fails. */
+export function needsAtLeast(demand: Demand, other: Demand): boolean {
+  const { sorted, options } = demand;
+  if (options === other.options && sorted.length === 1 && other.sorted.length === 1) return true;
+  return (
+    asksForAtLeast(options.replicas, other.options.replicas) &&
+    confirmTimeOf(demand) <= confirmTimeOf(other) &&
+    includesAll(sorted, other.sorted)
+  );
+}
+
+/** `'all'` and a number cannot be compared: that depends on how many replicas are online. */
+function asksForAtLeast(policy: ReplicaPolicy, other: ReplicaPolicy): boolean {
+  if (policy === other || other === 'majority' || other === 0) return true;
+  return typeof policy === 'number' && typeof other === 'number' && policy >= other;
+}
+
+/** ms that the replicas have for their confirmation. */
+export function confirmTimeOf({ options: { replicaTimeout, leaseTime } }: Demand): number {
+  return Math.min(replicaTimeout, leaseTime / 2);
+}
+
+function includesAll(keys: readonly string[], others: readonly string[]): boolean {
+  if (keys.length < others.length) return false;
+  let place = 0;
+  for (const key of others) {
+    while (place < keys.length && keys[place]! < key) place++;
+    if (keys[place] !== key) return false;
+  }
+  return true;
+}

@@ -1,0 +1,77 @@
+import { LinkedList, type Linked } from './linked-list.js';
+
+/** A question to the store that has not been answered, as the line of one of its keys knows it. */
+export class Question implements Linked<Question> {
+  ahead: Question | undefined = undefined;
+  behind: Question | undefined = undefined;
+
+  constructor(
+    /** The name that the attempt has in the store. */
+    readonly owner: string,
+    /** Its number among all questions for the key. */
+    readonly number: number,
+    /** Changes of the key before it was asked: a notice may overtake the answer that armed it. */
+    readonly changes: number,
+    /** The monotonic instant. */
+    readonly askedAt: number,
+  ) {}
+}
+
+/** What callers of this process have asked the store for one key. */
+export class Questions {
+  private readonly open = new LinkedList<Question>();
+  private count = 0;
+  /** Questions that had been asked when the last answer came. */
+  private answered = 0;
+  /** The attempt that failed last: until it is taken back the key is found busy by it. */
+  private failedOwner: string | undefined = undefined;
+  /** The owner that was looked for last, and whether its question is open. */
+  private soughtOwner: string | undefined = undefined;
+  private isSoughtOpen = false;
+
+  add(owner: string, changes: number, askedAt: number): Question {
+    const question = new Question(owner, ++this.count, changes, askedAt);
+    this.open.append(question);
+    return question;
+  }
+
+  /** It was answered or given up. `isTakenBack`: it may have been written, and holds nothing. */
+  close(question: Question, isTakenBack: boolean): void {
+    this.open.remove(question);
+    if (isTakenBack) this.failedOwner = question.owner;
+    if (this.soughtOwner === question.owner) this.isSoughtOpen = false;
+  }
+
+  /** What was asked until now is outdated by an answer. */
+  hear(): void {
+    this.answered = this.count;
+  }
+
+  /**
+   * Whether this owner is only an attempt of this process: `open` if it may be granted yet, `over` if it failed and is being taken back. Such an owner holds
+   * nothing. An owner that is not found once never is, so that thousands who meet one holder look for it once.
+   */
+  attemptOf(owner: string): 'open' | 'over' | undefined {
+    if (owner === this.failedOwner) return 'over';
+    if (this.soughtOwner !== owner) {
+      this.soughtOwner = owner;
+      let question = this.open.first;
+      while (question !== undefined && question.owner !== owner) question = question.behind;
+      this.isSoughtOpen = question !== undefined;
+    }
+    return this.isSoughtOpen ? 'open' : undefined;
+  }
+
+  /** The instant of the newest question; undefined if an answer came since. */
+  get awaitedSince(): number | undefined {
+    const { last } = this.open;
+    return last !== undefined && last.number > this.answered ? last.askedAt : undefined;
+  }
+
+  /** Whether a question has been open since this instant, and no answer came meanwhile. */
+  isSilentSince(instant: number): boolean {
+    let question = this.open.first;
+    while (question !== undefined && question.number <= this.answered) question = question.behind;
+    return question !== undefined && question.askedAt <= instant;
+  }
+}

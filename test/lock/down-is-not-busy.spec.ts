@@ -1,0 +1,84 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { LockService } from '../../lib/lock/lock-service.js';
+import type { LockDefaults } from '../../lib/lock/options.js';
+import { RedisStores } from '../store/redis/redis-stores.js';
+import { freePort } from '../support/ports.js';
+import { startReplication, type Replication } from '../support/replication.js';
+
+const defaults: LockDefaults = {
+  leaseTime: 15_000,
+  waitTime: 10_000,
+  renew: true,
+  maxHoldTime: undefined,
+  replicas: 'all',
+  replicaTimeout: 1_000,
+  shutdownTimeout: 0,
+  quarantine: 15_000,
+};
+/** The codes of what the calls reject with; `held` or `null` if they do not. */
+async function endsOf(calls: readonly Promise<unknown>[]): Promise<string[]> {
+  const ends = await Promise.allSettled(calls);
+  return ends.map((end) =>
+    end.status === 'rejected' ? (end.reason as { code: string }).code : end.value === null ? 'null' : 'held',
+  );
+}
+
+describe('Callers in line for one key while Redis is down', () => {
+  const stores = new RedisStores();
+  afterEach(() => stores.closeAll());
+
+  it.each<[string, readonly number[]]>([
+    ['with the same waitTime', [600, 600, 600]],
+    ['with less waitTime than the first', [1_600, 500, 300]],
+    ['with more waitTime than the first', [300, 1_100, 1_200]],
+    ['without a wait', [0, 0, 0]],
+  ])('are all told that it is unavailable, and never that the key is busy: %s', async (_, waitTimes) => {
+    const locks = new LockService(stores.open(`redis://127.0.0.1:${await freePort()}`), defaults);
+    const acquired = endsOf(waitTimes.map((waitTime) => locks.acquire('k', { waitTime })));
+    const tried = endsOf(waitTimes.map((waitTime) => locks.tryAcquire('l', { waitTime })));
+    expect(new Set([...(await acquired), ...(await tried)])).toEqual(new Set(['LOCK_UNAVAILABLE']));
+    await locks.close();
+  });
+
+  it('are told why', async () => {
+    const locks = new LockService(stores.open(`redis://127.0.0.1:${await freePort()}`), defaults);
+    void locks.acquire('k', { waitTime: Infinity }).catch(() => {});
+    await expect(locks.acquire('k', { waitTime: 700 })).rejects.toThrow(/ECONNREFUSED/);
+    await locks.close();
+  });
+});
+
+describe('Callers in line for one key while a replica hangs', () => {
+  const stores = new RedisStores();
+  let redis: Replication;
+  let locks: LockService;
+  beforeAll(async () => {
+    redis = await startReplication({ replicas: 2 });
+    locks = new LockService(stores.open(redis.url), defaults);
+    await (await locks.acquire('warm')).release();
+    await redis.replica(1).stop();
+  });
+  afterAll(async () => {
+    await locks.close();
+    await redis.dispose();
+  });
+
+  it('are granted the lock if they need a majority, though the first needs all', async () => {
+    const first = locks.acquire('k', { waitTime: 3_000 });
+    const refused = expect(first).rejects.toMatchObject({ code: 'LOCK_NOT_REPLICATED' });
+    for (const second of await Promise.all(
+      ['a', 'b'].map(async () => {
+        const lock = await locks.acquire('k', { replicas: 'majority', waitTime: 4_000 });
+        return lock.release();
+      }),
+    ))
+      expect(second).toBe(true);
+    await refused;
+  });
+
+  it('are told of it, and never that the key is busy', async () => {
+    const acquired = endsOf([2_000, 2_000, 1_700].map((waitTime) => locks.acquire('l', { waitTime })));
+    const tried = endsOf([0, 0, 0].map((waitTime) => locks.tryAcquire('m', { waitTime })));
+    expect(new Set([...(await acquired), ...(await tried)])).toEqual(new Set(['LOCK_NOT_REPLICATED']));
+  });
+});
