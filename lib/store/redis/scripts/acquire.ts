@@ -1,6 +1,6 @@
 import { ErrorReply, type Reply } from '../connection.js';
 import type { Holder } from '../../lock-store.js';
-import { FORGET, GroupScript, READ, TOMBSTONE_TIME, type ScriptCall } from './script.js';
+import { FORGET, GroupScript, reading, TOMBSTONE_TIME, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
 
 export interface AcquireCall extends ScriptCall {
@@ -18,24 +18,26 @@ export interface AcquireCall extends ScriptCall {
  * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
  * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
  * lock holds in other slots.
- * A key that holds no string shows only when it is written (see `READ`); then what was taken before it is released.
+ * A key that holds no string shows only when it is written (see `reading`); then what was taken before it is released.
  *
  * What is found busy was read, so that client tracking tells of its release. What is taken is not: that would cost as much as all the rest, and most locks are
  * given back before anybody could have changed them (see `Watches`). So a single key is first tried as a free one, without being read.
  */
 export const acquireScript = new GroupScript<AcquireCall>({
   common: ['ttl', 'floor'],
-  before: `${READ}
-local absent = {}
+  before: `
+local absent
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local fresh = string.format('%.0f', now)
 
 local function take(count, own, ttl, token)
   local keys = {unpack(KEYS, first + 1, first + count)}
-  local values = read(keys)
-  local refusal
-  for i, value in ipairs(values) do
+  local values, refusal = {}, nil
+${reading(
+  'keys',
+  `
+    values[i] = value
     if type(value) == 'table' then
       refusal = refusal or {i - 1, value.err}
     elseif value and sub(value, 1, #own) == own then
@@ -47,7 +49,8 @@ local function take(count, own, ttl, token)
     else
       refusal = refusal or {i - 1, sub(value, 1, 512), call('PTTL', keys[i])}
     end
-  end
+`,
+)}
   local reply = string.format('%.0f', token)
   local written = 0
   while not refusal and written < count do
@@ -66,6 +69,7 @@ local function take(count, own, ttl, token)
     if i <= written and not (value and sub(value, 1, #own) == own) then
       call('SET', keys[i], reply, 'PX', '${TOMBSTONE_TIME}')
     elseif not value then
+      absent = absent or {}
       absent[#absent + 1] = keys[i]
     end
   end

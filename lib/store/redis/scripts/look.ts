@@ -10,7 +10,7 @@ export const UNREADABLE = -1;
 export const lookScript = new GroupScript({
   common: [],
   before: `${READ_ALL}
-local absent = {}
+local absent
 `,
   each: `
     local own, gone = owner .. ' ', 0
@@ -21,7 +21,10 @@ local absent = {}
         break
       elseif type(value) ~= 'string' or sub(value, 1, #own) ~= own then
         gone = i
-        if not value then absent[#absent + 1] = KEYS[first + i] end
+        if not value then
+          absent = absent or {}
+          absent[#absent + 1] = KEYS[first + i]
+        end
       end
     end
     replies[#replies + 1] = gone

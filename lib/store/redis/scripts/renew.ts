@@ -1,6 +1,6 @@
 import type { RenewPurpose } from '../../lock-store.js';
 import type { Reply } from '../connection.js';
-import { FORGET, GroupScript, READ_ALL, WRITE, type ScriptCall } from './script.js';
+import { FORGET, GroupScript, READ_ALL, reading, WRITE, type ScriptCall } from './script.js';
 import { KEPT } from './value.js';
 
 export interface RenewCall extends ScriptCall {
@@ -22,20 +22,20 @@ export interface RenewCall extends ScriptCall {
 export const renewScript = new GroupScript<RenewCall>({
   common: ['ttl', 'purpose'],
   before: `${READ_ALL}${WRITE}
-local written, absent = {}, {}
+local written, absent = {}, nil
 `,
   each: `
     local own = owner .. ' '
     local target = purpose == 'keep' and owner .. '${KEPT} ' or own
-    local gone, values, times = 0, {}, {}
+    local gone, values, left = 0, {}, nil
     for i = count, 1, -1 do
       local key = KEYS[first + i]
       local value = found[key]
       if type(value) == 'string' and sub(value, 1, #own) == own then
-        values[i], times[i] = target .. sub(value, #own + 1), ttl
+        values[i] = target .. sub(value, #own + 1)
       elseif type(value) == 'string' and sub(value, 1, #target) == target then
-        local left = call('PTTL', key)
-        values[i], times[i] = value, left < 0 and ttl or math.max(left, 1)
+        values[i], left = value, left or {}
+        left[i] = call('PTTL', key)
       else
         gone = i
       end
@@ -44,16 +44,17 @@ local written, absent = {}, {}
       local key = KEYS[first + i]
       if gone == 0 then
         found[key] = values[i]
-        write(key, values[i], times[i])
+        local time = left and left[i] or -1
+        write(key, values[i], time < 0 and ttl or math.max(time, 1))
         written[#written + 1] = key
       elseif not found[key] then
+        absent = absent or {}
         absent[#absent + 1] = key
       end
     end
     replies[#replies + 1] = gone
 `,
-  after: `read(written)
-${FORGET.trim()}`,
+  after: `${reading('written')}${FORGET}`,
 });
 
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };

@@ -110,25 +110,25 @@ return replies
 export const TOMBSTONE_TIME = 10_000;
 
 /**
- * `read(keys)`: what the keys hold: a string, false, or the error of reading it (a table). One MGET where the user may, because Redis 7.0
- * has client tracking remember all keys of the script at each read in it. MGET takes a value that is no string for none.
+ * Reads the keys in the table `keys` and does `use` with the `value` of key `i`: a string, false, or the error of reading it (a table). One MGET if the
+ * user may, because Redis 7.0 has client tracking remember all keys of the script at each read in it. MGET takes a value that is no string for none.
  */
-export const READ = `
-local function read(keys)
-  local values = #keys > 1 and redis.pcall('MGET', unpack(keys)) or {err = ''}
-  if values.err then
-    values = {}
-    for i = 1, #keys do values[i] = redis.pcall('GET', keys[i]) end
-  end
-  return values
+export function reading(keys: string, use = ''): string {
+  return `
+local many = #${keys} > 1 and redis.pcall('MGET', unpack(${keys}))
+if many and many.err then many = nil end
+for i = 1, #${keys} do
+  local value
+  if many then value = many[i] else value = redis.pcall('GET', ${keys}[i]) end
+  ${use.trim()}
 end
 `;
+}
 
-/** `found[key]`: what each key of the script holds. Two calls may have the same key, so `write` keeps it up to date. */
+/** `found[key]`: what each key of the script holds. Two calls may have the same key, so each write is noted there, too. */
 export const READ_ALL = `
-${READ.trim()}
 local found = {}
-for i, value in ipairs(read(KEYS)) do found[KEYS[i]] = value end
+${reading('KEYS', 'found[KEYS[i]] = value').trim()}
 `;
 
 /**
@@ -145,14 +145,16 @@ end
 `;
 
 /**
- * Client tracking remembers a key that was read while it was missing until it is written, which may be never. So each key in `absent` is written
- * unless it is there meanwhile, and given an expiry of 1970 before the script ends: no reader ever sees it. (Valkey ignores a first write with such an
+ * Client tracking remembers a key that was read while it was missing until it is written, which may be never. So each key in `absent`, if there is
+ * such a table, is written unless it is there meanwhile, and given an expiry of 1970 before the script ends: no reader ever sees it. (Valkey ignores a first write with such an
  * expiry, and DEL is a right that users do not have.) Stands at the end: on Redis 7.0 any later read would have all keys remembered again.
  */
 export const FORGET = `
-for i = 1, #absent do
-  if redis.pcall('SET', absent[i], '', 'PX', 1, 'NX') then
-    redis.pcall('SET', absent[i], '', 'PXAT', 1)
+if absent then
+  for i = 1, #absent do
+    if redis.pcall('SET', absent[i], '', 'PX', 1, 'NX') then
+      redis.pcall('SET', absent[i], '', 'PXAT', 1)
+    end
   end
 end
 `;
