@@ -92,20 +92,23 @@ export class TestCluster {
       within: 10_000,
       what: `${node.address} takes part`,
     });
-    if (replicaOf !== undefined) {
-      await node.call('CLUSTER', 'REPLICATE', this.idOf(replicaOf));
-      await this.untilFollows(node, replicaOf);
-      await until(
-        async () => {
-          const views = await Promise.all(this.running.map((each) => this.view(each)));
-          return views.every(
-            (view) => view.find(({ id }) => id === this.idOf(node))?.masterId === this.idOf(replicaOf),
-          );
-        },
-        { within: 10_000, what: `every node knows whose replica ${node.address} is` },
-      );
-    }
+    if (replicaOf !== undefined) await this.follow(node, replicaOf);
     return node;
+  }
+
+  /** Makes a master without slots a replica; resolves when all know it. */
+  async follow(node: RedisProcess, master: RedisProcess): Promise<void> {
+    await node.call('CLUSTER', 'REPLICATE', this.idOf(master));
+    await this.untilFollows(node, master);
+    await until(
+      async () => {
+        const views = await Promise.all(this.running.map((each) => this.view(each)));
+        return views.every(
+          (view) => view.find(({ id }) => id === this.idOf(node))?.masterId === this.idOf(master),
+        );
+      },
+      { within: 10_000, what: `every node knows whose replica ${node.address} is` },
+    );
   }
 
   idOf(node: RedisProcess): string {

@@ -271,11 +271,12 @@ export class Master {
     return this.state.kind === 'ready';
   }
 
-  /** Whether this master is sure to have lost no lock that somebody may still believe in. One without replicas can show nothing. */
-  isTrusted(now: number): boolean {
-    if (this.state.kind !== 'ready') return false;
-    const { view } = this.state;
-    return (view.memberCount > 0 || this.settings.allowNoReplicas) && view.isTrusted(now);
+  /** Looks at the replicas anew, waiting for a session for a while where there is none; undefined if it cannot. */
+  async lookNow(): Promise<ReplicaView | undefined> {
+    if (this.state.kind !== 'ready') await this.nextSession();
+    if (this.state.kind !== 'ready') return undefined;
+    const { session, view } = this.state;
+    return (await this.lookAgain(session, view)) ? view : undefined;
   }
 
   get hearsChanges(): boolean {
@@ -449,14 +450,19 @@ export class Master {
   }
 
   private async look(session: Session, view: ReplicaView): Promise<void> {
+    if (await this.lookAgain(session, view)) this.scheduleLook(session, view);
+  }
+
+  /** False if the session has ended. */
+  private async lookAgain(session: Session, view: ReplicaView): Promise<boolean> {
     const replies = await session
       .askControl([['info', 'replication'], session.run.links.question])
       .catch(() => undefined);
-    if (replies === undefined || !session.isLive) return;
+    if (replies === undefined || !session.isLive) return false;
     const info = parseReplicationInfo(replies[0]);
     if (info === undefined || info.role !== 'master' || info.replid !== session.run.replid) {
       session.end(new Error(`Redis at ${addressText(session.address)} is not the master it was`));
-      return;
+      return false;
     }
     view.observe(info, replies[1], this.clock.monotonic());
     this.reportQuarantine(view);
@@ -464,7 +470,7 @@ export class Master {
     this.reportMajority(view);
     this.reportAddresses();
     this.lane.pump();
-    this.scheduleLook(session, view);
+    return true;
   }
 
   private onNotice(key: string | undefined): void {

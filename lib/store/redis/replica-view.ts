@@ -17,8 +17,6 @@ import { SharedAddresses } from './shared-addresses.js';
 
 /** s; a replica acknowledges every second, and Redis counts in whole ones. */
 const LONGEST_SILENCE = 2;
-/** ms after which a look at the master says nothing of now. */
-const OLDEST_LOOK = 3_000;
 
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
@@ -37,7 +35,6 @@ interface Count {
 /** What one run of a master last said of its replicas, and what follows from it for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
-  private observedAt = -Infinity;
   /** As many replicas as there certainly are. */
   private certain: Count = { acknowledged: new Map(), hidden: 0 };
   /** Every way to count them that is possible: a lock must satisfy each. Two if replicas may share an address, else one. */
@@ -54,7 +51,6 @@ export class ReplicaView {
   observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
     const { certain, possible } = this.shared.separate(info, linkAnswer, answeredAt);
     this.info = certain;
-    this.observedAt = answeredAt;
     this.members.observe(certain, possible);
     this.links.observe(linkAnswer, answeredAt, certain);
     const nameOf = (address: string): string => this.members.nameOf(address);
@@ -93,12 +89,19 @@ export class ReplicaView {
     return { kind: 'confirmed', by };
   }
 
-  /** Whether enough replicas have followed this master for long enough: whatever it may have lost, it lost more than a quarantine ago. */
-  isTrusted(now: number): boolean {
-    if (now - this.observedAt >= OLDEST_LOOK) return false;
-    return this.counts.every((count) =>
-      this.areTrusted(count, this.acknowledgingIn(count), now - this.quarantine),
+  /** How many replicas acknowledge what this master writes, and whether all links of replicas have stood for a whole quarantine. */
+  shows(now: number): { readonly replicas: number; readonly areOld: boolean } {
+    const lines = this.info?.links.filter(({ isReplica }) => isReplica) ?? [];
+    const acknowledging = new Set(
+      lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
     );
+    const old = countOlderThan(this.links, now - this.quarantine);
+    const others =
+      lines.some(({ online, offset }) => !online || offset === 0) || this.links.unacknowledged > 0;
+    return {
+      replicas: acknowledging.size,
+      areOld: !others && old >= Math.max(lines.length, this.links.madeAt.length),
+    };
   }
 
   /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */

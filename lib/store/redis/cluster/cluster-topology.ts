@@ -11,6 +11,7 @@ import type { Release } from '../releases.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
 import type { ClusterNodeView, ClusterView } from './cluster-view.js';
 import { hashSlot, SLOTS } from './hash-slot.js';
+import { LossCheck, type CheckedCluster } from './loss-check.js';
 import { Shard, type ShardCluster } from './shard.js';
 import { SlotTable } from './slot-table.js';
 import { SlotTrust } from './slot-trust.js';
@@ -29,16 +30,19 @@ const SAME_QUESTION = 20;
  * Who serves which slot: asked of one server after the other, every second and whenever one sends somebody away. Keeps one `Master` for each shard that has slots, and
  * leads it to another server when that takes its place.
  */
-export class ClusterTopology implements ShardCluster {
-  private readonly table = new SlotTable((before, after) => this.byMaster.get(before)?.has(after) === true);
+export class ClusterTopology implements ShardCluster, CheckedCluster {
+  readonly table = new SlotTable((before, after) => this.nodes.get(after)?.masterId === before);
   private readonly survey: ClusterSurvey;
   readonly trust: SlotTrust;
+  readonly lossCheck: LossCheck;
   private shards: Shard[] = [];
   private byMaster = new Map<string, Shard>();
   /** Those whose slots have all gone; they still owe some answers. */
   private leaving: Shard[] = [];
   /** Every server as it was described last. */
   private nodes = new Map<string, ClusterNodeView>();
+  /** By id: where each server was when anybody named it last, and when that was. */
+  private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
   private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
   private readonly waiters = new Set<() => void>();
   private failures = 0;
@@ -59,7 +63,8 @@ export class ClusterTopology implements ShardCluster {
     private readonly clock: Clock,
   ) {
     this.survey = new ClusterSurvey(connector, clock);
-    this.trust = new SlotTrust(this.table, options.quarantine, () => this.shards);
+    this.trust = new SlotTrust(this.table, options.quarantine);
+    this.lossCheck = new LossCheck(this, connector, options, clock, () => this.tellWaiters());
   }
 
   open(): void {
@@ -71,6 +76,7 @@ export class ClusterTopology implements ShardCluster {
     this.state = 'closed';
     this.stopPolling();
     this.survey.close();
+    this.lossCheck.close();
     this.tellWaiters();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
@@ -95,7 +101,7 @@ export class ClusterTopology implements ShardCluster {
     };
   }
 
-  /** Resolves when somebody has told who serves what, after `ms` at the latest. */
+  /** Resolves when somebody has told who serves what, or what was lost, after `ms` at the latest. */
   nextView(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const end = (): void => {
@@ -143,6 +149,15 @@ export class ClusterTopology implements ShardCluster {
     return this.trust.wait(slot, this.clock.monotonic()) === 0;
   }
 
+  shardLedBy(masterId: string): Shard | undefined {
+    return this.byMaster.get(masterId) ?? this.leaving.find((shard) => shard.masterId === masterId);
+  }
+
+  namedSince(instant: number): ReadonlyMap<string, string> {
+    for (const [id, { at }] of this.named) if (at < instant) this.named.delete(id);
+    return new Map([...this.named].map(([id, { address }]) => [id, address]));
+  }
+
   rangesOf(masterId: string): string {
     return this.table.rangesOf(masterId);
   }
@@ -169,12 +184,11 @@ export class ClusterTopology implements ShardCluster {
     void this.refresh();
     const node = [...this.nodes.values()].find((each) => answersTo(each, to));
     const owner = this.table.ownerOf(slot);
-    // Only whose slot it was, as far as known, can say where it went.
-    if (node === undefined || owner !== by || node.id === owner) return;
-    // One of the same shard took its master's place, and with it all of its slots.
-    const moved = this.byMaster.get(owner)?.has(node.id) === true ? this.table.slotsOf(owner) : [slot];
-    for (const each of moved) this.table.moved(each, node.id, now);
-    this.follow(new Set(moved), now);
+    // Only whose slot it was, as far as known, can say where it went. One of its replicas that serves the slot may have taken its place, and with it all of its
+    // slots, or have become a master of its own: that is for the next view to say.
+    if (node === undefined || owner !== by || node.id === owner || node.masterId === owner) return;
+    this.table.moved(slot, node.id, now);
+    this.follow(new Set([slot]), this.nodes);
   }
 
   rehome(release: Release): boolean {
@@ -254,39 +268,43 @@ export class ClusterTopology implements ShardCluster {
     const changed = this.table.take(view, at);
     const before = this.nodes;
     this.nodes = new Map(view.nodes.map((node) => [node.id, node]));
+    for (const { id, identity } of view.nodes) this.named.set(id, { address: identity, at });
     for (const owner of this.table.owners().keys()) {
       const node = this.nodes.get(owner) ?? before.get(owner);
       if (node !== undefined) this.nodes.set(owner, node);
     }
-    this.follow(changed, at);
+    this.follow(changed, before);
     const owners = this.table.owners();
     for (const shard of this.shards) shard.named(view.nodes, owners, at);
     this.closeIdle();
   }
 
-  /** Brings shards and what is under way to where the slots are now. */
-  private follow(changed: ReadonlySet<number>, at: number): void {
+  /** Brings shards and what is under way to where the slots are now. `before` are the servers as they were before that. */
+  private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNodeView>): void {
+    this.leadShards(before);
     if (changed.size > 0) {
-      const owners = this.table.owners();
-      for (const owner of owners.keys()) this.leadOrMake(owner);
-      const gone = this.shards.filter((shard) => !owners.has(shard.masterId));
-      this.shards = this.shards.filter((shard) => owners.has(shard.masterId));
-      for (const shard of gone) this.trust.left(shard, at);
-      this.leaving.push(...gone);
-      this.byMaster = new Map(this.shards.map((shard) => [shard.masterId, shard]));
       for (const { master } of [...this.shards, ...this.leaving]) master.reroute();
       // Notices of these keys went to their former master, and a key that came over must be confirmed here.
       const { keyPrefix } = this.options;
       this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
     }
+    this.lossCheck.soon();
   }
 
-  private leadOrMake(owner: string): void {
-    const node = this.nodes.get(owner);
-    if (node === undefined || this.shards.some((shard) => shard.masterId === owner)) return;
-    const shard = this.shards.find((each) => each.has(owner));
-    if (shard !== undefined) shard.leadBy(node);
-    else this.shards.push(this.makeShard(node));
+  /** Every master with slots leads a shard: the one whose place it took, or a new one. */
+  private leadShards(before: ReadonlyMap<string, ClusterNodeView>): void {
+    const owners = this.table.owners();
+    for (const owner of [...owners.keys()].toSorted((a, b) => owners.get(b)! - owners.get(a)!)) {
+      const node = this.nodes.get(owner);
+      if (node === undefined || this.shards.some((shard) => shard.masterId === owner)) continue;
+      const former = before.get(owner)?.masterId;
+      const shard = this.shards.find(({ masterId }) => masterId === former && !owners.has(masterId));
+      if (shard === undefined) this.shards.push(this.makeShard(node));
+      else shard.leadBy(node);
+    }
+    this.leaving.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
+    this.shards = this.shards.filter(({ masterId }) => owners.has(masterId));
+    this.byMaster = new Map(this.shards.map((shard) => [shard.masterId, shard]));
   }
 
   private makeShard(node: ClusterNodeView): Shard {
@@ -299,10 +317,13 @@ export class ClusterTopology implements ShardCluster {
         members,
         this.options,
         {
-          onChange: (key) =>
+          onChange: (key) => {
+            // It may have been connected to just now.
+            if (key === undefined) this.lossCheck.soon();
             this.listener.onChange(
               key === undefined ? { where: (each) => made.owns(hashSlot(keyPrefix + each)) } : { key },
-            ),
+            );
+          },
           onReport: (level, code, message) => this.listener.onReport(level, code, message),
         },
         this.clock,
@@ -313,7 +334,9 @@ export class ClusterTopology implements ShardCluster {
     return shard;
   }
 
+  /** Those without slots are let go once nobody wants to know what they lost. */
   private closeIdle(): void {
+    if (this.lossCheck.isPending) return;
     const idle = this.leaving.filter(({ master }) => master.isIdle);
     this.leaving = this.leaving.filter((shard) => !idle.includes(shard));
     for (const { master } of idle) void master.close();

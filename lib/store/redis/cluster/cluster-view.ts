@@ -10,10 +10,14 @@ export interface ClusterNodeView {
   /** It does the asking and answering. */
   readonly isMyself: boolean;
   readonly isMaster: boolean;
-  /** Declared dead by the majority of the masters. */
+  /** Declared dead by the majority of the masters, or without an address. */
   readonly isFailed: boolean;
   /** The server that describes it is connected to it, and does not suspect it to be dead. */
   readonly isReached: boolean;
+  /** The server that describes it suspects it to be dead, or knows it to be. */
+  readonly isSuspected: boolean;
+  /** ms since 1970, by the clock of the server that describes it: when that server, or another that told it so, last heard it. 0: never. */
+  readonly heardAt: number;
   /** Of a replica. */
   readonly masterId: string | undefined;
   /** Of two masters that claim a slot the one with the greater epoch has it. */
@@ -41,7 +45,7 @@ export function parseClusterNodes(reply: Reply | undefined, asked: Address): Clu
 
 /** `<id> <ip:port@bus[,hostname[,...]]> <flags> <master id or -> <ping> <pong> <epoch> <link> <slot or range or [migration]>...` */
 function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
-  const [id, address, flagText, masterId, , , epoch, linkState, ...ranges] = line.split(' ');
+  const [id, address, flagText, masterId, , heardAt, epoch, linkState, ...ranges] = line.split(' ');
   if (id === undefined || address === undefined || flagText === undefined || epoch === undefined)
     return undefined;
   const flags = flagText.split(',');
@@ -49,6 +53,7 @@ function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
   const isMyself = flags.includes('myself');
   const [place = '', hostname] = address.split(',');
   const at = place.split('@')[0]!;
+  const isFailed = flags.includes('fail') || flags.includes('noaddr');
   const colon = at.lastIndexOf(':');
   const host = at.slice(0, colon);
   return {
@@ -57,8 +62,10 @@ function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
     hostname: hostname === undefined || hostname === '' || hostname.includes('=') ? undefined : hostname,
     isMyself,
     isMaster: flags.includes('master'),
-    isFailed: flags.includes('fail') || flags.includes('noaddr'),
+    isFailed,
     isReached: linkState === 'connected' && !flags.includes('fail') && !flags.includes('fail?'),
+    isSuspected: isFailed || flags.includes('fail?'),
+    heardAt: Number(heardAt),
     masterId: masterId === '-' ? undefined : masterId,
     epoch: Number(epoch),
     slots: ranges.filter((range) => !range.startsWith('[')).map(rangeOf),

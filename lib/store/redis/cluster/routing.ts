@@ -43,7 +43,7 @@ export class Routing {
     for (let tries = 0; ; tries++) {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return shard;
-      const closed = await this.trusted(slot, shard, waitUntil);
+      const closed = await this.trusted(slot, shard, waitUntil, endsAt);
       if (closed !== undefined) return closed;
       if (isOver()) return ABANDONED;
       const attempt = shard.master.acquire({ ...request, keys }, { slot, floor });
@@ -112,14 +112,22 @@ export class Routing {
     }
   }
 
-  /** Waits until new locks may be granted in the slot; else says how long that takes. */
-  private async trusted(slot: number, shard: Shard, waitUntil: number): Promise<Unavailable | undefined> {
+  /** Waits until new locks may be granted in the slot; else says how long that takes. What all servers show is waited for until `endsAt` anyway. */
+  private async trusted(
+    slot: number,
+    shard: Shard,
+    waitUntil: number,
+    endsAt: number,
+  ): Promise<Unavailable | undefined> {
+    const { trust, table, lossCheck } = this.topology;
     for (;;) {
       const now = this.clock.monotonic();
-      const wait = this.topology.trust.wait(slot, now);
+      const wait = trust.wait(slot, now);
       if (wait === 0) return undefined;
-      if (now >= waitUntil || this.topology.isClosed) return named(unsettled(slot, wait), shard);
-      await this.topology.nextView(Math.min(wait, waitUntil - now, LOOK_TIME));
+      const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
+      if (now >= until || this.topology.isClosed)
+        return named(unsettled(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
+      await this.topology.nextView(Math.min(wait, until - now, LOOK_TIME));
     }
   }
 }
@@ -140,12 +148,12 @@ function wandering(slot: number): Unavailable {
   };
 }
 
-function unsettled(slot: number, wait: number): Unavailable {
+function unsettled(slot: number, wait: number, doubt: string | undefined): Unavailable {
   return {
     kind: 'unavailable',
     reason:
-      `slot ${slot} moved, or this process has just met it, while some shard cannot show that it has lost nothing; new locks in it are granted in ` +
-      `${Math.ceil(wait / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
+      `slot ${slot} moved, or this process has just met it, while some shard cannot show that it has lost nothing${doubt === undefined ? '' : ` (${doubt})`}; ` +
+      `new locks in it are granted in ${Math.ceil(wait / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
     retryAfter: wait,
   };
 }

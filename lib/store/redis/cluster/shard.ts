@@ -23,12 +23,15 @@ export interface ShardCluster {
 }
 
 /**
- * One master, whichever of its servers that is at a time, and the replicas that may take its place. It is the same shard after a fail-over, for the replica that serves
- * the slots now was one of its servers; and the dead former master, which the Cluster then lists by itself and without slots, goes on being one.
+ * One master, whichever of its servers that is at a time, and the replicas that may take its place. It is the same shard after a fail-over: a replica has taken over all slots of
+ * its master. The dead former master, which the Cluster then lists by itself and without slots, goes on being one of its servers. Who serves other slots, or was a
+ * replica and is a master of its own now, is none any more.
  */
 export class Shard implements Locator, Route {
   readonly isFixed = false;
-  private readonly nodeIds = new Set<string>();
+  /** Its replicas, by id, and those whose place another took. */
+  private readonly replicas = new Set<string>();
+  private readonly formerMasters = new Set<string>();
   /** Somebody has told who its servers are. */
   private isNamed = false;
 
@@ -38,7 +41,6 @@ export class Shard implements Locator, Route {
     private readonly cluster: ShardCluster,
     makeMaster: (shard: Shard) => Master,
   ) {
-    this.nodeIds.add(node.id);
     members.setMaster(node.identity);
     this.master = makeMaster(this);
   }
@@ -54,14 +56,6 @@ export class Shard implements Locator, Route {
     return `master ${addressText(this.cluster.reach(this.node))} of slots ${this.cluster.rangesOf(this.node.id) || 'none'}`;
   }
 
-  isTrusted(now: number): boolean {
-    return this.master.isTrusted(now);
-  }
-
-  has(nodeId: string): boolean {
-    return this.nodeIds.has(nodeId);
-  }
-
   /** Takes in one server's view of all servers, and the masters that have slots by all views together. */
   named(nodes: readonly ClusterNodeView[], owners: ReadonlyMap<string, number>, at: number): void {
     // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's absence.
@@ -69,22 +63,25 @@ export class Shard implements Locator, Route {
       this.unanswered();
       return;
     }
+    for (const { id, isMaster } of nodes)
+      if (!isMaster || owners.has(id) || id === this.node.id) this.formerMasters.delete(id);
     const identities = new Set<string>();
+    const replicas = new Set<string>();
     for (const node of nodes) {
       if (node.id === this.node.id) {
         this.isNamed = true;
         this.leadBy(node);
-      }
-      if (this.isOurs(node, owners)) {
-        this.nodeIds.add(node.id);
-        identities.add(node.identity);
-      } else this.nodeIds.delete(node.id);
+      } else if (!this.isOurs(node)) continue;
+      else if (!node.isMaster) replicas.add(node.id);
+      identities.add(node.identity);
     }
+    this.replicas.clear();
+    for (const id of replicas) this.replicas.add(id);
     this.members.named(identities, at);
     // Nobody but the master knows whom it reaches.
     if (!nodes.some(({ id, isMyself }) => isMyself && id === this.node.id)) return;
-    const replicas = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
-    this.members.identified(new Set(replicas.map(({ identity }) => identity)), []);
+    const following = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
+    this.members.identified(new Set(following.map(({ identity }) => identity)), []);
   }
 
   /** Nobody could be asked: that proves nobody's absence. */
@@ -97,7 +94,10 @@ export class Shard implements Locator, Route {
     const { id, identity } = this.node;
     this.node = node;
     if (node.id === id && node.identity === identity) return;
-    this.nodeIds.add(node.id);
+    if (node.id !== id) {
+      this.formerMasters.add(id);
+      this.formerMasters.delete(node.id);
+    }
     this.members.setMaster(node.identity);
     this.master.moved();
   }
@@ -129,10 +129,10 @@ export class Shard implements Locator, Route {
     return this.cluster.rehome(release);
   }
 
-  private isOurs({ id, masterId, isMaster }: ClusterNodeView, owners: ReadonlyMap<string, number>): boolean {
-    if (id === this.node.id || masterId === this.node.id) return true;
-    // A former master that is dead or has not heard yet who took its place, or a replica that has not.
-    const isFormer = (each: string): boolean => this.nodeIds.has(each) && !owners.has(each);
-    return isMaster ? isFormer(id) : masterId !== undefined && this.nodeIds.has(id) && isFormer(masterId);
+  private isOurs({ id, masterId, isMaster }: ClusterNodeView): boolean {
+    if (isMaster) return this.formerMasters.has(id);
+    if (masterId === undefined) return false;
+    // It may not have heard yet who took its master's place.
+    return masterId === this.node.id || (this.replicas.has(id) && this.formerMasters.has(masterId));
   }
 }

@@ -8,6 +8,8 @@ interface Claim {
   readonly epoch: number;
   /** The monotonic instant since which this process has seen it in the owner's shard without a break. */
   readonly since: number;
+  /** Since then all servers have shown that they have lost nothing of it before. */
+  readonly isShown: boolean;
   /** The monotonic instant at which it last said that the slot is on its way to another. */
   readonly leavingAt: number;
 }
@@ -21,10 +23,13 @@ const LONGEST_GAP = 5_000;
  */
 export class SlotTable {
   private readonly claims: (Claim | undefined)[] = Array.from({ length: SLOTS });
+  /** The greatest epoch of each master, and when it was last given a slot. */
+  private readonly epochs = new Map<string, number>();
+  private readonly gainedAt = new Map<string, number>();
   private lastTakenAt = -Infinity;
 
   constructor(
-    /** Whether the second master belongs to the shard that the first led. */
+    /** Whether the second master was a replica of the first when it took its place. */
     private readonly isSuccession: (before: string, after: string) => boolean,
   ) {}
 
@@ -35,6 +40,11 @@ export class SlotTable {
   /** The monotonic instant since which the slot has been with its owner's shard, as far as this process has seen. */
   since(slot: number): number {
     return this.claims[slot]?.since ?? Infinity;
+  }
+
+  /** Whether all servers have shown, since the slot came to its owner's shard, that they have lost nothing of it. */
+  isShown(slot: number): boolean {
+    return this.claims[slot]?.isShown ?? false;
   }
 
   /** The monotonic instant at which its owner last said that the slot is on its way to another; -Infinity: never. */
@@ -49,6 +59,7 @@ export class SlotTable {
 
   /** Takes in what a server said at the monotonic instant `at`; answers the slots that have changed hands. */
   take({ author, nodes }: ClusterView, at: number): Set<number> {
+    const before = new Map<number, Claim>();
     const changed = new Set<number>();
     const isGap = !this.isFresh(at);
     this.lastTakenAt = at;
@@ -57,17 +68,22 @@ export class SlotTable {
       for (const [from, to] of slots) {
         for (let slot = from; slot <= to; slot++) {
           claimed.add(slot);
-          if (this.claim(slot, id, epoch, author, at)) changed.add(slot);
+          const known = this.claims[slot];
+          if (!this.claim(slot, id, epoch, author, at)) continue;
+          changed.add(slot);
+          if (known !== undefined) before.set(slot, known);
         }
       }
     }
+    this.keepSuccessions(before);
+    const away = this.mayHaveBeenAway(nodes, at);
     for (let slot = 0; slot < SLOTS; slot++) {
       const claim = this.claims[slot];
       if (claim === undefined) continue;
       if (claim.owner === author && !claimed.has(slot)) {
         this.claims[slot] = undefined;
         changed.add(slot);
-      } else if (isGap) this.claims[slot] = { ...claim, since: at };
+      } else if (isGap || away.has(claim.owner)) this.claims[slot] = { ...claim, since: at, isShown: false };
     }
     return changed;
   }
@@ -77,15 +93,27 @@ export class SlotTable {
     this.give(slot, to, this.claims[slot]?.epoch ?? 0, at);
   }
 
-  /** The slots of a master. */
-  slotsOf(owner: string): number[] {
-    return [...this.claims.keys()].filter((slot) => this.ownerOf(slot) === owner);
-  }
-
   /** Its owner said that the slot is on its way to another. */
   leaving(slot: number, at: number): void {
     const claim = this.claims[slot];
     if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
+  }
+
+  /** Masters with slots that came after the monotonic instant `since`, and of which nobody has shown that nothing of them was lost. */
+  unshownOwners(since: number): Set<string> {
+    const owners = new Set<string>();
+    for (const claim of this.claims)
+      if (claim !== undefined && !claim.isShown && claim.since > since) owners.add(claim.owner);
+    return owners;
+  }
+
+  /** All servers have shown, after the monotonic instant `at`, that nothing of the owner's slots was lost; but of those in `except` one has not. */
+  show(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
+    for (const [slot, claim] of this.claims.entries()) {
+      if (claim?.owner !== owner || claim.since > at) continue;
+      if (!except.some(([from, to]) => from <= slot && slot <= to))
+        this.claims[slot] = { ...claim, isShown: true };
+    }
   }
 
   /** How many slots each master has. */
@@ -120,8 +148,32 @@ export class SlotTable {
   }
 
   private give(slot: number, owner: string, epoch: number, at: number): void {
-    const before = this.claims[slot];
-    const stays = before !== undefined && this.isSuccession(before.owner, owner);
-    this.claims[slot] = { owner, epoch, since: stays ? before.since : at, leavingAt: -Infinity };
+    this.claims[slot] = { owner, epoch, since: at, isShown: false, leavingAt: -Infinity };
+    this.gainedAt.set(owner, at);
+  }
+
+  /** A replica that has taken the place of its master has all of its slots, and these have not left their shard. */
+  private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
+    const owners = this.owners();
+    for (const [slot, { owner, since, isShown }] of before) {
+      const claim = this.claims[slot]!;
+      if (!owners.has(owner) && this.isSuccession(owner, claim.owner))
+        this.claims[slot] = { ...claim, since, isShown };
+    }
+  }
+
+  /**
+   * Masters whose epoch has grown though they were given no slot that this process knows of: a slot of theirs may have been away between two looks, for a master gets a
+   * greater epoch with a slot that comes to it.
+   */
+  private mayHaveBeenAway(nodes: ClusterView['nodes'], at: number): Set<string> {
+    const away = new Set<string>();
+    for (const { id, epoch, isMaster } of nodes) {
+      const known = this.epochs.get(id);
+      if (!isMaster || (known !== undefined && epoch <= known)) continue;
+      this.epochs.set(id, epoch);
+      if (known !== undefined && at - (this.gainedAt.get(id) ?? -Infinity) > LONGEST_GAP) away.add(id);
+    }
+    return away;
   }
 }

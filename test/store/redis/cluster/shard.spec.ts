@@ -15,6 +15,8 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
     isMaster: role.of === undefined,
     isFailed: role.failed ?? false,
     isReached: !(role.failed ?? false),
+    isSuspected: role.failed ?? false,
+    heardAt: 1,
     masterId: role.of,
     epoch: 1,
     slots: [],
@@ -77,6 +79,27 @@ describe('The servers of a shard', () => {
       shard.named(after, owners('a', 'x', 'b'), 1_000);
       expect(known.addresses).toEqual(members('b'));
       shard.named(after, owners('a', 'x', 'b'), 1_000 + MINUTE);
+      expect(known.addresses).toEqual(members());
+    }
+  });
+
+  it('are rid of a replica that was made a master of its own, and has no slots: it never led them', () => {
+    const { shard, members: known } = shardOfA();
+    shard.named([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
+    const after = [node('a'), node('b'), node('c', { of: 'a' })];
+    shard.named(after, owners('a'), 1_000);
+    shard.named(after, owners('a'), 1_000 + MINUTE);
+    expect(known.addresses).toEqual(members('c'));
+  });
+
+  it('are rid of a former master that was attached elsewhere, or got slots of its own', () => {
+    for (const a of [node('a', { of: 'x' }), node('a')]) {
+      const { shard, members: known } = shardOfA();
+      shard.named([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
+      shard.leadBy(node('b'));
+      const slots = a.isMaster ? owners('b', 'x', 'a') : owners('b', 'x');
+      shard.named([a, node('b'), node('x')], slots, 1_000);
+      shard.named([a, node('b'), node('x')], slots, 1_000 + MINUTE);
       expect(known.addresses).toEqual(members());
     }
   });

@@ -3,7 +3,7 @@ import { parseClusterNodes, type ClusterView } from '../../../../lib/store/redis
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { partsOf } from '../../../../lib/store/redis/cluster/slot-parts.js';
 import { SlotTable } from '../../../../lib/store/redis/cluster/slot-table.js';
-import { SlotTrust } from '../../../../lib/store/redis/cluster/slot-trust.js';
+import { doubtTimeOf, SlotTrust } from '../../../../lib/store/redis/cluster/slot-trust.js';
 import { ErrorReply } from '../../../../lib/store/redis/connection.js';
 import { redirectionOf } from '../../../../lib/store/redis/redirection.js';
 
@@ -108,6 +108,8 @@ function view(author: string, a: [number, number[]], b: [number, number[]]): Clu
     isMaster: true,
     isFailed: false,
     isReached: true,
+    isSuspected: false,
+    heardAt: 1,
     masterId: undefined,
     epoch,
     slots: slots.map((slot) => [slot, slot] as const),
@@ -156,11 +158,20 @@ describe('Who serves a slot', () => {
 
   it('has it since it came to its shard, whichever of its servers is the master', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
-    table.take(view('a', [1, [7]], [2, []]), 1_000);
-    table.take(view('b', [1, []], [3, [7]]), 3_000);
-    expect(table.since(7)).toBe(1_000);
-    table.take(view('a', [4, [7]], [3, []]), 5_000);
+    table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
+    table.take(view('b', [1, []], [3, [7, 8]]), 3_000);
+    expect([table.since(7), table.since(8)]).toEqual([1_000, 1_000]);
+    table.take(view('a', [4, [7, 8]], [3, []]), 5_000);
     expect(table.since(7)).toBe(5_000);
+  });
+
+  it('has it since it came there, if its former master has slots still: that was no fail-over', () => {
+    const table = new SlotTable((before, after) => before === 'a' && after === 'b');
+    table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
+    table.take(view('b', [1, [8]], [3, [7]]), 3_000);
+    expect([table.since(7), table.since(8)]).toEqual([3_000, 1_000]);
+    table.moved(8, 'b', 4_000);
+    expect(table.since(8)).toBe(4_000);
   });
 
   it('is told in ranges', () => {
@@ -173,66 +184,95 @@ describe('Who serves a slot', () => {
 
 describe('New locks in a slot', () => {
   const QUARANTINE = 3_000;
+  const DOUBT = doubtTimeOf(QUARANTINE);
 
-  function trustIn(...shards: { isTrusted(now: number): boolean }[]): { table: SlotTable; trust: SlotTrust } {
+  function trustIn(quarantine = QUARANTINE): { table: SlotTable; trust: SlotTrust } {
     const table = new SlotTable(() => false);
-    return { table, trust: new SlotTrust(table, QUARANTINE, () => shards) };
+    return { table, trust: new SlotTrust(table, quarantine) };
   }
-  const trusted = { isTrusted: () => true };
-  const young = { isTrusted: () => false };
 
-  it('are granted at once where no shard can have lost anything', () => {
-    const { table, trust } = trustIn(trusted, trusted);
-    table.take(view('a', [1, [7]], [2, []]), 0);
-    expect(trust.wait(7, 1)).toBe(0);
-    table.take(view('b', [1, []], [3, [7]]), 1);
-    expect(trust.wait(7, 1)).toBe(0);
+  it('wait in a process that has just started, until all servers have shown that they lost nothing', () => {
+    const { table, trust } = trustIn();
+    table.take(view('a', [1, [7]], [2, [8]]), 500);
+    expect(trust.wait(7, 1_500)).toBe(DOUBT - 1_000);
+    table.show('a', 1_000, []);
+    expect(trust.wait(7, 1_500)).toBe(0);
+    expect(trust.wait(8, 1_500)).toBe(DOUBT - 1_000);
   });
 
-  it('wait for a quarantine after the slot came, where some shard may have', () => {
-    const { table, trust } = trustIn(trusted, young);
+  it('wait until doubt is over where nothing is shown', () => {
+    const { table, trust } = trustIn();
     for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
     expect(trust.wait(7, 10_000)).toBe(0);
     table.take(view('b', [1, []], [3, [7]]), 10_000);
-    expect(trust.wait(7, 10_000)).toBe(QUARANTINE);
-    expect(trust.wait(7, 10_000 + QUARANTINE)).toBe(0);
+    expect(trust.wait(7, 10_001)).toBe(DOUBT - 1);
   });
 
-  it('wait in a process that has just started, where some shard may have lost something', () => {
-    const { table, trust } = trustIn(young);
-    table.take(view('a', [1, [7]], [2, []]), 500);
-    expect(trust.wait(7, 1_500)).toBe(QUARANTINE - 1_000);
+  it('wait again where the slot moved after that was shown', () => {
+    const { table, trust } = trustIn();
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.show('a', 0, []);
+    table.take(view('b', [1, []], [3, [7]]), 1_000);
+    expect(trust.wait(7, 1_000)).toBe(DOUBT);
+    // What was asked before the slot came says nothing of it.
+    table.show('b', 999, []);
+    expect(trust.wait(7, 1_000)).toBe(DOUBT);
+    table.show('b', 1_000, []);
+    expect(trust.wait(7, 1_000)).toBe(0);
   });
 
-  it('wait where nobody could be asked for long', () => {
-    const { table, trust } = trustIn(young);
-    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
-    expect(trust.wait(7, 16_000)).toBe(QUARANTINE);
+  it('wait in those slots alone of which it is not shown', () => {
+    const { table, trust } = trustIn();
+    table.take(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
+    table.show('a', 0, [[7, 8]]);
+    expect([6, 7, 8, 9].map((slot) => trust.wait(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
+  });
+
+  it('do not wait where a replica took its master’s place: the slot is where it was', () => {
+    const table = new SlotTable((before, after) => before === 'a' && after === 'b');
+    const trust = new SlotTrust(table, QUARANTINE);
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.show('a', 0, []);
+    table.take(view('b', [1, []], [3, [7]]), 1_000);
+    expect(trust.wait(7, 1_000)).toBe(0);
+  });
+
+  it('wait where the slot may have been away: its master has a greater epoch, and no slot that explains it', () => {
+    const { table, trust } = trustIn();
+    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, [8]]), at);
+    table.take(view('a', [3, [7]], [2, [8]]), 11_000);
+    expect([7, 8].map((slot) => trust.wait(slot, 11_000))).toEqual([DOUBT, 0]);
+    for (let at = 12_000; at <= 20_000; at += 1_000) table.take(view('a', [3, [7]], [2, [8]]), at);
+    table.take(view('a', [4, [7, 8]], [2, []]), 21_000);
+    expect([7, 8].map((slot) => trust.wait(slot, 21_000))).toEqual([0, DOUBT]);
+  });
+
+  it('wait where nobody could be asked for long, and after that', () => {
+    const { table, trust } = trustIn();
+    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.show('a', 0, []);
+    expect(trust.wait(7, 5_000)).toBe(0);
+    expect(trust.wait(7, 6_000)).toBe(DOUBT);
+    table.take(view('a', [1, [7]], [2, []]), 6_000);
+    expect(trust.wait(7, 6_000)).toBe(DOUBT);
   });
 
   it('wait where the slot was on its way and has stayed', () => {
-    const { table, trust } = trustIn(trusted);
+    const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
+    table.show('a', 0, []);
     table.leaving(7, 2_000);
     expect(trust.wait(7, 2_500)).toBe(QUARANTINE - 500);
     expect(trust.wait(7, 2_000 + QUARANTINE)).toBe(0);
+    table.take(view('a', [1, [7]], [2, []]), 5_000);
     table.leaving(7, 5_500);
     table.take(view('b', [1, []], [3, [7]]), 5_600);
+    table.show('b', 5_600, []);
     expect(trust.wait(7, 5_700)).toBe(0);
   });
 
-  it('remember a shard that left in doubt', () => {
-    const { table, trust } = trustIn(trusted);
-    trust.left(young, 1_000);
-    table.take(view('a', [1, [7]], [2, []]), 1_000);
-    expect(trust.wait(7, 1_001)).toBe(QUARANTINE - 1);
-    trust.left(trusted, 2_000);
-    expect(trust.wait(7, 1_000 + QUARANTINE)).toBe(0);
-  });
-
   it('never wait without a quarantine', () => {
-    const table = new SlotTable(() => false);
-    const trust = new SlotTrust(table, 0, () => [young]);
+    const { table, trust } = trustIn(0);
     table.take(view('a', [1, [7]], [2, []]), 0);
     expect(trust.wait(7, 1)).toBe(0);
   });

@@ -62,14 +62,77 @@ describe('Who watches a Cluster', () => {
     expect(topology.ownerOf(8)).toBe('a');
   });
 
-  it('takes a redirection to a replica of its master for a fail-over: all slots are there, in the same shard', () => {
-    const shard = topology.shardOf(7);
+  const A = 'master - 0 0 1 connected';
+  const B = 'master - 0 0 2 connected';
+
+  /** Each look brings these servers, as `b` names them. */
+  async function told(...lines: string[]): Promise<void> {
+    servers.answer = lines.join('\n');
+    await clock.advance(1_100);
+  }
+
+  it('waits for the next view where a master sends it to one of its own replicas: that may be a fail-over, or one slot', async () => {
+    servers.answer = [
+      line('b', 6380, `myself,${B} 100-16383`),
+      line('a', 6379, 'slave c 0 0 3 connected'),
+      line('c', 6381, 'master - 0 0 3 connected 0-99'),
+    ].join('\n');
     topology.redirected({ kind: 'moved', slot: 7, to: '10.0.0.1:6381' }, 'a');
-    for (const slot of [0, 7, 99]) {
-      expect(topology.ownerOf(slot)).toBe('c');
-      expect(topology.shardOf(slot)).toBe(shard);
-    }
+    expect(topology.ownerOf(7)).toBe('a');
+    await clock.advance(1_100);
+    for (const slot of [0, 7, 99]) expect(topology.ownerOf(slot)).toBe('c');
+  });
+
+  it('leads a shard to the replica that has taken over all slots', async () => {
+    const shard = topology.shardOf(7);
+    await told(
+      line('b', 6380, `myself,${B} 100-16383`),
+      line('a', 6379, 'master,fail - 0 0 1 connected'),
+      line('c', 6381, 'master - 0 0 3 connected 0-99'),
+    );
+    for (const slot of [0, 7, 99]) expect(topology.shardOf(slot)).toBe(shard);
+    expect(shard!.masterId).toBe('c');
     expect(topology.health()).toHaveLength(2);
+  });
+
+  it('leaves a shard with its master when a former replica of it is given one slot', async () => {
+    const shard = topology.shardOf(7);
+    await told(
+      line('b', 6380, `myself,${B} 100-16383`),
+      line('a', 6379, `${A} 0-98`),
+      line('c', 6381, 'master - 0 0 3 connected 99'),
+    );
+    expect(topology.shardOf(7)).toBe(shard);
+    expect(shard!.masterId).toBe('a');
+    expect(topology.shardOf(99)?.masterId).toBe('c');
+    expect(topology.health()).toHaveLength(3);
+  });
+
+  it('takes a former replica for another shard when it is given the last slot as well', async () => {
+    const shard = topology.shardOf(7);
+    const c = 'master - 0 0 3 connected';
+    await told(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, `${A} 0-99`), line('c', 6381, c));
+    await told(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, A), line('c', 6381, `${c} 0-99`));
+    expect(topology.shardOf(7)).not.toBe(shard);
+    expect(topology.shardOf(7)?.masterId).toBe('c');
+  });
+
+  it('leads a shard to the one of two former replicas that was one until it got the slots', async () => {
+    const shard = topology.shardOf(7);
+    await told(
+      line('b', 6380, `myself,${B} 100-16383`),
+      line('a', 6379, `${A} 0-98`),
+      line('c', 6381, 'slave a 0 0 1 connected'),
+      line('d', 6382, 'master - 0 0 3 connected 99'),
+    );
+    await told(
+      line('b', 6380, `myself,${B} 100-16383`),
+      line('a', 6379, 'master,fail - 0 0 1 connected'),
+      line('c', 6381, 'master - 0 0 4 connected 0-98'),
+      line('d', 6382, 'master - 0 0 3 connected 99'),
+    );
+    expect(topology.shardOf(7)).toBe(shard);
+    expect(topology.shardOf(99)?.masterId).toBe('d');
   });
 
   it('asks often while a slot is on its way, and not for ever after', async () => {

@@ -1,0 +1,210 @@
+import type { Clock } from '../../clock.js';
+import { connecting } from '../connecting.js';
+import { ask, type Address, type Command, type Connector, type Reply } from '../connection.js';
+import { ListedLinkAges } from '../link-ages.js';
+import { NamedMembers } from '../members.js';
+import { parseReplicationInfo } from '../replication-info.js';
+import { ReplicaView } from '../replica-view.js';
+import { parseClusterNodes, type ClusterNodeView, type ClusterView } from './cluster-view.js';
+import { mayHaveLost, type MasterLook } from './loss-evidence.js';
+import type { Shard } from './shard.js';
+import {
+  MIGRATION_QUESTIONS,
+  parseSlotMigrations,
+  unprovenSlots,
+  type SlotMigration,
+} from './slot-migrations.js';
+import type { SlotTable } from './slot-table.js';
+import { doubtTimeOf } from './slot-trust.js';
+
+/** ms that a server without slots may take to answer. */
+const ANSWER_TIME = 1_000;
+/** ms between the beginnings of two checks. */
+const PAUSE = 100;
+
+/** What the check must know of the Cluster. */
+export interface CheckedCluster {
+  readonly table: SlotTable;
+  /** The shard that this server leads or led, if this process has one. */
+  shardLedBy(masterId: string): Shard | undefined;
+  /** All servers that anybody has named since the monotonic instant, by id, with their addresses. */
+  namedSince(instant: number): ReadonlyMap<string, string>;
+  reach(node: ClusterNodeView): Address;
+}
+
+interface Look {
+  readonly shows: MasterLook;
+  /** Undefined where the user may not ask. */
+  readonly migrations: readonly SlotMigration[] | undefined;
+}
+
+/**
+ * Asks all servers of the Cluster whether they may have lost something, as often as there are slots that are not trusted for that reason: see `slot-trust.ts`.
+ */
+export class LossCheck {
+  private readonly doubtTime: number;
+  /** By master: when it was asked about its slots last, and what came of it. */
+  private readonly results = new Map<
+    string,
+    { readonly startedAt: number; readonly doubt: string | undefined }
+  >();
+  private state: 'idle' | 'pausing' | 'running' | 'closed' = 'idle';
+  private startedAt = -Infinity;
+  private isWanted = false;
+  private stopClock: () => void = () => {};
+  /** Ends what is asked over connections of their own. */
+  private looking = new AbortController();
+
+  constructor(
+    private readonly cluster: CheckedCluster,
+    private readonly connector: Connector,
+    private readonly settings: { readonly quarantine: number; readonly allowNoReplicas: boolean },
+    private readonly clock: Clock,
+    /** Called after each check. */
+    private readonly onDone: () => void,
+  ) {
+    this.doubtTime = doubtTimeOf(settings.quarantine);
+  }
+
+  /** There may be slots that have just come, or servers that can show more than before. */
+  soon(): void {
+    if (this.settings.quarantine === 0 || this.state === 'closed') return;
+    this.isWanted = true;
+    if (this.state !== 'idle') return;
+    const now = this.clock.monotonic();
+    this.state = 'pausing';
+    this.stopClock = this.clock.after(Math.max(0, this.startedAt + PAUSE - now), () => void this.run());
+  }
+
+  close(): void {
+    this.state = 'closed';
+    this.stopClock();
+    this.looking.abort(new Error('closed'));
+  }
+
+  /** Whether a check that began at the monotonic instant or later has asked the master, and ended. */
+  hasAsked(owner: string, instant: number): boolean {
+    return (this.results.get(owner)?.startedAt ?? -Infinity) >= instant;
+  }
+
+  /** Why the slots of this master are not trusted, as far as known. */
+  doubtOf(owner: string): string | undefined {
+    return this.results.get(owner)?.doubt;
+  }
+
+  /** Slots are waiting to be shown. */
+  get isPending(): boolean {
+    const since = this.clock.monotonic() - this.doubtTime;
+    return this.settings.quarantine > 0 && this.cluster.table.unshownOwners(since).size > 0;
+  }
+
+  private async run(): Promise<void> {
+    this.isWanted = false;
+    this.state = 'running';
+    this.startedAt = this.clock.monotonic();
+    const owners = this.cluster.table.unshownOwners(this.startedAt - this.doubtTime);
+    if (owners.size > 0) await this.check([...owners], this.startedAt);
+    if (this.isClosed) return;
+    this.state = 'idle';
+    this.onDone();
+    if (this.isWanted) this.soon();
+  }
+
+  private get isClosed(): boolean {
+    return this.state === 'closed';
+  }
+
+  private async check(owners: readonly string[], startedAt: number): Promise<void> {
+    const { cluster, doubtTime } = this;
+    const { allowNoReplicas } = this.settings;
+    const views = await Promise.all(owners.map((owner) => this.viewOf(owner)));
+    const masters = new Map(
+      views
+        .flatMap((view) => (view?.nodes ?? []).filter(({ isMaster }) => isMaster))
+        .map((node) => [node.id, node]),
+    );
+    const looks = await this.lookAt([...masters.values()].filter(({ isFailed }) => !isFailed));
+    if (this.isClosed) return;
+    const shown = new Map([...looks].map(([id, { shows }]) => [id, shows]));
+    const untold = [...looks].find(([, { migrations }]) => migrations === undefined);
+    const unproven = unprovenSlots(
+      [...looks.values()].flatMap(({ migrations }) => migrations ?? []),
+      doubtTime,
+    );
+    const known = cluster.namedSince(startedAt - doubtTime);
+    for (const [index, owner] of owners.entries()) {
+      const view = views[index];
+      const doubt =
+        view === undefined
+          ? 'its master does not say which servers there are'
+          : (mayHaveLost(view.nodes, known, shown, { doubtTime, allowNoReplicas }) ??
+            (untold &&
+              `${masters.get(untold[0])?.identity} may not be asked how its slots came to it (${ACL_RULE})`));
+      if (doubt === undefined) cluster.table.show(owner, startedAt, unproven);
+      this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
+      // The source hears of its success a moment after the target has the slots.
+      this.isWanted ||= doubt === undefined && unproven.length > 0;
+    }
+  }
+
+  /** What the master itself says of all servers. */
+  private async viewOf(owner: string): Promise<ClusterView | undefined> {
+    const replies = await this.cluster.shardLedBy(owner)?.master.ask(() => [['cluster', 'nodes']]);
+    if (!Array.isArray(replies)) return undefined;
+    const view = parseClusterNodes(replies[0], NOWHERE);
+    const isSure =
+      view?.author === owner && view.nodes.some(({ isMyself, isMaster }) => isMyself && isMaster);
+    return isSure ? view : undefined;
+  }
+
+  /** By id; none of those that do not answer in time, or are no masters. */
+  private async lookAt(masters: readonly ClusterNodeView[]): Promise<Map<string, Look>> {
+    const looks = new Map<string, Look>();
+    const stopClock = this.clock.after(ANSWER_TIME, () => this.looking.abort(new Error('no answer in time')));
+    this.looking = new AbortController();
+    const { signal } = this.looking;
+    await Promise.all(
+      masters.map(async (node) => {
+        const shard = this.cluster.shardLedBy(node.id);
+        const look = await (shard === undefined ? this.lookOnce(node, signal) : this.lookBy(shard));
+        if (look !== undefined) looks.set(node.id, look);
+      }),
+    );
+    stopClock();
+    return looks;
+  }
+
+  private async lookBy({ master }: Shard): Promise<Look | undefined> {
+    const view = await master.lookNow();
+    const answer = view && (await master.askNow(MIGRATION_QUESTIONS).catch(() => undefined));
+    return answer && lookOf(view, answer.replies, this.clock.monotonic());
+  }
+
+  /** Of a master that this process has no business with. */
+  private async lookOnce(node: ClusterNodeView, signal: AbortSignal): Promise<Look | undefined> {
+    const links = new ListedLinkAges();
+    const address = this.cluster.reach(node);
+    const questions: Command[] = [['info', 'replication'], links.question, ...MIGRATION_QUESTIONS];
+    const replies = await connecting(this.connector, address, this.clock, signal, async (connect) => {
+      const connection = await connect('topology');
+      const answers = await ask(connection, questions);
+      connection.close();
+      return answers;
+    }).catch(() => []);
+    const info = parseReplicationInfo(replies[0]);
+    if (info?.role !== 'master') return undefined;
+    const now = this.clock.monotonic();
+    const view = new ReplicaView(new NamedMembers(), links, this.settings.quarantine);
+    view.observe(info, replies[1], now);
+    return lookOf(view, replies.slice(2), now);
+  }
+}
+
+function lookOf(view: ReplicaView, migrations: readonly (Reply | undefined)[], now: number): Look {
+  return { shows: view.shows(now), migrations: parseSlotMigrations(migrations) };
+}
+
+const NOWHERE: Address = { host: '', port: 0 };
+const ACL_RULE = '+cluster|getslotmigrations';
+const UNPROVEN =
+  'slots came by an atomic migration, and the master that gave them away does not say that it was successful';
