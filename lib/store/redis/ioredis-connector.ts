@@ -67,17 +67,19 @@ export class IoredisConnector implements Connector {
     } as Omit<RedisOptions, 'replyMapping'>);
     let cause: unknown;
     redis.on('error', (error: unknown) => {
-      cause ??= error;
+      cause ??= inOurWords(error);
     });
     const giveUp = (): void => redis.disconnect();
     signal.addEventListener('abort', giveUp, { once: true });
     try {
       signal.throwIfAborted();
       await redis.connect();
+      // Its end may have been told before anybody listened.
+      if (redis.status !== 'ready') throw new Error('Connection is closed');
       return new IoredisConnection(redis, () => cause);
     } catch (error) {
       redis.disconnect();
-      throw refusalOf(cause ?? error) ?? cause ?? error;
+      throw refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
     } finally {
       signal.removeEventListener('abort', giveUp);
     }
@@ -132,7 +134,7 @@ class IoredisConnection implements Connection {
     try {
       await this.redis.subscribe(channel);
     } catch (error) {
-      throw refusalOf(error) ?? error;
+      throw refusalOf(error) ?? inOurWords(error);
     }
   }
 
@@ -155,6 +157,14 @@ class IoredisConnection implements Connection {
 function refusalOf(error: unknown): ErrorReply | undefined {
   const { name, message } = error as Error;
   return name === 'ReplyError' ? new ErrorReply(message) : undefined;
+}
+
+/** What ioredis says if the connection was closed right after it was made names options that nobody set. */
+function inOurWords(error: unknown): unknown {
+  const { message = '' } = error as { message?: string };
+  return /^(Stream isn't writeable|Connection is closed)/.test(message)
+    ? new Error('the connection was closed as soon as it was made')
+    : error;
 }
 
 function pick<T extends object, K extends keyof T>(from: T, names: readonly K[]): Partial<Pick<T, K>> {

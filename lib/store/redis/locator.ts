@@ -15,6 +15,8 @@ export interface Locator {
   isCurrent(identity: string): boolean;
   /** True if nobody can name another master: the user gave the address. */
   readonly isFixed: boolean;
+  /** Where it looks for the master, in words: for a master that was not found yet. */
+  readonly whereabouts: string;
 }
 
 /** A master at one address, whoever answers there. */
@@ -29,5 +31,9 @@ export class FixedLocator implements Locator {
 
   isCurrent(): boolean {
     return true;
+  }
+
+  get whereabouts(): string {
+    return addressText(this.address);
   }
 }

@@ -284,7 +284,7 @@ export class Master {
   }
 
   health(): MasterHealth {
-    const address = this.located === undefined ? 'unknown' : addressText(this.located.address);
+    const address = this.located === undefined ? this.locator.whereabouts : addressText(this.located.address);
     if (this.state.kind !== 'ready') {
       return {
         address,

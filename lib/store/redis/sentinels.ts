@@ -56,6 +56,10 @@ export class Sentinels implements Locator {
     return this.named === undefined || this.named === identity;
   }
 
+  get whereabouts(): string {
+    return `master '${this.name}' of Sentinel at ${this.links.map(({ address }) => addressText(address)).join(', ')}`;
+  }
+
   async locate(): Promise<Located> {
     for (const link of this.links) link.askNow();
     await this.until(() => this.isSettled || this.hasMajority, LOCATE_TIME);

@@ -155,6 +155,73 @@ describe('A Cluster of which one node hangs', () => {
   });
 });
 
+describe('Why a server cannot be connected to', () => {
+  it.each<[what: string, connection: RedisConnection, address: string, reason: RegExp]>([
+    [
+      'nobody listens',
+      'redis://127.0.0.1:1',
+      '127.0.0.1:1',
+      /^Redis at 127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/,
+    ],
+    [
+      'by its name',
+      'redis://localhost:1',
+      'localhost:1',
+      /^Redis at localhost:1 cannot be used: connect ECONNREFUSED/,
+    ],
+    [
+      'an unknown host',
+      'redis://nohost.invalid',
+      'nohost.invalid:6379',
+      /^Redis at nohost\.invalid:6379 cannot be used: getaddrinfo E\w+ nohost\.invalid\.$/,
+    ],
+    [
+      'no unix socket',
+      '/nowhere/redis.sock',
+      '/nowhere/redis.sock',
+      /^Redis at \/nowhere\/redis\.sock cannot be used: connect ENOENT/,
+    ],
+    [
+      'Sentinels',
+      {
+        sentinels: [
+          { host: '127.0.0.1', port: 1 },
+          { host: 'localhost', port: 2 },
+        ],
+        name: 'm',
+      },
+      "master 'm' of Sentinel at 127.0.0.1:1, localhost:2",
+      /no Sentinel of 'm' tells where the master is \(127\.0\.0\.1:1: connect ECONNREFUSED .*; localhost:2: connect ECONNREFUSED/,
+    ],
+    [
+      'nodes',
+      { nodes: ['redis://localhost:1', { host: '127.0.0.1', port: 2 }] },
+      'localhost:1, 127.0.0.1:2',
+      /tells who serves what \(localhost:1: connect ECONNREFUSED .*; 127\.0\.0\.1:2: connect ECONNREFUSED/,
+    ],
+  ])('is said in the words in which it was given: %s', async (_, connection, address, reason) => {
+    const store = stores.open(connection, single);
+    await until(() => reason.test(reasonOf(store)), { what: 'the reason is known' });
+    expect(store.health().masters[0]!.address).toBe(address);
+  });
+
+  it('is said of a proxy that accepts connections and closes them', async () => {
+    await using link = await Link.to({ port: 1 });
+    link.onConnection((connection) => connection.cut());
+    const store = stores.open(link.url, single);
+    await until(
+      () =>
+        /cannot be used: (read ECONNRESET|the connection was closed as soon as it was made)\.$/.test(
+          reasonOf(store),
+        ),
+      {
+        what: 'the reason is known',
+      },
+    );
+    await stores.closeAll();
+  });
+});
+
 describe('The time that connecting may take', () => {
   it.each([
     ['no limit of the user', 'redis://h', 2_000],

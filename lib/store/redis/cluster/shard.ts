@@ -102,6 +102,10 @@ export class Shard implements Locator, Route {
     this.master.moved();
   }
 
+  get whereabouts(): string {
+    return addressText(this.cluster.reach(this.node));
+  }
+
   async locate(): Promise<Located> {
     await this.cluster.refresh();
     // Without its replicas' names a majority could not be told.
