@@ -84,8 +84,12 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
   await step(['node', tsc, '-p', 'tsconfig.json'], at);
   await step(['node', 'dist/main.js'], at, { REDIS_URL: redis });
   if (hasExtras && template === 'nest11-cjs') await step(['node', 'node_modules/jest/bin/jest.js'], at);
-  if (hasExtras && template === 'nest12-esm')
+  if (hasExtras && template === 'nest12-esm') {
     await step(['node', 'node_modules/vitest/vitest.mjs', 'run'], at);
+    await step(['node', 'bundle.mjs'], at);
+    await step(['node', 'dist-swc/main.js'], at, { REDIS_URL: redis });
+    await step(['node', 'bundle/main.mjs'], at, { REDIS_URL: redis });
+  }
   const versions = ['@nestjs/core', 'ioredis']
     .map((name) => JSON.parse(readFileSync(join(at, 'node_modules', name, 'package.json'), 'utf8')))
     .map(({ name, version }) => `${name} ${version}`);

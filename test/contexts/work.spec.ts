@@ -204,6 +204,43 @@ describe('A processor of @nestjs/bullmq', () => {
   });
 });
 
+describe('A worker of @nestjs/bullmq at shutdown', () => {
+  it('ends its job under the lock before the locks close', async () => {
+    const gate = new Gate();
+    const seen: unknown[] = [];
+    @Processor('letters')
+    class Letters extends WorkerHost {
+      constructor(private readonly locks: LockService) {
+        super();
+      }
+
+      @ReplicaLocked('letter:{0.data.id}')
+      async process(_job: Job<{ id: number }>): Promise<void> {
+        const held = this.locks.current();
+        seen.push('begun');
+        await gate.passed;
+        seen.push(held?.held);
+      }
+    }
+    const context = await start(
+      {
+        imports: [
+          BullModule.forRoot({ connection: { host: '127.0.0.1', port: servers.master.port } }),
+          BullModule.registerQueue({ name: 'letters' }),
+        ],
+        providers: [Letters],
+      },
+      { shutdownTimeout: '5s' },
+    );
+    await context.get<Queue>(getQueueToken('letters')).add('letter', { id: 7 });
+    await until(() => seen.length === 1, { what: 'the job has begun' });
+    const closed = context.close();
+    gate.open();
+    await closed;
+    expect(seen).toEqual(['begun', true]);
+  });
+});
+
 class Pay {
   constructor(readonly order: string) {}
 }
