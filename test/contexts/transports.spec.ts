@@ -34,6 +34,7 @@ class Broker extends Server implements CustomTransportStrategy {
 
   on(): void {}
 
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as Nest declares it
   unwrap<T>(): T {
     return this as unknown as T;
   }
