@@ -281,7 +281,10 @@ describe('Replicas of a Cluster that are named by other addresses than their mas
       });
       const store = stores.open(cluster.connection);
       await take(store, 'all-well');
-      expect(store.health().masters[0]!.members).toHaveLength(2);
+      await until(() => store.health().masters[0]!.members.length === 2, {
+        within: 10_000,
+        what: 'each replica is counted once',
+      });
       await cluster.nodes[2]!.kill();
       await take(store, 'one-is-dead');
       // A process that starts now has seen one of them only.
