@@ -423,4 +423,9 @@ export const MUTANTS: readonly Mutant[] = [
       ],
     },
   },
+  {
+    name: 'a replica in full sync is counted as online',
+    faults: 'returns slowly',
+    changes: { [QUORUM]: [['if (!online || !isReplica) continue;', 'if (!isReplica) continue;']] },
+  },
 ];
