@@ -11,6 +11,6 @@ export type AcquisitionEnd =
 
 /** Follows acquisitions in the asynchronous context of who asks, which events do not know: for tracing. */
 export interface AcquisitionObserver {
-  /** Called when somebody asks; what it returns is called once, at the end. Neither may throw. */
+  /** Called when somebody asks; what it returns is called once, at the end. What they throw is reported. */
   onAsked(keys: readonly string[], label: string | undefined): (end: AcquisitionEnd) => void;
 }

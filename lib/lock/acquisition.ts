@@ -9,6 +9,7 @@ import type {
   Unconfirmed,
 } from '../store/lock-store.js';
 import { NO_PLACE } from '../store/roster.js';
+import type { AbortSignals } from './abort-signals.js';
 import {
   LockContendedError,
   LockKeyError,
@@ -51,6 +52,7 @@ export interface AcquisitionKeeper {
   readonly deadlines: Deadlines;
   readonly lines: WaitingLines;
   readonly owners: Owners;
+  readonly signals: AbortSignals;
   /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
   isHeard(): boolean;
   tell(event: LockEvent): void;
@@ -118,7 +120,6 @@ export class Acquisition implements Waiter, Timed {
   private patience: Deadline | undefined;
   private wasBusy = false;
   private stopClock: (() => void) | undefined;
-  private onAbort: (() => void) | undefined;
 
   constructor(
     readonly keys: readonly string[],
@@ -143,10 +144,7 @@ export class Acquisition implements Waiter, Timed {
       this.reject(signal.reason);
       return;
     }
-    if (signal !== undefined) {
-      this.onAbort = (): void => this.cancel(signal.reason);
-      signal.addEventListener('abort', this.onAbort, { once: true });
-    }
+    if (signal !== undefined) this.keeper.signals.add(signal, this);
     this.lines = this.sorted.map((key) => this.keeper.lines.watch(key));
     const patience = waitTime > 0 ? waitTime : replicaTimeout + GUARD;
     this.patience = this.keeper.deadlines.add(this.askedAt + patience, this);
@@ -511,7 +509,8 @@ export class Acquisition implements Waiter, Timed {
   private leave(): void {
     this.stopClock?.();
     if (this.patience !== undefined) this.keeper.deadlines.stop(this.patience);
-    if (this.onAbort !== undefined) this.options.signal?.removeEventListener('abort', this.onAbort);
+    const { signal } = this.options;
+    if (signal !== undefined) this.keeper.signals.delete(signal, this);
     for (const line of this.lines) line.unwatch();
     this.keeper.left(this);
   }

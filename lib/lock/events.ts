@@ -79,3 +79,13 @@ function unanswered(keys: readonly string[]): StoreReport {
   const message = `The release of '${keys.join("', '")}' was not answered yet: Redis is told again until the lease has passed.`;
   return { level: 'warn', code: 'release-unanswered', message };
 }
+
+/** An error in code that listens to locks; `end` is the end of the report. */
+export function listenerFailed(who: string, error: unknown, end: string): StoreReport {
+  const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+  return {
+    level: 'error',
+    code: 'listener-failed',
+    message: `${who} threw an error. No lock is affected, and further errors of it are not reported; ${end} The error: ${what}`,
+  };
+}

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../store/clock.js';
 import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
 import type {
@@ -116,6 +117,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   get signal(): AbortSignal {
     if (this.controller === undefined) {
       this.controller = new AbortController();
+      // It may well be given to dozens of requests.
+      setMaxListeners(0, this.controller.signal);
       if (this.state.kind === 'lost') this.controller.abort(this.state.error);
     }
     return this.controller.signal;

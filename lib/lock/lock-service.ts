@@ -9,7 +9,8 @@ import {
   type StoreReport,
 } from '../store/lock-store.js';
 import { Roster } from '../store/roster.js';
-import type { AcquisitionObserver } from './acquisition-observer.js';
+import { AbortSignals } from './abort-signals.js';
+import type { AcquisitionEnd, AcquisitionObserver } from './acquisition-observer.js';
 import { Acquisition, type AcquisitionKeeper } from './acquisition.js';
 import {
   LockContendedError,
@@ -18,8 +19,9 @@ import {
   LockServiceClosedError,
   LockUnavailableError,
 } from './errors.js';
-import { reportOf, type LockEvent } from './events.js';
+import { listenerFailed, reportOf, type LockEvent } from './events.js';
 import { FreshLocks } from './fresh-locks.js';
+import { GuardedObservable } from './guarded-observable.js';
 import { HeldLock, type Grant, type LockKeeper } from './held-lock.js';
 import { keyOf, keysOf } from './keys.js';
 import { LockContext } from './lock-context.js';
@@ -78,6 +80,7 @@ export class LockService {
   private readonly keeper: LockKeeper & AcquisitionKeeper;
   private readonly listening: Subscription;
   private observer: AcquisitionObserver | undefined;
+  private hasObserverFailed = false;
   private lostCount = 0;
   private onAllReleased: () => void = () => {};
   private draining: Promise<void> | undefined;
@@ -85,7 +88,7 @@ export class LockService {
   private isOpen = false;
 
   /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
-  readonly events: Observable<LockEvent> = this.told.asObservable();
+  readonly events: Observable<LockEvent> = this.guarded('events', this.told);
   /** What an operator should read: of the store, and of locks that were lost, not confirmed, or released without an answer. */
   readonly reports: Observable<StoreReport>;
 
@@ -95,7 +98,7 @@ export class LockService {
     private readonly clock: Clock = systemClock,
   ) {
     this.base = withoutOptions(defaults);
-    this.reports = merge(store.reports, this.reported);
+    this.reports = this.guarded('reports', merge(store.reports, this.reported));
     this.fresh = new FreshLocks(clock);
     const deadlines = new Deadlines(clock);
     this.lines = new WaitingLines(clock, deadlines);
@@ -105,6 +108,7 @@ export class LockService {
       deadlines,
       lines: this.lines,
       owners: new Owners(),
+      signals: new AbortSignals(),
       renewals: new Renewals(clock),
       isHeard: () => this.told.observed,
       tell: (event) => this.tell(event),
@@ -282,7 +286,8 @@ export class LockService {
 
   private async refuseAndWait(): Promise<void> {
     if (this.state === 'open') this.state = 'draining';
-    for (const acquisition of this.waiting) {
+    // From the last to the first: none gets its turn in line only to be cancelled.
+    for (const acquisition of [...this.waiting].toReversed()) {
       if (!acquisition.isNested) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
     }
     if (this.locks.size === 0) return;
@@ -303,7 +308,8 @@ export class LockService {
 
   private async end(): Promise<void> {
     this.state = 'closed';
-    for (const acquisition of this.waiting) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
+    for (const acquisition of [...this.waiting].toReversed())
+      acquisition.cancel(new LockServiceClosedError(acquisition.keys));
     let lost = 0;
     for (const lock of this.locks) {
       if (lock.hasEnded) continue;
@@ -330,7 +336,7 @@ export class LockService {
     }
     this.open();
     const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
-    const onEnd = this.observer?.onAsked(keys, options.label);
+    const onEnd = this.observed(keys, options.label);
     const taking = new Promise<HeldLock>((resolve, reject) => {
       const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.keeper, resolve, reject);
       this.waiting.add(acquisition);
@@ -343,6 +349,35 @@ export class LockService {
         (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
       );
     return taking;
+  }
+
+  /** Tells the observer, if there is one. Returns what is to be told of the end. */
+  private observed(
+    keys: readonly string[],
+    label: string | undefined,
+  ): ((end: AcquisitionEnd) => void) | undefined {
+    const { observer } = this;
+    if (observer === undefined) return undefined;
+    const onEnd = this.listened(() => observer.onAsked(keys, label));
+    return onEnd && ((end) => this.listened(() => onEnd(end)));
+  }
+
+  private listened<T>(call: () => T): T | undefined {
+    try {
+      return call();
+    } catch (error) {
+      if (!this.hasObserverFailed)
+        this.reported.next(listenerFailed('The observer of acquisitions', error, 'it is called again.'));
+      this.hasObserverFailed = true;
+      return undefined;
+    }
+  }
+
+  private guarded<T>(name: string, source: Observable<T>): Observable<T> {
+    return new GuardedObservable<T>(source, (error, hasEnded) => {
+      const end = hasEnded ? 'it has ended its subscription.' : 'it is told of what follows.';
+      this.reported.next(listenerFailed(`A subscriber of LockService.${name}`, error, end));
+    });
   }
 
   private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {

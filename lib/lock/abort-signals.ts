@@ -1,0 +1,41 @@
+/** Whoever waits with a signal. */
+export interface Cancellable {
+  cancel(reason: unknown): void;
+}
+
+interface Listening {
+  readonly waiters: Set<Cancellable>;
+  readonly onAbort: () => void;
+}
+
+/**
+ * Listens once to each signal, for all callers that share it: more than ten listeners on a signal are warned of, and each that comes or goes is looked for among all
+ * others. A signal that has no waiter has no listener of ours.
+ */
+export class AbortSignals {
+  private readonly listening = new WeakMap<AbortSignal, Listening>();
+
+  add(signal: AbortSignal, waiter: Cancellable): void {
+    let listening = this.listening.get(signal);
+    if (listening === undefined) {
+      const waiters = new Set<Cancellable>();
+      // From the last to the first: none gets its turn in line only to be cancelled.
+      const onAbort = (): void => {
+        for (const each of [...waiters].toReversed()) each.cancel(signal.reason);
+      };
+      listening = { waiters, onAbort };
+      this.listening.set(signal, listening);
+      signal.addEventListener('abort', onAbort, { once: true });
+    }
+    listening.waiters.add(waiter);
+  }
+
+  delete(signal: AbortSignal, waiter: Cancellable): void {
+    const listening = this.listening.get(signal);
+    if (listening === undefined) return;
+    listening.waiters.delete(waiter);
+    if (listening.waiters.size > 0) return;
+    this.listening.delete(signal);
+    signal.removeEventListener('abort', listening.onAbort);
+  }
+}

@@ -1,0 +1,79 @@
+import { Observable, Subscriber, type Observer, type Operator, type Subscription } from 'rxjs';
+
+/** What a subscriber threw, and whether it has ended its subscription. */
+export type OnSubscriberError = (error: unknown, hasEnded: boolean) => void;
+
+/**
+ * An Observable for code that is not ours. RxJS throws what a subscriber throws once more, where nobody can catch it, and that ends the process. Here `onError` is
+ * told: of the first error of each subscriber, of a promise that it returns and that rejects, and of an error that comes down a pipe to a subscriber that has no handler for
+ * it. It holds for all that is piped from here; of what `merge` and the like make of it, RxJS' own rule holds.
+ */
+export class GuardedObservable<T> extends Observable<T> {
+  constructor(
+    source: Observable<unknown>,
+    private readonly onError: OnSubscriberError,
+    operator?: Operator<unknown, T>,
+  ) {
+    super();
+    // As RxJS' own Subject lifts operators.
+    this.source = source;
+    this.operator = operator;
+  }
+
+  override lift<R>(operator?: Operator<T, R>): Observable<R> {
+    return new GuardedObservable<R>(this, this.onError, operator);
+  }
+
+  override subscribe(
+    observerOrNext?: Partial<Observer<T>> | ((value: T) => void) | null,
+    error?: ((reason: unknown) => void) | null,
+    complete?: (() => void) | null,
+  ): Subscription {
+    if (isSubscriber(observerOrNext)) return super.subscribe(observerOrNext);
+    const observer =
+      typeof observerOrNext === 'object' && observerOrNext !== null
+        ? observerOrNext
+        : { next: observerOrNext, error, complete };
+    return super.subscribe(this.guarded(observer));
+  }
+
+  private guarded(observer: Loose<T>): Observer<T> {
+    let hasFailed = false;
+    const tell = (reason: unknown, hasEnded: boolean): void => {
+      if (hasFailed) return;
+      // First: a subscriber of reports is told of its own failure as well.
+      hasFailed = true;
+      this.onError(reason, hasEnded);
+    };
+    const run = (work: () => unknown, hasEnded: boolean): void => {
+      try {
+        const result = work() as PromiseLike<unknown> | undefined;
+        if (typeof result?.then === 'function') result.then(undefined, (reason) => tell(reason, hasEnded));
+      } catch (reason) {
+        tell(reason, hasEnded);
+      }
+    };
+    return {
+      next: (value) => run(() => observer.next?.(value), false),
+      error: (reason) => {
+        if (typeof observer.error === 'function') run(() => observer.error?.(reason), true);
+        else tell(reason, true);
+      },
+      complete: () => run(() => observer.complete?.(), true),
+    };
+  }
+}
+
+/** Handlers may be left out, and may return anything. */
+interface Loose<T> {
+  next?: ((value: T) => unknown) | null | undefined;
+  error?: ((reason: unknown) => unknown) | null | undefined;
+  complete?: (() => unknown) | null | undefined;
+}
+
+/** Those of operators, whose errors go on down the pipe; another copy of RxJS may have made them. */
+function isSubscriber<T>(value: unknown): value is Subscriber<T> {
+  if (value instanceof Subscriber) return true;
+  const { next, add, remove } = (value ?? {}) as Record<string, unknown>;
+  return [next, add, remove].every((member) => typeof member === 'function');
+}
