@@ -9,8 +9,8 @@ import type { Shard } from './shard.js';
 /** ms that the servers which have not answered are waited for once one of them has failed. */
 const REST_TIME = 250;
 /** ms before a server is asked again that did not answer in time: doubled each time. The others are asked meanwhile. */
-const FIRST_PAUSE = 250;
-const LONGEST_PAUSE = 2_000;
+const FIRST_PAUSE = 50;
+const LONGEST_PAUSE = 250;
 
 interface Question {
   readonly attempt: AbortController;
