@@ -16,8 +16,8 @@ const SHORTEST_LOOK_TIME = 20;
 /** Releases and keys of one pipeline: what takes this process 1 to 2 ms to send and to answer, and Redis less. */
 const SLICE = 128;
 const SLICE_KEYS = 1_024;
-/** Pipelines without an answer at a time. The second keeps the server busy while the answers to the first are read. */
-const SLICES_OUT = 2;
+/** Releases without an answer above which no further slice is sent: while the answers to one are read, the server runs another. */
+const MOST_OUT = 2 * SLICE;
 
 /** A release that Redis has not answered yet. */
 export interface Release extends ReleaseCall {
@@ -59,7 +59,8 @@ export class Releases {
   /** What the server refused for now. */
   private toRetry: Release[] = [];
   private retryAt = 0;
-  private slicesOut = 0;
+  /** How many were sent in this session and have no answer. */
+  private out = 0;
   /** The monotonic instant of the server's last answer to a release. */
   private answeredAt = -Infinity;
   private scheduled = false;
@@ -125,7 +126,7 @@ export class Releases {
 
   attach(session: Session): void {
     this.session = session;
-    this.slicesOut = 0;
+    this.out = 0;
     this.retry();
   }
 
@@ -171,7 +172,7 @@ export class Releases {
   }
 
   private pump(): void {
-    while (this.session?.isLive === true && this.slicesOut < SLICES_OUT && this.toSend.length > 0) {
+    while (this.session?.isLive === true && this.out < MOST_OUT && this.toSend.length > 0) {
       const slice = this.nextSlice();
       if (slice.length > 0) void this.send(this.session, slice);
     }
@@ -196,11 +197,11 @@ export class Releases {
   }
 
   private async send(session: Session, slice: readonly Release[]): Promise<void> {
-    this.slicesOut++;
+    this.out += slice.length;
     const batches = batchesOf(slice);
     const commands = batches.map((batch) => session.groupCommand(releaseScript, batch));
     const replies: (Reply | undefined)[] = await session.askControl(commands).catch(() => []);
-    if (this.session === session) this.slicesOut--;
+    if (this.session === session) this.out -= slice.length;
     batches.forEach((batch, index) => this.onReply(session, batch, replies[index]));
     this.pump();
   }
