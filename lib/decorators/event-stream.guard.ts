@@ -1,5 +1,5 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
-import type { EnteredLock } from '../lock/lock-service.js';
+import type { EnteredLock, LockKeys } from '../lock/lock-service.js';
 import { enterLockAnew } from './enter-lock.js';
 import type { LockedMethod } from './locked-method.js';
 import { LOCKED_METHOD } from './locked-metadata.js';
@@ -11,7 +11,9 @@ const SSE = '__sse__';
 const GUARDS = '__guards__';
 
 /** What came of taking the lock for a request. */
-export type Outcome = { readonly entered: EnteredLock } | { readonly refusal: unknown };
+export type Outcome =
+  | { readonly keys: LockKeys; readonly entered: EnteredLock }
+  | { readonly keys: undefined; readonly refusal: unknown };
 
 /** What the guard hands on to the interceptor of the same request. */
 const outcomes = new WeakMap<object, Outcome>();
@@ -27,7 +29,7 @@ export class EventStreamGuard implements CanActivate {
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = context.switchToHttp().getRequest<object>();
-    const outcome = await this.take(context).catch((refusal: unknown) => ({ refusal }));
+    const outcome = await this.take(context).catch((refusal: unknown) => ({ keys: undefined, refusal }));
     if (outcome === undefined) return true;
     outcomes.set(request, outcome);
     onResponseEnd(context, () => {
@@ -45,7 +47,8 @@ export class EventStreamGuard implements CanActivate {
     let endWait: ((reason: unknown) => void) | undefined;
     onResponseEnd(context, () => endWait?.(GONE));
     const service = this.services.serviceOf(method.instanceName);
-    return { entered: await enterLockAnew(service, keys, method.options, (end) => (endWait = end)) };
+    const entered = await enterLockAnew(service, keys, method.options, (end) => (endWait = end));
+    return { keys, entered };
   }
 }
 

@@ -5,7 +5,7 @@ import type { Lock } from '../lock/lock.js';
 import { bodiesOf } from './bodies.js';
 import { resultWhenContended } from './contention.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
-import { claimOutcome } from './event-stream.guard.js';
+import { claimOutcome, type Outcome } from './event-stream.guard.js';
 import { handlerFrames, LOCK_TO_COME, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
 import type { LockedMethod } from './locked-method.js';
@@ -22,6 +22,8 @@ type Work = (args: unknown[]) => unknown;
  */
 export class HandlerRun extends LockedRun implements LockedHandler {
   private readonly keys: LockKeys | undefined;
+  /** What a guard made of the lock before this run. */
+  private readonly outcome: Outcome | undefined;
   private entered: EnteredLock | undefined;
 
   /** Throws `LockKeyError`. */
@@ -32,7 +34,8 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     subscriber: Subscriber<unknown>,
   ) {
     super(method, () => service, subscriber, bodiesOf(method.kindOf(context), context));
-    this.keys = method.keysBeforeCall(context);
+    this.outcome = method.kindOf(context) === 'http' ? claimOutcome(context) : undefined;
+    this.keys = this.outcome === undefined ? method.keysBeforeCall(context) : this.outcome.keys;
   }
 
   get lock(): Lock | undefined {
@@ -46,7 +49,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
       this.entered = entered;
       return below();
     };
-    const outcome = this.method.kindOf(this.context) === 'http' ? claimOutcome(this.context) : undefined;
+    const { outcome } = this;
     if (outcome !== undefined && 'entered' in outcome) this.begin(outcome.entered, locked);
     else if (outcome !== undefined) this.refuse(outcome.refusal);
     else if (this.keys === undefined) this.subscribe(below);

@@ -89,8 +89,12 @@ function lockableMethod(
   const original: unknown = descriptor?.value;
   const refuse = (why: string): never => {
     const owner = typeof target === 'function' ? target.name : target.constructor.name;
-    throw new TypeError(`@ReplicaLocked on ${owner}.${String(property)}: ${why}`);
+    const name = typeof property === 'object' ? '' : `.${String(property)}`;
+    throw new TypeError(`@ReplicaLocked on ${owner}${name}: ${why}`);
   };
+  // A standard decorator is called with the method and a context.
+  if (typeof property === 'object')
+    refuse("set experimentalDecorators in tsconfig.json, as Nest's own decorators need it.");
   if (typeof target === 'function')
     refuse(
       'a static method has no instance to inject the LockService into. Use an instance method, or LockService.withLock.',

@@ -309,6 +309,13 @@ describe('@ReplicaLocked refuses at definition', () => {
     expect(define((target) => decorator(target, 'getter', { get: () => 1 }))).toThrow(/only methods/);
   });
 
+  it('a method whose compiler calls it as a standard decorator', () => {
+    const decorator = ReplicaLocked('k') as unknown as (method: () => Promise<void>, context: object) => void;
+    expect(() => decorator(async function pay() {}, { kind: 'method', name: 'pay' })).toThrow(
+      /on pay: set experimentalDecorators/,
+    );
+  });
+
   it('a second one on the same method', () => {
     expect(() => {
       class Twice {

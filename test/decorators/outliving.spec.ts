@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import {
   type CallHandler,
   Controller,
@@ -287,6 +287,26 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     expect(await locks.isLocked('order:1')).toBe(false);
     expect(inside.runs).toBe(0);
   });
+
+  it.each(['waits', 'waits-by-argument'])(
+    'but a grant that comes too late is given back (%s)',
+    async (path) => {
+      await start();
+      // The grant is on its way when the wait ends.
+      const enter = locks.enter.bind(locks);
+      jest.spyOn(locks, 'enter').mockImplementation((keys, options) => enter(keys, options));
+      const held = await locks.acquire('order:1');
+      const first = post(`1/${path}`);
+      await until(() => (locks as unknown as { waiting: { size: number } }).waiting.size === 1, {
+        what: 'the request waits',
+      });
+      timeIsUp.next();
+      expect((await first).status).toBe(408);
+      await held.release();
+      await free(locks, 'order:1');
+      expect(inside.runs).toBe(0);
+    },
+  );
 
   it('but of an Observable ends when its client leaves', async () => {
     await start();

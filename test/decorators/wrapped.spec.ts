@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { Controller, type ExecutionContext, Get, type INestApplication, Param, Post } from '@nestjs/common';
+import {
+  Controller,
+  type ExecutionContext,
+  Get,
+  type INestApplication,
+  Param,
+  Post,
+  Sse,
+} from '@nestjs/common';
 import * as routerExecutionContext from '@nestjs/core/router/router-execution-context.js';
 import { NestInstrumentation } from '@opentelemetry/instrumentation-nestjs-core';
 import {
@@ -82,6 +90,13 @@ class Shop {
     return this.seen();
   }
 
+  @Sse('events/:id')
+  @Span()
+  @ReplicaLocked(keyFunction, { waitTime: 0 })
+  async events(): Promise<Observable<{ data: Seen }>> {
+    return of({ data: this.seen() });
+  }
+
   @Post('skipping/:id')
   @Span()
   @ReplicaLocked('order:{params.id}', { waitTime: 0, onContended: 'skip' })
@@ -158,6 +173,12 @@ describe.each(adapters)('A wrapper above or below @ReplicaLocked on %s', (adapte
     if (path === 'skipping') expect([again.status, await again.text()]).toEqual([201, '']);
     else expect(again.status).toBe(409);
     await held.release();
+  });
+
+  it('asks a key function once for a stream of events', async () => {
+    keyFunction.mockClear();
+    expect(await (await fetch(`${url}/events/7`)).text()).toContain('{"key":"function:7","times":1}');
+    expect(keyFunction).toHaveBeenCalledTimes(1);
   });
 
   it('is named if it loses the metadata, and something with it', async () => {
