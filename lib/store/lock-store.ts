@@ -85,7 +85,7 @@ export interface AcquireRequest {
   /**
    * The monotonic instant at which an attempt ends that could not be sent or whose answer was lost, though not sooner than
    * `replicaTimeout` after asking: a connection may just be in the making, and a confirmation takes its time. Where the store
-   * knows that nothing can be granted for now (quarantine), an instant in the past means: answer at once.
+   * knows that nothing can be granted before this instant (quarantine), it answers at once.
    */
   readonly waitUntil: number;
 }

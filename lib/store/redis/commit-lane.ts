@@ -248,9 +248,8 @@ export class CommitLane {
     if (this.misconfigured !== undefined) return this.misconfigured;
     if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
     const now = this.clock.monotonic();
-    if (request.waitUntil > now) return undefined;
     const left = this.state.view.quarantineLeft(now);
-    return left > 0 ? quarantined(left) : undefined;
+    return left > 0 && now + left > request.waitUntil ? quarantined(left) : undefined;
   }
 
   private startRound(): void {

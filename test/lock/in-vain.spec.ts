@@ -1,0 +1,57 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { LockService } from '../../lib/lock/lock-service.js';
+import type { LockDefaults } from '../../lib/lock/options.js';
+import { startReplication, type Replication } from '../support/replication.js';
+import { RedisStores } from '../store/redis/redis-stores.js';
+
+const defaults: LockDefaults = {
+  leaseTime: 1_000,
+  waitTime: 10_000,
+  renew: true,
+  maxHoldTime: undefined,
+  replicas: 'all',
+  replicaTimeout: 1_000,
+  shutdownTimeout: 0,
+  quarantine: 60_000,
+};
+
+describe('A call while the replicas are in quarantine', () => {
+  const stores = new RedisStores();
+  let redis: Replication;
+  beforeAll(async () => {
+    redis = await startReplication({ replicas: 1 });
+  });
+  afterEach(() => stores.closeAll());
+  afterAll(() => redis.dispose());
+
+  it('ends at once if that lasts longer than it is ready to wait, alone and in line', async () => {
+    const locks = new LockService(stores.open(redis.url, { quarantine: 60_000 }), defaults);
+    // Connected: until then nothing is known of the replicas.
+    await expect(locks.tryAcquire('warm')).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
+    const start = performance.now();
+    const calls = [1, 2, 3].map(() => locks.acquire('k'));
+    for (const call of calls) {
+      await expect(call).rejects.toMatchObject({
+        code: 'LOCK_UNAVAILABLE',
+        message: expect.stringContaining('option quarantine'),
+      });
+      await call.catch(({ retryAfter }: { retryAfter: number }) =>
+        expect(retryAfter).toBeGreaterThan(30_000),
+      );
+    }
+    expect(performance.now() - start).toBeLessThan(5_000);
+    await locks.close();
+  });
+
+  it('waits for its end if there is time', async () => {
+    await redis.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
+    await redis.waitUntilOnline();
+    const quarantine = 1_500;
+    const locks = new LockService(stores.open(redis.url, { quarantine }), { ...defaults, quarantine });
+    const start = performance.now();
+    const lock = await locks.acquire('k');
+    expect(performance.now() - start).toBeGreaterThan(500);
+    await lock.release();
+    await locks.close();
+  });
+});
