@@ -42,8 +42,8 @@ export abstract class Lock {
   abstract extend(leaseTime?: number | string): Promise<void>;
 
   /**
-   * Gives the lock back; false where it was no longer ours, or this handle joined a lock of its context. Throws `LockUnavailableError` when Redis did
-   * not answer: it is told again until the lease has passed.
+   * Gives the lock back; false if a key was gone or in other hands before, or if this handle joined a lock of its context. Answers within
+   * `replicaTimeout` + 1 s. Throws `LockUnavailableError` if Redis did not answer or refused: it is told again until the lease has passed.
    */
   abstract release(): Promise<boolean>;
 
