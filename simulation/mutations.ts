@@ -22,7 +22,6 @@ const QUORUM = 'lib/store/redis/quorum.ts';
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'WAIT is sent again on the next connection',
-    caughtBy: "test/store/redis/lost-connections.spec.ts, 'counts nothing of the lost one'",
     // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
     changes: {
       [LANE]: [
@@ -231,8 +230,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a majority is no longer needed',
-    caughtBy:
-      "test/store/redis/quorum.spec.ts, 'A majority of the servers' and 'counts members that are away'",
     changes: { [QUORUM]: [['return Math.ceil(members / 2);', 'return Math.min(1, members);']] },
   },
   {
