@@ -358,6 +358,7 @@ const named = (faults: Readonly<Record<string, Fault>>, length = 1): NamedFault[
     },
   }));
 
+export const BUSY = 'busy event loop';
 export const RUSH = 'clients paused in a rush of requests';
 
 /** One after the other, with time to recover between them, they must cost no held lock. */
@@ -375,7 +376,7 @@ export const MILD_FAULTS: readonly NamedFault[] = [
     'key forbidden': keyIsForbidden,
     'leases too long': leasesAreTooLong,
   }),
-  ...named({ 'busy event loop': loopIsBusy }, 2),
+  ...named({ [BUSY]: loopIsBusy }, 2),
   ...named({ 'a Sentinel hangs': sentinelHangs, 'replica returns slowly': replicaReturnsSlowly }, 3),
 ];
 

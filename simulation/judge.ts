@@ -1,7 +1,7 @@
 import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
-import { RUSH } from './faults.js';
+import { BUSY, RUSH } from './faults.js';
 import {
   FOREIGN_KEY,
   FOREIGN_OWNER,
@@ -37,8 +37,12 @@ export class Judge {
     for (const server of scene.servers)
       server.listener = {
         crashedByClient: () => this.violate('CLIENT UNBLOCK of a paused client ended the server'),
-        // A second group, which only a rush makes, may stand behind the WAIT that was to be ended.
-        scriptUnblocked: () => scene.happened.has(RUSH) || this.violate('CLIENT UNBLOCK hit a paused script'),
+        // May happen to a second group that stands behind the WAIT: in a rush, or for a renewal that a busy process is late with.
+        scriptUnblocked: () => {
+          const hasSecondGroups =
+            !scene.weather.isMild || scene.happened.has(RUSH) || scene.happened.has(BUSY);
+          if (!hasSecondGroups) this.violate('CLIENT UNBLOCK hit a paused script');
+        },
         idleClientClosed: () =>
           this.wrong('refusal', scene.world.now - IDLE_TIMEOUT, 'an idle connection was closed', server.name),
       };
