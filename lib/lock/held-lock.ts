@@ -118,7 +118,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (this.controller === undefined) {
       this.controller = new AbortController();
       // It may well be given to dozens of requests.
-      setMaxListeners(0, this.controller.signal);
+      setMaxListeners(Infinity, this.controller.signal);
       if (this.state.kind === 'lost') this.controller.abort(this.state.error);
     }
     return this.controller.signal;

@@ -1,4 +1,4 @@
-import { getEventListeners } from 'node:events';
+import { getEventListeners, getMaxListeners } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { config, filter, firstValueFrom, map, of, tap, toArray, concatMap, type Observable } from 'rxjs';
 import type { LockEvent } from '../../lib/lock/events.js';
@@ -193,19 +193,8 @@ describe('Events', () => {
   });
 });
 
-describe('One AbortSignal for many waiters', () => {
-  const warnings: Error[] = [];
-  const onWarning = (warning: Error): void => void warnings.push(warning);
-  beforeEach(() => {
-    warnings.length = 0;
-    process.on('warning', onWarning);
-  });
-  afterEach(() => {
-    process.off('warning', onWarning);
-    expect(warnings).toEqual([]);
-  });
-
-  it('has one listener of ours, as long as one waits', async () => {
+describe('An AbortSignal', () => {
+  it('that many wait with has one listener of ours, as long as one waits', async () => {
     const { signal } = new AbortController();
     const lock = await locks.acquire('k');
     const waiting = Array.from({ length: 20 }, () => locks.acquire('k', { signal, waitTime: 50 }));
@@ -218,7 +207,7 @@ describe('One AbortSignal for many waiters', () => {
     expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
-  it('ends the waiting of all with its reason, and none of them asks any more', async () => {
+  it('ends the waiting of all with its reason', async () => {
     const abort = new AbortController();
     const lock = await locks.acquire('k');
     const waiting = ['k', 'k', 'l', 'k'].map((key) => locks.acquire(key, { signal: abort.signal }));
@@ -243,10 +232,10 @@ describe('One AbortSignal for many waiters', () => {
     await lock.release();
   });
 
-  it('of a lock may be given to dozens of requests', async () => {
+  it('of a lock may be given to any number of requests', async () => {
     const lock = await locks.acquire('k');
-    for (let i = 0; i < 20; i++) lock.signal.addEventListener('abort', () => {});
-    await settled();
+    // Node warns of more than ten listeners by default.
+    expect(getMaxListeners(lock.signal)).toBe(Infinity);
     await lock.release();
   });
 });
