@@ -85,7 +85,7 @@ export class TestCluster {
   /** One more node that all know: a master without slots, or a replica of `master`. */
   async add({ replicaOf }: { replicaOf?: RedisProcess } = {}): Promise<RedisProcess> {
     const node = await this.launch();
-    await node.call('CLUSTER', 'SET-CONFIG-EPOCH', this.nodes.length + 100);
+    await node.call('CLUSTER', 'SET-CONFIG-EPOCH', this.nodes.indexOf(node) + 100);
     await node.call('CLUSTER', 'MEET', '127.0.0.1', this.running.find((each) => each !== node)!.port);
     await this.untilKnown();
     await until(async () => String(await node.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), {

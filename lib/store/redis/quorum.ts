@@ -13,15 +13,21 @@ import type { ReplicationInfo } from './replication-info.js';
  * 3. The same rule covers every loss of data (a replica promoted that was behind, a restart with an empty or old file, an
  *    old master that comes back): after any of them all links are new, and for one quarantine nothing is granted.
  *
- * 4. The second rule asks for old links of the replicas that confirmed, and of no other. CLIENT LIST names a link by its socket, INFO by the announced address: the
- *    two lists cannot be matched line by line, so every young link is taken to belong to a replica that confirmed. Three kinds of lines cannot, and do not count:
- *      - The link of a replica in full sync, from PSYNC until its first REPLCONF ACK. The replica receives and loads the file meanwhile, and acknowledges nothing. INFO can
- *        already say `online` then. Counted as young, this link would stop new locks for as long as the sync takes, although the other replicas are a majority.
+ * 4. The second rule asks for old links of the replicas that confirmed, and of no other replica.
+ *    CLIENT LIST names a link by its socket, and INFO by the announced address. The two lists cannot
+ *    be matched line by line, so every young link is taken to be that of a replica that confirmed.
+ *    Three kinds of lines cannot be, and do not count:
+ *      - The link of a replica in full sync, from PSYNC until its first REPLCONF ACK. The replica
+ *        receives and loads the file meanwhile, and acknowledges nothing, even if INFO already says
+ *        `online`. Counted as young, this link would stop new locks for as long as the sync takes
+ *        and a quarantine more, although the other replicas are a majority.
  *      - The second connection of such a replica, which carries the file.
  *      - A client that reads the stream (`redis-cli --rdb`), which never acknowledges.
- *    INFO and CLIENT LIST describe two moments. Between them a link may end, or a sync may: a replica that confirmed by INFO may have no line in CLIENT LIST, and the
- *    line of one that did not may look as if. So the links that count are as many as the longer list has, what is missing in CLIENT LIST counts as young, and if INFO shows more
- *    syncing replicas than CLIENT LIST, the oldest links left count as young instead.
+ *    INFO and CLIENT LIST describe two moments. In between a link may end: a replica that confirmed
+ *    by INFO has no line in CLIENT LIST then. A sync may end, too: the line of a replica that did
+ *    not confirm looks as if it had. So as many links count as the longer list has; a link that is
+ *    missing in CLIENT LIST counts as young; and if INFO shows more syncing replicas than CLIENT
+ *    LIST does, as many of the oldest links count as young.
  *
  * A renewal needs only the first rule: its key was granted under both, and a replica that hangs must not cost a held lock.
  */

@@ -21,7 +21,10 @@ const LONGEST_SILENCE = 2;
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
   | { readonly kind: 'lacking'; readonly confirmed: number; readonly required: number }
-  /** Enough replicas confirmed, but some of them follow this master for too short a time to be believed. */
+  /**
+   * Enough replicas confirmed, but some of them follow this master for too short a time to be
+   * believed.
+   */
   | { readonly kind: 'young' };
 
 /** One way to count the replicas. */
@@ -37,7 +40,10 @@ export class ReplicaView {
   private info: ReplicationInfo | undefined;
   /** As many replicas as there certainly are. */
   private certain: Count = { acknowledged: new Map(), hidden: 0 };
-  /** Every way to count them that is possible: a lock must satisfy each. Two if replicas may share an address, else one. */
+  /**
+   * Every way to count them that is possible: a lock must satisfy each. Two if replicas may share
+   * an address, else one.
+   */
   private counts: readonly Count[] = [this.certain];
 
   constructor(
@@ -89,7 +95,10 @@ export class ReplicaView {
     return { kind: 'confirmed', by };
   }
 
-  /** How many replicas acknowledge what this master writes, and whether all links of replicas have stood for a whole quarantine. */
+  /**
+   * How many replicas acknowledge what this master writes, and whether all links of replicas have
+   * stood for a whole quarantine.
+   */
   shows(now: number): { readonly replicas: number; readonly areOld: boolean } {
     const lines = this.info?.links.filter(({ isReplica }) => isReplica) ?? [];
     const acknowledging = new Set(
@@ -104,7 +113,10 @@ export class ReplicaView {
     };
   }
 
-  /** ms until enough links are old enough for a new grant; 0 where they are, and where too few replicas are connected to wait for. */
+  /**
+   * ms until enough links are old enough for a new grant; 0 where they are, and where too few
+   * replicas are connected to wait for.
+   */
   quarantineLeft(now: number): number {
     const { certain } = this;
     const majority = majorityOf(this.knownIn(certain));
@@ -115,14 +127,18 @@ export class ReplicaView {
       this.areTrusted(certain, acknowledging, now - this.quarantine)
     )
       return 0;
-    // All that are young are assumed to be among those that confirm: so many must grow old until the majority is left.
+    // All that are young are assumed to be among those that confirm: so many must grow old until
+    // the majority is left.
     const tolerated = acknowledging - majority;
     const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
     const decisive = madeAt[this.countingLinks - tolerated - 1] ?? now;
     return Math.max(1, decisive + this.quarantine - now);
   }
 
-  /** Every member, with whether it holds everything up to `offset` (as things stand now, where none is given). */
+  /**
+   * Every member, with whether it holds everything up to `offset` (as things stand now, where none
+   * is given).
+   */
   report(offset = this.info?.offset ?? 0): MemberReport[] {
     const masterOffset = this.info?.offset ?? 0;
     const { acknowledged: offsets } = this.counts.at(-1)!;
@@ -137,7 +153,10 @@ export class ReplicaView {
     });
   }
 
-  /** Every member, with whether it is confirming: it is connected and has acknowledged something lately. */
+  /**
+   * Every member, with whether it is confirming: it is connected and has acknowledged something
+   * lately.
+   */
   health(): MemberReport[] {
     const heard = new Set(
       this.info?.links
@@ -167,7 +186,10 @@ export class ReplicaView {
     return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
   }
 
-  /** How many replicas can confirm a write now: online, and not still loading what their full sync brought. */
+  /**
+   * How many replicas can confirm a write now: online, and not still loading what their full sync
+   * brought.
+   */
   private acknowledgingIn({ acknowledged }: Count): number {
     return Math.min(acknowledged.size, this.countingLinks);
   }
@@ -181,14 +203,20 @@ export class ReplicaView {
     return this.members.addresses.size + hidden;
   }
 
-  /** How many replicas are called online but still load what their full sync brought: they can confirm nothing before that, so 'all' does not wait for them. */
+  /**
+   * How many replicas are called online but still load what their full sync brought: they can
+   * confirm nothing before that, so 'all' does not wait for them.
+   */
   private loadingIn({ acknowledged }: Count): number {
     if (this.info === undefined) return 0;
     const untold = [...acknowledged.values()].filter((offset) => offset === 0).length;
     return Math.min(untold, Math.max(0, this.links.unacknowledged - syncingLinks(this.info)));
   }
 
-  /** How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater number is the safer one. */
+  /**
+   * How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater
+   * number is the safer one.
+   */
   private get countingLinks(): number {
     const listed = this.info === undefined ? 0 : acknowledgingLinks(this.info);
     return Math.max(listed, this.links.madeAt.length);

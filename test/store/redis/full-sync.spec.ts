@@ -195,7 +195,9 @@ describe('A replica that returns with a long full sync', () => {
   const clients = async (): Promise<ReturnType<typeof parseReplicaClients>> =>
     parseReplicaClients(String(await replication.master.call('CLIENT', 'LIST', 'TYPE', 'replica')));
 
-  /** A replica is in a full sync that takes as many seconds, as with a server that has much data. */
+  /**
+   * A replica is in a full sync that takes as many seconds, as with a server that has much data.
+   */
   async function beginSync(seconds: number): Promise<void> {
     const { master } = replication;
     await replication.replica(1).kill();

@@ -20,15 +20,19 @@ import { SlotTrust } from './slot-trust.js';
 const POLL_TIME = 1_000;
 /** ms between two questions while somebody waits for a slot that is on its way. */
 const HURRIED_TIME = 100;
-/** ms before the next question where nobody answered: doubled each time, and each time only a random part of it. */
+/**
+ * ms before the next question where nobody answered: doubled each time, and each time only a random
+ * part of it.
+ */
 const FIRST_RETRY = 50;
 const LONGEST_RETRY = 500;
 /** ms within which a further question would hear nothing new. */
 const SAME_QUESTION = 20;
 
 /**
- * Who serves which slot: asked of one server after the other, every second and whenever one sends somebody away. Keeps one `Master` for each shard that has slots, and
- * leads it to another server when that takes its place.
+ * Who serves which slot: asked of one server after the other, every second and whenever one sends
+ * somebody away. Keeps one `Master` for each shard that has slots, and leads it to another server
+ * when that takes its place.
  */
 export class ClusterTopology implements ShardCluster, CheckedCluster {
   readonly table = new SlotTable((before, after) => this.nodes.get(after)?.masterId === before);
@@ -101,7 +105,9 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     };
   }
 
-  /** Resolves when somebody has told who serves what, or what was lost, after `ms` at the latest. */
+  /**
+   * Resolves when somebody has told who serves what, or what was lost, after `ms` at the latest.
+   */
   nextView(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const end = (): void => {
@@ -123,7 +129,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   }
 
   health(): readonly MasterHealth[] {
-    if (this.shards.length > 0) return this.shards.map(({ master }) => master.health());
+    if (this.shards.length > 0) return this.shards.map((shard) => this.healthOf(shard));
     const address = this.deployment.seeds.map(addressText).join(', ');
     const { reason } = this.whyUnserved(0);
     return [
@@ -137,6 +143,13 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
         commits: { requests: 0, groups: 0 },
       },
     ];
+  }
+
+  private healthOf({ master, masterId }: Shard): MasterHealth {
+    const health = master.health();
+    const doubt = this.lossCheck.doubtOf(masterId);
+    if (health.reason !== undefined || doubt === undefined) return health;
+    return { ...health, reason: `New locks in slots that came to it lately wait: ${doubt}.` };
   }
 
   // --- what shards ask
@@ -184,8 +197,9 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     void this.refresh();
     const node = [...this.nodes.values()].find((each) => answersTo(each, to));
     const owner = this.table.ownerOf(slot);
-    // Only whose slot it was, as far as known, can say where it went. One of its replicas that serves the slot may have taken its place, and with it all of its
-    // slots, or have become a master of its own: that is for the next view to say.
+    // Only whose slot it was, as far as known, can say where it went. One of its replicas that
+    // serves the slot may have taken its place, and with it all of its slots, or have become a
+    // master of its own: that is for the next view to say.
     if (node === undefined || owner !== by || node.id === owner || node.masterId === owner) return;
     this.table.moved(slot, node.id, now);
     this.follow(new Set([slot]), this.nodes);
@@ -279,12 +293,16 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     this.closeIdle();
   }
 
-  /** Brings shards and what is under way to where the slots are now. `before` are the servers as they were before that. */
+  /**
+   * Brings shards and what is under way to where the slots are now. `before` are the servers as
+   * they were before that.
+   */
   private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNodeView>): void {
     this.leadShards(before);
     if (changed.size > 0) {
       for (const { master } of [...this.shards, ...this.leaving]) master.reroute();
-      // Notices of these keys went to their former master, and a key that came over must be confirmed here.
+      // Notices of these keys went to their former master, and a key that came over must be
+      // confirmed here.
       const { keyPrefix } = this.options;
       this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
     }

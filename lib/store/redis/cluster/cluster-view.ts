@@ -16,7 +16,10 @@ export interface ClusterNodeView {
   readonly isReached: boolean;
   /** The server that describes it suspects it to be dead, or knows it to be. */
   readonly isSuspected: boolean;
-  /** ms since 1970, by the clock of the server that describes it: when that server, or another that told it so, last heard it. 0: never. */
+  /**
+   * ms since 1970, by the clock of the server that describes it: when that server, or another that
+   * told it so, last heard it. 0: never.
+   */
   readonly heardAt: number;
   /** Of a replica. */
   readonly masterId: string | undefined;
@@ -33,8 +36,9 @@ export interface ClusterView {
 }
 
 /**
- * Reads CLUSTER NODES. Every version has it, and unlike CLUSTER SHARDS it tells the epochs by which two servers' views can be
- * ordered. `asked` is where the answering server was reached: it may not know its own address.
+ * Reads CLUSTER NODES. Every version has it, and unlike CLUSTER SHARDS it tells the epochs by which
+ * two servers' views can be ordered. `asked` is where the answering server was reached: it may not
+ * know its own address.
  */
 export function parseClusterNodes(reply: Reply | undefined, asked: Address): ClusterView | undefined {
   if (typeof reply !== 'string') return undefined;
@@ -43,7 +47,10 @@ export function parseClusterNodes(reply: Reply | undefined, asked: Address): Clu
   return author === undefined ? undefined : { author, nodes };
 }
 
-/** `<id> <ip:port@bus[,hostname[,...]]> <flags> <master id or -> <ping> <pong> <epoch> <link> <slot or range or [migration]>...` */
+/**
+ * `<id> <ip:port@bus[,hostname[,...]]> <flags> <master id or -> <ping> <pong> <epoch> <link> <slot
+ * or range or [migration]>...`
+ */
 function parseNode(line: string, asked: Address): ClusterNodeView | undefined {
   const [id, address, flagText, masterId, , heardAt, epoch, linkState, ...ranges] = line.split(' ');
   if (id === undefined || address === undefined || flagText === undefined || epoch === undefined)

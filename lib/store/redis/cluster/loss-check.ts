@@ -27,7 +27,9 @@ export interface CheckedCluster {
   readonly table: SlotTable;
   /** The shard that this server leads or led, if this process has one. */
   shardLedBy(masterId: string): Shard | undefined;
-  /** All servers that anybody has named since the monotonic instant, by id, with their addresses. */
+  /**
+   * All servers that anybody has named since the monotonic instant, by id, with their addresses.
+   */
   namedSince(instant: number): ReadonlyMap<string, string>;
   reach(node: ClusterNodeView): Address;
 }
@@ -39,7 +41,8 @@ interface Look {
 }
 
 /**
- * Asks all servers of the Cluster whether they may have lost something, as often as there are slots that are not trusted for that reason: see `slot-trust.ts`.
+ * Asks all servers of the Cluster whether they may have lost something, as often as there are slots
+ * that are not trusted for that reason: see `slot-trust.ts`.
  */
 export class LossCheck {
   private readonly doubtTime: number;
@@ -82,27 +85,33 @@ export class LossCheck {
     this.looking.abort(new Error('closed'));
   }
 
-  /** Whether a check that began at the monotonic instant or later has asked the master, and ended. */
+  /**
+   * Whether a check that began at the monotonic instant or later has asked the master, and ended.
+   */
   hasAsked(owner: string, instant: number): boolean {
     return (this.results.get(owner)?.startedAt ?? -Infinity) >= instant;
   }
 
-  /** Why the slots of this master are not trusted, as far as known. */
+  /** Why slots of this master are not trusted, as far as known; undefined if all are. */
   doubtOf(owner: string): string | undefined {
-    return this.results.get(owner)?.doubt;
+    return this.unshownOwners().has(owner) ? this.results.get(owner)?.doubt : undefined;
   }
 
   /** Slots are waiting to be shown. */
   get isPending(): boolean {
-    const since = this.clock.monotonic() - this.doubtTime;
-    return this.settings.quarantine > 0 && this.cluster.table.unshownOwners(since).size > 0;
+    return this.unshownOwners().size > 0;
+  }
+
+  private unshownOwners(): Set<string> {
+    if (this.settings.quarantine === 0) return new Set();
+    return this.cluster.table.unshownOwners(this.clock.monotonic() - this.doubtTime);
   }
 
   private async run(): Promise<void> {
     this.isWanted = false;
     this.state = 'running';
     this.startedAt = this.clock.monotonic();
-    const owners = this.cluster.table.unshownOwners(this.startedAt - this.doubtTime);
+    const owners = this.unshownOwners();
     if (owners.size > 0) await this.check([...owners], this.startedAt);
     if (this.isClosed) return;
     this.state = 'idle';

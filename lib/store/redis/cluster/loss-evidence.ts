@@ -15,9 +15,10 @@ export interface LossSettings {
 }
 
 /**
- * Why one of the servers may have lost a lock within the last quarantine while it served slots, in words; undefined if none can have. `named` are all
- * servers as one master names them, `known` those (by id, with their addresses) that anybody has named lately, `looks` what the masters showed since: none
- * of one that did not answer, or is no master any more.
+ * Why one of the servers may have lost a lock within the last quarantine while it served slots, in
+ * words; undefined if none can have. `named` are all servers as one master names them, `known`
+ * those (by id, with their addresses) that anybody has named lately, `looks` what the masters
+ * showed since: none of one that did not answer, or is no master any more.
  */
 export function mayHaveLost(
   named: readonly ClusterNodeView[],
@@ -47,7 +48,10 @@ export function mayHaveLost(
   return undefined;
 }
 
-/** The Cluster has not heard it for so long that no lock of a slot that it served can be believed in. */
+/**
+ * The Cluster has not heard it for so long that no lock of a slot that it served can be believed
+ * in.
+ */
 function isLongDead({ isFailed, heardAt }: ClusterNodeView, since: number): boolean {
   return isFailed && heardAt > 0 && heardAt < since;
 }
@@ -59,7 +63,8 @@ function doubtAbout(
   allowNoReplicas: boolean,
 ): string | undefined {
   if (isSuspected) return 'is not heard by the others';
-  // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand one may serve slots without an epoch, but hardly without a replica.
+  // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand one
+  // may serve slots without an epoch, but hardly without a replica.
   if (slots.length === 0 && epoch === 0 && replicas === 0 && (look?.replicas ?? 0) === 0) return undefined;
   if (look === undefined) return 'cannot be asked, or is no master any more';
   if (replicas === 0 && look.replicas === 0)

@@ -16,7 +16,10 @@ import type { ClusterTopology } from './cluster-topology.js';
 import type { Shard } from './shard.js';
 import type { SlotPart } from './slot-parts.js';
 
-/** ms before asking again who serves a slot, where nobody does or two masters send us to each other; and ms between two looks while new locks wait. */
+/**
+ * ms before asking again who serves a slot, where nobody does or two masters send us to each other;
+ * and ms between two looks while new locks wait.
+ */
 const LOOK_TIME = 100;
 /** How often one may be sent away before that looks like a circle. */
 const PATIENCE = 3;
@@ -29,7 +32,10 @@ export class Routing {
     private readonly clock: Clock,
   ) {}
 
-  /** One attempt to take the part's keys. `onAsked` is told of each master that is asked; `isOver` ends it between two of them. */
+  /**
+   * One attempt to take the part's keys. `onAsked` is told of each master that is asked; `isOver`
+   * ends it between two of them.
+   */
   async acquire(
     request: AcquireRequest,
     { slot, keys }: SlotPart,
@@ -82,7 +88,9 @@ export class Routing {
     return 'master' in shard ? shard.master.release({ keys, owner, token, keepFor }, leaseTime, slot) : shard;
   }
 
-  /** Of the master that is known to serve the slot now: who asked asks again where that is another. */
+  /**
+   * Of the master that is known to serve the slot now: who asked asks again where that is another.
+   */
   async watch({ slot, keys }: SlotPart, owner: string): Promise<WatchOutcome> {
     return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? { kind: 'unknown' };
   }
@@ -98,7 +106,10 @@ export class Routing {
     }
   }
 
-  /** The shard that serves the slot, waiting for one until the monotonic instant `endsAt`; else why there is none. */
+  /**
+   * The shard that serves the slot, waiting for one until the monotonic instant `endsAt`; else why
+   * there is none.
+   */
   private async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
     if (tries > PATIENCE) await this.topology.nextView(LOOK_TIME);
     for (;;) {
@@ -112,7 +123,10 @@ export class Routing {
     }
   }
 
-  /** Waits until new locks may be granted in the slot; else says how long that takes. What all servers show is waited for until `endsAt` anyway. */
+  /**
+   * Waits until new locks may be granted in the slot; else says how long that takes. What all
+   * servers show is waited for until `endsAt` anyway.
+   */
   private async trusted(
     slot: number,
     shard: Shard,

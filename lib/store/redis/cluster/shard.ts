@@ -23,9 +23,11 @@ export interface ShardCluster {
 }
 
 /**
- * One master, whichever of its servers that is at a time, and the replicas that may take its place. It is the same shard after a fail-over: a replica has taken over all slots of
- * its master. The dead former master, which the Cluster then lists by itself and without slots, goes on being one of its servers. Who serves other slots, or was a
- * replica and is a master of its own now, is none any more.
+ * One master, whichever of its servers that is at a time, and the replicas that may take its place.
+ * It is the same shard after a fail-over: a replica has taken over all slots of its master. The
+ * dead former master, which the Cluster then lists by itself and without slots, goes on being one
+ * of its servers. Who serves other slots, or was a replica and is a master of its own now, is none
+ * any more.
  */
 export class Shard implements Locator, Route {
   readonly isFixed = false;
@@ -56,9 +58,13 @@ export class Shard implements Locator, Route {
     return `master ${addressText(this.cluster.reach(this.node))} of slots ${this.cluster.rangesOf(this.node.id) || 'none'}`;
   }
 
-  /** Takes in one server's view of all servers, and the masters that have slots by all views together. */
+  /**
+   * Takes in one server's view of all servers, and the masters that have slots by all views
+   * together.
+   */
   named(nodes: readonly ClusterNodeView[], owners: ReadonlyMap<string, number>, at: number): void {
-    // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's absence.
+    // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's
+    // absence.
     if (!nodes.some(({ id }) => id === this.node.id)) {
       this.unanswered();
       return;

@@ -1,21 +1,30 @@
 import { ErrorReply, type Command, type Reply } from '../connection.js';
 import { infoField } from '../replication-info.js';
 
-/** One atomic migration of slots, as the master that takes them (import) or the one that gives them away (export) tells of it. */
+/**
+ * One atomic migration of slots, as the master that takes them (import) or the one that gives them
+ * away (export) tells of it.
+ */
 export interface SlotMigration {
   /** The same on both sides. */
   readonly id: string;
   readonly isImport: boolean;
   /** It was given up, as far as this side knows. */
   readonly hasFailed: boolean;
-  /** The side that gave the slots away has stopped to serve them before it learned of their new master, and served nobody in between. */
+  /**
+   * The side that gave the slots away has stopped to serve them before it learned of their new
+   * master, and served nobody in between.
+   */
   readonly isProof: boolean;
   readonly slots: readonly (readonly [from: number, to: number])[];
   /** ms that this state has lasted. */
   readonly age: number;
 }
 
-/** What to ask a master: Valkey 9 has the first command, Redis 8.4 the second, and others have neither. */
+/**
+ * What to ask a master: Valkey 9 has the first command, Redis 8.4 the second, and others have
+ * neither.
+ */
 export const MIGRATION_QUESTIONS: readonly Command[] = [
   ['cluster', 'getslotmigrations'],
   ['cluster', 'migration', 'status', 'all'],
@@ -24,8 +33,8 @@ export const MIGRATION_QUESTIONS: readonly Command[] = [
 ];
 
 /**
- * Reads the answers; undefined where the user may not ask. A server that has no such command has no such migrations. Redis 6 takes an unknown one for one that is
- * forbidden.
+ * Reads the answers; undefined where the user may not ask. A server that has no such command has no
+ * such migrations. Redis 6 takes an unknown one for one that is forbidden.
  */
 export function parseSlotMigrations([valkey, redis, time, server]: readonly (Reply | undefined)[]):
   SlotMigration[] | undefined {
@@ -66,10 +75,13 @@ function migrationOf(reply: Reply, now: number | undefined): SlotMigration {
 const AGE_UNCERTAINTY = 2_000;
 
 /**
- * The slots that came to their master by an atomic migration which ended within the last `ms`, and whose former master does not say that it was successful.
+ * The slots that came to their master by an atomic migration which ended within the last `ms`, and
+ * whose former master does not say that it was successful.
  *
- * For the last step the former master stops its writes and waits for the new one to take the slots, but not for ever (10 s in Valkey 9.1). Then it goes on to serve them, and what
- * it grants is lost if the new master, which was only frozen, takes the slots all the same. The new one calls that a success, the former one does not.
+ * For the last step the former master stops its writes and waits for the new one to take the slots,
+ * but not for ever (10 s in Valkey 9.1). Then it goes on to serve them, and what it grants is lost
+ * if the new master, which was only frozen, takes the slots all the same. The new one calls that a
+ * success, the former one does not.
  */
 export function unprovenSlots(
   migrations: readonly SlotMigration[],

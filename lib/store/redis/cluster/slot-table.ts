@@ -6,7 +6,10 @@ interface Claim {
   readonly owner: string;
   /** The greatest epoch with which it was seen to claim the slot. */
   readonly epoch: number;
-  /** The monotonic instant since which this process has seen it in the owner's shard without a break. */
+  /**
+   * The monotonic instant since which this process has seen it in the owner's shard without a
+   * break.
+   */
   readonly since: number;
   /** Since then all servers have shown that they have lost nothing of it before. */
   readonly isShown: boolean;
@@ -18,8 +21,9 @@ interface Claim {
 const LONGEST_GAP = 5_000;
 
 /**
- * Which master serves which slot, put together from what several servers say at several times. They do not agree while something changes, so of two claims
- * the one with the greater epoch wins, as in the Cluster itself; and whoever says that a slot is not its own any more is believed.
+ * Which master serves which slot, put together from what several servers say at several times. They
+ * do not agree while something changes, so of two claims the one with the greater epoch wins, as in
+ * the Cluster itself; and whoever says that a slot is not its own any more is believed.
  */
 export class SlotTable {
   private readonly claims: (Claim | undefined)[] = Array.from({ length: SLOTS });
@@ -37,17 +41,26 @@ export class SlotTable {
     return this.claims[slot]?.owner;
   }
 
-  /** The monotonic instant since which the slot has been with its owner's shard, as far as this process has seen. */
+  /**
+   * The monotonic instant since which the slot has been with its owner's shard, as far as this
+   * process has seen.
+   */
   since(slot: number): number {
     return this.claims[slot]?.since ?? Infinity;
   }
 
-  /** Whether all servers have shown, since the slot came to its owner's shard, that they have lost nothing of it. */
+  /**
+   * Whether all servers have shown, since the slot came to its owner's shard, that they have lost
+   * nothing of it.
+   */
   isShown(slot: number): boolean {
     return this.claims[slot]?.isShown ?? false;
   }
 
-  /** The monotonic instant at which its owner last said that the slot is on its way to another; -Infinity: never. */
+  /**
+   * The monotonic instant at which its owner last said that the slot is on its way to another;
+   * -Infinity: never.
+   */
   leavingAt(slot: number): number {
     return this.claims[slot]?.leavingAt ?? -Infinity;
   }
@@ -57,7 +70,10 @@ export class SlotTable {
     return now - this.lastTakenAt <= LONGEST_GAP;
   }
 
-  /** Takes in what a server said at the monotonic instant `at`; answers the slots that have changed hands. */
+  /**
+   * Takes in what a server said at the monotonic instant `at`; answers the slots that have changed
+   * hands.
+   */
   take({ author, nodes }: ClusterView, at: number): Set<number> {
     const before = new Map<number, Claim>();
     const changed = new Set<number>();
@@ -99,7 +115,10 @@ export class SlotTable {
     if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
   }
 
-  /** Masters with slots that came after the monotonic instant `since`, and of which nobody has shown that nothing of them was lost. */
+  /**
+   * Masters with slots that came after the monotonic instant `since`, and of which nobody has shown
+   * that nothing of them was lost.
+   */
   unshownOwners(since: number): Set<string> {
     const owners = new Set<string>();
     for (const claim of this.claims)
@@ -107,7 +126,10 @@ export class SlotTable {
     return owners;
   }
 
-  /** All servers have shown, after the monotonic instant `at`, that nothing of the owner's slots was lost; but of those in `except` one has not. */
+  /**
+   * All servers have shown, after the monotonic instant `at`, that nothing of the owner's slots was
+   * lost; but of those in `except` one has not.
+   */
   show(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
     for (const [slot, claim] of this.claims.entries()) {
       if (claim?.owner !== owner || claim.since > at) continue;
@@ -152,8 +174,12 @@ export class SlotTable {
     this.gainedAt.set(owner, at);
   }
 
-  /** A replica that has taken the place of its master has all of its slots, and these have not left their shard. */
+  /**
+   * A replica that has taken the place of its master has all of its slots, and these have not left
+   * their shard.
+   */
   private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
+    if (before.size === 0) return;
     const owners = this.owners();
     for (const [slot, { owner, since, isShown }] of before) {
       const claim = this.claims[slot]!;
@@ -163,8 +189,9 @@ export class SlotTable {
   }
 
   /**
-   * Masters whose epoch has grown though they were given no slot that this process knows of: a slot of theirs may have been away between two looks, for a master gets a
-   * greater epoch with a slot that comes to it.
+   * Masters whose epoch has grown though they were given no slot that this process knows of: a slot
+   * of theirs may have been away between two looks, for a master gets a greater epoch with a slot
+   * that comes to it.
    */
   private mayHaveBeenAway(nodes: ClusterView['nodes'], at: number): Set<string> {
     const away = new Set<string>();

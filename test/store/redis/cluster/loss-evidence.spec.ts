@@ -12,7 +12,10 @@ const DOUBT_TIME = 7_500;
 /** What the clock of the server that names the others says. */
 const NOW = 1_000_000;
 
-/** `t1 slave t`: one server as CLUSTER NODES names it, with its epoch, its slots and when it was heard last, as far as that matters. */
+/**
+ * `t1 slave t`: one server as CLUSTER NODES names it, with its epoch, its slots and when it was
+ * heard last, as far as that matters.
+ */
 function line(id: string, flags: string, { of = '-', epoch = 1, slots = '', heard = NOW } = {}): string {
   return `${id} 10.0.0.1:${id.charCodeAt(0)}${id.slice(1)}@1 ${flags} ${of} 0 ${heard} ${epoch} connected ${slots}`;
 }

@@ -90,7 +90,10 @@ async function untilOld(seconds: number): Promise<void> {
   );
 }
 
-/** Every one of them asks again and again, for as long as somebody believes in the lock; nobody may get it before. */
+/**
+ * Every one of them asks again and again, for as long as somebody believes in the lock; nobody may
+ * get it before.
+ */
 async function expectOneHolder(held: HeldKeys, rivals: readonly LockStore[]): Promise<void> {
   const [key] = held.keys as [string];
   let asked = 0;
@@ -153,7 +156,12 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     const held = await takeFor(holder, key);
     await master.restart();
     await cluster.move([slotOf(key)], cluster.nodes[1]!);
-    await expectOneHolder(held, [running, open()]);
+    const isSaid = (): boolean =>
+      JSON.stringify(running.health()).includes(`came to it lately wait: ${master.address} has`);
+    await Promise.all([
+      expectOneHolder(held, [running, open()]),
+      until(isSaid, { what: 'health() says why new locks wait' }),
+    ]);
     await takeFor(running, key);
   }, 30_000);
 
@@ -212,12 +220,16 @@ describe('A slot that came by an atomic migration', () => {
   const prevents = (node: RedisProcess, what: 'PAUSE' | 'FAILOVER', isOn: boolean): Promise<unknown> =>
     node.call('DEBUG', 'SLOTMIGRATION', `PREVENT-${what}`, isOn ? 1 : 0);
 
-  /** Migrates the slot. The target hangs when it has asked for the last step, until the source has given up; false if it was too fast for that. */
+  /**
+   * Migrates the slot. The target hangs when it has asked for the last step, until the source has
+   * given up; false if it was too fast for that.
+   */
   async function migrateToFrozen(slot: number, from: RedisProcess, to: RedisProcess): Promise<boolean> {
     await prevents(from, 'PAUSE', true);
     await from.call('CLUSTER', 'MIGRATESLOTS', 'SLOTSRANGE', slot, slot, 'NODE', cluster.idOf(to));
     await until(async () => (await stateOf(from)) === 'waiting-to-pause', { what: 'all is there' });
-    // The source is told to sleep faster than it can: it always has another such command to read before the target's request.
+    // The source is told to sleep faster than it can: it always has another such command to read
+    // before the target's request.
     const sleeper = from.client();
     const stop = setInterval(() => void sleeper.call('DEBUG', 'SLEEP', 0.1).catch(() => {}), 40);
     await prevents(from, 'PAUSE', false);
