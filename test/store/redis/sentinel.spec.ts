@@ -350,13 +350,8 @@ describe('The master itself', () => {
   it('can be handed over by command: held locks go on', async () => {
     const locks = await serviceOn(redis);
     const held: Lock = await locks.acquire('handed-over');
-    const before = await redis.master();
     const renewed = renewedBy(locks);
-    await until(async () => (await redis.sentinels[0]!.call('SENTINEL', 'FAILOVER', MASTER_NAME)) === 'OK', {
-      within: 10_000,
-      what: 'the fail-over has begun',
-    });
-    const after = await redis.untilPromoted(before);
+    const after = await redis.handOver();
     await until(() => masterOf(locks) === after.address, { within: 10_000, what: 'the store follows' });
     await until(() => renewed(after.address).has('handed-over'), { what: 'the lock is confirmed there' });
     expect(held.held).toBe(true);
