@@ -365,8 +365,10 @@ export class Acquisition implements Waiter, Timed {
 
   /** Tells the others who wait for the key what the store said. What only keys of this acquisition have in common says nothing of one of them. */
   private tell(outcome: Answer['outcome']): void {
-    if (this.line !== undefined) this.line.hear(this, outcome);
-    else if (this.lines.length === 1) this.lines[0]!.hear(this, outcome);
+    const own = this.line ?? (this.lines.length === 1 ? this.lines[0] : undefined);
+    // Whoever holds another key says nothing of this one.
+    const isOfOther = outcome.kind === 'busy' && outcome.key !== own?.key;
+    if (own !== undefined && !isOfOther) own.hear(this, outcome);
     else for (const line of this.lines) line.tellLatecomers();
   }
 
