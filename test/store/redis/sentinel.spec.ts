@@ -84,7 +84,7 @@ describe('When the master dies', () => {
     const refused = until(
       async () => {
         const answer: unknown = await locks.acquire('new').catch((error: unknown) => error);
-        return !(answer instanceof ReplicaLockError) || /quarantine/.test(answer.message)
+        return !(answer instanceof ReplicaLockError) || /granted in/.test(answer.message)
           ? answer
           : undefined;
       },
