@@ -361,6 +361,19 @@ describe('A line of callers of one process', () => {
       expect(second.end).toBe('held');
     });
 
+    it('tells that the key is busy if one behind the first was told so, though the first has no answer', async () => {
+      await callAs(['a', 'b']);
+      store.busy();
+      await change('a');
+      await callAs('a');
+      await clock.advance(1_150);
+      store.busy(store.last, 1e9);
+      const third = await callAs('a', { waitTime: 2_000 });
+      await clock.advance(2_000);
+      expect(keysAsked()).toEqual(['a+b', 'a+b', 'a']);
+      expect(third.end).toBe('LOCK_CONTENDED');
+    });
+
     it('does so as well if the next came late', async () => {
       await callAs('k', { waitTime: Infinity });
       await clock.advance(60_000);
