@@ -31,4 +31,6 @@ export default {
   collectCoverageFrom: ['lib/**/*.ts'],
   testTimeout: 15_000,
   maxWorkers: 2,
+  // Jest keeps the modules of every file it ran: beyond this a fresh worker goes on.
+  workerIdleMemoryLimit: '600MB',
 };
