@@ -29,6 +29,11 @@ export class ErrorReply {
   get code(): string {
     return /^[A-Z]+/.exec(this.message)?.[0] ?? 'ERR';
   }
+
+  /** The server turns this client away and closes the connection. */
+  get isFarewell(): boolean {
+    return /^DENIED |max number of clients/.test(this.message);
+  }
 }
 
 export interface Address {

@@ -18,7 +18,6 @@ const TAKEN_OVER = [
   'tls',
   'username',
   'password',
-  'db',
   'family',
   'keepAlive',
   'noDelay',
@@ -63,7 +62,6 @@ export class IoredisConnector implements Connector {
       ...pick(this.options, TAKEN_OVER),
       ...OURS,
       ...(path === undefined ? { host, port } : { path }),
-      connectionName: `replica-lock:${label}`,
     } as Omit<RedisOptions, 'replyMapping'>);
     let cause: unknown;
     redis.on('error', (error: unknown) => {
@@ -76,14 +74,27 @@ export class IoredisConnector implements Connector {
       await redis.connect();
       // Its end may have been told before anybody listened.
       if (redis.status !== 'ready') throw new Error('Connection is closed');
+      await introduce(redis, label, this.options.db ?? 0);
       return new IoredisConnection(redis, () => cause);
     } catch (error) {
       redis.disconnect();
-      throw refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
+      throw refusalOf(error) ?? refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
     } finally {
       signal.removeEventListener('abort', giveUp);
     }
   }
+}
+
+/**
+ * Names the connection and chooses its database. ioredis would do both, but goes on in database 0 if the server refuses SELECT, and
+ * hides the words with which a server turns a client away: those are the answer to the first command.
+ */
+async function introduce(redis: Redis, label: string, db: number): Promise<void> {
+  const named = redis.client('SETNAME', `replica-lock:${label}`).catch((error: unknown) => {
+    // Without the right to it the connection has no name.
+    if (refusalOf(error)?.isFarewell !== false) throw error;
+  });
+  await Promise.all([named, db > 0 && redis.select(db)]);
 }
 
 class IoredisConnection implements Connection {

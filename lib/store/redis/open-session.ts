@@ -81,12 +81,18 @@ async function setUp(
     throw new NoMasterError();
   }
   const sameRun = previous?.runId === runId;
-  const [untracked, [firstLinkAnswer]] = await Promise.all([
+  const [untracked, [firstLinkAnswer, waited]] = await Promise.all([
     deaf ?? track(commit, watcherSide.clientId),
-    ask(commit, [['client', 'list', 'type', 'replica']]),
+    // This WAIT asks for no replica, so that it answers at once.
+    ask(commit, [
+      ['client', 'list', 'type', 'replica'],
+      ['wait', 0, 1],
+    ]),
     // Where a user may not kill, the ghost of a lost connection is bounded by its lease.
     sameRun && ask(control, [['client', 'kill', 'id', previous.commitId]]),
   ]);
+  // Without WAIT the replicas would only seem to be slow. A server without replicas needs none.
+  if (waited instanceof ErrorReply && firstInfo.links.length > 0) throw new RefusedError(address, waited);
   const links =
     sameRun && previous.replid === firstInfo.replid ? previous.links : linkAgesFor(firstLinkAnswer);
   return {

@@ -60,6 +60,10 @@ const MEANINGS: Record<string, Meaning> = {
     unwritten: true,
   },
   WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
+  DENIED: {
+    ...lasting('Give it a password, or set protected-mode no if only trusted hosts can reach it.'),
+    unwritten: true,
+  },
   // For a key; for a command see COMMAND_REFUSED.
   NOPERM: {
     ...lasting('Give the user the commands and keys that the documentation lists.'),
@@ -71,6 +75,27 @@ const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command
 /** The user may not run EVAL, or a command that a script runs: no request can pass. */
 const COMMAND_REFUSED = /no permissions to run the|can't run this command/;
 const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that the documentation lists.');
+/** What can be told by its text alone. The refusals of SELECT are those of the option `db`. */
+const BY_TEXT: readonly (readonly [RegExp, Meaning])[] = [
+  [
+    /max number of clients/,
+    passing('Raise its setting maxclients, or let other programs use fewer connections.'),
+  ],
+  [
+    /DB index is out of range|invalid DB index/i,
+    lasting('It has no database of that number: change the option db, or its setting databases.'),
+  ],
+  [
+    /SELECT is not allowed in cluster mode/i,
+    lasting('It belongs to a Redis Cluster: give the connection as { nodes: [{ host, port }] }, without db.'),
+  ],
+  [
+    /unknown command\W*select\b/i,
+    lasting(
+      'It has no databases to choose from: leave out db. If it is a Sentinel, give the connection as { sentinels: [{ host, port }], name }.',
+    ),
+  ],
+];
 const UNEXPECTED: Meaning = {
   advice: 'See the server’s log.',
   unwritten: false,
@@ -79,6 +104,8 @@ const UNEXPECTED: Meaning = {
 };
 
 export function meaningOf(error: ErrorReply): Meaning {
+  const known = BY_TEXT.find(([pattern]) => pattern.test(error.message));
+  if (known !== undefined) return known[1];
   if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;
   if (COMMAND_REFUSED.test(error.message)) return COMMAND_NOT_ALLOWED;
   return MEANINGS[error.code] ?? UNEXPECTED;
@@ -116,9 +143,10 @@ export function messageOf(error: unknown): string {
 /** What to tell the caller whom the server refused. */
 export function refusedBy(address: Address, error: ErrorReply): Unavailable {
   const { advice, permanent } = meaningOf(error);
+  const words = error.isFarewell ? error.message.split('. ')[0]! : error.message;
   return {
     kind: 'unavailable',
-    reason: `Redis at ${addressText(address)} refused: ${error.message.replace(/\s*script: [0-9a-f]{40}.*$/, '').replace(/\.$/, '')}. ${advice}`,
+    reason: `Redis at ${addressText(address)} refused: ${words.replace(/\s*script: [0-9a-f]{40}.*$/, '').replace(/\.$/, '')}. ${advice}`,
     cause: new Error(error.message),
     ...(permanent && { permanent }),
   };

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
@@ -22,6 +22,10 @@ afterEach(async () => {
 /** Asks without patience. */
 function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
+}
+
+function reasonOf(outcome: AcquireOutcome): string {
+  return outcome.kind === 'unavailable' ? outcome.reason : outcome.kind;
 }
 
 describe('A server that refuses is named, with its answer and what to do', () => {
@@ -174,6 +178,95 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
+  it('the database of the option db, instead of a lock in database 0', async () => {
+    await using server = await startRedis();
+    const store = stores.open({ host: '127.0.0.1', port: server.port, db: 99 }, single);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: ERR DB index is out of range\. .*option db/),
+      permanent: true,
+    });
+    expect(await server.call('EXISTS', 'lock:k')).toBe(0);
+    await stores.closeAll();
+  });
+
+  it('a user that may not choose the database, where another holds the lock', async () => {
+    await using server = await startRedis({ user: 'clerk on nopass ~* &* +@all -select' });
+    const address = { host: '127.0.0.1', port: server.port, db: 3 };
+    await take(stores.open(address, single), 'k');
+    const clerk = stores.open({ ...address, username: 'clerk', password: 'any' }, single);
+    expect(await askOnce(clerk)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: NOPERM .*select.*the commands and keys that the documentation/),
+    });
+    await stores.closeAll();
+  });
+
+  it('SELECT while the script of another program runs for long, and asks again in that database', async () => {
+    await using server = await startRedis({ 'busy-reply-threshold': 1 });
+    const script = server
+      .client()
+      .eval("while true do redis.call('TIME') end", 0)
+      .catch(() => {});
+    await until(
+      async () => /BUSY/.test(String(await server.call('GET', 'x').catch((e: Error) => e.message))),
+      {
+        what: 'the script blocks the server',
+      },
+    );
+    const store = stores.open({ host: '127.0.0.1', port: server.port, db: 3 }, single);
+    await until(async () => /BUSY/.test(reasonOf(await askOnce(store))), { what: 'the store is told so' });
+    await server.call('SCRIPT', 'KILL');
+    await script;
+    granted(await store.acquire(requestFor('k')).outcome);
+    expect(await server.client({ db: 3 }).exists('lock:k')).toBe(1);
+    await stores.closeAll();
+  });
+
+  it('SELECT in a Cluster and at a Sentinel, with what to give instead', async () => {
+    await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
+    await using sentinel = await startRedis({}, 'sentinel');
+    for (const [{ port }, advice] of [
+      [node, /give the connection as \{ nodes/],
+      [sentinel, /give the connection as \{ sentinels/],
+    ] as const) {
+      const store = stores.open({ host: '127.0.0.1', port, db: 3 }, single);
+      expect(reasonOf(await store.acquire(requestFor('k')).outcome)).toMatch(advice);
+    }
+    await stores.closeAll();
+  });
+
+  it('one client more than maxclients, until another has gone', async () => {
+    await using server = await startRedis({ maxclients: 3 });
+    const other = server.client();
+    await other.ping();
+    const store = stores.open(server.url, single);
+    await until(
+      async () =>
+        /refused: ERR max number of clients reached\. .*maxclients/.test(reasonOf(await askOnce(store))),
+      {
+        what: 'the store is told so',
+      },
+    );
+    other.disconnect();
+    granted(await store.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  const host = Object.values(networkInterfaces())
+    .flat()
+    .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
+  (host === undefined ? it.skip : it)('a client of another host, in protected mode', async () => {
+    await using server = await startRedis({ bind: '0.0.0.0', 'protected-mode': 'yes' });
+    const store = stores.open({ host: host!, port: server.port }, single);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: DENIED [^.]+\. Give it a password/),
+    });
+    await stores.closeAll();
+  });
+
   it('no EVAL', async () => {
     await using server = await startRedis({ 'rename-command': ['EVAL ""', 'EVALSHA ""'] });
     expect(await askOnce(stores.open(server.url, single))).toMatchObject({
@@ -181,6 +274,20 @@ describe('A server that refuses is named, with its answer and what to do', () =>
       permanent: true,
       reason: expect.stringMatching(/unknown command.*lacks a command/i),
     });
+    await stores.closeAll();
+  });
+
+  it('no WAIT, which a server without replicas does not need', async () => {
+    const config = { user: 'clerk on nopass ~* &* +@all -wait' };
+    await using redis = await startReplication({ replicas: 1, config });
+    const store = stores.open(`redis://clerk:any@${redis.master.address}`);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: NOPERM .*wait.*the commands and keys/),
+    });
+    await using alone = await startRedis(config);
+    granted(await stores.open(`redis://clerk:any@${alone.address}`, single).acquire(requestFor('k')).outcome);
     await stores.closeAll();
   });
 
