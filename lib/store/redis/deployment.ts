@@ -116,10 +116,15 @@ export function sentinelOptionsOf(options: RedisOptions): RedisOptions {
   };
 }
 
-/** From an address that a server announces (`ip:port`) to the one at which this process reaches it. */
-export function translated(announced: string, natMap: RedisOptions['natMap']): Address {
-  const mapped = typeof natMap === 'function' ? natMap(announced) : natMap?.[announced];
-  if (mapped) return { host: mapped.host, port: mapped.port };
+/**
+ * From the address that a server announces (`ip:port`) to the one at which this process reaches it. `alias` is another name that the server announces
+ * for itself: ioredis looks up whichever of the two the servers prefer.
+ */
+export function translated(announced: string, natMap: RedisOptions['natMap'], alias?: string): Address {
+  for (const name of alias === undefined ? [announced] : [announced, alias]) {
+    const mapped = typeof natMap === 'function' ? natMap(name) : natMap?.[name];
+    if (mapped) return { host: mapped.host, port: mapped.port };
+  }
   const colon = announced.lastIndexOf(':');
   return { host: announced.slice(0, colon), port: Number(announced.slice(colon + 1)) };
 }

@@ -3,7 +3,7 @@ import type { Unavailable } from '../../lock-store.js';
 import { connecting, SilentError } from '../connecting.js';
 import { addressText, ask, ErrorReply, type Address, type Connector, type Reply } from '../connection.js';
 import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../refusal.js';
-import { parseClusterNodes, type ClusterView } from './cluster-view.js';
+import { parseClusterNodes, parsePreferredNames, type ClusterView } from './cluster-view.js';
 import type { Shard } from './shard.js';
 
 /** ms that the servers which have not answered are waited for once one of them has failed. */
@@ -50,7 +50,9 @@ export class ClusterSurvey {
       this.asked.add(shard);
       try {
         const { address, replies } = await shard.master.askNow([['cluster', 'nodes']]);
-        return viewIn(replies[0], address);
+        const askSlots = async (): Promise<Reply | undefined> =>
+          (await shard.master.askNow([['cluster', 'slots']])).replies[0];
+        return await withPreference(viewIn(replies[0], address), askSlots);
       } catch (error) {
         if (error instanceof RefusedError || shard.master.isClosed) throw error;
       } finally {
@@ -133,8 +135,11 @@ export class ClusterSurvey {
       return await connecting(this.connector, address, this.clock, signal, async (connect) => {
         const connection = await connect('topology');
         const [reply] = await ask(connection, [['cluster', 'nodes']]);
+        const askSlots = async (): Promise<Reply | undefined> =>
+          (await ask(connection, [['cluster', 'slots']]))[0];
+        const view = await withPreference(viewIn(reply, address), askSlots);
         connection.close();
-        return viewIn(reply, address);
+        return view;
       });
     } catch (error) {
       throw error instanceof RefusedError || error instanceof NodeError
@@ -163,6 +168,17 @@ function viewIn(reply: Reply | undefined, address: Address): ClusterView {
   const view = parseClusterNodes(reply, address);
   if (view === undefined) throw new NodeError(address, new Error('it does not answer CLUSTER NODES'));
   return view;
+}
+
+/** Most servers announce no host names, and there is nothing to prefer. */
+async function withPreference(
+  view: ClusterView,
+  askSlots: () => Promise<Reply | undefined>,
+): Promise<ClusterView> {
+  const hostnames = view.nodes.flatMap(({ hostname }) => hostname ?? []);
+  if (hostnames.length === 0) return view;
+  const preferred = parsePreferredNames(await askSlots());
+  return { ...view, prefersHostnames: hostnames.some((hostname) => preferred.has(hostname)) };
 }
 
 const NO_CLUSTER = 'it is no Redis Cluster node: connect to it without `nodes`';

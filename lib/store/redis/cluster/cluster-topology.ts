@@ -47,6 +47,8 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   private nodes = new Map<string, ClusterNodeView>();
   /** By id: where each server was when anybody named it last, and when that was. */
   private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
+  /** The servers want to be called by their host names. */
+  private prefersHostnames = false;
   private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
   private readonly waiters = new Set<() => void>();
   private failures = 0;
@@ -177,10 +179,11 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
 
   reach({ identity, hostname }: ClusterNodeView): Address {
     const { natMap, options } = this.deployment;
-    const address = translated(identity, natMap);
+    const alias = hostname === undefined ? undefined : hostname + identity.slice(identity.lastIndexOf(':'));
+    const address = translated(identity, natMap, alias);
     const isMapped = addressText(address) !== addressText(translated(identity, undefined));
-    // A certificate names the host, not its address.
-    return hostname !== undefined && options.tls != null && !isMapped
+    // A certificate names the host, not its address; and the address may lead nowhere from here.
+    return hostname !== undefined && !isMapped && (options.tls != null || this.prefersHostnames)
       ? { host: hostname, port: address.port }
       : address;
   }
@@ -281,6 +284,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   private take(view: ClusterView, at: number): void {
     const changed = this.table.take(view, at);
     const before = this.nodes;
+    this.prefersHostnames = view.prefersHostnames === true;
     this.nodes = new Map(view.nodes.map((node) => [node.id, node]));
     for (const { id, identity } of view.nodes) this.named.set(id, { address: identity, at });
     for (const owner of this.table.owners().keys()) {

@@ -33,6 +33,8 @@ export interface ClusterNodeView {
 export interface ClusterView {
   readonly author: string;
   readonly nodes: readonly ClusterNodeView[];
+  /** Clients are to use the host names (`cluster-preferred-endpoint-type hostname`). */
+  readonly prefersHostnames?: boolean;
 }
 
 /**
@@ -45,6 +47,19 @@ export function parseClusterNodes(reply: Reply | undefined, asked: Address): Clu
   const nodes = reply.split('\n').flatMap((line) => parseNode(line.trim(), asked) ?? []);
   const author = nodes.find((node) => node.isMyself)?.id;
   return author === undefined ? undefined : { author, nodes };
+}
+
+/**
+ * The names by which clients are to reach the servers, in a reply to CLUSTER SLOTS: ranges of
+ * `[from, to, [name, port, id, ...], ...]`. CLUSTER NODES does not tell whether a host name is one.
+ */
+export function parsePreferredNames(reply: Reply | undefined): ReadonlySet<string> {
+  const names = new Set<string>();
+  if (!Array.isArray(reply)) return names;
+  for (const range of reply)
+    for (const server of Array.isArray(range) ? range.slice(2) : [])
+      if (Array.isArray(server)) names.add(String(server[0]));
+  return names;
 }
 
 /**
