@@ -1,5 +1,6 @@
+import { hashSlot } from '../lib/store/redis/cluster/hash-slot.js';
 import type { Setup } from './deployment.js';
-import { now } from './events.js';
+import { KINDS, now } from './events.js';
 import type { Hosts } from './hosts.js';
 import { Server } from './server.js';
 import { until } from './until.js';
@@ -7,6 +8,7 @@ import { until } from './until.js';
 const SHARDS = 3;
 const REPLICAS = 2;
 const SLOTS = 16_384;
+const SLOTS_A_CALL = 1_000;
 
 interface NodeLine {
   readonly id: string;
@@ -16,7 +18,19 @@ interface NodeLine {
   readonly slots: readonly (readonly [number, number])[];
 }
 
-/** A Redis Cluster of three masters with two replicas each, every server on a host of its own. Servers stay in their shard. */
+/** The slots of one of the keys that the workers take, for each kind of lock. */
+function slotsOfKey(index: number): number[] {
+  return KINDS.map((kind) => hashSlot(`${kind === 'replica' ? 'lock' : kind}:k${index}`));
+}
+const KEYS = Array.from({ length: 30 }, (_, i) => i);
+/** All of them. */
+export const KEY_SLOTS: readonly number[] = [...new Set(KEYS.flatMap(slotsOfKey))];
+
+/**
+ * A Redis Cluster of three masters with two replicas each, every server on a host of its own.
+ * Servers stay in their shard. The last shard has the slots of a third of the keys and no others:
+ * it can give all of them away within a second.
+ */
 export class ClusterDeployment implements Setup {
   private readonly ids = new Map<Server, string>();
 
@@ -71,7 +85,10 @@ export class ClusterDeployment implements Setup {
     return this.shard(this.servers.indexOf(server) % SHARDS);
   }
 
-  /** Of the servers of a shard the one that serves slots with the greatest epoch, by what anybody says. */
+  /**
+   * Of the servers of a shard the one that serves slots with the greatest epoch, by what anybody
+   * says.
+   */
   async masterOf(shard: readonly Server[]): Promise<Server> {
     const lines = (await this.views()).flat();
     let best: { server: Server; epoch: number } | undefined;
@@ -124,6 +141,49 @@ export class ClusterDeployment implements Setup {
     await this.endMove(slot, to);
   }
 
+  /** The shard that can give all of its slots away. */
+  get smallShard(): readonly Server[] {
+    return this.shard(SHARDS - 1);
+  }
+
+  /** The slots that the server believes to serve. */
+  async slotsOf(server: Server): Promise<number[]> {
+    const line = nodeLines(await server.call('cluster', 'nodes')).find(({ flags }) =>
+      flags.includes('myself'),
+    );
+    return (line?.slots ?? []).flatMap(([from, to]) =>
+      Array.from({ length: to - from + 1 }, (_, i) => from + i),
+    );
+  }
+
+  /** Slots without their keys, all at once: who gives them away has lost these. */
+  async give(slots: readonly number[], from: Server, to: Server): Promise<void> {
+    await Promise.all(
+      slots.map(async (slot) => {
+        await to.call('cluster', 'setslot', slot, 'node', this.idOf(to));
+        await from.call('cluster', 'setslot', slot, 'node', this.idOf(to));
+      }),
+    );
+  }
+
+  /** Makes a replica a master of its own, without slots. */
+  async detach(replica: Server): Promise<void> {
+    const other = this.servers.find((server) => server !== replica && server.isRunning && !server.isFrozen)!;
+    await replica.call('cluster', 'reset', 'soft');
+    await replica.call('cluster', 'meet', other.host.ip, other.port);
+    await until('all know that it is a master', async () =>
+      (await this.views()).every((view) =>
+        view.some(({ ip, flags }) => ip === replica.host.ip && flags.includes('master')),
+      ),
+    );
+  }
+
+  /** Makes a master without slots a replica. */
+  async attach(server: Server, master: Server): Promise<void> {
+    await server.call('flushall');
+    await server.call('cluster', 'replicate', this.idOf(master));
+  }
+
   /** Everything runs, everybody agrees, all replicas follow, and no slot is on its way. */
   async untilHealthy(): Promise<void> {
     for (const server of this.servers) {
@@ -165,8 +225,9 @@ export class ClusterDeployment implements Setup {
   }
 
   /**
-   * What an operator does where a fail-over left two masters in one shard: the successor had not heard of the last slots that its master was given,
-   * so that one kept them. They go to the successor, and the emptied one becomes its replica.
+   * What an operator does where a fail-over left two masters in one shard: the successor had not
+   * heard of the last slots that its master was given, so that one kept them. They go to the
+   * successor, and the emptied one becomes its replica.
    */
   private async mend(): Promise<void> {
     for (let i = 0; i < SHARDS; i++) {
@@ -177,18 +238,9 @@ export class ClusterDeployment implements Setup {
         if (server === master || line?.flags.includes('master') !== true) continue;
         for (const [from, to] of line.slots)
           for (let slot = from; slot <= to; slot++) await this.move(slot, master);
-        await server.call('flushall');
-        await server.call('cluster', 'replicate', this.idOf(master));
+        await this.attach(server, master);
       }
     }
-  }
-
-  /** Of these slots the ones that the server believes to serve. */
-  async servedBy(server: Server, slots: readonly number[]): Promise<number[]> {
-    const line = nodeLines(await server.call('cluster', 'nodes')).find(({ flags }) =>
-      flags.includes('myself'),
-    );
-    return slots.filter((slot) => line?.slots.some(([from, to]) => from <= slot && slot <= to) === true);
   }
 
   async dispose(): Promise<void> {
@@ -212,14 +264,14 @@ export class ClusterDeployment implements Setup {
           view.length === this.servers.length && view.every(({ flags }) => !flags.includes('handshake')),
       );
     });
-    const share = Math.ceil(SLOTS / SHARDS);
-    for (let i = 0; i < SHARDS; i++)
-      await this.servers[i]!.call(
-        'cluster',
-        'addslotsrange',
-        i * share,
-        Math.min(SLOTS, (i + 1) * share) - 1,
-      );
+    const small = new Set(KEYS.filter((key) => key % SHARDS === SHARDS - 1).flatMap(slotsOfKey));
+    const all = Array.from({ length: SLOTS }, (_, slot) => slot);
+    const large = all.filter((slot) => !small.has(slot));
+    const half = Math.ceil(large.length / 2);
+    const shares = [large.slice(0, half), large.slice(half), [...small]];
+    for (const [i, slots] of shares.entries())
+      for (let at = 0; at < slots.length; at += SLOTS_A_CALL)
+        await this.servers[i]!.call('cluster', 'addslots', ...slots.slice(at, at + SLOTS_A_CALL));
     for (const [i, server] of this.servers.entries())
       if (i >= SHARDS) await server.call('cluster', 'replicate', this.idOf(this.servers[i % SHARDS]!));
   }

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hashSlot } from '../lib/store/redis/cluster/hash-slot.js';
-import type { ClusterDeployment } from './cluster-deployment.js';
-import { KINDS, now } from './events.js';
-import { catchUp, fallBehind, pick, type Fault, type Scene } from './faults.js';
+import { KEY_SLOTS, type ClusterDeployment } from './cluster-deployment.js';
+import { now } from './events.js';
+import { catchUp, fallBehind, pauseOften, pick, type Fault, type Scene } from './faults.js';
 import type { Server } from './server.js';
 import { until } from './until.js';
 
@@ -48,19 +47,12 @@ async function kill(scene: ClusterScene, lagging: boolean): Promise<Server> {
 
 /** Slots of some of the keys, of all three kinds of locks, that this master serves. */
 async function slotsOf({ deployment, random }: ClusterScene, master: Server, most = 8): Promise<number[]> {
-  const all = Array.from({ length: 30 }, (_, i) =>
-    KINDS.map((kind) => hashSlot(`${prefixOf(kind)}k${i}`)),
-  ).flat();
-  const shuffled = all.map((slot) => ({ slot, place: random() })).toSorted((a, b) => a.place - b.place);
-  const own = await deployment.servedBy(
-    master,
-    shuffled.map(({ slot }) => slot),
-  );
-  return own.slice(0, most);
-}
-
-function prefixOf(kind: (typeof KINDS)[number]): string {
-  return kind === 'replica' ? 'lock:' : `${kind}:`;
+  const own = new Set(await deployment.slotsOf(master));
+  const shuffled = KEY_SLOTS.map((slot) => ({ slot, place: random() })).toSorted((a, b) => a.place - b.place);
+  return shuffled
+    .map(({ slot }) => slot)
+    .filter((slot) => own.has(slot))
+    .slice(0, most);
 }
 
 /** Moves slots away from a master, and stops half-way in the last of them, its keys gone over. */
@@ -79,6 +71,31 @@ async function moveHalfWay(
   if (scene.random() < 0.5) await fallBehind(scene, from, replicas);
   await deployment.moveKeys(slot, from, to);
   return { slot, from, to, replicas };
+}
+
+/** Its servers as they are after a fault: one master that gets the slots back, and replicas. */
+async function giveBack(
+  scene: ClusterScene,
+  master: Server,
+  from: Server,
+  slots: readonly number[],
+): Promise<void> {
+  const { deployment } = scene;
+  await until('the shard answers', async () => (await master.call('ping')) === 'PONG', 10_000).catch(
+    () => {},
+  );
+  for (const slot of slots) {
+    await deployment.beginMove(slot, from, master);
+    await deployment.moveKeys(slot, from, master);
+    await deployment.endMove(slot, master);
+  }
+  for (const server of deployment.shardOf(master))
+    if (server !== master) await deployment.attach(server, master);
+}
+
+/** Longer than anybody believes in a lock that was lost, most of the time. */
+function leases({ leaseTime, random }: ClusterScene): Promise<void> {
+  return sleep(leaseTime * (0.6 + random()));
 }
 
 export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
@@ -277,6 +294,120 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
         worker.start();
       }
       await sleep(1_000);
+    },
+  },
+  {
+    name: 'emptied master gives its last slots away',
+    async run(scene) {
+      const { deployment } = scene;
+      const master = await deployment.masterOf(deployment.smallShard);
+      const to = await anotherMaster(scene, master);
+      const slots = await deployment.slotsOf(master);
+      await master.kill();
+      master.start();
+      await until('it answers', async () => (await master.call('ping')) === 'PONG', 10_000);
+      await deployment.give(slots, master, to);
+      await leases(scene);
+      await giveBack(scene, master, to, slots);
+    },
+  },
+  {
+    name: 'replica that is behind takes over from a cut-off master, and gives its last slots away',
+    needsPartition: true,
+    async run(scene) {
+      const { deployment, hosts, workerHosts, random } = scene;
+      const { smallShard } = deployment;
+      const master = await deployment.masterOf(smallShard);
+      const [behind, other] = smallShard.filter((server) => server !== master) as [Server, Server];
+      const to = await anotherMaster(scene, master);
+      const slots = await deployment.slotsOf(master);
+      await fallBehind(scene, master, [behind]);
+      // Alone with some workers, or with a replica that goes on to confirm.
+      const here = [master, ...(random() < 0.5 ? [other] : [])];
+      const there = deployment.servers.filter((server) => !here.includes(server));
+      await hosts.separate(
+        here.map(({ host }) => host).concat(workerHosts.slice(0, 2)),
+        there.map(({ host }) => host).concat(workerHosts.slice(2)),
+      );
+      await behind.call('cluster', 'failover', 'takeover');
+      await until('it has taken over', async () => (await deployment.slotsOf(behind)).length > 0, 5_000);
+      await deployment.give(slots, behind, to);
+      await leases(scene);
+      await hosts.heal();
+      await giveBack(scene, behind, to, slots);
+    },
+  },
+  {
+    name: 'former replica is given slots of its shard',
+    async run(scene) {
+      const { deployment, random } = scene;
+      const { master, replicas } = await anyShard(scene);
+      const former = pick(scene, replicas);
+      const slots = await slotsOf(scene, master, 3);
+      await deployment.detach(former);
+      if (random() < 0.5) {
+        await master.kill();
+        master.start();
+        await until('it answers', async () => (await master.call('ping')) === 'PONG', 10_000);
+        await deployment.give(slots, master, former);
+      } else for (const slot of slots) await deployment.move(slot, former);
+      await leases(scene);
+      for (const slot of slots) {
+        await deployment.beginMove(slot, former, master);
+        await deployment.moveKeys(slot, former, master);
+        await deployment.endMove(slot, master);
+      }
+      await deployment.attach(former, master);
+    },
+  },
+  {
+    name: 'slots migrate by themselves, and the target hangs',
+    async run(scene) {
+      const { deployment, random } = scene;
+      const { master } = await anyShard(scene);
+      const to = await anotherMaster(scene, master);
+      for (const slot of await slotsOf(scene, master, 4)) {
+        const answer = await master.call(
+          'cluster',
+          'migrateslots',
+          'slotsrange',
+          slot,
+          slot,
+          'node',
+          deployment.idOf(to),
+        );
+        // Only Valkey 9 can.
+        if (answer !== 'OK') return;
+        await sleep(random() * 150);
+        if (random() < 0.5) continue;
+        to.freeze();
+        // The source goes on after 10 s; others do not wait for so long that the target is
+        // replaced.
+        await sleep(random() < 0.3 ? 11_000 : random() * 1_000);
+        to.thaw();
+      }
+    },
+  },
+  {
+    name: 'CLUSTER FAILOVER beside a frozen replica',
+    async run(scene) {
+      const { master, replicas } = await anyShard(scene);
+      const [frozen, successor] = replicas as [Server, Server];
+      frozen.freeze();
+      await sleep(scene.random() * 500);
+      await successor.call('cluster', 'failover');
+      await untilReplaced(scene, master);
+      frozen.thaw();
+    },
+  },
+  {
+    name: 'writes paused beside a frozen replica',
+    isMild: true,
+    async run(scene) {
+      const { master, replicas } = await anyShard(scene);
+      replicas[0]!.freeze();
+      await pauseOften(scene, master, ['WRITE'], 60, 25);
+      replicas[0]!.thaw();
     },
   },
 ];
