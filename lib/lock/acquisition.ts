@@ -17,7 +17,7 @@ import {
   LockOptionsError,
   LockUnavailableError,
 } from './errors.js';
-import { needsAtLeast } from './demand.js';
+import { confirmTimeOf, needsAtLeast } from './demand.js';
 import type { LockEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
@@ -332,7 +332,7 @@ export class Acquisition implements Waiter, Timed {
         label: options.label,
         confirmed,
         required,
-        error: new LockNotReplicatedError(keys, failure, options.replicaTimeout),
+        error: new LockNotReplicatedError(keys, failure, confirmTimeOf(this)),
       });
     }
     line?.fail(this);
@@ -454,7 +454,7 @@ export class Acquisition implements Waiter, Timed {
       const isOwn = holder.owner === this.ownOwner;
       this.fail(new LockContendedError(keys, holder.owner, remainingTime, waitTime, isOwn));
     } else if (outcome.kind === 'unconfirmed')
-      this.fail(new LockNotReplicatedError(keys, outcome, asker.options.replicaTimeout));
+      this.fail(new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker)));
     else this.fail(new LockUnavailableError(keys, outcome));
   }
 

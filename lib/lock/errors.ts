@@ -1,4 +1,5 @@
 import { nearestTo } from './nearest.js';
+import { namesOf } from '../store/key-names.js';
 import type { Foreign, MemberReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
 
 export type LockErrorCode =
@@ -103,8 +104,13 @@ export class LockNotReplicatedError extends ReplicaLockError {
   /** Every replica known, with what it acknowledged. */
   readonly members: readonly MemberReport[];
 
-  constructor(keys: readonly string[], outcome: Unconfirmed, replicaTimeout: number) {
-    super(keys, `${lockOf(keys)} ${notConfirmed(outcome, replicaTimeout)}`);
+  constructor(
+    keys: readonly string[],
+    outcome: Unconfirmed,
+    /** ms that the replicas had for their confirmation. */
+    within: number,
+  ) {
+    super(keys, `${lockOf(keys)} ${notConfirmed(outcome, within)}`);
     this.confirmed = outcome.confirmed;
     this.required = outcome.required;
     this.members = outcome.members;
@@ -255,9 +261,9 @@ export class LockServiceClosedError extends ReplicaLockError {
   }
 }
 
-/** "Lock 'a'", "Locks 'a', 'b'". */
+/** `Lock 'a'`, `Locks 'a', 'b'`; see `namesOf`. */
 export function lockOf(keys: readonly string[]): string {
-  return `${keys.length === 1 ? 'Lock' : 'Locks'} ${keys.map((key) => `'${key}'`).join(', ')}`;
+  return `${keys.length === 1 ? 'Lock' : 'Locks'} ${namesOf(keys)}`;
 }
 
 /** Why a write did not count, as the rest of a sentence about the lock. */

@@ -1,3 +1,4 @@
+import { namesOf } from '../store/key-names.js';
 import type { StoreReport } from '../store/lock-store.js';
 import type { LockNotReplicatedError } from './errors.js';
 
@@ -76,7 +77,7 @@ export function reportOf(event: LockEvent): StoreReport | undefined {
 }
 
 function unanswered(keys: readonly string[]): StoreReport {
-  const message = `The release of '${keys.join("', '")}' was not answered yet: Redis is told again until the lease has passed.`;
+  const message = `The release of ${namesOf(keys)} was not answered yet: Redis is told again until the lease has passed.`;
   return { level: 'warn', code: 'release-unanswered', message };
 }
 

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { LockKeyError } from './errors.js';
+import { namesOf } from '../store/key-names.js';
+import { LockKeyError, lockOf } from './errors.js';
 import type { HeldLock } from './held-lock.js';
 
 interface Frame {
@@ -46,8 +47,8 @@ export class LockContext {
     if (held === undefined) return undefined;
     throw new LockKeyError(
       keys,
-      `Locks ${keys.map((key) => `'${key}'`).join(', ')} cannot be taken together here: this context holds ` +
-        `'${held.keys.join("', '")}' already, and waiting for the rest could deadlock. Take all of them at the outermost place.`,
+      `${lockOf(keys)} cannot be taken together here: this context holds ` +
+        `${namesOf(held.keys)} already, and waiting for the rest could deadlock. Take all of them at the outermost place.`,
     );
   }
 }

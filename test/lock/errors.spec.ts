@@ -38,6 +38,17 @@ describe('A lock error', () => {
     expect(Object.keys(error)).toEqual(expect.arrayContaining(['keys', 'code']));
   });
 
+  it('names a few of many keys, and how many more there are', () => {
+    const keys = Array.from({ length: 256 }, (_, i) => `k${i}`);
+    expect(new LockServiceClosedError(keys).message).toMatch(
+      /^Locks 'k0', 'k1', 'k2', 'k3', 'k4' and 251 more was refused/,
+    );
+    expect(new LockServiceClosedError(keys.slice(0, 5)).message).toMatch(
+      /^Locks 'k0', 'k1', 'k2', 'k3', 'k4' was refused/,
+    );
+    expect(new LockServiceClosedError(keys).keys).toHaveLength(256);
+  });
+
   it('can be extended by an application, whose class is recognised as usual', () => {
     class OrderBusy extends LockContendedError {}
     const contended = new LockContendedError(['k'], 'rl:1', 5, 0);

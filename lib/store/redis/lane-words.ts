@@ -1,3 +1,4 @@
+import { namesOf } from '../key-names.js';
 import type { Unavailable } from '../lock-store.js';
 import { addressText } from './connection.js';
 import type { ReplicationInfo } from './replication-info.js';
@@ -35,13 +36,15 @@ export function withoutReplica(where: string): string {
 
 /** `left`: ms until the replicas can be believed. */
 export function quarantined(left: number): Unavailable {
-  return {
-    kind: 'unavailable',
-    reason:
-      'its replicas follow this master for too short a time to be believed after a fail-over or a restart; new locks are granted in ' +
-      `${Math.ceil(left / 1000)} s (option quarantine). Locks that are held go on.`,
-    retryAfter: left,
-  };
+  return { kind: 'unavailable', reason: quarantineText(left), retryAfter: left };
+}
+
+/** For callers, for the log, and for `health()`. */
+export function quarantineText(left: number): string {
+  return (
+    `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
+    'for too short a time to be believed after a fail-over or a restart. Locks that are held go on.'
+  );
 }
 
 /** The links are older than the quarantine, but not than a longer lease that was met. */
@@ -49,7 +52,7 @@ export function longLease(keys: readonly string[]): Unavailable {
   return {
     kind: 'unavailable',
     reason:
-      `the last lease of ${keys.map((key) => `'${key}'`).join(', ')} was longer than the quarantine, and the replicas follow this master ` +
+      `the last lease of ${namesOf(keys)} was longer than the quarantine, and the replicas follow this master ` +
       'for too short a time to tell that it has ended. Raise quarantine to the longest lease of any program on this Redis.',
   };
 }
