@@ -120,9 +120,38 @@ export function connectionOf(connection: unknown): RedisConnection {
 
 function addressOf(text: string): string {
   if (text.startsWith('memory:') || /^\/[^/]/.test(text)) return text;
-  if (/^rediss?:\/\/./.test(text) && URL.canParse(text)) return text;
+  if (/^rediss?:\/\/./.test(text) && URL.canParse(text)) {
+    const fault = faultOf(new URL(text));
+    if (fault !== undefined) throw refused(withoutPassword(text), `'${withoutPassword(text)}'`, fault);
+    return text;
+  }
   const shown = withoutPassword(text);
   throw refused(shown, text === '' ? described(text) : `'${shown}'`, `it must be ${ACCEPTED}`);
+}
+
+/**
+ * What ioredis would ignore or take for something else in the URL of a server; undefined if nothing. Names no part of the URL: a
+ * password whose special characters are not encoded ends up anywhere.
+ */
+function faultOf({ hostname, username, password, pathname, searchParams, hash }: URL): string | undefined {
+  if (hostname === '') return 'it names no server (is an environment variable empty?)';
+  if (!isDecodable(username) || !isDecodable(password))
+    return 'its username or password has a % that is not encoded: write %25, or use encodeURIComponent';
+  const isDatabase = /^\/?$|^\/\d+$/.test(pathname) && /^\d*$/.test(searchParams.get('db') ?? '');
+  const isKnown = [...searchParams.keys()].every((name) => REDIS_OPTIONS.some((known) => known === name));
+  if (isDatabase && isKnown && hash === '') return undefined;
+  return (
+    'only the number of a database (/2) and options of ioredis (?family=6) may follow its host. ' +
+    'Is a special character of the password not encoded (encodeURIComponent)?'
+  );
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    return decodeURIComponent(text) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 function checkServer(options: Record<string, unknown>): void {
@@ -130,12 +159,18 @@ function checkServer(options: Record<string, unknown>): void {
   const given = Object.keys(options).filter((name) => options[name] !== undefined && options[name] !== null);
   if (given.length === 0)
     throw refused('an empty object', 'an object that names no server', `it must be ${ACCEPTED}`);
-  const { host, port, path, db, sentinels } = options;
+  const { host, port, path, db, name, sentinels, tls } = options;
+  if (typeof tls === 'string') throw wrong('tls', tls, 'an object, as of tls.connect');
   if (!isUnset(sentinels)) {
     checkAddresses('sentinels', sentinels);
+    if (!isText(name)) throw wrong('name', name, 'the name of the master that the Sentinels watch');
     return;
   }
-  if (!isUnset(host) && !isText(host)) throw wrong('host', host, 'a text that is not empty');
+  if (isUnset(host) && isUnset(port) && isUnset(path)) {
+    const what = `an object that names no server, but only ${given.join(', ')}`;
+    throw refused(what, what, 'it needs host, port, path, or sentinels and name');
+  }
+  checkHost('host', host);
   if (!isUnset(path) && !isText(path)) throw wrong('path', path, 'the path of a unix socket');
   if (!isUnset(port) && !isWhole(port, 65_535)) throw wrong('port', port, 'a number up to 65535');
   if (!isUnset(db) && !isWhole(db, 1e9)) throw wrong('db', db, 'a whole number, 0 or more');
@@ -160,14 +195,28 @@ function checkAddresses(name: 'nodes' | 'sentinels', list: unknown): void {
   if (!Array.isArray(list) || list.length === 0)
     throw wrong(name, list, `a list of at least one server, each of them ${form}`);
   for (const each of list as unknown[]) {
-    const isShort = name === 'nodes' && (isText(each) || (typeof each === 'number' && isWhole(each, 65_535)));
-    if (isShort) continue;
+    if (name === 'nodes' && isShortAddress(each)) continue;
     if (!isPlainObject(each)) throw wrong(name, list, `a list of servers, each of them ${form}`);
     refuseUnknown(each, REDIS_OPTIONS, `a server in ${name}`);
     const { host, port } = each;
-    if (!isUnset(host) && !isText(host)) throw wrong(`${name}.host`, host, 'a text that is not empty');
+    checkHost(`${name}.host`, host);
     if (!isUnset(port) && !isWhole(port, 65_535)) throw wrong(`${name}.port`, port, 'a number up to 65535');
   }
+}
+
+/** A port, `host:port`, or a URL. */
+function isShortAddress(node: unknown): boolean {
+  if (typeof node === 'number' || /^\d+$/.test(String(node))) return isWhole(node, 65_535);
+  if (!isText(node)) return false;
+  const url = /^rediss?:\/\//.test(node) ? node : `redis://${node}`;
+  return URL.canParse(url) && faultOf(new URL(url)) === undefined;
+}
+
+function checkHost(name: string, host: unknown): void {
+  if (isUnset(host)) return;
+  if (!isText(host)) throw wrong(name, host, 'a text that is not empty');
+  // An IPv6 address has more than one colon.
+  if (/\/|^[^:]+:\d+$/.test(host)) throw wrong(name, host, 'a name or an address, without scheme and port');
 }
 
 function refuseUnknown(options: Record<string, unknown>, known: readonly string[], whose: string): void {

@@ -29,6 +29,9 @@ const anotherCopy = Object.assign(Object.create({ duplicate() {}, sendCommand() 
 describe('A connection that is accepted leads to', () => {
   it.each([
     ['redis://redis:7000/2', 'redis', 7000],
+    ['redis://user:p%25ss@redis:7000/?db=2&family=6&connectTimeout=500', 'redis', 7000],
+    ['redis://[::1]:7000', '::1', 7000],
+    [{ host: '::1', port: 7000 }, '::1', 7000],
     ['rediss://:secret@redis', 'redis', 6379],
     [{ host: 'redis', port: 7000 }, 'redis', 7000],
     [{ host: 'redis', port: '7000' }, 'redis', 7000],
@@ -48,6 +51,7 @@ describe('A connection that is accepted leads to', () => {
 
   it.each([
     [{ nodes: [{ host: 'a', port: 7000 }] }],
+    [{ nodes: ['a:7000'] }],
     [{ nodes: ['redis://a:7000'], options: { natMap: {}, redisOptions: { password: 'x' } } }],
     [new Cluster([{ host: 'a', port: 7000 }], lazy)],
   ])('a Cluster: %p', (connection) => {
@@ -73,7 +77,7 @@ describe('A connection that is accepted leads to', () => {
   });
 });
 
-describe('A connection that would silently mean localhost:6379 is refused', () => {
+describe('A connection that would silently mean another server or database is refused', () => {
   it.each([
     ['a client of node-redis', new NodeRedisClient(), /is a client of node-redis: it must be a redis:\/\//],
     [
@@ -116,6 +120,31 @@ describe('A connection that would silently mean localhost:6379 is refused', () =
     ['no host in the URL', 'redis://', /is 'redis:\/\/': it must be/],
     ['a bad URL', 'redis://h:99999', /is 'redis:\/\/h:99999': it must be/],
     ['another scheme', 'http://h', /is 'http:\/\/h'/],
+    ['no host, only a port', 'redis:///0', /names no server \(is an environment variable empty\?\)/],
+    [
+      'options that name no server',
+      { password: 'x', db: 2 },
+      /names no server, but only password, db: it needs host/,
+    ],
+    [
+      'a URL as the host',
+      { host: 'redis://h:1' },
+      /whose host is 'redis:\/\/h:1': .*without scheme and port/,
+    ],
+    ['a host with its port', { host: 'h:7000' }, /whose host is 'h:7000': .*without scheme and port/],
+    ['TLS as a text', { host: 'h', tls: 'false' }, /whose tls is 'false': it must be an object/],
+    [
+      'a socket as a node',
+      { nodes: ['/run/redis.sock'] },
+      /a list of servers, each of them { host, port } or a URL/,
+    ],
+    ['another scheme as a node', { nodes: ['http://h:7000'] }, /a list of servers/],
+    [
+      'Sentinels without a name',
+      { sentinels: [{ host: 'h' }] },
+      /whose name is undefined.*the name of the master/,
+    ],
+    ['a password with %', 'redis://:1%x@h', /is 'redis:\/\/\*\*\*@h': .* % that is not encoded/],
     ['an empty host', { host: '' }, /an object whose host is an empty text/],
     ['a port that is no number', { host: 'h', port: Number.NaN }, /whose port is NaN: it must be a number/],
     [
@@ -161,8 +190,24 @@ describe('A connection that would silently mean localhost:6379 is refused', () =
     expect((error as Error).message).toMatch(/^Option 'connection' is /);
   });
 
+  it.each([
+    ['a name as the database', 'redis://h/locks'],
+    ['two databases', 'redis://h/1/2'],
+    ['a database that is no number', 'redis://h?db=locks'],
+    ['an option that ioredis ignores', 'redis://h?ssl=true'],
+    ['a fragment', 'redis://h#2'],
+    ['a password with /', 'redis://u:12/secret@h'],
+    ['a password with ?', 'redis://u:12?secret@h'],
+    ['a password with #', 'redis://u:12#secret@h'],
+  ])('%s', (_, url) => {
+    expect(() => connectionOf(url)).toThrow(/only the number of a database .* may follow its host/);
+    expect(() => connectionOf(url)).not.toThrow(/secret/);
+  });
+
   it('without a word of passwords', () => {
     const errors = [
+      'redis://u:12/secret@h',
+      'redis://:%secret@h',
       'redis:/user:secret@h',
       'http://user:se/cret@h?password=secret',
       'user:secret@h',
