@@ -104,9 +104,7 @@ export const MUTANTS: readonly Mutant[] = [
         ["return command === 'psync' || command === 'sync';", "return command === 'never';"],
         ['if (count <= 0) return madeAt;', 'if (count <= now) return madeAt;'],
       ],
-      [VIEW]: [
-        ['Math.max(acknowledgingLinks(certain), this.links.madeAt.length)', 'acknowledgingLinks(certain)'],
-      ],
+      [VIEW]: [['return Math.max(listed, this.links.madeAt.length);', 'return listed;']],
     },
   },
   {

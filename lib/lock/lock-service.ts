@@ -69,8 +69,6 @@ type State = 'open' | 'draining' | 'closed';
 export class LockService {
   private state: State = 'open';
   private readonly base: ResolvedOptions;
-  /** Options that cannot change, such as those of a decorator, are checked once. */
-  private readonly resolved = new WeakMap<WithLockOptions, ResolvedOptions>();
   private readonly lines: WaitingLines;
   private readonly context = new LockContext();
   private readonly locks = new Roster<'place', HeldLock>('place');
@@ -163,22 +161,15 @@ export class LockService {
     const [options, work] =
       typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
     if (work === undefined) throw new TypeError('withLock needs the work to do under the lock');
-    // As `enter`, without the object that `enter` makes: every decorated method goes this way.
-    const keys = keysOf(key);
-    const resolved = this.resolve(options);
-    const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
-    const held = outer ?? (await this.take(keys, resolved));
-    held.enter();
+    const entered = await this.enter(key, options);
     let result: T;
     try {
-      result = await (outer === undefined
-        ? this.context.run(held, () => work(held))
-        : work(new JoinedLock(outer)));
+      result = await entered.run(() => work(entered.lock));
     } catch (error) {
-      await leave(held, error);
+      await entered.finish(error);
       throw error;
     }
-    await leave(held, undefined);
+    await entered.finish();
     return result;
   }
 
@@ -192,7 +183,7 @@ export class LockService {
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<EnteredLock> {
     const keys = keysOf(key);
-    const resolved = this.resolve(options);
+    const resolved = resolveOptions(options, this.base);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
     if (outer !== undefined) {
       outer.enter();
@@ -334,15 +325,6 @@ export class LockService {
     this.reported.complete();
   }
 
-  private resolve(options: WithLockOptions | undefined): ResolvedOptions {
-    if (options === undefined) return this.base;
-    const known = this.resolved.get(options);
-    if (known !== undefined) return known;
-    const resolved = resolveOptions(options, this.base);
-    if (Object.isFrozen(options)) this.resolved.set(options, resolved);
-    return resolved;
-  }
-
   private take(
     keys: readonly string[],
     options: ResolvedOptions,
@@ -422,13 +404,13 @@ export class LockService {
   }
 
   private tell(event: LockEvent): void {
+    if (event.type === 'lost') this.lostCount++;
     const report = reportOf(event);
     if (report !== undefined) this.reported.next(report);
     this.told.next(event);
   }
 
   private forget(lock: HeldLock): void {
-    if (lock.loss !== undefined) this.lostCount++;
     this.locks.delete(lock);
     for (const key of lock.keys) if (this.locksByKey.get(key) === lock) this.locksByKey.delete(key);
     if (this.locks.size === 0) this.onAllReleased();
@@ -437,7 +419,8 @@ export class LockService {
   private onChange(change: KeyChange): void {
     this.lines.changed(change);
     if ('key' in change) this.locksByKey.get(change.key)?.check();
-    else for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
+    else if (change.isLost !== true)
+      for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
   }
 }
 
@@ -451,13 +434,7 @@ export interface EnteredLock {
 /** The last to leave releases: work that joined and was not awaited must not run on without the lock. */
 async function leave(lock: HeldLock, failure: unknown): Promise<void> {
   // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
-  if (lock.leave()) {
-    try {
-      await lock.release();
-    } catch {
-      // An event tells of the release that was not answered.
-    }
-  }
+  if (lock.leave()) await lock.release().catch(() => false);
   const { loss } = lock;
   if (loss === undefined) return;
   if (failure === undefined || failure === loss) throw loss;

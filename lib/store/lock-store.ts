@@ -46,7 +46,8 @@ export interface LockStore {
 
   /**
    * Keys that somebody changed, as far as the store hears of it: a hint to look again, never a fact to rely on. Hears of every key that an
-   * `acquire` found busy, that is watched, or that was renewed. Our own releases may be among them. `every` and `where` mean that notices may have been missed.
+   * `acquire` found busy, that is watched, or that was renewed. Our own releases may be among them. `every` and `where` mean that notices may have been missed;
+   * with `isLost` the master of these keys cannot be asked now, and another change follows once it can: until then a waiter's last answer is out of date.
    */
   readonly changes: Observable<KeyChange>;
 
@@ -217,9 +218,9 @@ export interface MemberReport {
 
 export type KeyChange =
   | { readonly key: string }
-  | { readonly every: true }
+  | { readonly every: true; readonly isLost?: true }
   /** Each key for which it is true. */
-  | { readonly where: (key: string) => boolean };
+  | { readonly where: (key: string) => boolean; readonly isLost?: true };
 
 /** Whether the change may be one of this key. */
 export function concerns(change: KeyChange, key: string): boolean {

@@ -48,6 +48,28 @@ describe('Callers in line for one key while Redis is down', () => {
   });
 });
 
+describe('Callers that wait for a holder in another process when Redis goes away', () => {
+  const stores = new RedisStores();
+  afterEach(() => stores.closeAll());
+
+  it.each(['killed', 'hung'])(
+    'are told that it is unavailable, not that the key is busy: %s',
+    async (fate) => {
+      await using redis = await startReplication({ replicas: 1 });
+      const holder = new LockService(stores.open(redis.url), defaults);
+      const locks = new LockService(stores.open(redis.url), defaults);
+      await holder.acquire('k');
+      const ends = endsOf([6_000, 5_500].map((waitTime) => locks.acquire('k', { waitTime })));
+      // Once it has heard that the key is busy it sleeps until it is told of a change.
+      await expect(locks.acquire('k', { waitTime: 300 })).rejects.toThrow(/is held by/);
+      if (fate === 'killed') await redis.master.kill();
+      else await redis.master.stop();
+      expect(await ends).toEqual(['LOCK_UNAVAILABLE', 'LOCK_UNAVAILABLE']);
+      await Promise.all([locks.close(), holder.close()]);
+    },
+  );
+});
+
 describe('Callers in line for one key while a replica hangs', () => {
   const stores = new RedisStores();
   let redis: Replication;

@@ -733,6 +733,7 @@ describe('LockService on a store that answers when it is told to', () => {
       const lock = await held();
       store.releaseOutcome = { kind: 'released', ours: false };
       expect(await lock.release()).toBe(false);
+      expect(locks.health()).toMatchObject({ held: 0, lost: 1 });
     });
 
     it('is no loss when a renewal finds the key gone behind it', async () => {

@@ -402,7 +402,10 @@ export class CommitLane {
     view.observe(info, linkAnswer, this.clock.monotonic());
     let decided = 0;
     const late: Confirmed[] = [];
-    for (const request of this.pending) if (this.decide(view, request, late)) decided++;
+    for (const request of this.pending) {
+      if (this.decide(view, request, late)) decided++;
+      else if (request.verdictBy !== undefined) request.verdictBy = -Infinity;
+    }
     if (late.length > 0) void this.verify(session, late);
     this.lookAtDeadlines(this.pending);
     // One that was ended for what stood behind it says little of how far the replicas are.
@@ -466,6 +469,7 @@ export class CommitLane {
   /** False if the request has ended here, because its slot belongs to another master. */
   private prepareToAskAgain(request: CommitRequest): boolean {
     request.stage = 'queued';
+    request.verdictBy = undefined;
     this.pending.delete(request);
     return !this.misrouteIfElsewhere(request);
   }
@@ -551,7 +555,8 @@ export class CommitLane {
     const isPending = request.stage === 'written' || request.stage === 'verifying';
     if (!isPending || request.round === undefined) return request.endsAt;
     const deadline = request.round.start.monotonic + request.window;
-    return request.stage === 'verifying' ? Math.max(deadline, this.verifyingUntil) : deadline;
+    const verdictBy = request.stage === 'verifying' ? this.verifyingUntil : request.verdictBy;
+    return Math.max(deadline, verdictBy ?? -Infinity);
   }
 
   private lookAtDeadlines(requests: Iterable<CommitRequest>): void {
@@ -564,21 +569,21 @@ export class CommitLane {
   private look(): void {
     const now = this.clock.monotonic();
     this.lookedAt = now;
-    if (this.endWaitForVerdict(now)) return;
+    this.endWaitForVerdict(now);
     for (const request of this.alive) if (this.deadlineOf(request, now) <= now) this.expire(request);
     this.queue.forgetEnded();
     this.lookAtDeadlines(this.alive);
   }
 
   /** Before a written request ends unconfirmed, the WAIT that blocks is ended: what it and INFO say may still confirm it, and says who did not. */
-  private endWaitForVerdict(now: number): boolean {
-    if (this.state.kind !== 'attached') return false;
-    const isDue = [...this.pending].some(
-      (request) => request.kind === 'acquire' && this.deadlineOf(request, now) <= now,
+  private endWaitForVerdict(now: number): void {
+    if (this.state.kind !== 'attached') return;
+    const due = [...this.pending].filter(
+      (request) =>
+        request.kind === 'acquire' && request.verdictBy === undefined && this.deadlineOf(request, now) <= now,
     );
-    if (!isDue || !this.state.flight.endWait()) return false;
-    this.nextLook.noLaterThan(now + VERDICT_TIME);
-    return true;
+    if (due.length === 0 || !this.state.flight.endWait()) return;
+    for (const request of due) request.verdictBy = now + VERDICT_TIME;
   }
 
   /**

@@ -55,6 +55,11 @@ interface RequestBase {
   /** Where it stands in the lane's rosters. */
   alivePlace: number;
   pendingPlace: number;
+  /**
+   * The monotonic instant until which the request awaits the verdict of a WAIT that was ended for it; the past once that was given,
+   * undefined before its time is up. Once: rounds for other requests may follow each other without a gap.
+   */
+  verdictBy: number | undefined;
 }
 
 export interface AcquireCommit extends RequestBase {

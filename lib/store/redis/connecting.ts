@@ -38,6 +38,8 @@ export async function connecting<T>(
   const over = new Promise<never>((_, reject) => {
     end.signal.addEventListener('abort', () => reject(end.signal.reason as Error), { once: true });
   });
+  // If `signal` has aborted already, nobody waits for it.
+  over.catch(() => {});
   const onAbort = (): void => end.abort(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   const { connectTimeout } = connector;

@@ -27,7 +27,7 @@ import { addressWarnings, type AddressWarning } from './address-warnings.js';
 import type { Members } from './members.js';
 import { LongLeases } from './quarantine.js';
 import { RENEWAL } from './quorum.js';
-import { withoutReplica } from './lane-words.js';
+import { quarantineText, withoutReplica } from './lane-words.js';
 import { messageOf, RefusedError, refusedBy, UnsuitableError } from './refusal.js';
 import { redirectionOf } from './redirection.js';
 import { Releases, type Release } from './releases.js';
@@ -44,6 +44,8 @@ import { Watches } from './watches.js';
 const SHORTEST_CONTROL_TIMEOUT = 250;
 /** ms between two looks at the replicas. */
 const LOOK_TIME = 1_000;
+/** ms that closing waits for an answer at the most, however long confirmations may take. */
+const CLOSE_TIMEOUT = 2_000;
 /** ms before the next try to connect: doubled each time, and each time only a random part of it, so that many processes do not come at once. */
 const FIRST_RETRY = 50;
 const LONGEST_RETRY = 500;
@@ -54,6 +56,8 @@ const NAMING_TIME = 30_000;
 export interface MasterListener {
   /** A key was changed by somebody; undefined: any of them may have been, unheard. */
   onChange(key: string | undefined): void;
+  /** The session has ended: changes are not heard until the next one begins, which is told as a change of every key. */
+  onLost(): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
 }
 
@@ -163,6 +167,7 @@ export class Master {
         isAlone: false,
         alivePlace: NO_PLACE,
         pendingPlace: NO_PLACE,
+        verdictBy: undefined,
         settle,
       };
       this.lane.acquire(commit);
@@ -199,6 +204,7 @@ export class Master {
         isAlone: false,
         alivePlace: NO_PLACE,
         pendingPlace: NO_PLACE,
+        verdictBy: undefined,
         heldUntil,
         purpose,
         refused: undefined,
@@ -304,7 +310,7 @@ export class Master {
     const required = view.required({ policy, allowNoReplicas });
     const reason =
       this.lane.misconfigured?.reason ??
-      (quarantine > 0 ? `Replicas are in quarantine for ${Math.ceil(quarantine / 1000)} s.` : undefined) ??
+      (quarantine > 0 ? `${this.where}: ${quarantineText(quarantine)}` : undefined) ??
       (confirming < required ? this.lackOf(view, confirming, required) : undefined);
     return {
       address,
@@ -339,7 +345,7 @@ export class Master {
     this.lane.close(why);
     // What the server may have written is given back while there is somebody to give it back to.
     if (this.state.kind === 'ready') {
-      const until = this.clock.monotonic() + this.settings.replicaTimeout;
+      const until = this.clock.monotonic() + Math.min(this.settings.replicaTimeout, CLOSE_TIMEOUT);
       await this.lane.settled(until);
       await this.releases.idle(until);
     }
@@ -416,6 +422,7 @@ export class Master {
     this.lane.detach(why);
     this.listener.onReport('warn', 'connection-lost', why.reason);
     this.retryLater(why);
+    this.listener.onLost();
   }
 
   private retryLater(why: Unavailable): void {
@@ -574,11 +581,7 @@ export class Master {
   private reportQuarantine(view: ReplicaView): void {
     const left = view.quarantineLeft(this.clock.monotonic());
     if (left > 0 && !this.wasQuarantined) {
-      this.listener.onReport(
-        'warn',
-        'quarantine',
-        `The replicas follow this master for too short a time: new locks are granted in ${Math.ceil(left / 1000)} s; held ones go on.`,
-      );
+      this.listener.onReport('warn', 'quarantine', `${this.where}: ${quarantineText(left)}`);
     } else if (left === 0 && this.wasQuarantined) {
       this.listener.onReport(
         'log',

@@ -37,6 +37,7 @@ export class SingleMaster implements Keyspace {
     const connector = givenConnector ?? new IoredisConnector(deployment.options);
     const onMaster: MasterListener = {
       onChange: (key) => listener.onChange(key === undefined ? { every: true } : { key }),
+      onLost: () => listener.onChange({ every: true, isLost: true }),
       onReport: (level, code, message) => listener.onReport(level, code, message),
     };
     if (deployment.kind === 'plain') {

@@ -2,7 +2,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import { NO_PLACE } from '../../../lib/store/roster.js';
 import { CommitLane } from '../../../lib/store/redis/commit-lane.js';
 import type { AcquireCommit } from '../../../lib/store/redis/commit-request.js';
-import type { Command, Reply } from '../../../lib/store/redis/connection.js';
+import { ErrorReply, type Command, type Reply } from '../../../lib/store/redis/connection.js';
 import { LongLeases } from '../../../lib/store/redis/quarantine.js';
 import { Releases } from '../../../lib/store/redis/releases.js';
 import type { ReplicaView } from '../../../lib/store/redis/replica-view.js';
@@ -40,13 +40,14 @@ class UnconfirmedSession {
   }
 }
 
-const VIEW = {
+const UNCONFIRMED = {
   masterOffset: 0,
   quarantineLeft: () => 0,
   required: () => 1,
   observe: () => {},
   judge: () => ({ kind: 'lacking', confirmed: 0, required: 1 }),
-} as unknown as ReplicaView;
+};
+const VIEW = UNCONFIRMED as unknown as ReplicaView;
 
 /** A request that counts how often it is compared with others. */
 class CountedRequest {
@@ -69,6 +70,7 @@ class CountedRequest {
   isAlone = false;
   alivePlace = NO_PLACE;
   pendingPlace = NO_PLACE;
+  verdictBy = undefined;
   readonly names: string[];
   readonly keys: string[];
   private arrival = 0;
@@ -120,6 +122,59 @@ describe('Tens of thousands of requests whose connection is lost', () => {
     while (second.owners.length < 2_000) await clock.advance(1);
     const owners = requests.filter((_, i) => !isGone(_, i)).map(({ owner }) => owner);
     expect(second.owners).toEqual(owners.slice(0, second.owners.length));
+    lane.dispose(WHY);
+  });
+});
+
+/** A session to a master whose WAIT blocks until it is unblocked. */
+class BlockedSession extends UnconfirmedSession {
+  private blocked: (() => void)[] = [];
+
+  override sendCommit(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
+    const wait = commands.findIndex(([name]) => name === 'wait');
+    const rest = commands.slice(wait + 1);
+    super.sendCommit(commands.slice(0, wait), onReply);
+    this.blocked.push(() => {
+      onReply(new ErrorReply('UNBLOCKED client unblocked via CLIENT UNBLOCK'), wait);
+      super.sendCommit(rest, (reply, index) => onReply(reply, wait + 1 + index));
+    });
+  }
+
+  unblockCommit(onAnswer: (hit: boolean) => void): void {
+    queueMicrotask(() => {
+      const [next] = this.blocked.splice(0, 1);
+      next?.();
+      onAnswer(next !== undefined);
+    });
+  }
+}
+
+describe('A request that the replicas do not confirm', () => {
+  it('ends when its time is up, though rounds for other requests follow each other without a gap', async () => {
+    const clock = new ManualClock();
+    const lane = new CommitLane(new Releases(clock, 1_000), new LongLeases(10_000, () => {}), clock, WHY);
+    const view = {
+      ...UNCONFIRMED,
+      report: () => [],
+      judge: ({ policy }: { policy: string }) =>
+        policy === 'all' ? { kind: 'lacking', confirmed: 0, required: 1 } : { kind: 'confirmed', by: 1 },
+    } as unknown as ReplicaView;
+    lane.attach(new BlockedSession() as unknown as Session, view);
+    const start = clock.monotonic();
+    const ends: number[] = [];
+    const request = (owner: string, policy: string, window: number, settle: () => void): AcquireCommit =>
+      Object.assign(new CountedRequest(owner), {
+        demand: { policy, allowNoReplicas: false },
+        window,
+        settle,
+      }) as unknown as AcquireCommit;
+    lane.acquire(request('rl:test:slow', 'all', 300, () => ends.push(clock.monotonic() - start)));
+    for (let i = 0; i < 1_000 && ends.length === 0; i++) {
+      lane.acquire(request(`rl:test:${i}`, 'majority', 30_000, () => {}));
+      await clock.advance(1);
+    }
+    expect(ends[0]).toBeGreaterThanOrEqual(300);
+    expect(ends[0]).toBeLessThan(360);
     lane.dispose(WHY);
   });
 });

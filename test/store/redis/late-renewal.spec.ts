@@ -49,6 +49,7 @@ describe('A renewal while a group is out whose answers nobody has read', () => {
     stage: 'queued',
     alivePlace: NO_PLACE,
     pendingPlace: NO_PLACE,
+    verdictBy: undefined,
     settle: () => {},
   });
   const renewWhenPassed = async (share: number): Promise<void> => {

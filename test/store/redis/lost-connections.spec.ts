@@ -290,15 +290,18 @@ describe('A release', () => {
 
 describe('After a new connection', () => {
   it('says that anything may have changed', async () => {
-    let told = 0;
-    store.changes.subscribe((change) => (told += 'every' in change ? 1 : 0));
+    const told: string[] = [];
+    store.changes.subscribe((change) => {
+      if ('every' in change) told.push(change.isLost === true ? 'lost' : 'found again');
+    });
     link.cut();
-    await until(() => told > 0, { what: 'every key is to be looked at' });
+    await until(() => told.length > 1, { what: 'every key is to be looked at' });
+    expect(told.slice(0, 2)).toEqual(['lost', 'found again']);
   });
 
   it('says so too when only the watcher was lost, and works on', async () => {
     let told = 0;
-    store.changes.subscribe((change) => (told += 'every' in change ? 1 : 0));
+    store.changes.subscribe((change) => (told += 'every' in change && change.isLost !== true ? 1 : 0));
     await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await until(() => told > 0, { what: 'every key is to be looked at' });
     await take(store, 'after-the-watcher');
@@ -342,6 +345,18 @@ describe('After a new connection', () => {
 });
 
 describe('A store that is closed', () => {
+  it('does not wait for a hung server as long as a confirmation may take', async () => {
+    const patient = stores.open(redis.url, { replicaTimeout: 30_000 });
+    await take(patient, 'before');
+    await redis.master.stop();
+    const attempt = patient.acquire(requestFor('hung', { replicaTimeout: 30_000 }));
+    const start = performance.now();
+    await patient.close();
+    redis.master.resume();
+    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(await attempt.outcome).toMatchObject({ kind: 'unavailable', reason: 'The lock store is closed.' });
+  });
+
   it('while its connections are cut in the making leaves no timer behind', async () => {
     const timers = (): number =>
       process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;

@@ -333,6 +333,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     const members = new NamedMembers();
     const shard = new Shard(node, members, this, (made) => {
       const { keyPrefix } = this.options;
+      const where = (key: string): boolean => made.owns(hashSlot(keyPrefix + key));
       return new Master(
         this.connector,
         made,
@@ -342,10 +343,9 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
           onChange: (key) => {
             // It may have been connected to just now.
             if (key === undefined) this.lossCheck.soon();
-            this.listener.onChange(
-              key === undefined ? { where: (each) => made.owns(hashSlot(keyPrefix + each)) } : { key },
-            );
+            this.listener.onChange(key === undefined ? { where } : { key });
           },
+          onLost: () => this.listener.onChange({ where, isLost: true }),
           onReport: (level, code, message) => this.listener.onReport(level, code, message),
         },
         this.clock,
