@@ -128,7 +128,9 @@ class NamespaceHosts implements Hosts {
     quietly('link', 'del', this.bridge);
   }
 
+  /** Two partitions of one fault may have a pair of hosts in common. */
   private async block(from: Host, to: Host): Promise<void> {
+    if (this.blocked.some((pair) => pair.from === from && pair.to === to)) return;
     this.blocked.push({ from, to });
     await run('ip', ['-n', this.namespaceOf(from), 'route', 'add', 'blackhole', `${to.ip}/32`]);
   }

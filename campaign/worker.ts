@@ -39,7 +39,9 @@ process.on('uncaughtException', (error) =>
   say('replica', { e: 'trouble', what: `uncaught: ${error.stack ?? error.message}` }),
 );
 
-const resource = new Redis({ ...settings.resource, retryStrategy: () => 100 });
+// Of RESP 3's handshake ioredis leaves a rejection unhandled if the server dies in the middle.
+const RESP = { protocol: 2 } as const;
+const resource = new Redis({ ...settings.resource, ...RESP, retryStrategy: () => 100 });
 resource.on('error', () => {});
 /** As docs/guarantees.md has it: the value and the greatest token seen, which no smaller one gets past. */
 const FENCED_WRITE = `
@@ -147,10 +149,9 @@ const client =
   'nodes' in connection
     ? new Cluster(connection.nodes, {
         clusterRetryStrategy: () => 200,
-        // Of RESP 3's handshake it leaves a rejection unhandled when the server dies in the middle.
-        redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 1_000, protocol: 2 },
+        redisOptions: { ...RESP, maxRetriesPerRequest: 1, connectTimeout: 1_000 },
       })
-    : new Redis({ ...connection, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
+    : new Redis({ ...connection, ...RESP, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
 client.on('error', () => {});
 const RELEASE =
   "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
