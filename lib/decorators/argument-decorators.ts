@@ -19,6 +19,8 @@ interface DecoratedArgument {
   readonly paramtype: string;
   /** What the decorator asks for, such as `id` in `@Param('id')`; undefined: all of it. */
   readonly name: string | undefined;
+  /** What finds the value of a custom decorator's argument. */
+  readonly factory: unknown;
 }
 
 /** What the parameter decorators of a method say about its arguments. */
@@ -45,17 +47,23 @@ export class ArgumentDecorators {
     return argument === undefined || FROM_REQUEST.has(argument.paramtype);
   }
 
+  /** The index of the argument that the custom decorator with this factory stands on. */
+  indexOf(factory: unknown): number | undefined {
+    return this.arguments.find((each) => each.factory === factory)?.index;
+  }
+
   private get arguments(): readonly DecoratedArgument[] {
     return (this.found ??= this.read());
   }
 
   private read(): readonly DecoratedArgument[] {
     const metadata = (Reflect.getMetadata(ROUTE_ARGUMENTS, this.target.constructor, this.property) ??
-      {}) as Record<string, { index: number; data?: unknown }>;
-    return Object.entries(metadata).map(([key, { index, data }]) => ({
+      {}) as Record<string, { index: number; data?: unknown; factory?: unknown }>;
+    return Object.entries(metadata).map(([key, { index, data, factory }]) => ({
       index,
       paramtype: key.slice(0, key.lastIndexOf(':')),
       name: typeof data === 'string' ? data : undefined,
+      factory,
     }));
   }
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { CallHandler, ExecutionContext } from '@nestjs/common';
 import { defer, isObservable, mergeMap, Observable, type Subscriber } from 'rxjs';
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
@@ -6,7 +7,7 @@ import { bodiesOf } from './bodies.js';
 import { resultWhenContended } from './contention.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
 import { claimOutcome, type Outcome } from './event-stream.guard.js';
-import { handlerFrames, LOCK_TO_COME, type LockedHandler, type Original } from './handler-frames.js';
+import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
 import type { LockedMethod } from './locked-method.js';
 import { LockedResult } from './locked-result.js';
@@ -25,6 +26,8 @@ export class HandlerRun extends LockedRun implements LockedHandler {
   /** What a guard made of the lock before this run. */
   private readonly outcome: Outcome | undefined;
   private entered: EnteredLock | undefined;
+  /** The lock that the method took and that what it returned keeps until this run is over. */
+  private kept: { readonly keys: LockKeys; readonly entered: EnteredLock } | undefined;
 
   /** Throws `LockKeyError`. */
   constructor(
@@ -60,14 +63,17 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     const work: Work = (own) =>
       handlerFrames.run({ handler: this, instance }, () => original.apply(instance, own));
     // If the caller left before the method was called, the lock has gone with it: the method takes one of its own.
-    if (this.entered !== undefined && !this.isEnded) return this.work(() => work(args));
+    if (this.entered !== undefined && !this.isEnded) {
+      const { lock } = this.entered;
+      return this.work(() => work(this.method.withLock(args, lock)));
+    }
     const called = (): Promise<unknown> => this.lockAndCall(args, work);
     const streamed = (): Observable<unknown> => defer(called).pipe(mergeMap(asObservable));
     const iterated = (): AsyncGenerator<unknown, unknown> =>
       lockedIterable(
         this.method,
         (onWaiting) => this.ask(this.keysOf(args), onWaiting),
-        ({ lock }) => work(this.withLock(args, lock)),
+        ({ lock }) => work(this.method.withLock(args, lock)),
       );
     switch (kind) {
       case 'promise':
@@ -91,37 +97,48 @@ export class HandlerRun extends LockedRun implements LockedHandler {
   }
 
   private async lockAndCall(args: unknown[], work: Work): Promise<unknown> {
+    let keys: LockKeys;
     let entered: EnteredLock;
     try {
-      entered = await this.enter(this.keysOf(args));
+      keys = this.keysOf(args);
+      entered = this.keptFor(keys) ?? (await this.enter(keys));
     } catch (error) {
       return resultWhenContended(this.method, error);
     }
     let result: unknown;
     try {
-      result = await entered.run(() => work(this.withLock(args, entered.lock)));
+      result = await entered.run(() => work(this.method.withLock(args, entered.lock)));
     } catch (error) {
-      await entered.finish(error);
+      await this.giveBack(entered, error);
       throw error;
     }
     // What goes on is over when this run is.
     if (isObservable(result)) {
-      this.hold(entered);
+      this.keep(keys, entered);
       return new Observable((subscriber) => entered.run(() => result.subscribe(subscriber)));
     }
-    if (this.bodies.isBody(result)) this.hold(entered);
-    else await entered.finish();
+    if (this.bodies.isBody(result)) this.keep(keys, entered);
+    else await this.giveBack(entered);
     return result;
+  }
+
+  /** The lock that an earlier call keeps, for an interceptor (a retry) that calls the method again. */
+  private keptFor(keys: LockKeys): EnteredLock | undefined {
+    const { kept } = this;
+    return kept?.entered.lock.held === true && isDeepStrictEqual(kept.keys, keys) ? kept.entered : undefined;
+  }
+
+  private keep(keys: LockKeys, entered: EnteredLock): void {
+    if (entered === this.kept?.entered) return;
+    this.kept = { keys, entered };
+    this.hold(entered);
+  }
+
+  private async giveBack(entered: EnteredLock, failure?: unknown): Promise<void> {
+    if (entered !== this.kept?.entered) await entered.finish(failure);
   }
 
   private keysOf(args: unknown[]): LockKeys {
     return this.keys ?? this.method.keysOfCall(args, this.context);
-  }
-
-  /** The arguments with the lock for `@CurrentLock()`: Nest found them before there was one, or when there was another. */
-  private withLock(args: unknown[], lock: Lock): unknown[] {
-    return args.map((each) =>
-      each === LOCK_TO_COME || (each !== undefined && each === this.lock) ? lock : each,
-    );
   }
 }

@@ -1,5 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { isObservable, Observable } from 'rxjs';
+import type { Lock } from '../lock/lock.js';
 import type { LockKeys, LockService } from '../lock/lock-service.js';
 import { PROMISES } from './bodies.js';
 import { resultWhenContended } from './contention.js';
@@ -18,7 +19,7 @@ export interface PlainCall {
   readonly args: readonly unknown[];
   /** The handler's, if it is `super`'s method that a locked handler of the same name calls. */
   readonly context: ExecutionContext | undefined;
-  readonly work: () => unknown;
+  readonly work: (lock: Lock) => unknown;
 }
 
 export function lockedCall(call: PlainCall, kind: ResultKind): unknown {
@@ -44,9 +45,9 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
     const service = demandService(call);
     if (method.onContended === 'throw') return withLock(service, keys, method.options, work).then(onResult);
     let isCalled = false;
-    const called = (): unknown => {
+    const called = (lock: Lock): unknown => {
       isCalled = true;
-      return work();
+      return work(lock);
     };
     return withLock(service, keys, method.options, called).then(onResult, (error: unknown) => {
       // A contended lock inside the work is the work's own affair.
@@ -62,7 +63,7 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
 function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
     const run = new LockedRun(call.method, () => demandService(call), subscriber, PROMISES);
-    void run.take(keysOf(call), () => asObservable(run.work(call.work)));
+    void run.take(keysOf(call), ({ lock }) => asObservable(run.work(() => call.work(lock))));
     return () => run.leave();
   });
 }
@@ -80,7 +81,7 @@ function lockedSteps(call: PlainCall): AsyncGenerator<unknown, unknown> {
   return lockedIterable(
     call.method,
     async (onWaiting) => enterLock(demandService(call), keysOf(call), call.method.options, onWaiting),
-    call.work,
+    ({ lock }) => call.work(lock),
   );
 }
 
@@ -88,9 +89,9 @@ function lockedEither(call: PlainCall): LockedResult {
   let isCalled = false;
   const watched: PlainCall = {
     ...call,
-    work: () => {
+    work: (lock) => {
       isCalled = true;
-      return call.work();
+      return call.work(lock);
     },
   };
   return new LockedResult(

@@ -1,9 +1,11 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { LockKeyError, LockOptionsError, type LockContendedError } from '../lock/errors.js';
+import type { Lock } from '../lock/lock.js';
 import type { LockKeys } from '../lock/lock-service.js';
 import { checkLockOptions, KNOWN_OPTIONS, refuseUnknown, type WithLockOptions } from '../lock/options.js';
 import { MOST_KEYS } from '../store/lock-store.js';
 import { ArgumentDecorators } from './argument-decorators.js';
+import { lockOfHandler } from './current-lock.decorator.js';
 import { kindOf, REQUEST_ROOTS, requestRoot, rootsOf, type HandlerKind } from './handler-context.js';
 import { KeyTemplate, valueAt, type Place, type PlaceValue } from './key-template.js';
 
@@ -22,6 +24,9 @@ export interface ReplicaLockedOptions extends WithLockOptions {
  */
 export type KeySource<A extends unknown[]> = string | readonly string[] | ((...args: A) => LockKeys);
 
+/** There is no `@CurrentLock()`. */
+const NONE = -1;
+
 type KeyFunction = (...args: readonly unknown[]) => LockKeys;
 
 /** What `@ReplicaLocked` says of one method. */
@@ -36,6 +41,7 @@ export class LockedMethod {
   private readonly hasArguments: boolean;
   private readonly ofBody: readonly Place[];
   private readonly decorators: ArgumentDecorators;
+  private lockIndex: number | undefined;
   private readonly kinds = new Map<string, HandlerKind>();
 
   constructor(
@@ -96,6 +102,22 @@ export class LockedMethod {
         ? this.partOfArguments(place, args)
         : this.partOfRequest(place, this.kindOf(context), context);
     });
+  }
+
+  /** A handler's arguments with the lock for `@CurrentLock()`, whatever pipes made of what stood for it. */
+  withLock(args: unknown[], lock: Lock): unknown[] {
+    const index = this.indexOfLock;
+    return index === NONE ? args : replaced(args, index, lock);
+  }
+
+  /** The arguments of a direct call, with the lock for `@CurrentLock()` if the caller gave none. */
+  withMissingLock(args: unknown[], lock: Lock): unknown[] {
+    const index = this.indexOfLock;
+    return index === NONE || args[index] !== undefined ? args : replaced(args, index, lock);
+  }
+
+  private get indexOfLock(): number {
+    return (this.lockIndex ??= this.decorators.indexOf(lockOfHandler) ?? NONE);
   }
 
   private fill(find: (place: Place) => PlaceValue): LockKeys {
@@ -161,6 +183,12 @@ export class LockedMethod {
       `The key function of ${this.name} returned ${shown(keys)}: it must be a text, or an array of texts, none of them empty. It was called with ${given}.`,
     );
   }
+}
+
+function replaced(args: readonly unknown[], index: number, value: unknown): unknown[] {
+  const own = [...args];
+  own[index] = value;
+  return own;
 }
 
 function templatesOf(key: string | readonly string[], owner: string): readonly KeyTemplate[] {

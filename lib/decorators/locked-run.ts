@@ -29,8 +29,8 @@ export class LockedRun {
   private inner: Subscription | undefined;
   private stage: Stage = 'before the call';
   private isGone = false;
-  /** Promises of the method that have not settled; more than one if an interceptor calls it in parallel. */
-  private running = 0;
+  /** The promise of the method, until it has settled. */
+  private unsettled: Promise<unknown> | undefined;
   /** How many bodies have been handed out and go on. */
   private goingOn = 0;
 
@@ -78,12 +78,18 @@ export class LockedRun {
   work(call: () => unknown): unknown {
     // Tried again by an interceptor, for a caller that has gone.
     if (this.isGone) {
-      if (this.running === 0) this.stop();
+      if (this.unsettled === undefined) this.stop();
       throw GONE;
+    }
+    // An interceptor calls again (a timeout with a retry) before the last call has settled: one
+    // call at a time.
+    if (this.unsettled !== undefined) {
+      const again = (): unknown => this.work(call);
+      return this.unsettled.then(again, again);
     }
     this.stage = 'at work';
     const result = call();
-    if (isThenable(result)) return this.watch(result);
+    if (isThenable(result)) return (this.unsettled = this.watch(result));
     if (isObservable(result)) this.becomeStream();
     return result;
   }
@@ -142,13 +148,12 @@ export class LockedRun {
   }
 
   private async watch(result: PromiseLike<unknown>): Promise<unknown> {
-    this.running++;
     try {
       const value = await result;
       if (isObservable(value)) this.stage = 'streaming';
       return value;
     } finally {
-      this.running--;
+      this.unsettled = undefined;
       if (this.isGone && !this.isBusy) this.stop();
     }
   }
@@ -160,7 +165,7 @@ export class LockedRun {
 
   /** To cut the work short now would leave some of it running without the lock. */
   private get isBusy(): boolean {
-    return this.running > 0 || this.stage === 'at work';
+    return this.unsettled !== undefined || this.stage === 'at work';
   }
 
   private onValue(value: unknown): void {
@@ -184,13 +189,15 @@ export class LockedRun {
   private onError(error: unknown): void {
     this.stage = 'ended';
     const fail = (reason: unknown): void => this.subscriber.error(reason);
-    this.finish(error).then(() => fail(error), fail);
+    // An interceptor below does not wait for the method any more (a timeout), the lock does.
+    if (this.unsettled !== undefined) fail(error);
+    else this.finish(error).then(() => fail(error), fail);
   }
 
   private onComplete(): void {
     this.stage = 'ended';
-    // The response has only begun.
-    if (this.goingOn > 0) this.subscriber.complete();
+    // The response has only begun, or an interceptor below did not wait for the method.
+    if (this.goingOn > 0 || this.unsettled !== undefined) this.subscriber.complete();
     else
       this.finish().then(
         () => this.subscriber.complete(),

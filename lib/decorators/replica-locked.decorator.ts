@@ -1,4 +1,5 @@
 import { UseInterceptors, type ExecutionContext } from '@nestjs/common';
+import type { Lock } from '../lock/lock.js';
 import type { LockedDecorator, UnannotatedArgument } from './decorator-types.js';
 import { handlerFrames, type HandlerFrame, type Original } from './handler-frames.js';
 import { needService } from './instance-services.js';
@@ -62,7 +63,7 @@ function lockedFunction(target: object, method: LockedMethod, original: Original
     const frame = handlerFrames.getStore();
     const isHandler = frame?.instance === undefined && frame?.handler.method === method;
     if (isHandler) return frame.handler.call(this, args, original, kind);
-    const work = (): unknown => original.apply(this, args);
+    const work = (lock: Lock): unknown => original.apply(this, method.withMissingLock(args, lock));
     return lockedCall(
       { method, instance: this, args, context: contextOfSuper(frame, this, method), work },
       kind,

@@ -74,6 +74,13 @@ class Flaky {
     return this.attempt(lock);
   }
 
+  @Get('stream-by-argument/:id')
+  @UseInterceptors(Retry)
+  @ReplicaLocked('row:{0}', { waitTime: 0, reentrant: false })
+  streamByArgument(@Param('id') _id: string, @CurrentLock() lock: Lock): Observable<string> {
+    return defer(() => of(this.attempt(lock)));
+  }
+
   @Get('synchronous/:id')
   @UseInterceptors(Retry)
   @ReplicaLocked('row:{params.id}', { waitTime: 0 })
@@ -113,7 +120,7 @@ describe('A handler that an interceptor calls again', () => {
   beforeAll(async () => ({ app, url } = await startApp({ controllers: [Flaky] })));
   afterAll(() => app.close());
 
-  it.each(['inside', 'outside', 'argument', 'synchronous'])(
+  it.each(['inside', 'outside', 'argument', 'stream-by-argument', 'synchronous'])(
     'runs under its lock each time (%s)',
     async (path) => {
       tries = [];

@@ -17,6 +17,7 @@ import {
 import { APP_INTERCEPTOR } from '@nestjs/core';
 import {
   concatMap,
+  firstValueFrom,
   from,
   interval,
   map,
@@ -24,8 +25,10 @@ import {
   NEVER,
   type Observable,
   of,
+  race,
   retry,
   Subject,
+  take,
   takeUntil,
 } from 'rxjs';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from '../../lib/index.js';
@@ -47,6 +50,51 @@ class Timeout implements NestInterceptor {
     );
     return next.handle().pipe(takeUntil(timeout));
   }
+}
+
+const patienceEnds = new Subject<void>();
+
+/** Gives up a handler that takes too long, with a failure. */
+@Injectable()
+class GivingUp implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const timeout = patienceEnds.pipe(
+      map(() => {
+        throw new RequestTimeoutException();
+      }),
+    );
+    return next.handle().pipe(takeUntil(timeout));
+  }
+}
+
+/** Answers something else if the handler takes too long. */
+@Injectable()
+class Substituting implements NestInterceptor {
+  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return race(next.handle(), patienceEnds.pipe(map(() => 'not yet'))).pipe(take(1));
+  }
+}
+
+/** Gives up a try that takes too long, and tries again. */
+@Injectable()
+class TryingAnew implements NestInterceptor {
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return new GivingUp().intercept(context, next).pipe(retry(1));
+  }
+}
+
+/** As `GivingUp`, as a decorator of the method. */
+function Impatient(): MethodDecorator {
+  return (_target, _property, descriptor: PropertyDescriptor) => {
+    const original = descriptor.value as (...args: unknown[]) => Promise<unknown>;
+    const wrapped = function (this: unknown, ...args: unknown[]): Promise<unknown> {
+      return Promise.race([original.apply(this, args), firstValueFrom(patienceEnds)]);
+    };
+    for (const key of Reflect.getMetadataKeys(original)) {
+      Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapped);
+    }
+    descriptor.value = wrapped;
+  };
 }
 
 /** Commits what the handler did, as an interceptor that keeps a transaction. */
@@ -126,6 +174,41 @@ class Orders {
   @Transactional()
   @ReplicaLocked('order:{params.id}', { waitTime: 0 })
   async transactional(@Param('id') id: string): Promise<void> {
+    await inside.during(gates.of(id).passed);
+  }
+
+  @Post(':id/given-up')
+  @UseInterceptors(GivingUp)
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async givenUp(@Param('id') id: string): Promise<void> {
+    await inside.during(gates.of(id).passed);
+  }
+
+  @Post(':id/given-up-by-argument')
+  @UseInterceptors(GivingUp)
+  @ReplicaLocked('order:{0}', { waitTime: 0 })
+  async givenUpByArgument(@Param('id') id: string): Promise<void> {
+    await inside.during(gates.of(id).passed);
+  }
+
+  @Post(':id/substituted')
+  @UseInterceptors(Substituting)
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async substituted(@Param('id') id: string): Promise<void> {
+    await inside.during(gates.of(id).passed);
+  }
+
+  @Post(':id/impatient')
+  @Impatient()
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async impatient(@Param('id') id: string): Promise<void> {
+    await inside.during(gates.of(id).passed);
+  }
+
+  @Post(':id/anew')
+  @UseInterceptors(TryingAnew)
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async anew(@Param('id') id: string): Promise<void> {
     await inside.during(gates.of(id).passed);
   }
 
@@ -212,6 +295,37 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await free(locks, 'order:1');
     expect([inside.runs, inside.most]).toEqual([1, 1]);
     expect(atEnd).toEqual([{ held: true, aborted: false }]);
+  });
+
+  it.each([
+    ['an interceptor', 'given-up', 408],
+    ['an interceptor', 'given-up-by-argument', 408],
+    ['an interceptor that answers something else', 'substituted', 201],
+    ['a decorator', 'impatient', 201],
+  ])('while its promise runs, if %s within the lock waits no longer (%s)', async (_what, path, status) => {
+    await start();
+    const first = post(`1/${path}`);
+    await entered();
+    patienceEnds.next();
+    expect((await first).status).toBe(status);
+    expect((await post(`1/${path}`)).status).toBe(409);
+    gates.of('1').open();
+    await free(locks, 'order:1');
+    expect([inside.runs, inside.most]).toEqual([1, 1]);
+  });
+
+  it('and the handler is not called again within the lock before its promise has settled', async () => {
+    await start();
+    const first = post('1/anew');
+    await entered();
+    patienceEnds.next();
+    // The pipes and the second call have had their turns.
+    expect((await post('1/pay')).status).toBe(409);
+    expect([inside.runs, inside.most]).toEqual([1, 1]);
+    gates.of('1').open();
+    expect((await first).status).toBe(201);
+    expect([inside.runs, inside.most]).toEqual([2, 1]);
+    await free(locks, 'order:1');
   });
 
   it('until interceptors below it have ended their work on the result', async () => {

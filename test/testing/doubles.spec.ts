@@ -3,7 +3,14 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Injectable, Param, Post, type INestApplication } from '@nestjs/common';
 import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import type { Observable } from 'rxjs';
-import { LockService, ReplicaLocked, ReplicaLockInterceptor, ReplicaLockModule } from '../../lib/index.js';
+import {
+  CurrentLock,
+  type Lock,
+  LockService,
+  ReplicaLocked,
+  ReplicaLockInterceptor,
+  ReplicaLockModule,
+} from '../../lib/index.js';
 import { ReplicaLockTestingModule } from '../../lib/testing/index.js';
 
 @Injectable()
@@ -26,6 +33,12 @@ class Orders {
   @ReplicaLocked('order:{params.id}', { waitTime: 0 })
   async pay(@Param('id') id: string): Promise<object> {
     return { id };
+  }
+
+  @Post('orders/:id/ship')
+  @ReplicaLocked('order:{params.id}', { waitTime: 0 })
+  async ship(@Param('id') _id: string, @CurrentLock() lock?: Lock): Promise<string> {
+    return lock!.key;
   }
 }
 
@@ -86,6 +99,24 @@ describe('Without Redis', () => {
     await app.listen(0, '127.0.0.1');
     expect(await module.get(Orders).pay('7')).toEqual({ id: '7' });
     expect((await fetch(`${await app.getUrl()}/orders/7/pay`, { method: 'POST' })).status).toBe(201);
+    await app.close();
+  });
+
+  it('a handler that is called directly, or without its interceptor, has its @CurrentLock', async () => {
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockTestingModule.forRoot()],
+      controllers: [Orders],
+    })
+      .overrideInterceptor(ReplicaLockInterceptor)
+      .useValue({ intercept: (_: unknown, next: { handle(): Observable<unknown> }) => next.handle() })
+      .compile();
+    const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    await app.listen(0, '127.0.0.1');
+    const orders = module.get(Orders);
+    expect(await orders.ship('7')).toBe('order:7');
+    expect(await orders.ship('7', { key: 'of the test' } as Lock)).toBe('of the test');
+    const response = await fetch(`${await app.getUrl()}/orders/8/ship`, { method: 'POST' });
+    expect([response.status, await response.text()]).toEqual([201, 'order:8']);
     await app.close();
   });
 
