@@ -47,7 +47,13 @@ export async function answerTo(
   const type = context.getType<string>();
   const answer = publicAnswerOf(error);
   if (type === 'http') setRetryAfter(context, answer);
-  const own = factory?.(error, context);
+  let own: unknown;
+  try {
+    own = factory?.(error, context);
+  } catch (thrown) {
+    // Thrown instead of returned: meant alike.
+    own = thrown;
+  }
   if (own !== undefined) return own;
   // A mistake of the program: Nest logs it with its stack and tells the caller nothing. GraphQL servers tell everything.
   if (answer.status === HttpStatus.INTERNAL_SERVER_ERROR && type !== 'graphql') return error;

@@ -1,22 +1,38 @@
-import { Catch, type ArgumentsHost, type ExceptionFilter, type ExecutionContext } from '@nestjs/common';
-import { BaseExceptionFilter, type HttpAdapterHost, type ModulesContainer } from '@nestjs/core';
+import {
+  Catch,
+  Module,
+  type ArgumentsHost,
+  type ExceptionFilter,
+  type ExecutionContext,
+  type NestModule,
+} from '@nestjs/common';
+import {
+  ApplicationConfig,
+  BaseExceptionFilter,
+  type HttpAdapterHost,
+  type ModulesContainer,
+} from '@nestjs/core';
 import { defer, from, mergeMap, type Observable } from 'rxjs';
 import { ReplicaLockError } from '../lock/errors.js';
 import { answerTo, type LockExceptionFactory } from './answers.js';
 
 /**
  * Answers lock errors that escape from handlers without `@ReplicaLocked`, such as those of a service
- * that a handler calls. The answer is that of a decorated handler. A filter costs nothing while
- * there is no error, and the application's own filters for a handler or controller come first.
+ * that a handler calls. The answer is that of a decorated handler, and the application's own global
+ * filters are given it, as they are given that of a decorated handler. A filter costs nothing while
+ * there is no error. Filters of a handler or controller, and global ones for lock errors, come first.
  */
 @Catch(ReplicaLockError)
 export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
   constructor(
     private readonly adapterHost: HttpAdapterHost,
+    private readonly config: ApplicationConfig,
     private readonly exceptionFactory: LockExceptionFactory | undefined,
   ) {}
 
-  catch(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> | Promise<unknown> {
+  catch(error: ReplicaLockError, host: ArgumentsHost): unknown {
+    const own = this.globalFilterFor(error, namesLockErrors);
+    if (own !== undefined) return own.catch(error, host);
     switch (host.getType<string>()) {
       case 'http':
         // A library's own caller, which ExternalContextCreator calls one of HTTP by default, has no response.
@@ -30,8 +46,17 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     }
   }
 
-  private async answerHttp(error: ReplicaLockError, host: ArgumentsHost): Promise<void> {
-    new BaseExceptionFilter(this.adapterHost.httpAdapter).catch(await this.answerTo(error, host), host);
+  private async answerHttp(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
+    const answer = await this.answerTo(error, host);
+    const standard = new BaseExceptionFilter(this.adapterHost.httpAdapter);
+    const own = this.globalFilterFor(answer);
+    if (own === undefined) return standard.catch(answer, host);
+    try {
+      return await own.catch(answer, host);
+    } catch (failure) {
+      // Nest leaves a promise of a filter alone: its rejection would end the process.
+      return standard.catch(failure, host);
+    }
   }
 
   private async answerGateway(error: ReplicaLockError, host: ArgumentsHost): Promise<void> {
@@ -59,6 +84,50 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     // Nest hands filters the same kind of object, without class and handler.
     return answerTo(host as ExecutionContext, error, this.exceptionFactory);
   }
+
+  /** The application's global filter that Nest would ask: the last one that catches the error. */
+  private globalFilterFor(
+    error: unknown,
+    isMeant: (types: readonly ErrorClass[]) => boolean = () => true,
+  ): ExceptionFilter | undefined {
+    return this.config.getGlobalFilters().findLast((filter) => {
+      if (filter instanceof LockErrorFilter) return false;
+      const types = caughtBy(filter);
+      return (types.length === 0 || types.some((type) => error instanceof type)) && isMeant(types);
+    });
+  }
+}
+
+interface ErrorClass {
+  new (...args: never[]): object;
+  readonly prototype: object;
+}
+
+/** Nest's name of its own metadata. */
+const CAUGHT = '__filterCatchExceptions__';
+
+/** The classes of errors that a filter catches; none: all errors. */
+function caughtBy(filter: ExceptionFilter): readonly ErrorClass[] {
+  return (Reflect.getMetadata(CAUGHT, filter.constructor) ?? []) as readonly ErrorClass[];
+}
+
+function namesLockErrors(types: readonly ErrorClass[]): boolean {
+  return types.some(({ prototype }) => prototype instanceof ReplicaLockError);
+}
+
+/**
+ * Puts the filter before the global filters that an application sets up after it was created
+ * (`app.useGlobalFilters`), so that a filter for everything is given the answer, not the lock's error.
+ */
+@Module({})
+export class LockErrorFilterOrder implements NestModule {
+  constructor(private readonly config: ApplicationConfig) {}
+
+  /** The only hook that Nest calls between `useGlobalFilters` and the registration of routes. */
+  configure(): void {
+    const filters = this.config.getGlobalFilters().filter((each) => each instanceof LockErrorFilter);
+    this.config.useGlobalFilters(...filters);
+  }
 }
 
 function hasResponse(host: ArgumentsHost): boolean {
@@ -77,10 +146,11 @@ Catch(NoErrorFilter)(NoErrorFilter);
 export function errorFilterFor(
   options: ErrorFilterOptions | undefined,
   adapterHost: HttpAdapterHost,
+  config: ApplicationConfig,
   modules: ModulesContainer,
 ): ExceptionFilter {
   if (options?.answerErrors === false) return new NoErrorFilter();
-  const filter = new LockErrorFilter(adapterHost, options?.exceptionFactory);
+  const filter = new LockErrorFilter(adapterHost, config, options?.exceptionFactory);
   answerOnGateways(filter, modules);
   return filter;
 }

@@ -61,7 +61,13 @@ export class ReplicaLockHealthIndicator {
     key: Key,
     { name, degradedIsDown = false }: ReplicaLockHealthOptions = {},
   ): HealthIndicatorResult<Key> {
-    const health = this.modules.get<LockService>(getLockServiceToken(name), { strict: false }).health();
+    const service = this.modules.get<Partial<LockService>>(getLockServiceToken(name), { strict: false });
+    const health = service.health?.();
+    if (health === undefined) {
+      throw new Error(
+        "The object in the place of LockService has no health(): give it one, or use TestLocks of 'nestjs-replica-lock/testing'.",
+      );
+    }
     const session: Session<Key> = this.indicators.check(key);
     const details = { ...detailsOf(health) };
     if (health.status === 'up') return session.up(details);

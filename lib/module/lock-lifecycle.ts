@@ -27,6 +27,17 @@ export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, O
     offerService(name, service);
     // Not at init: a lazily loaded module is never initialised, and the first use connects.
     if (this.isReal) logLocks(service, new Logger('ReplicaLock'));
+    this.endWithApplication();
+  }
+
+  /**
+   * Nest runs the hooks of the modules that it knew at the start, so those of a lazily loaded module
+   * never run. The first module is Nest's own and always known, and Nest asks for its providers when
+   * the hooks are due. In a module that is not loaded lazily the hooks below run twice.
+   */
+  private endWithApplication(): void {
+    const [core] = this.modules.values();
+    core?.addProvider({ provide: Symbol('LockLifecycle'), useValue: this });
   }
 
   onModuleInit(): void {

@@ -1,5 +1,5 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import { APP_FILTER, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { APP_FILTER, ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
 import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
 import { errorFilterFor } from '../decorators/lock-error.filter.js';
 import type { LockService } from '../lock/lock-service.js';
@@ -39,7 +39,7 @@ export const { ConfigurableModuleClass, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
             {
               provide: APP_FILTER,
               useFactory: errorFilterFor,
-              inject: [REPLICA_LOCK_OPTIONS, HttpAdapterHost, ModulesContainer],
+              inject: [REPLICA_LOCK_OPTIONS, HttpAdapterHost, ApplicationConfig, ModulesContainer],
             },
             {
               provide: LockLifecycle,

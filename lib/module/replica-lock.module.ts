@@ -1,5 +1,6 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { LockErrorFilterOrder } from '../decorators/lock-error.filter.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import {
   type ASYNC_OPTIONS_TYPE,
@@ -14,7 +15,7 @@ export interface ReplicaLockOptionsFactory {
 }
 
 /** Provides `LockService` and what `@ReplicaLocked` needs. Global unless told otherwise. */
-@Module({ imports: [DiscoveryModule], providers: [LockedProviderExplorer] })
+@Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
 export class ReplicaLockModule extends ConfigurableModuleClass {
   /**
    * ```ts

@@ -2,7 +2,7 @@ import { type DynamicModule, Inject, Module, type OnModuleInit, Optional } from 
 import { ModulesContainer } from '@nestjs/core';
 import { metrics, trace, type MeterProvider, type TracerProvider } from '@opentelemetry/api';
 import { getLockServiceToken } from '../decorators/inject-lock-service.js';
-import type { LockService } from '../lock/lock-service.js';
+import { LockService } from '../lock/lock-service.js';
 import { observeLocks } from './lock-telemetry.js';
 
 export interface ReplicaLockTelemetryOptions {
@@ -38,18 +38,22 @@ export class ReplicaLockTelemetryModule implements OnModuleInit {
   onModuleInit(): void {
     const meter = (this.options?.meterProvider ?? metrics).getMeter(SCOPE);
     const tracer = (this.options?.tracerProvider ?? trace).getTracer(SCOPE);
-    for (const [name, service] of this.services()) observeLocks(service, name, meter, tracer);
+    for (const [service, name] of this.services()) observeLocks(service, name, meter, tracer);
   }
 
-  private services(): Map<string, LockService> {
+  /** Every service with its name. One that is provided again as the unnamed one keeps its name. */
+  private services(): Map<LockService, string> {
     const unnamed = getLockServiceToken();
     const namedBegin = getLockServiceToken('') as string;
-    const found = new Map<string, LockService>();
+    const found = new Map<LockService, string>();
     for (const { providers } of this.modules.values()) {
       for (const [token, { instance }] of providers) {
         const isNamed = typeof token === 'string' && token.startsWith(namedBegin);
         if (token !== unnamed && !isNamed) continue;
-        found.set(isNamed ? token.slice(namedBegin.length) : 'default', instance as LockService);
+        // A test may have put a plain object in its place.
+        if (!(instance instanceof LockService)) continue;
+        if (isNamed) found.set(instance, token.slice(namedBegin.length));
+        else if (!found.has(instance)) found.set(instance, 'default');
       }
     }
     return found;

@@ -1,7 +1,13 @@
 import { type DynamicModule, type InjectionToken, Module } from '@nestjs/common';
-import { APP_FILTER, DiscoveryModule, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import {
+  APP_FILTER,
+  ApplicationConfig,
+  DiscoveryModule,
+  HttpAdapterHost,
+  ModulesContainer,
+} from '@nestjs/core';
 import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
-import { errorFilterFor } from '../decorators/lock-error.filter.js';
+import { errorFilterFor, LockErrorFilterOrder } from '../decorators/lock-error.filter.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import type { LockService } from '../lock/lock-service.js';
 import { LockLifecycle } from '../module/lock-lifecycle.js';
@@ -20,7 +26,7 @@ export function getTestLocksToken(name?: string): InjectionToken<TestLocks> {
  * const locks = module.get(TestLocks);
  * ```
  */
-@Module({ imports: [DiscoveryModule], providers: [LockedProviderExplorer] })
+@Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
 // oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module
 export class ReplicaLockTestingModule {
   /** `name` makes a named instance, whose `TestLocks` are found by `getTestLocksToken(name)`. Global. */
@@ -36,9 +42,9 @@ export class ReplicaLockTestingModule {
         { provide: getExceptionFactoryToken(name), useValue: options.exceptionFactory },
         {
           provide: APP_FILTER,
-          useFactory: (adapterHost: HttpAdapterHost, modules: ModulesContainer) =>
-            errorFilterFor(options, adapterHost, modules),
-          inject: [HttpAdapterHost, ModulesContainer],
+          useFactory: (adapterHost: HttpAdapterHost, config: ApplicationConfig, modules: ModulesContainer) =>
+            errorFilterFor(options, adapterHost, config, modules),
+          inject: [HttpAdapterHost, ApplicationConfig, ModulesContainer],
         },
         {
           provide: LockLifecycle,

@@ -65,6 +65,36 @@ class Teapot implements ExceptionFilter {
   }
 }
 
+interface ResponseLike {
+  status(code: number): { send(body: unknown): void };
+}
+
+/** As Nest's documentation has it: for all errors. */
+@Catch()
+class AllErrors implements ExceptionFilter {
+  catch(error: unknown, host: ArgumentsHost): void {
+    const code = error instanceof HttpException ? error.getStatus() : 500;
+    host.switchToHttp().getResponse<ResponseLike>().status(code).send({ form: 'of the application' });
+  }
+}
+
+@Catch(HttpException)
+class HttpErrors extends AllErrors {}
+
+@Catch(LockContendedError)
+class BusyLocks implements ExceptionFilter {
+  catch(error: LockContendedError, host: ArgumentsHost): void {
+    host.switchToHttp().getResponse<ResponseLike>().status(423).send({ keys: error.keys });
+  }
+}
+
+@Catch(HttpException)
+class Broken implements ExceptionFilter {
+  catch(): never {
+    throw new Error('the filter is broken');
+  }
+}
+
 @Controller()
 class Orders {
   constructor(private readonly payments: Payments) {}
@@ -142,13 +172,18 @@ describe('The answers to lock errors that escape', () => {
   let app: INestApplication;
   afterEach(() => app.close());
 
-  async function start(options: Partial<ReplicaLockModuleOptions>, extra: object[] = []): Promise<string> {
+  async function start(
+    options: Partial<ReplicaLockModuleOptions>,
+    extra: object[] = [],
+    filters: ExceptionFilter[] = [],
+  ): Promise<string> {
     const module = await Test.createTestingModule({
       imports: [ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0, ...options })],
       controllers: [Orders],
       providers: [Payments, ...(extra as never[])],
     }).compile();
     app = module.createNestApplication({ logger: false, forceCloseConnections: true });
+    app.useGlobalFilters(...filters);
     await app.listen(0, '127.0.0.1');
     await app.get(LockService).acquire('order:7');
     return app.getUrl();
@@ -158,10 +193,48 @@ describe('The answers to lock errors that escape', () => {
     expect((await fetch(`${await start({ answerErrors: false })}/pay/7`)).status).toBe(500);
   });
 
-  it('go before a filter of the application for everything', async () => {
-    const url = await start({}, [{ provide: APP_FILTER, useClass: Teapot }]);
-    expect((await fetch(`${url}/pay/7`)).status).toBe(409);
-    expect((await fetch(`${url}/unknown`)).status).toBe(418);
+  const globally = (how: string, filter: new () => ExceptionFilter): Promise<string> =>
+    how === 'APP_FILTER'
+      ? start({}, [{ provide: APP_FILTER, useClass: filter }])
+      : start({}, [], [new filter()]);
+
+  it.each([
+    ['for everything', 'APP_FILTER', AllErrors],
+    ['for everything', 'useGlobalFilters', AllErrors],
+    ['for HTTP exceptions', 'APP_FILTER', HttpErrors],
+    ['for HTTP exceptions', 'useGlobalFilters', HttpErrors],
+  ])('are given to a global filter of the application %s (%s)', async (_what, how, filter) => {
+    const url = await globally(how, filter);
+    await app.get(LockService).acquire('decorated:1');
+    for (const path of ['pay/7', 'decorated/7?tenant=1']) {
+      const response = await fetch(`${url}/${path}`);
+      expect(response.status).toBe(409);
+      expect(response.headers.get('retry-after')).not.toBeNull();
+      expect(await response.json()).toEqual({ form: 'of the application' });
+    }
+    expect((await fetch(`${url}/misuse`)).status).toBe(500);
+  });
+
+  it.each(['APP_FILTER', 'useGlobalFilters'])(
+    'are left to a global filter for lock errors (%s)',
+    async (how) => {
+      const response = await fetch(`${await globally(how, BusyLocks)}/pay/7`);
+      expect([response.status, await response.json()]).toEqual([423, { keys: ['order:7'] }]);
+    },
+  );
+
+  it('do not end the process if the filter that they are given to fails', async () => {
+    const url = await start({}, [{ provide: APP_FILTER, useClass: Broken }]);
+    expect((await fetch(`${url}/pay/7`)).status).toBe(500);
+  });
+
+  it('are the exception that the exceptionFactory throws', async () => {
+    const url = await start({
+      exceptionFactory: () => {
+        throw new HttpException('Locked', 423);
+      },
+    });
+    expect((await fetch(`${url}/pay/7`)).status).toBe(423);
   });
 
   it('come from the exceptionFactory', async () => {

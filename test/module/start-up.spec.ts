@@ -13,11 +13,11 @@ import { LazyModuleLoader, ModuleRef, NestFactory, REQUEST } from '@nestjs/core'
 import { Test, type TestingModule } from '@nestjs/testing';
 import {
   LockService,
+  LockServiceClosedError,
   ReplicaLocked,
   ReplicaLockModule,
   type ReplicaLockModuleOptions,
 } from '../../lib/index.js';
-import { forgetService } from '../../lib/decorators/instance-services.js';
 import { startReplication, type Replication } from '../support/replication.js';
 
 const inMemory = (options: Partial<ReplicaLockModuleOptions> = {}): DynamicModule =>
@@ -96,16 +96,15 @@ describe('On Redis the first use opens the connection', () => {
     }
   });
 
-  it('in a module that is loaded lazily', async () => {
+  it('in a module that is loaded lazily, and it closes with the application', async () => {
     class Lazy {}
     Module({ imports: [onRedis()], providers: [Seeds] })(Lazy);
     const app = await start({});
     const lazy = await app.get(LazyModuleLoader).load(() => Lazy);
     expect(await lazy.get(Seeds).sow()).toBe('sown');
-    // Nest runs no shutdown hooks in lazily loaded modules.
     const locks = lazy.get(LockService, { strict: false });
-    forgetService(undefined, locks);
-    await locks.close();
+    await app.close();
+    await expect(locks.acquire('late')).rejects.toThrow(LockServiceClosedError);
   });
 });
 

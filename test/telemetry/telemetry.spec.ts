@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { type INestApplication, type Type } from '@nestjs/common';
+import { type INestApplication, Module, type Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { context, metrics, SpanStatusCode, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
@@ -135,6 +135,30 @@ describe('The metrics', () => {
     expect(names.nameOf(['kind1:b', 'kind0:a', 'kind1:c'], undefined)).toBe('other');
     expect(new LockNames().nameOf(['b:1', 'a:1', 'b:2'], undefined)).toBe('a:* b:*');
     expect(names.nameOf(['x'], 'x:{id}')).toBe('x:{id}');
+  });
+});
+
+describe('The telemetry module', () => {
+  it('observes a service once that is provided again, and no plain object in the place of one', async () => {
+    const main = ReplicaLockModule.forRoot({ connection: 'memory:', name: 'main' });
+    class Again {}
+    Module({
+      providers: [{ provide: LockService, useExisting: getLockServiceToken('main') }],
+      exports: [LockService],
+    })(Again);
+    const locks = await start(main, Again, ReplicaLockTelemetryModule);
+    await locks.withLock('order:1', async () => {});
+    const acquired = (await scrape()).filter(({ name }) => name === 'replica_lock_acquire_duration_count');
+    expect(acquired.map(({ labels }) => labels['replica_lock_instance'])).toEqual(['main']);
+    await app.close();
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockModule.forRoot({ connection: 'memory:' }), ReplicaLockTelemetryModule],
+    })
+      .overrideProvider(LockService)
+      .useValue({ withLock: async () => 'ran' })
+      .compile();
+    app = module.createNestApplication({ logger: false });
+    await app.init();
   });
 });
 
