@@ -5,7 +5,7 @@ import { Validity } from '../validity.js';
 
 /** ms that a released key keeps its token, as in Redis. */
 const TOMBSTONE_TIME = 10_000;
-/** Writes between two looks for what has expired. */
+/** Writes between two looks for what has expired, at the least; as many as there are entries, so that a write costs the same however many there are. */
 const PURGE_EVERY = 1_000;
 
 interface Entry {
@@ -101,10 +101,10 @@ export class MemoryServer {
 
   private write(key: string, owner: string | undefined, token: number, time: number, isKept = false): void {
     this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time, isKept });
-    if (++this.writes % PURGE_EVERY !== 0) return;
-    for (const [each, { expiresAt }] of this.entries) {
-      if (expiresAt <= this.clock.monotonic()) this.entries.delete(each);
-    }
+    if (++this.writes < Math.max(PURGE_EVERY, this.entries.size)) return;
+    this.writes = 0;
+    const now = this.clock.monotonic();
+    for (const [each, { expiresAt }] of this.entries) if (expiresAt <= now) this.entries.delete(each);
   }
 }
 
