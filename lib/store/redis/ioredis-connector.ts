@@ -66,8 +66,9 @@ export class IoredisConnector implements Connector {
     let cause: unknown;
     redis.on('error', (error: unknown) => {
       cause ??= inOurWords(error);
+      hearFurtherErrors(redis);
     });
-    const giveUp = (): void => redis.disconnect();
+    const giveUp = (): void => disconnect(redis);
     signal.addEventListener('abort', giveUp, { once: true });
     try {
       signal.throwIfAborted();
@@ -77,7 +78,7 @@ export class IoredisConnector implements Connector {
       await introduce(redis, label, this.options.db ?? 0);
       return new IoredisConnection(redis, () => cause);
     } catch (error) {
-      redis.disconnect();
+      disconnect(redis);
       throw refusalOf(error) ?? refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
     } finally {
       signal.removeEventListener('abort', giveUp);
@@ -156,12 +157,26 @@ class IoredisConnection implements Connection {
   }
 
   close(): void {
-    this.redis.disconnect();
+    disconnect(this.redis);
   }
 
   private whyEnded(): unknown {
     return this.cause() ?? new Error('Connection is closed.');
   }
+}
+
+function disconnect(redis: Redis): void {
+  hearFurtherErrors(redis);
+  redis.disconnect();
+}
+
+/**
+ * ioredis listens to the first error of a socket only. A TLS socket whose server shows a certificate for another host has a second
+ * one, and an error that nothing listens to ends the process.
+ */
+function hearFurtherErrors({ stream }: Redis): void {
+  // There is none before ioredis has begun to connect.
+  (stream as typeof stream | undefined)?.on('error', () => {});
 }
 
 /** The server's own error; undefined where the connection failed and nothing was answered. */

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import type { AcquireOutcome, LockStore } from '../../../lib/store/lock-store.js';
 import { systemClock } from '../../../lib/store/clock.js';
 import { until } from '../../support/eventually.js';
-import { startRedis } from '../../support/redis-process.js';
+import { startRedis, type RedisProcess } from '../../support/redis-process.js';
 import { startReplication, waitUntilOnline } from '../../support/replication.js';
 import { granted, requestFor, take } from '../contract.js';
 import { RedisStores } from './redis-stores.js';
@@ -402,6 +402,24 @@ describe('A user with the rights that the README lists', () => {
   });
 });
 
+/** Has the server listen with TLS, too, under a certificate for that name; resolves to the port. */
+async function listenWithTls(server: RedisProcess, name: string): Promise<{ port: number; ca: Buffer }> {
+  const [key, cert] = [join(server.folder, 'key.pem'), join(server.folder, 'cert.pem')];
+  const request = `req -x509 -newkey rsa:2048 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=redis`;
+  execFileSync('openssl', [...request.split(' '), '-addext', `subjectAltName=${name}`], { stdio: 'ignore' });
+  const port = server.port + 1;
+  for (const [option, value] of [
+    ['tls-cert-file', cert],
+    ['tls-key-file', key],
+    ['tls-ca-cert-file', cert],
+    ['tls-auth-clients', 'no'],
+    ['tls-port', String(port)],
+  ] as const) {
+    await server.call('CONFIG', 'SET', option, value);
+  }
+  return { port, ca: readFileSync(cert) };
+}
+
 describe('A connection', () => {
   it.each([
     ['{ path }', (path: string) => ({ path })],
@@ -473,44 +491,28 @@ describe('A connection', () => {
   });
 
   it('speaks TLS', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'replica-lock-tls-'));
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-    execFileSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        '-newkey',
-        'rsa:2048',
-        '-nodes',
-        '-keyout',
-        key,
-        '-out',
-        cert,
-        '-days',
-        '2',
-        '-subj',
-        '/CN=localhost',
-        '-addext',
-        'subjectAltName=IP:127.0.0.1',
-      ],
-      { stdio: 'ignore' },
-    );
     await using server = await startRedis();
-    const port = server.port + 1;
-    for (const [name, value] of [
-      ['tls-cert-file', cert],
-      ['tls-key-file', key],
-      ['tls-ca-cert-file', cert],
-      ['tls-auth-clients', 'no'],
-      ['tls-port', String(port)],
-    ]) {
-      await server.call('CONFIG', 'SET', name!, value!);
-    }
-    const store = stores.open({ host: '127.0.0.1', port, tls: { ca: readFileSync(cert) } }, single);
+    const { port, ca } = await listenWithTls(server, 'IP:127.0.0.1');
+    const store = stores.open({ host: '127.0.0.1', port, tls: { ca } }, single);
     granted(await store.acquire(requestFor('tls')).outcome);
     await stores.closeAll();
-    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('refuses a certificate that names another host or that nobody vouches for, and the process goes on', async () => {
+    await using server = await startRedis();
+    const { port, ca } = await listenWithTls(server, 'DNS:localhost');
+    for (const [tls, reason] of [
+      [{ ca }, /does not match certificate's altnames/],
+      [{}, /self[- ]signed certificate/],
+    ] as const) {
+      const store = stores.open({ host: '127.0.0.1', port, tls }, single);
+      // Time for several tries to connect.
+      const request = requestFor('k', { waitUntil: systemClock.monotonic() + 1_500 });
+      expect(reasonOf(await store.acquire(request).outcome)).toMatch(reason);
+    }
+    const store = stores.open({ host: '127.0.0.1', port, tls: { ca, servername: 'localhost' } }, single);
+    granted(await store.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
   });
 
   it('says on a plain connection that it counts what it has seen, and recommends the number', async () => {
