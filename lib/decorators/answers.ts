@@ -144,13 +144,17 @@ interface ResponseLike {
   /** Fastify's reply has Node's response there. */
   readonly raw?: { readonly headersSent?: boolean };
   header?(name: string, value: string): unknown;
+  /** Middleware on Fastify is given Node's response. */
+  setHeader?(name: string, value: string): unknown;
 }
 
 /** A response that has begun, as that of `@Sse` may have, takes no header any more. */
 export function setRetryAfter(host: ArgumentsHost, { retryAfter }: PublicAnswer): void {
   const response = host.switchToHttp().getResponse<ResponseLike | undefined>();
   const hasBegun = (response?.raw ?? response)?.headersSent === true;
-  if (retryAfter !== undefined && !hasBegun) response?.header?.('Retry-After', String(retryAfter));
+  if (retryAfter === undefined || hasBegun) return;
+  if (response?.header === undefined) response?.setHeader?.('Retry-After', String(retryAfter));
+  else response.header('Retry-After', String(retryAfter));
 }
 
 export function httpException(

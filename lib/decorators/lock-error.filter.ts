@@ -131,7 +131,9 @@ export class LockErrorFilterOrder implements NestModule {
 }
 
 function hasResponse(host: ArgumentsHost): boolean {
-  return typeof host.switchToHttp().getResponse<{ header?: unknown } | undefined>()?.header === 'function';
+  const response = host.switchToHttp().getResponse<{ header?: unknown; setHeader?: unknown } | undefined>();
+  // Middleware on Fastify is given Node's response, which has no `header`.
+  return typeof response?.header === 'function' || typeof response?.setHeader === 'function';
 }
 
 /** In the place of the filter if the option `answerErrors` is false: what it catches is never thrown. */

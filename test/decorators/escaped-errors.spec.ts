@@ -11,12 +11,16 @@ import {
   Get,
   HttpException,
   Injectable,
+  Module,
   Param,
   UseFilters,
   type ArgumentsHost,
   type ExceptionFilter,
   type INestApplication,
   type INestMicroservice,
+  type MiddlewareConsumer,
+  type NestMiddleware,
+  type NestModule,
 } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { ClientProxyFactory, GrpcMethod, MessagePattern, Transport } from '@nestjs/microservices';
@@ -124,6 +128,23 @@ class Orders {
 
 const shop = { controllers: [Orders], providers: [Payments] };
 
+@Injectable()
+class PaymentsFirst implements NestMiddleware {
+  constructor(private readonly payments: Payments) {}
+
+  async use(_request: unknown, _response: unknown, next: () => void): Promise<void> {
+    await this.payments.pay('7');
+    next();
+  }
+}
+
+@Module({ providers: [Payments] })
+class Guarded implements NestModule {
+  configure(consumer: MiddlewareConsumer): void {
+    consumer.apply(PaymentsFirst).forRoutes('decorated/*path');
+  }
+}
+
 describe.each(adapters)('A lock error that escapes from a service, on %s', (adapter) => {
   let app: INestApplication;
   afterEach(() => app.close());
@@ -138,6 +159,15 @@ describe.each(adapters)('A lock error that escapes from a service, on %s', (adap
     expect(['1', '2']).toContain(response.headers.get('retry-after'));
     expect(JSON.parse(text)).toEqual(BUSY);
     expect(text).not.toMatch(/secret|order/);
+  });
+
+  it('is answered if a middleware meets it', async () => {
+    let url: string;
+    ({ app, url } = await startApp({ ...shop, imports: [Guarded] }, { adapter }));
+    await app.get(LockService).acquire('order:7');
+    const response = await fetch(`${url}/decorated/1?tenant=1`, { signal: AbortSignal.timeout(5_000) });
+    expect([response.status, response.headers.get('retry-after')]).toEqual([409, '2']);
+    expect(await response.json()).toEqual(BUSY);
   });
 
   it('is a plain 500 if the program is to blame', async () => {
