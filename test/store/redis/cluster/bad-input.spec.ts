@@ -92,7 +92,8 @@ describe('A Cluster that cannot be reached', () => {
 });
 
 describe('A user with the rights that the README lists', () => {
-  const user = /^ACL SETUSER (.*)$/m.exec(readFileSync('README.md', 'utf8'))![1]!.split(' ');
+  const lines = readFileSync('README.md', 'utf8').matchAll(/^ACL SETUSER locks (.*)$/gm);
+  const user = ['locks', ...[...lines].flatMap(([, rights = '']) => rights.split(' '))];
   const nodes = (): string[] => cluster.nodes.map(({ address }) => `redis://locks:secret@${address}`);
 
   it('can do everything with cluster|nodes beside them, and is told without', async () => {
