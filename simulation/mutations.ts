@@ -104,7 +104,9 @@ export const MUTANTS: readonly Mutant[] = [
         ["return command === 'psync' || command === 'sync';", "return command === 'never';"],
         ['if (count <= 0) return madeAt;', 'if (count <= now) return madeAt;'],
       ],
-      [VIEW]: [['return Math.max(listed, this.links.madeAt.length);', 'return listed;']],
+      [VIEW]: [
+        ['Math.max(acknowledgingLinks(certain), this.links.madeAt.length)', 'acknowledgingLinks(certain)'],
+      ],
     },
   },
   {

@@ -174,7 +174,7 @@ export class Releases {
   private pump(): void {
     while (this.session?.isLive === true && this.out < MOST_OUT && this.toSend.length > 0) {
       const slice = this.nextSlice();
-      if (slice.length > 0) void this.send(this.session, slice);
+      for (const batch of batchesOf(slice)) void this.send(this.session, batch);
     }
   }
 
@@ -196,13 +196,13 @@ export class Releases {
     return slice;
   }
 
-  private async send(session: Session, slice: readonly Release[]): Promise<void> {
-    this.out += slice.length;
-    const batches = batchesOf(slice);
-    const commands = batches.map((batch) => session.groupCommand(releaseScript, batch));
-    const replies: (Reply | undefined)[] = await session.askControl(commands).catch(() => []);
-    if (this.session === session) this.out -= slice.length;
-    batches.forEach((batch, index) => this.onReply(session, batch, replies[index]));
+  /** A run each: its callers go on, and their next locks travel, while the server runs the next. */
+  private async send(session: Session, batch: readonly Release[]): Promise<void> {
+    this.out += batch.length;
+    const command = session.groupCommand(releaseScript, batch);
+    const [reply] = await session.askControl([command]).catch(() => []);
+    if (this.session === session) this.out -= batch.length;
+    this.onReply(session, batch, reply);
     this.pump();
   }
 

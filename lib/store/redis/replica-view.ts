@@ -31,20 +31,29 @@ export type Verdict =
 interface Count {
   /** What each that is online has acknowledged, by its name. */
   readonly acknowledged: ReadonlyMap<string, number>;
+  /** How many replicas can confirm a write: online, and not still loading what their sync brought. */
+  readonly online: number;
   /** How many may be behind the address of another, beside the members. */
   readonly hidden: number;
 }
+
+const NO_REPLICAS: Count = { acknowledged: new Map(), online: 0, hidden: 0 };
 
 /** What one run of a master last said of its replicas, and what follows from it for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
   /** As many replicas as there certainly are. */
-  private certain: Count = { acknowledged: new Map(), hidden: 0 };
+  private certain = NO_REPLICAS;
   /**
    * Every way to count them that is possible: a lock must satisfy each. Two if replicas may share
    * an address, else one.
    */
-  private counts: readonly Count[] = [this.certain];
+  private counts: readonly Count[] = [NO_REPLICAS];
+  /**
+   * How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater
+   * number is the safer one.
+   */
+  private countingLinks = 0;
 
   constructor(
     private readonly members: Members,
@@ -59,12 +68,24 @@ export class ReplicaView {
     this.info = certain;
     this.members.observe(certain, possible);
     this.links.observe(linkAnswer, answeredAt, certain);
-    const nameOf = (address: string): string => this.members.nameOf(address);
-    this.certain = { acknowledged: acknowledgedOffsets(certain, nameOf), hidden: 0 };
+    this.countingLinks = Math.max(acknowledgingLinks(certain), this.links.madeAt.length);
+    const loading = Math.max(0, this.links.unacknowledged - syncingLinks(certain));
+    this.certain = this.count(certain, loading, 0);
     this.counts = [this.certain];
     if (possible === certain) return;
     const hidden = this.strangersIn(possible) - this.strangersIn(certain);
-    this.counts = [this.certain, { acknowledged: acknowledgedOffsets(possible, nameOf), hidden }];
+    this.counts = [this.certain, this.count(possible, loading, hidden)];
+  }
+
+  /**
+   * `loading` links belong to replicas that INFO calls online but that still load what their full
+   * sync brought. They can confirm nothing before that, so 'all' does not wait for them.
+   */
+  private count(info: ReplicationInfo, loading: number, hidden: number): Count {
+    const acknowledged = acknowledgedOffsets(info, (address) => this.members.nameOf(address));
+    let silent = 0;
+    for (const offset of acknowledged.values()) if (offset === 0) silent++;
+    return { acknowledged, online: acknowledged.size - Math.min(silent, loading), hidden };
   }
 
   /** How many replicas the master lists that are no members. */
@@ -75,7 +96,9 @@ export class ReplicaView {
 
   /** How many replicas must confirm, as things stand. */
   required(demand: Demand): number {
-    return Math.max(...this.counts.map((count) => this.requiredBy(count, demand)));
+    let most = 0;
+    for (const count of this.counts) most = Math.max(most, this.requiredBy(count, demand));
+    return most;
   }
 
   /**
@@ -195,30 +218,10 @@ export class ReplicaView {
   }
 
   private requiredBy(count: Count, demand: Demand): number {
-    const online = count.acknowledged.size - this.loadingIn(count);
-    return requiredConfirmations(demand, this.knownIn(count), online);
+    return requiredConfirmations(demand, this.knownIn(count), count.online);
   }
 
   private knownIn({ hidden }: Count): number {
     return this.members.addresses.size + hidden;
-  }
-
-  /**
-   * How many replicas are called online but still load what their full sync brought: they can
-   * confirm nothing before that, so 'all' does not wait for them.
-   */
-  private loadingIn({ acknowledged }: Count): number {
-    if (this.info === undefined) return 0;
-    const untold = [...acknowledged.values()].filter((offset) => offset === 0).length;
-    return Math.min(untold, Math.max(0, this.links.unacknowledged - syncingLinks(this.info)));
-  }
-
-  /**
-   * How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater
-   * number is the safer one.
-   */
-  private get countingLinks(): number {
-    const listed = this.info === undefined ? 0 : acknowledgingLinks(this.info);
-    return Math.max(listed, this.links.madeAt.length);
   }
 }
