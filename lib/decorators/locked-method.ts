@@ -58,7 +58,7 @@ export class LockedMethod {
     this.onContended = onContended;
     this.decorators = new ArgumentDecorators(target, property);
     this.key = typeof key === 'function' ? key : templatesOf(key, this.name);
-    this.options = { label: labelOf(this.key) ?? this.name, ...options };
+    this.options = Object.freeze({ label: labelOf(this.key) ?? this.name, ...options });
     const places = typeof this.key === 'function' ? [] : this.key.flatMap((template) => template.places);
     this.hasArguments = places.some(({ argument }) => argument !== undefined);
     this.ofBody = places.filter(({ root }) => root === 'body');

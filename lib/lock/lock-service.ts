@@ -69,6 +69,8 @@ type State = 'open' | 'draining' | 'closed';
 export class LockService {
   private state: State = 'open';
   private readonly base: ResolvedOptions;
+  /** Options that cannot change, such as those of a decorator, are checked once. */
+  private readonly resolved = new WeakMap<WithLockOptions, ResolvedOptions>();
   private readonly lines: WaitingLines;
   private readonly context = new LockContext();
   private readonly locks = new Roster<'place', HeldLock>('place');
@@ -161,15 +163,22 @@ export class LockService {
     const [options, work] =
       typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
     if (work === undefined) throw new TypeError('withLock needs the work to do under the lock');
-    const entered = await this.enter(key, options);
+    // As `enter`, without the object that `enter` makes: every decorated method goes this way.
+    const keys = keysOf(key);
+    const resolved = this.resolve(options);
+    const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
+    const held = outer ?? (await this.take(keys, resolved));
+    held.enter();
     let result: T;
     try {
-      result = await entered.run(() => work(entered.lock));
+      result = await (outer === undefined
+        ? this.context.run(held, () => work(held))
+        : work(new JoinedLock(outer)));
     } catch (error) {
-      await entered.finish(error);
+      await leave(held, error);
       throw error;
     }
-    await entered.finish();
+    await leave(held, undefined);
     return result;
   }
 
@@ -183,7 +192,7 @@ export class LockService {
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<EnteredLock> {
     const keys = keysOf(key);
-    const resolved = resolveOptions(options, this.base);
+    const resolved = this.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
     if (outer !== undefined) {
       outer.enter();
@@ -325,6 +334,15 @@ export class LockService {
     this.reported.complete();
   }
 
+  private resolve(options: WithLockOptions | undefined): ResolvedOptions {
+    if (options === undefined) return this.base;
+    const known = this.resolved.get(options);
+    if (known !== undefined) return known;
+    const resolved = resolveOptions(options, this.base);
+    if (Object.isFrozen(options)) this.resolved.set(options, resolved);
+    return resolved;
+  }
+
   private take(
     keys: readonly string[],
     options: ResolvedOptions,
@@ -434,7 +452,13 @@ export interface EnteredLock {
 /** The last to leave releases: work that joined and was not awaited must not run on without the lock. */
 async function leave(lock: HeldLock, failure: unknown): Promise<void> {
   // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
-  if (lock.leave()) await lock.release().catch(() => false);
+  if (lock.leave()) {
+    try {
+      await lock.release();
+    } catch {
+      // An event tells of the release that was not answered.
+    }
+  }
   const { loss } = lock;
   if (loss === undefined) return;
   if (failure === undefined || failure === loss) throw loss;
