@@ -145,6 +145,12 @@ const takeReplica: Take = async (key) => {
   };
 };
 
+// A Cluster client of ioredis leaves the rejection of its ASKING unhandled if the server dies.
+const { asking } = Redis.prototype;
+Redis.prototype.asking = async function (this: Redis) {
+  return await asking.call(this).catch(() => 'OK' as const);
+};
+
 const client =
   'nodes' in connection
     ? new Cluster(connection.nodes, {
