@@ -162,7 +162,10 @@ export class LockService {
   ): Promise<T> {
     const [options, work] =
       typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
-    if (work === undefined) throw new TypeError('withLock needs the work to do under the lock');
+    if (typeof work !== 'function')
+      throw new TypeError('withLock needs the work to do under the lock: a function');
+    if (work === optionsOrWork && maybeWork !== undefined)
+      throw new TypeError('withLock takes its options before the work');
     // As `enter`, without the object that `enter` makes: every decorated method goes this way.
     const keys = keysOf(key);
     const resolved = this.resolve(options);

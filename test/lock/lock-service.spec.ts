@@ -1154,8 +1154,13 @@ describe('LockService in memory', () => {
       await expect(call).rejects.toThrow(message);
     });
 
-    it('and work that is missing', async () => {
-      await expect(locks.withLock('k', {}, undefined as never)).rejects.toThrow(/needs the work/);
+    it.each([
+      ['work that is missing', [{}, undefined], 'needs the work'],
+      ['work that is no function', [{}, 'work'], 'needs the work'],
+      ['options behind the work, which would be ignored', [() => 1, { leaseTime: '5s' }], 'before the work'],
+    ])('and %s', async (_, args, message) => {
+      const withLock = locks.withLock.bind(locks) as (...all: unknown[]) => Promise<unknown>;
+      await expect(withLock('k', ...args)).rejects.toThrow(message);
     });
   });
 
