@@ -1,4 +1,5 @@
-// redis-server from the package archives of Debian and Ubuntu: installed, or without root unpacked into a folder.
+// redis-server from the package archives of Debian and Ubuntu. Root installs the package; other users
+// unpack it into a folder.
 
 import {
   chmodSync,
@@ -15,7 +16,8 @@ import { dirname, join } from 'node:path';
 import { outputOf, run } from './process.mjs';
 
 /**
- * Installs the package, as root. Its script would start a server on port 6379, now and at each boot: it may not.
+ * Installs the package, as root. The package's script would start a server on port 6379, now and at
+ * each boot. The policy file and `systemctl disable` prevent that.
  */
 export async function installWithApt() {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
@@ -32,21 +34,23 @@ export async function installWithApt() {
 }
 
 /**
- * A server's program in the archives of Debian and Ubuntu: one program is server, Sentinel and check-rdb. Its name decides.
+ * A server's program in the archives of Debian and Ubuntu. One program is server, Sentinel and
+ * check-rdb; the name that starts the program decides.
  * @typedef {object} Packaged
  * @property {string} package
  * @property {string} program in /usr/bin
- * @property {readonly string[]} [suites] of Debian, instead of the suites that this system installs from
+ * @property {readonly string[]} [suites] suites of Debian, instead of the sources of this system
  */
 
 /** @type {Packaged} */
 const OWN_REDIS = { package: 'redis-tools', program: 'redis-check-rdb' };
 
 /**
- * Downloads a server with all its libraries and unpacks them into `folder`, with package lists of its own there: an ordinary
- * user may not renew the system's. Leaves an executable `folder/redis-server`.
+ * Downloads a server with all its libraries and unpacks them into `folder`. The package lists are
+ * downloaded there, too, because an ordinary user may not update those of the system. Leaves an
+ * executable `folder/redis-server`.
  * @param {string} folder is replaced
- * @param {Packaged} [packaged] the system's own Redis by default
+ * @param {Packaged} [packaged] by default the Redis of this system
  */
 export async function unpackWithApt(folder, packaged = OWN_REDIS) {
   const work = `${folder}.${process.pid}`;
@@ -72,7 +76,7 @@ export async function unpackWithApt(folder, packaged = OWN_REDIS) {
 const KEPT = new Set(['root', 'redis-server']);
 
 /**
- * The options by which apt-get works in `work` alone.
+ * The options with which apt-get works only in `work`.
  * @param {string} work
  * @param {readonly string[]} [suites] of Debian, instead of the system's sources
  * @returns {readonly string[]}
@@ -82,7 +86,7 @@ export function prepareApt(work, suites) {
   mkdirSync(join(work, 'archives', 'partial'), { recursive: true });
   const options = [
     `Dir::State::Lists=${join(work, 'lists')}`,
-    // With the installed packages in view, apt-get would look for those instead of the suite's.
+    // If apt-get saw the installed packages, it would look for those instead of the suite's.
     'Dir::State::Status=/dev/null',
     `Dir::Cache=${work}`,
     `Dir::Cache::archives=${join(work, 'archives')}`,
@@ -107,7 +111,7 @@ export async function fetchLists(apt) {
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /**
- * The lines of a sources.list for suites of Debian, from the archive that this system installs from.
+ * The lines of a sources.list for suites of Debian, from the archive that this system uses.
  * @param {readonly string[]} suites
  */
 function sourcesOf(suites) {
@@ -121,8 +125,8 @@ function sourcesOf(suites) {
 }
 
 /**
- * The archive of Debian among the sources of this system.
- * @param {string} uris what `apt-get --print-uris update` prints
+ * The URL of Debian's archive among the sources of this system.
+ * @param {string} uris the output of `apt-get --print-uris update`
  * @param {string} osRelease the text of /etc/os-release
  * @returns {string | undefined}
  */
@@ -134,7 +138,7 @@ export function debianArchiveIn(uris, osRelease) {
     ([, archive = '', suite = '']) => ({ archive, suite }),
   );
   const candidates = sources.filter(({ suite }) => releases.has(suite));
-  // Archives of others name their suites like Debian's, too, but have no updates between point releases.
+  // Archives of other projects use Debian's suite names, too, but have no updates between releases.
   const hasUpdates = candidates.find(({ archive }) =>
     sources.some((other) => other.archive === archive && other.suite.endsWith('-updates')),
   );
@@ -142,7 +146,8 @@ export function debianArchiveIn(uris, osRelease) {
 }
 
 /**
- * The package and every library below it: no library of this system is used, which may be older.
+ * The package and every library that it needs. Libraries of this system are not used, because they
+ * may be older.
  * @param {readonly string[]} apt
  * @param {string} package_
  */
@@ -155,7 +160,7 @@ function wantedPackages(apt, package_) {
 }
 
 /**
- * Names of libraries in the output of `apt-cache depends --recurse`, without virtual packages.
+ * The names of libraries in the output of `apt-cache depends --recurse`, without virtual packages.
  * @param {string} tree
  */
 export function librariesIn(tree) {
@@ -163,7 +168,8 @@ export function librariesIn(tree) {
 }
 
 /**
- * A script that starts the unpacked program as a server with the unpacked loader and libraries, wherever the folder is moved.
+ * Writes a script that starts the unpacked program as a server, with the unpacked loader and
+ * libraries. The script still works after the folder is moved.
  * @param {string} work
  * @param {string} program
  */
@@ -178,7 +184,7 @@ function writeStarter(work, program) {
     .flatMap((path) => readdirSync(join(work, path)).map((name) => `${path}/${name}`))
     .find((path) => /\/ld-linux[^/]*\.so\.\d+$/.test(path));
   if (!loader) throw new Error(`no loader of programs came with ${program}`);
-  // By the last part of this name the program knows that it is to be a server.
+  // The last part of this name tells the program to be a server.
   const server = 'root/usr/bin/redis-server';
   symlinkSync(program, join(work, server));
   const starter = join(work, 'redis-server');

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What users would install: packed, and looked at as package managers and compilers will.
+# Packs the package and checks the result as package managers and compilers will.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# `prepack` builds it.
+# `prepack` builds dist.
 rm -rf dist
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,4 +1,4 @@
-// node_modules as package-lock.json has it, with nothing but Node and npm.
+// Installs node_modules as package-lock.json says. Needs only Node and npm.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { run } from './process.mjs';
 /** @typedef {{ packages?: Record<string, LockedPackage> }} Lockfile */
 
 /**
- * Runs `npm ci` where node_modules is absent or not what package-lock.json asks for.
+ * Runs `npm ci` if node_modules is absent or differs from package-lock.json.
  * @param {string} root the project's folder
  */
 export async function ensureInstalled(root) {
@@ -19,14 +19,15 @@ export async function ensureInstalled(root) {
   if (!reason) return;
   console.log(`Installing the dependencies with npm ci (some minutes on a slow machine): ${reason}.`);
   const [command, ...args] = npm();
-  // Some development tools name a newer Node and work with ours: no warnings of that.
+  // Some development tools ask for a newer Node, and work with an older one: no warnings.
   const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
   await run(command, [...args, 'ci', '--include=dev', ...quiet], { cwd: root });
 }
 
 /**
- * Why what is installed is not what is wanted; undefined where it is. npm leaves a lockfile of its own in node_modules, with
- * what it really put there: without the optional packages that are meant for other systems.
+ * The first difference between the installed and the wanted packages; undefined if there is none.
+ * npm leaves a lockfile in node_modules that lists the installed packages: without the optional
+ * packages for other systems.
  * @param {Lockfile | undefined} wanted
  * @param {Lockfile | undefined} installed
  * @returns {string | undefined}
@@ -60,7 +61,7 @@ function readLockfile(path) {
 }
 
 /**
- * The npm that runs us, else the one on the PATH.
+ * The npm that runs this script, else the one on the PATH.
  * @returns {[string, ...string[]]}
  */
 export function npm() {

@@ -1,6 +1,8 @@
-// node scripts/matrix.mjs: installs the packed package in fresh applications, as users do: {Nest 11 CommonJS, Nest 12 ESM} x {ioredis 5.9, 6.0}, with and
-// without the optional peers. Each is type-checked without skipLibCheck, started against a Redis master with a replica, and locks over HTTP and in a provider; those with
-// the optional peers run tests of their own with the test kit (jest, vitest).
+// node scripts/matrix.mjs installs the packed package in fresh applications, as users do:
+// {Nest 11 CommonJS, Nest 12 ESM} x {ioredis 5.9, 6.0}, with and without the optional peers.
+// Each application is type-checked without skipLibCheck, started against a Redis master with a
+// replica, and locks over HTTP and in a provider. Applications with the optional peers also run
+// tests of their own with the test kit (jest, vitest).
 
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,7 +37,7 @@ for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(si
 try {
   const tarball = await pack();
   const redis = await startRedis();
-  // Two at a time: installing waits for the disk and the network.
+  // Two at a time, because an installation mostly waits for the disk and the network.
   const left = [...consumers];
   const work = async () => {
     for (let next = left.shift(); next !== undefined; next = left.shift()) await check(next, tarball, redis);
@@ -43,12 +45,12 @@ try {
   await Promise.all([work(), work()]);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  // The rest need not be waited for.
+  // Ends the other application's check, too.
   process.exit(1);
 }
 for (const server of servers) server.kill('SIGKILL');
 
-/** @returns {Promise<string>} the packed package */
+/** @returns {Promise<string>} the path of the packed package */
 async function pack() {
   await step(['node', join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'build'], root);
   await step(['npm', 'pack', '--silent', '--pack-destination', folder], root);
@@ -98,7 +100,7 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
 }
 
 /**
- * Runs a program to its end; rejects with all that it said where it fails.
+ * Runs a program to its end. Rejects with all output of the program if it fails.
  * @param {[string, ...string[]]} command
  * @param {string} cwd
  * @param {NodeJS.ProcessEnv} [env]
@@ -110,7 +112,7 @@ function step([program, ...args], cwd, env = {}) {
       ? [process.execPath, args]
       : [process.execPath, [process.env['npm_execpath'] ?? '', ...args]];
   return new Promise((resolve, reject) => {
-    // Flags of the project's own test run are none of the consumer's.
+    // The flags of the project's own test run must not reach the application.
     const child = spawn(command, given, { cwd, env: { ...process.env, NODE_OPTIONS: '', ...env } });
     let said = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (said += data));
@@ -145,7 +147,7 @@ function startServer(port, ...more) {
 }
 
 /**
- * What the server says to one inline command; nothing where it does not listen yet.
+ * The server's answer to one inline command, or '' if the server does not listen yet.
  * @param {number} port
  * @param {string} command
  * @returns {Promise<string>}

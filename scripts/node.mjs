@@ -1,4 +1,4 @@
-// Other releases of Node, from the npm registry, which carries their programs as packages.
+// Other releases of Node, from the npm registry, which has their programs as packages.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { npm } from './install.mjs';
 import { outputOf, run } from './process.mjs';
 
 /**
- * A program of that release: the one that runs us if it is of the release, else one in .cache/node.
+ * A program of that release: the running Node if it is of that release, else one in .cache/node.
  * @param {string} root the project's folder
  * @param {string} major
  * @returns {Promise<{ command: string, version: string }>}

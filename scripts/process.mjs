@@ -1,10 +1,10 @@
-// Other programs: run them in front of the user, or ask them something.
+// Runs other programs, in front of the user or for their output.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { constants } from 'node:os';
 
 /**
- * Runs a program with our terminal as its own; rejects unless it ends with 0.
+ * Runs a program in this terminal. Rejects unless the program ends with 0.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
@@ -15,8 +15,9 @@ export async function run(command, args, options = {}) {
 }
 
 /**
- * The same, and resolves to its exit code. Ctrl-C reaches it as well as us (we share the terminal), so we only wait for its own
- * end; SIGTERM may reach us alone, as may SIGHUP where no terminal sends it: both are passed on.
+ * Runs a program in this terminal and resolves to its exit code. Ctrl-C reaches both processes,
+ * since they share the terminal, so this process only waits for the other's end. SIGTERM may reach
+ * this process alone, and so may SIGHUP if no terminal sends it: both signals are passed on.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
@@ -24,7 +25,7 @@ export async function run(command, args, options = {}) {
  */
 export function exitCodeOf(command, args, options = {}) {
   return new Promise((resolve, reject) => {
-    // Node starts a .cmd file by a shell only.
+    // Node starts a .cmd file only with a shell.
     const child = spawn(command, args, { stdio: 'inherit', shell: command.endsWith('.cmd'), ...options });
     const wait = () => {};
     const passOn = () => child.kill('SIGTERM');
@@ -38,7 +39,7 @@ export function exitCodeOf(command, args, options = {}) {
 }
 
 /**
- * What a program prints; undefined where it cannot be started or fails.
+ * The output of a program; undefined if the program cannot be started or fails.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ env?: NodeJS.ProcessEnv }} [options]

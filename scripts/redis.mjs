@@ -1,5 +1,5 @@
-// A redis-server that the tests and the demonstration can start processes of. One program is enough: started with --sentinel
-// it is a Sentinel.
+// Finds or provides a redis-server for the tests and the demonstration. One program is enough: with
+// --sentinel the same program is a Sentinel.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,19 +10,20 @@ import { outputOf } from './process.mjs';
 export const MINIMUM = /** @type {const} */ ({ major: 6, minor: 2 });
 
 /**
- * What decides how a server can be had here.
+ * The properties of this system that decide how a server can be provided.
  * @typedef {object} System
  * @property {NodeJS.Platform} platform
  * @property {boolean} isRoot
  * @property {boolean} hasApt apt-get and dpkg are there
- * @property {string} osRelease the text of /etc/os-release, empty where there is none
+ * @property {string} osRelease the text of /etc/os-release, or '' if there is none
  */
 
 /** @typedef {'install' | 'unpack'} AptWay */
 
 /**
- * The command that starts a redis-server >= 6.2: REDIS_SERVER, else the one on the PATH, else one that apt-get provides. Throws
- * an error that says what to install on this system where there is none.
+ * The command that starts a redis-server >= 6.2: REDIS_SERVER, else the one on the PATH, else one
+ * that apt-get provides. If there is none, throws an error that says what to install on this
+ * system.
  * @param {string} root the project's folder
  * @param {{ env?: NodeJS.ProcessEnv, system?: System, print?: (line: string) => void }} [options]
  * @returns {Promise<string>}
@@ -70,7 +71,7 @@ export async function provideRedis(
 }
 
 /**
- * Which ways apt-get offers, the first to try first.
+ * The ways to use apt-get here, in the order of trying.
  * @param {System} system
  * @returns {readonly AptWay[]}
  */
@@ -80,7 +81,7 @@ export function aptWays({ platform, hasApt, isRoot }) {
 }
 
 /**
- * Reads what `redis-server --version` prints, or valkey-server.
+ * Parses the output of `redis-server --version` or `valkey-server --version`.
  * @param {string} text
  * @returns {{ major: number, minor: number, text: string } | undefined}
  */
@@ -92,7 +93,7 @@ export function parseVersion(text) {
 /**
  * @param {string} command
  * @param {ReturnType<typeof parseVersion>} version
- * @returns {string | undefined} the middle of a sentence; undefined where it can be used
+ * @returns {string | undefined} the middle of a sentence; undefined if the server can be used
  */
 export function whyUnusable(command, version) {
   if (!version) return `'${command}' cannot be started`;
@@ -114,11 +115,12 @@ export function notFound(system, inVain) {
   ].join('\n');
 }
 
-/** By the ID or ID_LIKE of /etc/os-release. */
+/** The advice for each ID or ID_LIKE of /etc/os-release. */
 const INSTALL = /** @type {const} */ ({
   debian: 'Install it: sudo apt-get install redis-server',
-  fedora: 'Install it: sudo dnf install redis (where that is gone: sudo dnf install valkey-compat-redis)',
-  rhel: 'Install it: sudo dnf install redis (where that is gone: sudo dnf install valkey-compat-redis)',
+  fedora:
+    'Install it: sudo dnf install redis (if that package is gone: sudo dnf install valkey-compat-redis)',
+  rhel: 'Install it: sudo dnf install redis (if that package is gone: sudo dnf install valkey-compat-redis)',
   alpine: 'Install it: apk add redis',
   arch: 'Install it: sudo pacman -S valkey, then set REDIS_SERVER=valkey-server',
   suse: 'Install it: sudo zypper install redis',
@@ -132,7 +134,7 @@ const INSTALL = /** @type {const} */ ({
 export function whatToInstall({ platform, osRelease }) {
   if (platform === 'darwin') return 'Install it: brew install redis';
   if (platform === 'win32') {
-    return 'Redis does not run on Windows itself: install WSL (wsl --install) and run this inside of it.';
+    return 'Redis does not run on Windows itself: install WSL (wsl --install) and run this inside WSL.';
   }
   const ids = [...osRelease.matchAll(/^ID(?:_LIKE)?="?([^"\n]+)"?$/gm)].flatMap(([, id = '']) =>
     id.split(' '),
@@ -145,7 +147,7 @@ export function whatToInstall({ platform, osRelease }) {
 }
 
 /**
- * What a server says of itself; undefined if it cannot be started.
+ * The version that a server reports; undefined if the server cannot be started.
  * @param {string} command
  * @param {NodeJS.ProcessEnv} env
  */

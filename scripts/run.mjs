@@ -1,5 +1,6 @@
-// node scripts/run.mjs test|demo|matrix|campaign|simulate|bench [...arguments]: what `npm test`, `npm run demo` and the others
-// do, right after git clone as well. servers <command> [...arguments] runs one of them on other servers.
+// node scripts/run.mjs test|demo|matrix|campaign|simulate|mutants|bench [...arguments]
+// runs `npm test`, `npm run demo` and the other commands. A fresh clone needs no step before.
+// servers <command> [...arguments] runs a command on other servers.
 
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +12,7 @@ import { planOf, runOnServers } from './servers.mjs';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const script = (/** @type {string[]} */ ...path) => join(root, 'node_modules', ...path);
 
-/** jest needs the flag for ES modules; Node warns of it. */
+/** jest needs the first flag for ES modules. The second silences Node's warning about the first. */
 const JEST = [
   '--experimental-vm-modules',
   '--disable-warning=ExperimentalWarning',
@@ -19,7 +20,7 @@ const JEST = [
 ];
 
 /**
- * Each resolves to its exit code; `env` has REDIS_SERVER.
+ * Each command resolves to its exit code. `env` has REDIS_SERVER.
  * @type {Record<string, (args: string[], env: NodeJS.ProcessEnv) => Promise<number>>}
  */
 const commands = {
@@ -47,7 +48,7 @@ const commands = {
   },
 };
 
-/** To dist/, where the package's own name leads to. */
+/** Builds the library to dist/, where an import of the package's own name leads. */
 function buildLibrary() {
   return run(process.execPath, [script('@nestjs/cli/bin/nest.js'), 'build'], { cwd: root });
 }
@@ -58,7 +59,7 @@ function compile(project) {
 }
 
 /**
- * Compiles campaign and simulation, and runs one of them.
+ * Compiles campaign and simulation, and runs `main`.
  * @param {string} main
  * @param {string[]} args
  * @param {NodeJS.ProcessEnv} env
@@ -76,7 +77,7 @@ function node(args, env) {
   return exitCodeOf(process.execPath, args, { cwd: root, env });
 }
 
-/** The oldest Node that package.json allows. */
+/** Throws if this Node is older than package.json allows. */
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;

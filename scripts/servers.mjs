@@ -1,5 +1,6 @@
-// npm run servers -- <command> [--server NAME]... [--node RELEASE]... [arguments]: runs a command of scripts/run.mjs on other
-// servers and on other releases of Node, one after the other, and prints a table.
+// npm run servers -- <command> [--server NAME]... [--node RELEASE]... [arguments]
+// Runs a command of scripts/run.mjs on other servers and on other releases of Node, one after the
+// other, and prints a table.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,8 @@ const REDIS = /** @type {const} */ ({ package: 'redis-tools', program: 'redis-ch
 const VALKEY = /** @type {const} */ ({ package: 'valkey-tools', program: 'valkey-check-rdb' });
 
 /**
- * The servers beside the one that `npm test` finds. The packages of sid change daily, so that one may be missing.
+ * The servers beside the one that `npm test` finds. The packages of sid change daily, so a server
+ * of sid may be missing.
  * @type {Readonly<Record<string, import('./apt.mjs').Packaged & { mayBeMissing?: true }>>}
  */
 export const SERVERS = {
@@ -27,13 +29,13 @@ export const SERVERS = {
 const USUAL = 'usual';
 
 /**
- * @typedef {object} Run one run of the command; without a reason it has taken place
+ * @typedef {object} Run one run of the command, or the reason why there was none
  * @property {string} server
- * @property {string} version of the server, '' if it is not known
+ * @property {string} version of the server, or '' if unknown
  * @property {string} node
  * @property {number} [passed] tests, if the command counts them
  * @property {number} failed tests, or 1 if the command failed
- * @property {string} [notRun] the reason
+ * @property {string} [notRun] the reason, if the command was not run
  * @property {boolean} [mayBeMissing]
  */
 
@@ -41,14 +43,14 @@ const USUAL = 'usual';
  * @typedef {object} Plan
  * @property {string} command
  * @property {readonly string[]} servers
- * @property {readonly string[]} nodes releases; the one that runs us by default
- * @property {string} [results] a file for the runs as JSON
+ * @property {readonly string[]} nodes releases; by default the one that runs this script
+ * @property {string} [results] a file that gets the runs as JSON
  * @property {readonly string[]} args
  */
 
 /**
  * @param {readonly string[]} args
- * @param {readonly string[]} commands what can be run
+ * @param {readonly string[]} commands the names of the commands
  * @returns {Plan}
  */
 export function planOf([command = '', ...rest], commands) {
@@ -93,7 +95,7 @@ function checkedServer(value) {
 }
 
 /**
- * 0 only if something ran, nothing failed, and only servers that may be missing were missing.
+ * 0 only if at least one run took place, none failed, and each missing server may be missing.
  * @param {readonly Run[]} runs
  */
 export function exitCodeFor(runs) {
@@ -134,7 +136,7 @@ export async function runOnServers(root, { command, servers, nodes, args, result
   /** @type {Run[]} */
   const runs = [];
   let isEnded = false;
-  // The run under way gets the signal as well and ends; no further one may begin.
+  // The current run gets the signal as well and ends. No further run may begin.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => (isEnded = true));
   for (const server of servers) {
     for (const release of nodes) {
@@ -185,7 +187,7 @@ async function runOn(root, server, release, command, args, unpack) {
 }
 
 /**
- * @param {string} path what jest wrote, if it ran
+ * @param {string} path the results of jest, if jest ran
  * @param {number} code
  */
 function countsIn(path, code) {
