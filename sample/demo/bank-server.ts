@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The bank of the demonstration: answers as slowly as banks do, and counts how often each order was charged. */
+/** The demonstration's bank: answers after 10 to 40 ms and counts the charges of each order. */
 const charges = new Map<string, number>();
 const greatestToken = new Map<string, number>();
 

@@ -8,7 +8,8 @@ import { Reports } from './reports.js';
 /*
  * npm run demo [-- --keep]
  *
- * Two copies of the shop on a Redis master with two replicas: payments race without the lock and with it, then a replica hangs.
+ * Two copies of the shop on a Redis master with two replicas. Payments race without the lock and
+ * with the lock, then a replica hangs.
  */
 
 const keep = process.argv.includes('--keep');
@@ -26,7 +27,7 @@ async function end(code: number): Promise<never> {
   }
   process.exit(code);
 }
-// The terminal may be gone: nobody is left to read what is said.
+// The terminal may be closed: a failed write must not end the demonstration.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
@@ -118,7 +119,7 @@ async function main(): Promise<number> {
     return true;
   });
   console.log(
-    '    (quarantine: 0, because this Redis starts together with the shop: production leaves it out)\n',
+    '    (quarantine: 0, because this Redis starts together with the shop. Leave it out in production.)\n',
   );
 
   const unlocked = await race(shops, bank, 'pay-unlocked', orders('unlocked'), TIMES, progress);
@@ -128,7 +129,7 @@ async function main(): Promise<number> {
   const inService = await race(shops, bank, 'pay-in-service', orders('service'), TIMES, progress);
   show('\n3. With LockService.withLock and the fencing token', inService);
 
-  console.log('\n4. A replica hangs (SIGSTOP); this shop asks for both replicas, so the lock fails closed');
+  console.log('\n4. A replica hangs (SIGSTOP). This shop asks for both replicas, so the lock fails closed');
   replicas[1]!.kill('SIGSTOP');
   const [hungOrder = ''] = orders('hung');
   const hung = await fetch(`${shops[0]}/orders/${hungOrder}/pay`, {
@@ -147,17 +148,18 @@ async function main(): Promise<number> {
   const back = await fetch(`${shops[1]}/orders/${hungOrder}/pay`, { method: 'POST' });
   const paid = (await back.json()) as { status: string; confirmedBy: number };
   console.log(
-    `\n5. The replica runs on\n    answer            ${back.status} ${paid.status}, lock confirmed by ${paid.confirmedBy} replicas`,
+    `\n5. The replica runs again\n    answer            ${back.status} ${paid.status}, lock confirmed by ${paid.confirmedBy} replicas`,
   );
   await until('the report is written again', () => reports.lastTick > Date.now() - 2_000);
-  console.log(`\n6. The scheduled report: both copies tick every second, one of them writes
+  console.log(`\n6. The scheduled report: both copies tick every second, one copy writes
     ticks             ${reports.ticks}
     written           ${reports.written} times: ${reports.by[0]} by the first copy, ${reports.by[1]} by the second
-    one tick twice    ${reports.twice === 0 ? 'never' : `${reports.twice} times: a copy was later than its minHoldTime, on a busy machine`}
+    twice for a tick  ${reports.twice === 0 ? 'never' : `${reports.twice} times: a copy was later than minHoldTime, on a busy machine`}
     not written       ${reports.ticks - reports.written + reports.twice}, while the lock failed closed or a copy was late`);
 
   const problems = [
-    unlocked.doubleCharges === 0 && 'the race without the lock charged nobody twice, so it showed nothing',
+    unlocked.doubleCharges === 0 &&
+      'the race without the lock charged no order twice, so the race showed nothing',
     locked.doubleCharges > 0 && 'a locked order was charged twice',
     inService.doubleCharges > 0 && 'an order locked in the service was charged twice',
     hung.status !== 503 && `the lock did not fail closed: ${hung.status}`,
@@ -168,7 +170,7 @@ async function main(): Promise<number> {
   if (problems.length === 0) console.log('\nNo order was charged twice under the lock.');
 
   if (keep) {
-    console.log(`\nThe shops stay: try
+    console.log(`\nThe shops stay. Try:
 
     curl -X POST ${shops[0]}/orders/42/pay
     curl -X POST ${shops[1]}/orders/42/pay
@@ -176,7 +178,7 @@ async function main(): Promise<number> {
     curl ${bank}/charges/43
     redis-cli -p ${masterPort} --scan --pattern 'lock:*'
 
-Ctrl-C ends them.`);
+Ctrl-C ends everything.`);
     await sleep(2 ** 31 - 1);
   }
   return problems.length === 0 ? 0 : 1;
@@ -185,7 +187,7 @@ Ctrl-C ends them.`);
 try {
   await end(await main());
 } catch (error) {
-  // What fails because everything is being stopped is no failure.
+  // An error while everything is being stopped is no failure.
   if (!isEnding) {
     console.error(error);
     await end(1);

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 
-/** Reads pids; when the pipe breaks, kills those that are left and removes the folder. */
+/** Reads pids. When the pipe breaks, kills the remaining processes and removes the folder. */
 const WATCH = `
 alive=' '
 while read -r sign pid; do
@@ -13,12 +13,16 @@ for pid in $alive; do kill -KILL "$pid"; done
 rm -rf "$1"
 `;
 
-/** Whatever it is told of ends with this process, even where that is killed and can run no hook: a shell beside us sees to it. */
+/**
+ * Ends watched processes together with this process, even if this process is killed and can run no
+ * hook. A shell beside this process does that.
+ */
 export class Guard {
   private readonly shell;
 
   constructor(folder: string) {
-    // Detached: Ctrl-C and a closed terminal reach the whole foreground group, and the guard must outlive it.
+    // Detached: Ctrl-C and a closed terminal reach the whole foreground group, and the guard must
+    // outlive that group.
     this.shell = spawn('sh', ['-c', WATCH, 'guard', folder], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
@@ -31,7 +35,7 @@ export class Guard {
     this.shell.stdin.write(`+ ${pid}\n`);
   }
 
-  /** It has ended: its pid may be somebody else's soon. */
+  /** The process has ended: the system may soon give its pid to another process. */
   forget(pid: number): void {
     this.shell.stdin.write(`- ${pid}\n`);
   }

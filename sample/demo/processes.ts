@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Guard } from './guard.js';
 
-/** Everything that the demonstration starts, ended together however it ends. */
+/** All processes that the demonstration starts. They end with the demonstration in every case. */
 export class Processes {
   private readonly children = new Set<ChildProcess>();
   private readonly folder = mkdtempSync(join(tmpdir(), 'replica-lock-demo-'));
@@ -16,7 +16,7 @@ export class Processes {
     process.once('exit', () => this.endNow());
   }
 
-  /** Its lines go to `onLine`; it is told to end by `end`, and killed if it does not. */
+  /** Starts a program and passes its lines to `onLine`. */
   start(
     command: string,
     args: readonly string[],
@@ -45,6 +45,7 @@ export class Processes {
     return child;
   }
 
+  /** Sends SIGTERM to all, and after 5 s SIGKILL to those that still run. */
   async end(): Promise<void> {
     const all = [...this.children];
     const gone = Promise.all(all.map((child) => once(child, 'exit')));
@@ -73,7 +74,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Looks until the condition holds; fails with what was waited for. */
+/** Checks every 50 ms until the condition holds. Rejects after `within` ms with `what`. */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,

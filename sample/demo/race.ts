@@ -1,14 +1,14 @@
-/** What came of many payments for the same orders at the same time. */
+/** The result of many payments for the same orders at the same time. */
 export interface RaceResult {
   readonly requests: number;
   readonly statuses: ReadonlyMap<string, number>;
-  /** Orders that were charged more than once, and by how much. */
+  /** Charges beyond the first, over all orders. */
   readonly doubleCharges: number;
   readonly confirmations: ReadonlyMap<number, number>;
   readonly latencies: readonly number[];
 }
 
-/** Pays each of `orders` `times` times at once, at all shops in turn. */
+/** Sends `times` payments of each order at once, to all shops in turn. */
 export async function race(
   shops: readonly string[],
   bank: string,

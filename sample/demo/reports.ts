@@ -1,6 +1,6 @@
-/** Which copy of the shop wrote the report of which tick, by the lines that they log. */
+/** Which copy of the shop wrote the report of which tick, from the log lines of the copies. */
 export class Reports {
-  /** How many each copy has written. */
+  /** The number of reports by each copy. */
   readonly by = [0, 0];
   private readonly times = new Map<number, number>();
 
@@ -21,7 +21,7 @@ export class Reports {
     return this.by.reduce((sum, each) => sum + each, 0);
   }
 
-  /** How often one was written that had been written before. */
+  /** The number of reports for a tick that already had a report. */
   get twice(): number {
     return this.written - this.times.size;
   }

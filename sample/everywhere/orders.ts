@@ -7,7 +7,7 @@ import { Interval } from '@nestjs/schedule';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from 'nestjs-replica-lock';
 
-/** Which lock each kind of handler ran under. */
+/** Records the lock that each kind of handler ran under. */
 @Injectable()
 export class Journal {
   readonly lines: string[] = [];
@@ -35,7 +35,7 @@ export class OrdersController {
     return { paid };
   }
 
-  /** A microservice's message, over whatever transport main.ts connects. */
+  /** A microservice's message, over the transport that main.ts connects. */
   @MessagePattern('pay')
   @ReplicaLocked('order:{data.id}')
   async payByMessage(@Payload() _order: { id: string }, @CurrentLock() lock: Lock): Promise<string> {
@@ -94,7 +94,7 @@ export class Shelves {
     this.journal.write('listener', this.locks.current());
   }
 
-  /** One of many copies counts the shelves; a copy whose clock is late finds it done. */
+  /** One of many copies counts the shelves. A copy with a late clock finds the key busy and skips. */
   @Interval(1_000)
   @ReplicaLocked('count-shelves', { waitTime: 0, onContended: 'skip', minHoldTime: 500 })
   async count(): Promise<void> {

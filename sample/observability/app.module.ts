@@ -9,7 +9,7 @@ import { ReplicaLockTelemetryModule } from 'nestjs-replica-lock/telemetry';
 export class OrdersController {
   constructor(private readonly locks: LockService) {}
 
-  /** In metrics and spans: `order:{params.id}`. */
+  /** The name in metrics and spans is the template, `order:{params.id}`. */
   @Post(':id/pay')
   @ReplicaLocked('order:{params.id}', { waitTime: '200ms' })
   async pay(@Param('id') id: string): Promise<{ paid: string }> {
@@ -17,7 +17,7 @@ export class OrdersController {
     return { paid: id };
   }
 
-  /** `invoice:{order}`; without the label it would be `invoice:*`. */
+  /** The name is the label, `invoice:{order}`. Without the label the name would be `invoice:*`. */
   @Post(':id/invoice')
   invoice(@Param('id') id: string): Promise<{ invoice: string }> {
     return this.locks.withLock(`invoice:${id}`, { label: 'invoice:{order}' }, () => ({ invoice: id }));
@@ -43,7 +43,7 @@ export class HealthController {
     ReplicaLockModule.forRootAsync({
       useFactory: () => ({
         connection: process.env['REDIS_URL'] ?? 'redis://localhost:6379',
-        // For a Redis that starts together with this sample. In production leave it out.
+        // For a Redis that starts together with this sample. Leave this option out in production.
         quarantine: 0,
       }),
     }),
@@ -53,7 +53,7 @@ export class HealthController {
   controllers: [OrdersController, HealthController],
   providers: [
     ReplicaLockHealthIndicator,
-    // What a handler's own work meets (`invoice`) is answered as a locked handler's refusal is.
+    // Answers lock errors of a handler's own work (`invoice`) like those of a locked handler.
     { provide: APP_INTERCEPTOR, useClass: ReplicaLockInterceptor },
   ],
 })

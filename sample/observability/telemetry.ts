@@ -3,7 +3,7 @@ import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 import { BasicTracerProvider, ConsoleSpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 
-/** Before the application: what it measures can be read at http://localhost:9464/metrics. */
+/** Call this before the application starts. Serves the metrics at http://localhost:9464/metrics. */
 export function startTelemetry({ port = 9464, printSpans = false } = {}): PrometheusExporter {
   const exporter = new PrometheusExporter({ port });
   metrics.setGlobalMeterProvider(new MeterProvider({ readers: [exporter] }));

@@ -20,7 +20,7 @@ import { UnavailableFilter } from './unavailable.filter.js';
         connection: config.getOrThrow<string>('REDIS_URL'),
         replicas: 2,
         waitTime: config.get<string>('LOCK_WAIT', '10s'),
-        // For a Redis that starts together with the shop. In production leave it out.
+        // For a Redis that starts together with the shop. Leave this option out in production.
         quarantine: Number(config.get('LOCK_QUARANTINE_MS', '0')),
       }),
     }),

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { ConfigService } from '@nestjs/config';
 
-/** The payment provider, a service of somebody else: it charges whoever is charged, as often as it is asked. */
+/** The payment provider, another company's service: each request for a charge is a charge. */
 @Injectable()
 export class Bank {
   private readonly url: string;
@@ -10,13 +10,13 @@ export class Bank {
     this.url = config.getOrThrow<string>('BANK_URL');
   }
 
-  /** How often this order was charged. */
+  /** The number of charges of this order. */
   async charges(orderId: string): Promise<number> {
     const response = await fetch(`${this.url}/charges/${encodeURIComponent(orderId)}`);
     return ((await response.json()) as { charges: number }).charges;
   }
 
-  /** `fencingToken`: the bank refuses a charge by somebody whose lock is older than one it has seen. */
+  /** The bank refuses a charge if `fencingToken` is smaller than one that the bank has seen. */
   async charge(orderId: string, fencingToken?: number): Promise<void> {
     const response = await fetch(`${this.url}/charges/${encodeURIComponent(orderId)}`, {
       method: 'POST',

@@ -14,13 +14,13 @@ export class OrdersController {
     return { ...payment, confirmedBy: lock.confirmedBy };
   }
 
-  /** The same with the lock taken in the service. */
+  /** The same payment with the lock taken in the service. */
   @Post(':id/pay-in-service')
   payInService(@Param('id') id: string): Promise<Payment> {
     return this.payments.payInTurn(id);
   }
 
-  /** The same without a lock: what this sample is there to warn of. */
+  /** The same payment without a lock: concurrent requests may charge the order twice. */
   @Post(':id/pay-unlocked')
   payUnlocked(@Param('id') id: string): Promise<Payment> {
     return this.payments.pay(id);

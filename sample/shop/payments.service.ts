@@ -5,7 +5,7 @@ import { Bank } from './bank.js';
 export interface Payment {
   readonly order: string;
   readonly status: 'charged' | 'already paid';
-  /** Replicas that confirmed the lock. */
+  /** The number of replicas that confirmed the lock. */
   readonly confirmedBy?: number;
 }
 
@@ -16,14 +16,14 @@ export class PaymentsService {
     private readonly locks: LockService,
   ) {}
 
-  /** Looks, and charges if need be. Between the two somebody else may do the same. */
+  /** Checks, and charges if need be. Without a lock, another request may run between both steps. */
   async pay(order: string, fencingToken?: number): Promise<Payment> {
     if ((await this.bank.charges(order)) > 0) return { order, status: 'already paid' };
     await this.bank.charge(order, fencingToken);
     return { order, status: 'charged' };
   }
 
-  /** The same with the lock taken in code, and its fencing token given to the bank. */
+  /** The same payment with the lock taken in code, and its fencing token given to the bank. */
   payInTurn(order: string): Promise<Payment> {
     return this.locks.withLock(`order:${order}`, async (lock) => {
       const payment = await this.pay(order, lock.fencingToken);

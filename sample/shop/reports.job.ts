@@ -2,12 +2,12 @@ import { Injectable, Logger } from '@nestjs/common';
 import { Cron, CronExpression } from '@nestjs/schedule';
 import { ReplicaLocked } from 'nestjs-replica-lock';
 
-/** A job that every copy of the shop schedules and one of them runs. */
+/** A job that every copy of the shop schedules and one copy runs. */
 @Injectable()
 export class ReportsJob {
   private readonly logger = new Logger('ReportsJob');
 
-  // The others skip the tick; a copy that is late finds the key busy for most of the second.
+  // The other copies skip the tick. A copy that is late finds the key busy for 700 ms.
   @Cron(CronExpression.EVERY_SECOND)
   @ReplicaLocked('report', { waitTime: 0, onContended: 'skip', minHoldTime: 700 })
   async run(): Promise<void> {

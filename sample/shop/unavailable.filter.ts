@@ -8,7 +8,7 @@ import {
 import { BaseExceptionFilter } from '@nestjs/core';
 import { ReplicaLockError } from 'nestjs-replica-lock';
 
-/** Writes why a lock was refused: callers are told the status only, the reason names hosts. */
+/** Logs why a lock was refused. The reason names hosts, so callers only get the status. */
 @Catch(HttpException)
 export class UnavailableFilter extends BaseExceptionFilter {
   private readonly logger = new Logger('Shop');
