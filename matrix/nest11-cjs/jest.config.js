@@ -1,4 +1,4 @@
-// As docs/testing.md has it.
+// The settings of docs/testing.md.
 module.exports = {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],

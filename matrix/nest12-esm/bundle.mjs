@@ -1,4 +1,5 @@
-// Compiles the application as the SWC builder does, to dist-swc, and bundles the result with the package, minified, to bundle/main.mjs.
+// Compiles the application to dist-swc as the SWC builder does. Bundles the result with the
+// package, minified, to bundle/main.mjs.
 
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';

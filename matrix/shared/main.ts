@@ -1,4 +1,4 @@
-// Starts, locks over HTTP and in a provider, and ends with an error where anything is not as it should be.
+// Starts, locks over HTTP and in a provider, and exits with 1 if any result is wrong.
 import 'reflect-metadata';
 import assert from 'node:assert/strict';
 import { Module } from '@nestjs/common';

@@ -1,4 +1,4 @@
-// Where the optional peers are installed: the sub-paths compile and load.
+// Used if the optional peers are installed: the sub-paths must compile and load.
 import { Module } from '@nestjs/common';
 import { TerminusModule } from '@nestjs/terminus';
 import { ReplicaLockHealthIndicator } from 'nestjs-replica-lock/health';
