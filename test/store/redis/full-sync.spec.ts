@@ -247,7 +247,7 @@ describe('A replica that returns with a long full sync', () => {
     );
     expect(await askOnce(store, 'key', 'majority')).toMatchObject({
       kind: 'unavailable',
-      reason: expect.stringContaining('follow this master'),
+      reason: expect.stringContaining('option quarantine'),
     });
   }, 20_000);
 });

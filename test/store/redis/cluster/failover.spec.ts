@@ -142,7 +142,7 @@ describe('A new lock', () => {
       async () => {
         const stayed = await askOnce(store, stays);
         expect(stayed.kind).toBe('unavailable');
-        return JSON.stringify(stayed).includes('follow this master');
+        return JSON.stringify(stayed).includes('option quarantine');
       },
       { what: 'the store knows that its replicas are new' },
     );
