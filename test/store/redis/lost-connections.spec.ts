@@ -350,6 +350,7 @@ describe('A store that is closed', () => {
     await take(patient, 'before');
     await redis.master.stop();
     const attempt = patient.acquire(requestFor('hung', { replicaTimeout: 30_000 }));
+    await until(() => patient.health().masters[0]!.commits.requests === 2, { what: 'the request was sent' });
     const start = performance.now();
     await patient.close();
     redis.master.resume();
