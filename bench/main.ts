@@ -13,9 +13,9 @@ import type { Report, Workload } from './workloads/workload.js';
 const USAGE = `npm run bench -- [--workloads a,b] [--subjects words,words] [--rounds 3] [--smoke] [--out folder]
 
   workloads  ${workloads.map(({ name }) => name).join(', ')}
-  subjects   those whose name contains one of the words: ${subjects.map(({ name }) => `'${name}'`).join(', ')}
-  smoke      seconds instead of minutes: shows that everything runs, its figures mean nothing
-  out        writes <workload>.md, <workload>.json and the plots there`;
+  subjects   subjects whose name contains one of the words: ${subjects.map(({ name }) => `'${name}'`).join(', ')}
+  smoke      seconds instead of minutes: shows that everything runs, the figures mean nothing
+  out        the folder for <workload>.md, <workload>.json and the plots`;
 
 const { values } = parseArgs({
   options: {
@@ -44,10 +44,10 @@ function choose<T extends { name: string }>(
   const wanted = words?.split(',');
   const found = all.filter(({ name }) => wanted?.some((word) => fits(name, word)) ?? true);
   if (found.length > 0) return found;
-  throw new Error(`Nothing is named '${words}'.\n\n${USAGE}`);
+  throw new Error(`No workload or subject matches '${words}'.\n\n${USAGE}`);
 }
 
-/** Waiters are several processes each, so a smoke run makes do with one of ours and one that polls. */
+/** Waiters take several processes each, so a smoke run has only this library and one that polls. */
 const waiting = measured.filter(
   ({ waits, name }) =>
     waits && name !== THROUGH_DECORATOR && (!smoke || name === OURS || name === 'redis-semaphore'),
@@ -85,7 +85,7 @@ for (const workload of chosen) {
   const write = (ending: string, text: string): void =>
     writeFileSync(join(values.out!, `${workload.name}.${ending}`), text);
   const plots = (report.plots ?? []).map(({ name, title }) => `![${title}](${name}.svg)\n`);
-  const head = `# ${workload.name}\n\nWritten by \`npm run bench\`. ${machineText(machine)}\n`;
+  const head = `# ${workload.name}\n\nWritten by \`npm run bench\`.\n${machineText(machine)}\n`;
   write('md', [head, ...plots, ...tables].join('\n'));
   write('json', `${JSON.stringify({ machine, rounds, tables: report.tables }, undefined, 1)}\n`);
   for (const plot of report.plots ?? []) writeFileSync(join(values.out, `${plot.name}.svg`), svgOf(plot));

@@ -1,5 +1,5 @@
-// redis-server from the package archives of Debian and Ubuntu. Root installs the package; other users
-// unpack it into a folder.
+// redis-server from the package archives of Debian and Ubuntu. Root installs the package, other
+// users unpack the package into a folder.
 
 import {
   chmodSync,

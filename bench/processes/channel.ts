@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 
-/** Messages between the benchmark and one of its processes, in their order. */
+/** Messages between the benchmark and one of its processes, in order. */
 export class Channel {
   private readonly unread: unknown[] = [];
   private readers: { resolve(message: unknown): void; reject(error: Error): void }[] = [];
@@ -24,7 +24,7 @@ export class Channel {
     (this.other as ChildProcess).send(message as object);
   }
 
-  /** The next message; rejects where the other side has ended. */
+  /** The next message. Rejects if the other process has ended. */
   next<T>(): Promise<T> {
     if (this.unread.length > 0) return Promise.resolve(this.unread.shift() as T);
     if (this.ended !== undefined) return Promise.reject(this.ended);

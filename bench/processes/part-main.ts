@@ -1,12 +1,13 @@
 import { Channel } from './channel.js';
 import type { PartFunction } from './part.js';
 
-// node part-main.js <module> <params>: one process of a workload. Its last word is the result, or why there is none.
+// node part-main.js <module> <params> is one process of a workload. The last message is the result,
+// or the reason why there is none.
 
 const [module = '', params = '{}'] = process.argv.slice(2);
 const parent = new Channel(process);
 process.once('disconnect', () => process.exit());
-// Some libraries reject where nobody can listen; the figures show what came of it.
+// Some libraries reject promises that no caller can reach. The figures show the effect.
 process.on('unhandledRejection', () => {});
 
 try {

@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Channel } from './channel.js';
 
-/** What a workload's module runs in a process of its own. */
+/** The function of a workload's module that runs in a process of its own. */
 export type PartFunction<P> = (params: P, parent: Channel) => Promise<unknown>;
 
-/** A process that runs a workload's `part`: nothing that one subject leaves behind can slow the next. */
+/** A process that runs a workload's `part`, so that no subject can slow the next. */
 export class Part {
   private constructor(
     readonly channel: Channel,
-    /** Ends it as soon as it has said its last word. */
+    /** Disconnects and waits for the end of the process. */
     readonly end: () => Promise<void>,
   ) {}
 
@@ -28,7 +28,7 @@ export class Part {
     });
   }
 
-  /** Runs a part to its end and gives what it resolved to. */
+  /** Runs a part to its end. Resolves to the part's result. */
   static async run<T>(module: string, params: unknown, execArgv?: readonly string[]): Promise<T> {
     const part = Part.start(module, params, execArgv);
     try {

@@ -4,9 +4,9 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RedisProcess } from '../../test/support/redis-process.js';
 
-/** What a server has executed, by command, since its counters were reset. */
+/** The commands that a server has executed since its counters were reset. */
 export interface CommandCounts {
-  /** Calls by clients and by scripts, and microseconds. */
+  /** Calls by clients and by scripts, and their time in microseconds. */
   readonly [command: string]: { readonly calls: number; readonly usec: number };
 }
 
@@ -20,7 +20,7 @@ export async function commandCounts(server: RedisProcess): Promise<CommandCounts
   );
 }
 
-/** How many commands clients sent in `ms`, as MONITOR shows them; those of scripts and the replicas' own are left out. */
+/** Counts with MONITOR the commands of clients in `ms`, without those of scripts and replicas. */
 export async function countClientCommands(server: RedisProcess, ms: number): Promise<number> {
   const socket = connect({ host: '127.0.0.1', port: server.port });
   await once(socket, 'connect');

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { cpus, loadavg, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 
-/** What the figures were measured on; no names. */
+/** The machine and versions that the figures were measured on. Has no host names. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
@@ -13,7 +13,7 @@ export interface Machine {
   readonly node: string;
   readonly redis: string;
   readonly ioredis: string;
-  /** Of the machine over the last minute before the run: what else it had to do. */
+  /** The machine's load average over the last minute before the run. */
   readonly loadBefore: number;
   readonly date: string;
 }
@@ -34,12 +34,13 @@ export function describeMachine(): Machine {
   };
 }
 
+/** One sentence a line, so that no line of a page is too long. */
 export function machineText(machine: Machine): string {
-  return (
-    `${machine.cores} cores (${machine.cpu}) that master, two replicas, the benchmark and its processes share, ${machine.memoryGiB} GiB, ` +
-    `${machine.system}, Node ${machine.node}, redis-server ${machine.redis}, ioredis ${machine.ioredis}, everything on loopback; ` +
-    `load before the run ${machine.loadBefore.toFixed(1)}; ${machine.date}.`
-  );
+  return [
+    `${machine.cores} cores (${machine.cpu}), shared by master, two replicas, the benchmark and its processes, ${machine.memoryGiB} GiB, ${machine.system}.`,
+    `Node ${machine.node}, redis-server ${machine.redis}, ioredis ${machine.ioredis}, everything on loopback.`,
+    `Load before the run ${machine.loadBefore.toFixed(1)}. ${machine.date}.`,
+  ].join('\n');
 }
 
 function versionOf(from: string, name: string): string {

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 
 /** Horizontal bars, one group for each category, drawn to an SVG file. */
 export interface Plot {
-  /** The file's name, without its ending. */
+  /** The name of the file without `.svg`. */
   readonly name: string;
   readonly title: string;
   readonly unit: string;
   readonly categories: readonly string[];
   readonly series: readonly { readonly name: string; readonly values: readonly (number | undefined)[] }[];
-  /** A logarithmic axis, for figures that lie far apart. */
+  /** A logarithmic axis, for figures of different magnitudes. */
   readonly log?: boolean;
-  /** Categories to stand out. */
+  /** Whether a category gets the emphasised colour. */
   readonly emphasis?: (category: string) => boolean;
 }
 

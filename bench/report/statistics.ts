@@ -1,4 +1,4 @@
-/** The value below which the share `p` of the sorted values lies; NaN of none. */
+/** The value below which the share `p` of the values lies. NaN if there are no values. */
 export function percentile(values: readonly number[], p: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? Number.NaN;

@@ -1,6 +1,6 @@
 export type Cell = string | number | undefined;
 
-/** Figures with a heading; `note` says how to read them. */
+/** Figures with a heading. `note` explains the columns. */
 export interface Table {
   readonly title: string;
   readonly note?: string;
@@ -8,7 +8,7 @@ export interface Table {
   readonly rows: readonly (readonly Cell[])[];
 }
 
-/** As Markdown, which is read in a terminal as well. */
+/** The table as Markdown, aligned for a terminal, too. Each sentence of the note is a line. */
 export function markdownOf({ title, note, columns, rows }: Table): string {
   const texts = [columns, ...rows.map((row) => row.map(textOf))];
   const widths = columns.map((_, column) => Math.max(3, ...texts.map((row) => row[column]?.length ?? 0)));
@@ -21,7 +21,7 @@ export function markdownOf({ title, note, columns, rows }: Table): string {
   return [
     `### ${title}`,
     '',
-    ...(note === undefined ? [] : [note, '']),
+    ...(note === undefined ? [] : [note.replaceAll('. ', '.\n'), '']),
     line(texts[0]!),
     line(rule),
     ...texts.slice(1).map(line),
@@ -29,7 +29,7 @@ export function markdownOf({ title, note, columns, rows }: Table): string {
   ].join('\n');
 }
 
-/** Three significant digits are more than a shared machine gives. */
+/** At most three significant digits below 100: a shared machine gives no more. */
 function textOf(cell: Cell): string {
   if (cell === undefined) return '';
   if (typeof cell === 'string') return cell;

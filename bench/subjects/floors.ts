@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { LEASE, type Locker, type Server, type Subject } from './subject.js';
 
 /*
- * What a lock costs at the least: the bare commands, without a library.
+ * The least cost of a lock: the bare commands, without a library.
  */
 
 const COMPARE_AND_DELETE = `if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`;
@@ -23,7 +23,7 @@ function refused(key: string): Error {
   return new Error(`${key} was not taken`);
 }
 
-/** SET NX PX, and a script that compares and deletes: what every library on a single master does. */
+/** SET NX PX, and a script that compares and deletes, as every library on a single master does. */
 function unconfirmed(name: string, autoPipelining: boolean): Subject {
   return {
     name,
@@ -45,7 +45,7 @@ function unconfirmed(name: string, autoPipelining: boolean): Subject {
   };
 }
 
-/** SET and WAIT in one pipeline on a connection of each caller's own: the naive lock that is confirmed. */
+/** The naive confirmed lock: SET and WAIT in one pipeline, on a connection for each caller. */
 const waitEach: Subject = {
   name: 'SET+WAIT, a connection per caller',
   kind: 'floor',
@@ -79,8 +79,9 @@ interface Asked {
 }
 
 /**
- * All SETs that wait in one pipeline under one WAIT; releases on a second connection, pipelined by ioredis. `questions`: with what a confirmation asks beside
- * (INFO on both sides of WAIT, CLIENT LIST): what it costs to know who confirmed, whoever asks.
+ * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection, pipelined
+ * by ioredis. With `questions` the pipeline also has INFO on both sides of WAIT, and CLIENT LIST: the
+ * cost of knowing which replicas confirmed.
  */
 function grouped(name: string, questions: boolean): Subject {
   return {

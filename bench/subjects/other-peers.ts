@@ -3,7 +3,8 @@ import { loadPeer } from './peer.js';
 import { FOR_EVER, LEASE, urlOf, type Locker, type Subject } from './subject.js';
 
 /*
- * The other lock libraries, each on the client that it brings or is made for. Their polling is as it comes, but for the number of tries.
+ * Other lock libraries, each on its own or recommended client. Their polling has the default
+ * settings, except for the number of tries.
  */
 
 interface UniversalLock {
@@ -25,7 +26,7 @@ const redlockUniversal: Subject = {
     const adapter = new IoredisAdapter(client);
     return {
       async hold(key, work) {
-        // "lean": without a PING for each lock.
+        // "lean" sends no PING for each lock.
         const lock = createLock({ adapter, key, ttl: LEASE, retryAttempts: FOR_EVER, performance: 'lean' });
         const handle = await lock.acquire();
         await work();

@@ -3,8 +3,9 @@ import { loadPeer } from './peer.js';
 import { LEASE, type Locker, type Server, type Subject } from './subject.js';
 
 /*
- * redlock 4 and 5, its living fork, and the Nest module on top of redlock 5: with one master, as most use them. Their polling is as it
- * comes, but for the number of tries.
+ * redlock 4 and 5, the maintained fork of redlock, and the Nest module on top of redlock 5, with
+ * one master as in most applications. Their polling has the default settings, except for the number
+ * of tries.
  */
 
 interface Redlock4 {
@@ -66,7 +67,7 @@ function redlock5(name: string, load: () => Constructor<Redlock5>): Subject {
   };
 }
 
-/** Resolves when the lock is held; it then goes on until the library says that it is lost. */
+/** Resolves when the lock is held. The work then runs until the library reports the loss. */
 function holdUsing(redlock: Redlock5, key: string, leaseTime: number, onLost: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const settings = { retryCount: 10 };
@@ -78,12 +79,12 @@ function holdUsing(redlock: Redlock5, key: string, leaseTime: number, onLost: ()
         });
         resolve();
       });
-    // Its release fails, for the key is gone.
+    // The release fails, because the key is gone.
     redlock.using([key], leaseTime, settings, work).catch(reject);
   });
 }
 
-/** As its decorator calls it. */
+/** Calls the service as the library's decorator does. */
 const anchan: Subject = {
   name: '@anchan828/nest-redlock',
   kind: 'peer',

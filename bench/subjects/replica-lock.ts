@@ -24,7 +24,10 @@ class BenchModule {
   }
 }
 
-/** A Nest application with the library, ready to grant. `quarantine: 0`: the servers have just been started. */
+/**
+ * A Nest application with this library that is ready to grant locks. `quarantine: 0`, because the
+ * servers have just been started.
+ */
 export async function startLocks(
   server: Server,
   options: Partial<ReplicaLockModuleOptions> = {},

@@ -1,32 +1,35 @@
-/** Something that takes locks, and is measured. */
+/** A library, or bare commands, whose locks are measured. */
 export interface Subject {
   readonly name: string;
   readonly kind: 'ours' | 'peer' | 'floor';
   /** Whether a lock counts only once replicas confirmed it. */
   readonly confirmed: boolean;
-  /** Waits for a key that somebody else holds; floors do not. */
+  /** Whether the subject waits for a busy key. Floors do not. */
   readonly waits: boolean;
   connect(server: Server): Promise<Locker>;
 }
 
-/** Where the master listens. */
+/** The address of the master. */
 export interface Server {
   readonly host: string;
   readonly port: number;
 }
 
-/** One client of one process: its connections, and whatever the library keeps beside them. */
+/** One client of one process: the connections and the state of the library. */
 export interface Locker {
-  /** Takes the lock, for as long as it takes where the subject waits; runs `work`, gives the lock back. */
+  /** Acquires the lock, without a time limit if the subject waits. Runs `work` and releases. */
   hold(key: string, work: () => void | Promise<void>): Promise<void>;
-  /** Takes the lock and resolves; calls `onLost` when the library says that it was lost. Absent where it never does. */
+  /**
+   * Acquires the lock and resolves. Calls `onLost` when the library reports the loss. Absent if the
+   * library never reports a loss.
+   */
   holdUntilLost?(key: string, leaseTime: number, onLost: () => void): Promise<void>;
   close(): Promise<void>;
 }
 
-/** ms: nobody's lease may end while it is measured. */
+/** ms: no lease may end during a measurement. */
 export const LEASE = 20_000;
-/** Tries or ms that come to "for ever". */
+/** Tries or ms that are practically unlimited. */
 export const FOR_EVER = 2_000_000_000;
 
 export function urlOf({ host, port }: Server): string {

@@ -9,8 +9,8 @@ import type { Server } from '../subjects/subject.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * Fifty thousand callers ask in one instant: while all is well, while the master hangs, and all for one key. Does each get its answer in
- * its time, counted from asking, and is the memory free again afterwards?
+ * 50,000 callers ask in one instant: without a fault, while the master hangs, and all for one key.
+ * Does each caller get its answer within its limit, and is the memory free again afterwards?
  */
 
 const WAIT_TIME = 1_000;
@@ -113,8 +113,8 @@ export const backPressure: Workload = {
     return {
       tables: [
         {
-          title: `${callers.toLocaleString('en-US')} acquisitions asked for in one instant`,
-          note: `From asking to the answer. A refusal may come replicaTimeout (${REPLICA_TIMEOUT} ms) and 1 s after waitTime, where an answer is out. Memory: the heap's growth at its highest, garbage included, and when all is over.`,
+          title: `${callers.toLocaleString('en-US')} acquisitions requested in one instant`,
+          note: `Times are from the request to the answer. If an answer is outstanding, a refusal may come replicaTimeout (${REPLICA_TIMEOUT} ms) and 1 s after waitTime. Memory is the growth of the heap: at its peak with garbage, and at the end.`,
           columns: [
             'case',
             'waitTime ms',

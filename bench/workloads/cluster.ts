@@ -8,7 +8,8 @@ import type { Server } from '../subjects/subject.js';
 import type { Bench, Report, Workload } from './workload.js';
 
 /*
- * The callers of distinct-keys, in two processes, on a Redis Cluster of one, two and three masters with a replica each. How does throughput grow with the masters?
+ * The callers of distinct-keys, in two processes, on a Redis Cluster of one, two and three masters
+ * with a replica each. How does throughput grow with the number of masters?
  */
 
 const MASTERS = [1, 2, 3];
@@ -75,8 +76,8 @@ function tableOf(bench: Bench, results: ReadonlyMap<number, Figures[]>, callers:
   return {
     title: `Redis Cluster, ${callers} callers`,
     note:
-      `Locks taken and given back in a second by ${PROCESSES} processes together, on new keys spread over all slots; medians of ${bench.rounds} rounds. Masters, replicas ` +
-      `and callers shared ${cpus().length} processor cores: what more masters could do on machines of their own does not show.`,
+      `Locks acquired and released in a second by ${PROCESSES} processes together, on new keys in all slots, medians of ${bench.rounds} rounds. ` +
+      `Masters, replicas and callers shared ${cpus().length} cores, so the figures do not show the gain of machines of their own.`,
     columns: ['masters', 'servers', 'locks/s', 'range', 'p50 ms', '/ 1 master'],
     rows: MASTERS.map((masters) => {
       const figures = results.get(masters) ?? [];

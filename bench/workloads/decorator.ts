@@ -21,8 +21,8 @@ import type { Cell } from '../report/table.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * What the decorator costs over calling LockService by hand, on a provider method and on an HTTP handler. Locks are kept in memory: with
- * Redis the difference would drown.
+ * The cost of the decorator over calls of LockService, on a provider method and on an HTTP handler.
+ * Locks are in memory, because the time of Redis would hide the difference.
  */
 
 @Injectable()
@@ -43,7 +43,7 @@ class Methods {
   }
 }
 
-/** Does nothing: what Nest itself takes for a handler that has any interceptor. */
+/** Does nothing. Shows the time that Nest takes for any interceptor of a handler. */
 @Injectable()
 class Empty implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -92,7 +92,7 @@ interface Params {
   readonly calls: number;
 }
 
-/** us a call, of each way and block. */
+/** us for a call, for each way and block. */
 type Figures = Record<'method' | 'handler', Record<Way, number[]>>;
 
 export async function part({ blocks, calls }: Params): Promise<Figures> {
@@ -116,7 +116,7 @@ export async function part({ blocks, calls }: Params): Promise<Figures> {
   return { method, handler };
 }
 
-/** Blocks of calls, one after the other, the ways in turn. */
+/** Runs blocks of sequential calls, the ways in turn. */
 async function compare(
   blocks: number,
   calls: number,
@@ -168,8 +168,8 @@ export const decorator: Workload = {
     return {
       tables: [
         {
-          title: 'What the decorator costs',
-          note: 'Microseconds a call, one after the other, locks in memory: not locked, in LockService.withLock, the same below an interceptor that does nothing (what Nest itself takes for any), decorated, and the difference of the last two (median over the blocks).',
+          title: 'The cost of the decorator',
+          note: 'Microseconds for a call, one call after the other, locks in memory, medians over the blocks. An empty interceptor shows the time that Nest takes for any interceptor. The last column is the difference of the two before.',
           columns: [
             'call',
             'not locked',

@@ -10,8 +10,8 @@ import type { Locker, Server } from '../subjects/subject.js';
 import type { Bench, Report, Workload } from './workload.js';
 
 /*
- * Callers that each take and give back one lock after the other, every lock on a new key: nobody waits for anybody. What does a lock
- * cost, and how many can one process take?
+ * Each caller acquires and releases one lock after the other, every lock on a new key, so no caller
+ * waits for another. What does a lock cost, and how many can one process take?
  */
 
 const CALLERS = [1, 16, 128, 1024];
@@ -25,13 +25,13 @@ interface Params {
 
 interface Figures {
   readonly callers: number;
-  /** Locks taken and given back in a second. */
+  /** Locks acquired and released in a second. */
   readonly perSecond: number;
-  /** Of one lock, from asking for it to having given it back, ms. */
+  /** ms for one lock, from the request to the end of its release. */
   readonly p50: number;
   readonly p99: number;
   readonly failures: number;
-  /** Of a lock, here and in the master, us: what other work on the machine disturbs least. */
+  /** us of CPU for a lock, in this process and in the master: least affected by other processes. */
   readonly cpu: number;
   readonly masterCpu: number;
 }
@@ -161,7 +161,7 @@ function tableOf(bench: Bench, results: ReadonlyMap<string, Figures[]>, callers:
     .toSorted((a, b) => b.row.perSecond - a.row.perSecond);
   return {
     title: `Distinct keys, ${callers} ${callers === 1 ? 'caller' : 'callers'}`,
-    note: `Locks taken and given back in a second, and how long one takes from asking to given back; medians of ${bench.rounds} rounds. CPU: of this process and of the master, which other work on the machine disturbs less than it disturbs the rest.`,
+    note: `Locks acquired and released in a second, and the time from the request to the end of the release, medians of ${bench.rounds} rounds. CPU is that of this process and of the master. Other work on the machine affects CPU figures less than the others.`,
     columns: [
       'subject',
       'confirmed',
@@ -172,7 +172,7 @@ function tableOf(bench: Bench, results: ReadonlyMap<string, Figures[]>, callers:
       `/ ${GROUP_COMMIT}`,
       `/ ${SET_NX_PIPELINED}`,
       'p50 / group commit',
-      'CPU us a lock',
+      'CPU us per lock',
       "master's CPU us",
       'failed',
     ],
@@ -199,7 +199,7 @@ function plotOf(bench: Bench, results: ReadonlyMap<string, Figures[]>): Plot {
   const categories = names.toSorted((a, b) => at(b, 128) - at(a, 128));
   return {
     name: 'distinct-keys',
-    title: 'Locks taken and given back in a second, by number of callers',
+    title: 'Locks acquired and released in a second, by number of callers',
     unit: 'locks/s',
     categories,
     series: CALLERS.slice(1).map((callers) => ({

@@ -9,15 +9,15 @@ import type { Locker, Server } from '../subjects/subject.js';
 import type { Bench, Report, Workload } from './workload.js';
 
 /*
- * One key that everybody wants: a holder in one process, waiters in two others. The holder lets go; how soon does the next one have it, and
- * when has the last one had it?
+ * One key with a holder in one process and waiters in two others. The holder releases the key. When
+ * does the next waiter hold the key, and when does the last?
  */
 
 const WAITERS = [1, 16, 100];
 const PROCESSES = 2;
-/** Locks that each process takes before: what is measured is not how cold its code is. */
+/** Locks that each process takes before the measurement, so that its code is compiled. */
 const WARM_UP = 500;
-/** ms for the waiters to ask, and to settle into their way of waiting. */
+/** ms for the waiters to ask and to begin to wait. */
 const SETTLE_TIME = 400;
 /** ms after which the last waiter is given up. */
 const PATIENCE = 10_000;
@@ -32,11 +32,11 @@ type Order =
   | { readonly do: 'let go'; readonly key: string }
   | { readonly do: 'wait'; readonly key: string; readonly waiters: number };
 
-/** When a waiter had the lock, and when it let go of it, by the clock that all processes of the machine share (ms). */
+/** When a waiter got and released the lock, by the clock that all processes share (ms). */
 interface Turn {
   readonly takenAt: number;
   readonly letGoAt: number;
-  /** Its place among the waiters of its process, by the time of asking. */
+  /** The waiter's position among the waiters of its process, by the time of the request. */
   readonly place: number;
 }
 
@@ -77,7 +77,7 @@ async function takeTurn(locker: Locker, key: string, place: number, parent: Chan
 interface Figures {
   readonly handOvers: number[];
   readonly last: number[];
-  /** Share of the pairs of one process in which the one that asked later had it earlier. */
+  /** Share of the pairs in one process in which the later request was granted first. */
   readonly overtaken: number[];
   readonly stuck: number;
 }
@@ -137,7 +137,7 @@ function overtakenShare(turns: readonly Turn[]): number {
   return pairs === 0 ? 0 : overtaken / pairs;
 }
 
-/** Enough for a median, and few enough that those who poll for seconds do not take all day. */
+/** Enough turns for a median, and few enough for subjects that poll for seconds. */
 function turnsFor(bench: Bench, waiters: number): number {
   if (bench.smoke) return 1;
   return waiters === 1 ? 10 : waiters === 16 ? 4 : 2;
@@ -198,8 +198,8 @@ function rowOf(all: readonly Figures[]): Omit<Row, 'name'> {
 function tableOf(waiters: number, rows: readonly Row[]): Table {
   return {
     title: `Hand-over of one key to ${waiters} ${waiters === 1 ? 'waiter' : 'waiters'} in ${Math.min(waiters, PROCESSES)} ${waiters === 1 ? 'process' : 'processes'}`,
-    note: 'From letting go to the next one having it, and until the last one had it. Overtaken: share of the pairs in one process of which the later one had it first (0: first come, first served; 0.5: by chance).',
-    columns: ['subject', 'p50 ms', 'p99 ms', 'last served ms', 'overtaken', 'stuck'],
+    note: 'Times are from the release to the next grant, and to the last grant. Overtaken is the share of the pairs in one process in which the later request was granted first. 0 means first come, first served; 0.5 means by chance.',
+    columns: ['subject', 'p50 ms', 'p99 ms', 'last grant ms', 'overtaken', 'stuck'],
     rows: rows.map(({ name, p50, p99, last, overtaken, stuck }) => [name, p50, p99, last, overtaken, stuck]),
   };
 }
@@ -207,13 +207,13 @@ function tableOf(waiters: number, rows: readonly Row[]): Table {
 function plotOf(rows: readonly Row[]): Plot {
   return {
     name: 'hand-over',
-    title: 'Hand-over among 16 waiters in two processes: median, and the last one served (ms)',
+    title: 'Hand-over among 16 waiters in two processes: median and last grant (ms)',
     unit: 'ms',
     log: true,
     categories: rows.map(({ name }) => name),
     series: [
-      { name: 'from one to the next', values: rows.map(({ p50 }) => p50) },
-      { name: 'last one served', values: rows.map(({ last }) => last) },
+      { name: 'next grant', values: rows.map(({ p50 }) => p50) },
+      { name: 'last grant', values: rows.map(({ last }) => last) },
     ],
     emphasis: (name) => name.startsWith('nestjs-replica-lock'),
   };

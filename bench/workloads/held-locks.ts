@@ -9,14 +9,14 @@ import { startLocks } from '../subjects/replica-lock.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * Very many locks of lease 30 s that one process holds, and so renews, each every ten seconds: what does it cost, do the renewals come in
- * bursts, and what does somebody feel who takes other locks beside them?
+ * One process holds many locks with a lease of 30 s and renews each of them every ten seconds. What
+ * does this cost, do renewals come in bursts, and how long do other acquisitions take meanwhile?
  */
 
 const LEASE = 30_000;
-/** ms in which renewals are counted, for how evenly they come. */
+/** ms: renewals are counted in bins of this length. */
 const BIN = 100;
-/** ms between two of the foreground's acquisitions. */
+/** ms between two acquisitions of the foreground. */
 const FOREGROUND_PAUSE = 20;
 
 interface Params {
@@ -28,7 +28,7 @@ interface Params {
 interface Figures {
   readonly cpu: number;
   readonly renewals: number;
-  /** The busiest bin against the mean one. */
+  /** The busiest bin divided by the mean bin. */
   readonly burst: number;
   readonly p50: number;
   readonly p99: number;
@@ -42,7 +42,7 @@ export async function part({ server, locks: count, time }: Params, parent: Chann
     while (next < count) await locks.acquire(`bench:held:${next++}`);
   };
   await Promise.all(Array.from({ length: Math.min(512, count) }, take));
-  // A renewal later each of them is somewhere in its period.
+  // After one renewal the locks are spread over the period.
   await sleep(time);
   let lost = 0;
   const bins: number[] = [];
@@ -125,8 +125,8 @@ export const heldLocks: Workload = {
     return {
       tables: [
         {
-          title: 'Held locks of lease 30 s being renewed',
-          note: `Each is renewed every 10 s, confirmed by the replicas. Burst: the most renewals in ${BIN} ms against the mean. Commands: those that the process sent in a second. Foreground: another lock taken every ${FOREGROUND_PAUSE} ms, from asking to holding.`,
+          title: 'Renewal of held locks with a lease of 30 s',
+          note: `Each lock is renewed every 10 s, confirmed by the replicas. Burst is the most renewals in ${BIN} ms divided by the mean. Commands are those of this process in a second. The foreground acquires another lock every ${FOREGROUND_PAUSE} ms; its times are from request to grant.`,
           columns: [
             'locks',
             'renewals/s',

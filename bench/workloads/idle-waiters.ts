@@ -9,8 +9,8 @@ import type { Server, Subject } from '../subjects/subject.js';
 import type { Bench, Report, Workload } from './workload.js';
 
 /*
- * Waiters that have nothing to do but wait, in two processes, for locks that a third one holds: what do they ask Redis meanwhile, and
- * what do they cost their own process?
+ * Waiters in two processes wait for locks that a third process holds. How many commands do the
+ * waiters send meanwhile, and what do they cost their own process?
  */
 
 interface Load {
@@ -20,7 +20,7 @@ interface Load {
 const FEW: Load = { waiters: 100, keys: 1 };
 const MANY: Load = { waiters: 10_000, keys: 100 };
 const PROCESSES = 2;
-/** ms until the holder has renewed each lock for the first time: who waits knows then when to expect that. */
+/** ms until the first renewal of each lock. From then on waiters know when to expect renewals. */
 const SETTLE_TIME = 9_000;
 
 interface Params {
@@ -59,7 +59,7 @@ export async function part({ subject, server, load, role }: Params, parent: Chan
 interface Figures {
   readonly commands: number;
   readonly baseline: number;
-  /** Of one waiting process, %. */
+  /** % of a core, for one waiting process. */
   readonly cpu: number;
 }
 
@@ -92,7 +92,7 @@ async function measure(bench: Bench, subject: string, load: Load): Promise<Figur
   return { commands: withThem.commands, baseline: without.commands, cpu: withThem.cpu };
 }
 
-/** Whoever polls 10,000 times over measures the server, not itself. */
+/** 10,000 polling waiters would measure the server, not the subject. */
 function canBeMany(subject: Subject): boolean {
   return subject.kind === 'ours' || subject.name === 'node-redisson';
 }
@@ -106,7 +106,7 @@ export const idleWaiters: Workload = {
       const rows: Cell[][] = [];
       for (const subject of bench.shuffled(load === FEW ? subjects : subjects.filter(canBeMany))) {
         const all: Figures[] = [];
-        // Ten seconds say enough: whatever comes now and then comes in them.
+        // Ten seconds are enough: periodic commands occur in that time.
         for (let round = 0; round < Math.min(bench.rounds, load === FEW ? 1 : 2); round++)
           all.push(await measure(bench, subject.name, load));
         const commands = median(all.map((each) => each.commands));
@@ -122,8 +122,8 @@ export const idleWaiters: Workload = {
       }
       tables.push({
         title: `${load.waiters.toLocaleString('en-US')} idle waiters on ${load.keys} held ${load.keys === 1 ? 'key' : 'keys'}, in ${PROCESSES} processes`,
-        note: 'Commands that all clients sent to the master in a second (those of scripts apart): on account of the waiters; in all; and by the same processes without any waiter. CPU of one waiting process.',
-        columns: ['subject', 'commands/s for waiting', 'in all', 'without waiters', 'CPU %'],
+        note: 'Commands that all clients sent to the master in a second, without commands of scripts. The columns are the commands for the waiters, all commands, and those of the same processes without a waiter. CPU is that of one waiting process.',
+        columns: ['subject', 'commands/s for waiting', 'all', 'without waiters', 'CPU %'],
         rows: rows.toSorted((a, b) => Number(a[1]) - Number(b[1])),
       });
     }

@@ -6,7 +6,7 @@ import type { Server } from '../subjects/subject.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * What a held lock and a waiter occupy, in the process and in Redis.
+ * The memory of a held lock and of a waiter, in the process and in Redis.
  */
 
 interface Params {
@@ -43,7 +43,7 @@ export async function part(
     };
     await Promise.all(Array.from({ length: 256 }, take));
   };
-  // The connections' buffers and the compiled code are not the locks'.
+  // Warm up: buffers of connections and compiled code must not count as memory of locks.
   await takeAll('bench:warm:', 2_000);
   const before = await heapUsed();
   const redisBefore = await parent.ask<number>('redis');
@@ -65,7 +65,7 @@ export const memory: Workload = {
   async run(bench): Promise<Report> {
     const { master } = bench.servers;
     await master.call('FLUSHALL');
-    // The replication backlog fills once and is no lock's.
+    // Fill the replication backlog, which must not count as memory of locks.
     for (let i = 0; i < 24; i++) await master.call('SET', 'bench:backlog', 'x'.repeat(100_000));
     await master.call('DEL', 'bench:backlog');
     const count = bench.smoke ? 1_000 : 50_000;
@@ -82,8 +82,8 @@ export const memory: Workload = {
       tables: [
         {
           title: 'Memory',
-          note: `Of ${count.toLocaleString('en-US')} locks that one process holds (and renews), and of as many waiters on ${params.busyKeys} of their keys. In Redis: the key, its expiry and client tracking's entry.`,
-          columns: ['what', 'bytes'],
+          note: `One process holds and renews ${count.toLocaleString('en-US')} locks, and as many waiters wait for ${params.busyKeys} of their keys. The figure of Redis includes the key, its expiry and the entry of client tracking.`,
+          columns: ['memory of', 'bytes'],
           rows: [
             ['a held lock, in the process', result.perLock],
             ['a waiter, in the process', result.perWaiter],

@@ -7,7 +7,8 @@ import { LEASE, type Server } from '../subjects/subject.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * What taking a lock costs the master by its own count: our script, and what travels around it, against a bare SET NX PX.
+ * The cost of a lock in the master, by the master's own statistics: the script and the commands
+ * around the script, compared with a bare SET NX PX.
  */
 
 interface Params {
@@ -29,7 +30,7 @@ export async function part({ server, bare, callers, locks: count }: Params): Pro
 async function taker(server: Server, bare: boolean): Promise<(key: string) => Promise<unknown>> {
   if (bare) {
     const client = new Redis({ ...server, enableAutoPipelining: true });
-    return (key) => client.set(key, 'rl:somebody:1234:abcdefgh:1', 'PX', LEASE, 'NX');
+    return (key) => client.set(key, 'rl:host:1234:abcdefgh:1', 'PX', LEASE, 'NX');
   }
   const { locks } = await startLocks(server);
   return (key) => locks.acquire(key);
@@ -64,9 +65,9 @@ export const scriptCost: Workload = {
     return {
       tables: [
         {
-          title: 'What a lock costs the master',
-          note: "Microseconds a lock, by INFO commandstats. Watching: the look at its key that those pay for which are held for longer than 3 to 6 ms. Around: INFO, WAIT, INFO and CLIENT LIST, which a group shares, its session's own looks included.",
-          columns: ['what', 'callers', 'us a lock', 'watching it', 'around it', 'locks a call'],
+          title: 'The cost of a lock in the master',
+          note: 'Microseconds per lock, by INFO commandstats. Watching is the read of the key for locks that are held for longer than 3 to 6 ms. Around are INFO, WAIT, INFO and CLIENT LIST, which a group shares, and those of the session itself.',
+          columns: ['subject', 'callers', 'us per lock', 'watching', 'around', 'locks per call'],
           rows,
         },
       ],

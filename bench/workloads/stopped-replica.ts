@@ -9,10 +9,11 @@ import type { Server } from '../subjects/subject.js';
 import type { Bench, Report, Workload } from './workload.js';
 
 /*
- * One of two replicas is stopped, or stutters, under callers of whom some need both and the others one: who waits for whom?
+ * One of two replicas is stopped, or stalls again and again. Some callers need both replicas, the
+ * others need one. Which callers are delayed?
  */
 
-/** Callers a second, whether earlier ones have been served or not. */
+/** Callers in a second, independent of the answers to earlier callers. */
 const ARRIVALS = 230;
 /** ms that one attempt waits for its confirmations. */
 const REPLICA_TIMEOUT = 1_000;
@@ -25,7 +26,7 @@ interface Params {
   readonly needBoth: number;
 }
 
-/** ms from asking to the answer, of those that were granted and those that were refused for want of confirmations. */
+/** ms from the request to the answer, for grants and for refusals that lacked a confirmation. */
 interface Latencies {
   readonly granted: number[];
   readonly unconfirmed: number[];
@@ -73,12 +74,12 @@ async function ask(locks: LockService, key: string, options: AcquireOptions, int
 interface Case {
   readonly name: string;
   readonly needBoth: number;
-  /** Does its harm until the caller says that it is enough. */
+  /** Disturbs the servers until `isOver` returns true. */
   disturb(bench: Bench, isOver: () => boolean): Promise<void>;
 }
 
 const CASES: readonly Case[] = [
-  { name: 'all is well', needBoth: 0.1, disturb: () => Promise.resolve() },
+  { name: 'no fault', needBoth: 0.1, disturb: () => Promise.resolve() },
   {
     name: 'one replica stopped',
     needBoth: 0.1,
@@ -140,7 +141,7 @@ export const stoppedReplica: Workload = {
       tables: [
         {
           title: 'One of two replicas in trouble',
-          note: `${ARRIVALS} callers a second, each on a key of its own, with replicaTimeout ${REPLICA_TIMEOUT} ms; 10% of them need both replicas, where a replica stalls all do. From asking to the answer.`,
+          note: `${ARRIVALS} callers in a second, each on a key of its own, with replicaTimeout ${REPLICA_TIMEOUT} ms. 10% of the callers need both replicas; if a replica stalls, all do. Times are from the request to the answer.`,
           columns: [
             'case',
             'need',
@@ -148,7 +149,7 @@ export const stoppedReplica: Workload = {
             'p50 ms',
             'p99 ms',
             'unconfirmed',
-            'told after, p50 ms',
+            'refused after, p50 ms',
             'p99 ms',
             'other errors',
           ],

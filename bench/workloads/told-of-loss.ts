@@ -7,11 +7,11 @@ import type { Server } from '../subjects/subject.js';
 import type { Report, Workload } from './workload.js';
 
 /*
- * Somebody else deletes or overwrites the key of a lock that is held: when does its holder hear of it?
+ * Another client deletes or overwrites the key of a held lock. When is the holder told?
  */
 
 const LEASE = 3_000;
-/** ms after which a holder that has heard nothing will not hear of it any more. */
+/** ms after which a holder counts as never told. */
 const PATIENCE = 2 * LEASE;
 
 interface Params {
@@ -22,7 +22,7 @@ interface Params {
 
 export async function part({ subject, server, locks }: Params): Promise<(number | null)[]> {
   const locker = await subjectNamed(subject).connect(server);
-  const somebody = new Redis(server);
+  const other = new Redis(server);
   const told = Array.from({ length: locks }, async (_, i) => {
     const key = `bench:lost:${i}`;
     let lostAt: number | undefined;
@@ -32,11 +32,11 @@ export async function part({ subject, server, locks }: Params): Promise<(number 
       lostAt ??= performance.now();
       onLost();
     });
-    // One after the other, and not in step with any renewal.
+    // One key after the other, and not in step with the renewals.
     await sleep(20 + i * 25);
-    const [redisKey = key] = await somebody.keys(`*${key.replaceAll(':', '?')}`);
+    const [redisKey = key] = await other.keys(`*${key.replaceAll(':', '?')}`);
     const changedAt = performance.now();
-    await (i % 2 === 0 ? somebody.del(redisKey) : somebody.set(redisKey, 'somebody else'));
+    await (i % 2 === 0 ? other.del(redisKey) : other.set(redisKey, 'another owner'));
     await Promise.race([lost, sleep(PATIENCE)]);
     return lostAt === undefined ? null : lostAt - changedAt;
   });
@@ -70,8 +70,8 @@ export const toldOfLoss: Workload = {
     return {
       tables: [
         {
-          title: 'A holder is told that somebody deleted or overwrote its key',
-          note: `Lease ${LEASE} ms. Of the others, ${never.map(({ name }) => name).join(', ')} do not tell, or not by a signal or callback.`,
+          title: 'Time until a holder is told of a deleted or overwritten key',
+          note: `Lease ${LEASE} ms. These libraries do not tell the holder by a signal or callback: ${never.map(({ name }) => name).join(', ')}.`,
           columns: ['subject', 'told after, p50 ms', 'p99 ms', 'told', 'never told'],
           rows: rows.toSorted((a, b) => Number(a[1]) - Number(b[1])),
         },

@@ -9,16 +9,16 @@ export interface Workload {
   run(bench: Bench): Promise<Report>;
 }
 
-/** What a workload runs on. */
+/** The surroundings of a workload. */
 export interface Bench {
   /** A master and two replicas, for this workload alone. */
   readonly servers: Replication;
   readonly server: Server;
   readonly subjects: readonly Subject[];
-  /** Those of them that wait for a busy key, each once (and, in a smoke run, a few of them). */
+  /** The subjects that wait for a busy key, each once. A smoke run has only a few of them. */
   readonly waiting: readonly Subject[];
   readonly rounds: number;
-  /** A run of seconds that shows that everything runs; its figures mean nothing. */
+  /** A run of seconds that only shows that everything runs. The figures mean nothing. */
   readonly smoke: boolean;
   /** The subjects in a new random order. */
   shuffled(subjects: readonly Subject[]): Subject[];

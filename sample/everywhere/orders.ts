@@ -94,7 +94,7 @@ export class Shelves {
     this.journal.write('listener', this.locks.current());
   }
 
-  /** One of many copies counts the shelves. A copy with a late clock finds the key busy and skips. */
+  /** One of many copies counts the shelves. A copy with a late clock finds the key busy. */
   @Interval(1_000)
   @ReplicaLocked('count-shelves', { waitTime: 0, onContended: 'skip', minHoldTime: 500 })
   async count(): Promise<void> {
