@@ -1,6 +1,7 @@
-export type { LockExceptionFactory } from './decorators/answers.js';
+export type { LockExceptionFactory } from './decorators/error-responses.js';
 export { CurrentLock } from './decorators/current-lock.decorator.js';
-export { getLockServiceToken, InjectLockService } from './decorators/inject-lock-service.js';
+export { InjectLockService } from './decorators/inject-lock-service.js';
+export { getLockServiceToken } from './tokens.js';
 export type { KeySource, OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
 export { ReplicaLocked } from './decorators/replica-locked.decorator.js';
 export { ReplicaLockInterceptor } from './decorators/replica-lock.interceptor.js';
@@ -15,7 +16,7 @@ export {
   ReplicaLockError,
   type LockErrorCode,
 } from './lock/errors.js';
-export type { AcquisitionEnd, AcquisitionObserver } from './lock/acquisition-observer.js';
+export type { AcquisitionEnd, AcquisitionObserver } from './lock/events.js';
 export type { LockEvent } from './lock/events.js';
 export { LockService, type LockHealth, type LockInfo, type LockKeys } from './lock/lock-service.js';
 export { Lock } from './lock/lock.js';
@@ -25,7 +26,7 @@ export { ReplicaLockModule, type ReplicaLockOptionsFactory } from './module/repl
 export type {
   CommitCounts,
   MasterHealth,
-  MemberReport,
+  ReplicaReport,
   ReplicaPolicy,
   StoreReport,
 } from './store/lock-store.js';

@@ -1,5 +1,4 @@
-import type { Scene } from './scene.js';
-import { FOREIGN_KEY, FOREIGN_OWNER, FORBIDDEN_KEY, LEASE, LONG_KEY, SKEW } from './scene.js';
+import { FORBIDDEN_KEY, FOREIGN_KEY, FOREIGN_OWNER, LEASE, LONG_KEY, SKEW, type Scene } from './scene.js';
 import { SimServer } from './server.js';
 import type { SimHost } from './world.js';
 

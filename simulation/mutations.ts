@@ -9,44 +9,47 @@ export interface Mutant {
   readonly caughtBy?: string;
 }
 
-const LANE = 'lib/store/redis/commit-lane.ts';
-const VIEW = 'lib/store/redis/replica-view.ts';
-const LINKS = 'lib/store/redis/link-ages.ts';
-const QUARANTINE = 'lib/store/redis/quarantine.ts';
-const RELEASES = 'lib/store/redis/releases.ts';
-const SESSION = 'lib/store/redis/session.ts';
-const FLIGHT = 'lib/store/redis/flight.ts';
-const ENDING = 'lib/store/redis/wait-ending.ts';
-const QUORUM = 'lib/store/redis/quorum.ts';
+const GROUP_COMMIT = 'lib/store/redis/commit/group-commit.ts';
+const VIEW = 'lib/store/redis/replication/replica-view.ts';
+const LINKS = 'lib/store/redis/replication/link-ages.ts';
+const LONG_LEASES = 'lib/store/redis/replication/long-leases.ts';
+const OUTBOX = 'lib/store/redis/commit/release-outbox.ts';
+const SESSION = 'lib/store/redis/connection/session.ts';
+const IN_FLIGHT = 'lib/store/redis/commit/groups-in-flight.ts';
+const ENDING = 'lib/store/redis/commit/wait-ending.ts';
+const QUORUM = 'lib/store/redis/replication/quorum.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'WAIT is sent again on the next connection',
     // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
           `      request.mayBeWritten = true;
       if (request.kind === 'acquire' && request.abandoned)`,
           `      request.mayBeWritten = true;
-      if (request.stage === 'written') { if (request.round) (request.round as { offset: number }).offset = 0; continue; }
+      if (request.stage === 'written') { if (request.group) (request.group as { offset: number }).offset = 0; continue; }
       if (request.kind === 'acquire' && request.abandoned)`,
         ],
       ],
     },
   },
   {
-    name: 'replicas that are listed are counted instead of members',
+    name: 'replicas that are listed are counted instead of known replicas',
     changes: {
       [VIEW]: [
-        ['return this.members.addresses.size + hidden;', 'return this.certain.acknowledged.size + hidden;'],
+        [
+          'return this.knownReplicas.addresses.size + hidden;',
+          'return this.certain.acknowledged.size + hidden;',
+        ],
       ],
     },
   },
   {
     name: 'a replica is counted twice',
     caughtBy:
-      "test/store/redis/quorum.spec.ts, 'counts a replica once, an unfinished one and a reader of the stream never'",
+      "test/store/redis/replication/quorum.spec.ts, 'counts a replica once, an unfinished one and a reader of the stream never'",
     changes: {
       [QUORUM]: [
         [
@@ -59,18 +62,18 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'replicas that share an address are counted as one',
     caughtBy:
-      "test/store/redis/addresses.spec.ts, 'Two lines of one address' and 'are counted by their connections'",
+      "test/store/redis/replication/addresses.spec.ts, 'Two lines of one address' and 'are counted by their connections'",
     changes: {
-      'lib/store/redis/shared-addresses.ts': [
+      'lib/store/redis/replication/shared-addresses.ts': [
         ['if (lines.size === info.links.length) {', 'if (lines.size > 0) {'],
       ],
     },
   },
   {
     name: 'every replica that nobody names is taken for one that is named otherwise',
-    caughtBy: "test/store/redis/addresses.spec.ts, 'count as strangers'",
+    caughtBy: "test/store/redis/replication/addresses.spec.ts, 'count as strangers'",
     changes: {
-      'lib/store/redis/members.ts': [
+      'lib/store/redis/replication/known-replicas.ts': [
         ['if (strangers.length <= following.length)', 'if (strangers.length > 0)'],
       ],
     },
@@ -118,11 +121,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the age of links is taken when decided instead of when sent',
     caughtBy:
-      "test/store/redis/quorum.spec.ts, 'needs links that are older than the quarantine at the moment of sending'",
+      "test/store/redis/replication/quorum.spec.ts, 'needs links that are older than the quarantine at the moment of sending'",
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
-          'return view.judge(demand, offset, round?.start.monotonic ?? 0, standingSince);',
+          'return view.judge(demand, offset, group?.start.monotonic ?? 0, standingSince);',
           'return view.judge(demand, offset, this.clock.monotonic(), standingSince);',
         ],
       ],
@@ -131,9 +134,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'validity counts from the answer instead of the request',
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
-          'const validity = Validity.since(round.start, request.leaseTime);',
+          'const validity = Validity.since(group.start, request.leaseTime);',
           'const validity = Validity.ofLease(request.leaseTime, this.clock);',
         ],
       ],
@@ -142,9 +145,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a confirmation after the deadline still renews',
     caughtBy:
-      "test/store/redis/confirmation.spec.ts, 'is expired, not renewed, when the confirmation comes after the lease'",
+      "test/store/redis/commit/confirmation.spec.ts, 'is expired, not renewed, when the confirmation comes after the lease'",
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
           'const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;',
           'const inTime = validity.remaining(this.clock) > 0;',
@@ -185,8 +188,8 @@ export const MUTANTS: readonly Mutant[] = [
     changes: {
       'simulation/scripts.ts': [
         [
-          "else if (keepFor === '0') write(data, key, token, TOMBSTONE_TIME);",
-          "else if (keepFor === '0') write(data, key, token, 0 * TOMBSTONE_TIME);",
+          "else if (cooldown === '0') write(data, key, token, TOMBSTONE_TIME);",
+          "else if (cooldown === '0') write(data, key, token, 0 * TOMBSTONE_TIME);",
         ],
       ],
     },
@@ -194,7 +197,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'keys expire without the allowance for clocks',
     changes: {
-      'lib/store/redis/master.ts': [
+      'lib/store/redis/master/master.ts': [
         [
           'return Math.ceil(leaseTime + this.settings.clockSkew);',
           'return Math.ceil(leaseTime + 0 * this.settings.clockSkew);',
@@ -205,42 +208,47 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no take-back, and no CLIENT KILL',
     caughtBy:
-      "test/store/redis/confirmation.spec.ts, 'is taken back at once', and lost-connections.spec.ts, 'never runs'",
+      "test/store/redis/commit/confirmation.spec.ts, 'is taken back at once', and lost-connections.spec.ts, 'never runs'",
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
-          'if (mayBeWritten) void this.releases.add(',
-          'if (mayBeWritten && keys.length === 0) void this.releases.add(',
+          'if (mayBeWritten) void this.outbox.add(',
+          'if (mayBeWritten && keys.length === 0) void this.outbox.add(',
         ],
       ],
-      'lib/store/redis/open-session.ts': [['sameRun && ask(control', 'sameRun && !sameRun && ask(control']],
+      'lib/store/redis/connection/open-session.ts': [
+        ['sameRun && ask(control', 'sameRun && !sameRun && ask(control'],
+      ],
     },
   },
   {
     name: 'a take-back before CLIENT KILL',
     caughtBy:
-      "test/store/redis/lost-connections.spec.ts, 'keeps the key free when the caller had given up' and 'is taken back behind it and not before'",
+      "test/store/redis/connection/lost-connections.spec.ts, 'keeps the key free when the caller had given up' and 'is taken back behind it and not before'",
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
           "if (request.stage !== 'sent') this.takeBack(request);",
           'request.mayBeWritten = true; this.takeBack(request);',
         ],
       ],
-      'lib/store/redis/open-session.ts': [['sameRun && ask(control', 'sameRun && !sameRun && ask(control']],
+      'lib/store/redis/connection/open-session.ts': [
+        ['sameRun && ask(control', 'sameRun && !sameRun && ask(control'],
+      ],
     },
   },
   {
     name: 'a majority is no longer needed',
-    changes: { [QUORUM]: [['return Math.ceil(members / 2);', 'return Math.min(1, members);']] },
+    changes: { [QUORUM]: [['return Math.ceil(replicas / 2);', 'return Math.min(1, replicas);']] },
   },
   {
     name: 'a key that was lost before a late confirmation is granted unseen',
-    caughtBy: "test/store/redis/confirmation.spec.ts, 'is asked again when somebody took its key meanwhile'",
+    caughtBy:
+      "test/store/redis/commit/confirmation.spec.ts, 'is asked again when somebody took its key meanwhile'",
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
-          'else if (this.clock.monotonic() - round.start.monotonic > PROMPT)',
+          'else if (this.clock.monotonic() - group.start.monotonic > PROMPT_TIME)',
           'else if (request.keys.length === 0)',
         ],
       ],
@@ -249,7 +257,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a busy answer beside a full count is a grant',
     changes: {
-      [LANE]: [
+      [GROUP_COMMIT]: [
         [
           "      else if (answer.kind === 'busy') {",
           "      else if (answer.kind === 'busy') { request.stage = 'written'; this.pending.add(request); } else if (answer.kind === 'busy') {",
@@ -271,13 +279,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a long lease that was met is waited for by every key',
     changes: {
-      [QUARANTINE]: [['for (const key of keys) {', 'for (const key of this.byKey.keys()) {']],
+      [LONG_LEASES]: [['for (const key of keys) {', 'for (const key of this.byKey.keys()) {']],
     },
   },
   {
     name: 'a long lease that was met is not waited for',
     changes: {
-      [QUARANTINE]: [
+      [LONG_LEASES]: [
         ['if (this.byKey.size === 0) return Infinity;', 'if (this.byKey.size >= 0) return Infinity;'],
       ],
     },
@@ -296,7 +304,7 @@ export const MUTANTS: readonly Mutant[] = [
     faults: 'hung replica',
     changes: {
       [ENDING]: [["this.waits.push('ahead');", "this.waits.push('open');"]],
-      [FLIGHT]: [
+      [IN_FLIGHT]: [
         [
           'const blockedSince = this.out[0]?.writtenAt;',
           'const blockedSince = this.out[0]?.start.monotonic;',
@@ -317,7 +325,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'UNBLOCKED is an answer like any other',
     faults: 'rush',
     caughtBy:
-      "test/store/redis/paused-server.spec.ts, 'does no harm: that group is asked again by the same owners'",
+      "test/store/redis/commit/paused-server.spec.ts, 'does no harm: that group is asked again by the same owners'",
     changes: {
       [SESSION]: [
         [
@@ -331,7 +339,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a release that has run, without its answer, is a loss when it is sent again',
     faults: 'answers lost',
     changes: {
-      [RELEASES]: [['reply[index] === 1 || release.mayHaveRun', 'reply[index] === 1']],
+      [OUTBOX]: [['reply[index] === 1 || release.mayHaveRun', 'reply[index] === 1']],
       'simulation/scripts.ts': [['if (value !== lockToken) ours = 0;', 'ours = 0;']],
     },
   },
@@ -348,7 +356,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'one refused release refuses its neighbours',
     faults: 'key forbidden',
     changes: {
-      [RELEASES]: [
+      [OUTBOX]: [
         ['if (batch.length > 1 && mayBlameOne(error)) {', 'if (batch.length > 1 && batch.length === 0) {'],
       ],
     },
@@ -357,7 +365,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'one refused acquisition refuses its neighbours',
     faults: 'key forbidden',
     changes: {
-      [LANE]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
+      [GROUP_COMMIT]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
     },
   },
   {
@@ -371,7 +379,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a release is not sent again when the server has lost its script',
     faults: 'scripts flushed',
     changes: {
-      [RELEASES]: [
+      [OUTBOX]: [
         [
           `      session.forgetScript(releaseScript);
       this.sendAgain(batch);`,
@@ -384,9 +392,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a connection is given up before its sockets were read',
     faults: 'busy event loop',
     changes: {
-      'lib/store/redis/monitored-connection.ts': [
+      'lib/store/redis/connection/monitored-connection.ts': [
         ['else if (this.lastChanceFor !== this.quietSince) {', 'else if (this.lastChanceFor === Infinity) {'],
-        ['} else this.clock.afterTurn(() => this.lookAgain(dueAt));', '} else this.lookAgain(dueAt);'],
+        ['} else this.clock.afterTurn(() => this.checkAgain(dueAt));', '} else this.checkAgain(dueAt);'],
       ],
     },
   },
@@ -398,7 +406,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'connecting has no time limit',
     faults: 'silent master',
     changes: {
-      'lib/store/redis/connecting.ts': [
+      'lib/store/redis/connection/connecting.ts': [
         ['afterFreeTime(clock, connectTimeout, () =>', 'afterFreeTime(clock, Infinity, () =>'],
       ],
     },
@@ -406,10 +414,10 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a late renewal waits for the answers to the group that is out',
     faults: 'busy event loop',
-    caughtBy: "test/store/redis/late-renewal.spec.ts, 'is sent behind that group'",
+    caughtBy: "test/store/redis/commit/late-renewal.spec.ts, 'is sent behind that group'",
     changes: {
-      [LANE]: [
-        ['(flight.mayTakeAnother && this.isRenewalOverdue)', '(this.isRenewalOverdue && flight.isEmpty)'],
+      [GROUP_COMMIT]: [
+        ['(inFlight.mayTakeAnother && this.isRenewalOverdue)', '(this.isRenewalOverdue && inFlight.isEmpty)'],
       ],
     },
   },
@@ -418,7 +426,10 @@ export const MUTANTS: readonly Mutant[] = [
     faults: 'busy event loop',
     changes: {
       'lib/lock/lock-service.ts': [
-        ['if (lock.wasGrantedLate) lock.keep();', 'if (lock.wasGrantedLate && lock.hasEnded) lock.keep();'],
+        [
+          'if (lock.wasGrantedLate) lock.startKeeping();',
+          'if (lock.wasGrantedLate && lock.hasEnded) lock.startKeeping();',
+        ],
       ],
     },
   },

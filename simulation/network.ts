@@ -1,8 +1,8 @@
-import type { Address, Command, Connection, Connector, Reply } from '../lib/store/redis/connection.js';
+import type { Connection, Connector } from '../lib/store/redis/connection/connection.js';
+import type { Address, Command, Reply } from '../lib/store/redis/resp.js';
 import { scriptCalledBy, type ScriptName } from './scripts.js';
 import type { SimSentinel } from './sentinel.js';
-import type { ServerSide } from './server.js';
-import { SimServer } from './server.js';
+import { SimServer, type ServerSide } from './server.js';
 import type { SimHost, SimWorld } from './world.js';
 
 type Target = SimServer | SimSentinel;

@@ -1,11 +1,11 @@
 import { acquireScript } from '../lib/store/redis/scripts/acquire.js';
 import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
-import { lookScript } from '../lib/store/redis/scripts/look.js';
+import { checkOwnerScript } from '../lib/store/redis/scripts/check-owner.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
 import { TOMBSTONE_TIME } from '../lib/store/redis/scripts/script.js';
-import { KEPT } from '../lib/store/redis/scripts/value.js';
-import type { Command, Reply } from '../lib/store/redis/connection.js';
+import { COOLDOWN_MARK } from '../lib/store/redis/scripts/value.js';
+import type { Command, Reply } from '../lib/store/redis/resp.js';
 
 /** What a script may do to a server's data. */
 export interface Data {
@@ -118,7 +118,7 @@ const renew: SimScript = (data, keys, args) => {
   const written: string[] = [];
   const absent: string[] = [];
   const replies = [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, purpose] }) => {
-    const mark = purpose === 'keep' ? KEPT : '';
+    const mark = purpose === 'cooldown' ? COOLDOWN_MARK : '';
     const tokens = own.map((key) => tokenOf(data.get(key), owner, mark));
     const gone = tokens.findIndex((token) => token === undefined);
     for (const [i, key] of own.entries()) {
@@ -126,8 +126,8 @@ const renew: SimScript = (data, keys, args) => {
         if (data.get(key) === null) absent.push(key);
         continue;
       }
-      const isKept = mark !== '' && data.get(key)!.startsWith(`${owner}${mark} `);
-      write(data, key, `${owner}${mark} ${tokens[i]}`, isKept ? data.pttl(key) : Number(ttl));
+      const inCooldown = mark !== '' && data.get(key)!.startsWith(`${owner}${mark} `);
+      write(data, key, `${owner}${mark} ${tokens[i]}`, inCooldown ? data.pttl(key) : Number(ttl));
       written.push(key);
     }
     return gone + 1;
@@ -138,16 +138,16 @@ const renew: SimScript = (data, keys, args) => {
 };
 
 const release: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 1, 1)].map(({ keys: own, owner, common: [keepFor], rest: [lockToken] }) => {
+  [...callsOf(keys, args, 1, 1)].map(({ keys: own, owner, common: [cooldown], rest: [lockToken] }) => {
     let ours = 1;
     for (const key of own) {
       const value = data.get(key);
-      const isKept = value?.startsWith(`${owner}${KEPT} `) === true;
-      const token = tokenOf(value, owner, KEPT);
+      const inCooldown = value?.startsWith(`${owner}${COOLDOWN_MARK} `) === true;
+      const token = tokenOf(value, owner, COOLDOWN_MARK);
       if (token === undefined) {
         if (value !== lockToken) ours = 0;
-      } else if (keepFor === '0') write(data, key, token, TOMBSTONE_TIME);
-      else if (!isKept) write(data, key, `${owner}${KEPT} ${token}`, Number(keepFor));
+      } else if (cooldown === '0') write(data, key, token, TOMBSTONE_TIME);
+      else if (!inCooldown) write(data, key, `${owner}${COOLDOWN_MARK} ${token}`, Number(cooldown));
     }
     return ours;
   });
@@ -180,7 +180,7 @@ const SCRIPTS = [
   ['acquire', acquireScript, acquire],
   ['renew', renewScript, renew],
   ['release', releaseScript, release],
-  ['look', lookScript, look],
+  ['look', checkOwnerScript, look],
   ['forceRelease', FORCE_RELEASE, forceRelease],
 ] as const;
 

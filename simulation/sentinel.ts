@@ -1,4 +1,4 @@
-import { ErrorReply, type Command, type Reply } from '../lib/store/redis/connection.js';
+import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js';
 import type { ServerSide, SimServer } from './server.js';
 import { SimHost, type SimWorld } from './world.js';
 

@@ -1,4 +1,4 @@
-import { ErrorReply, type Command, type Reply } from '../lib/store/redis/connection.js';
+import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js';
 import { ClientPause } from './client-pause.js';
 import { SimReplica, type Link, type ReplicationStyle } from './replication.js';
 import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText, type Data } from './scripts.js';

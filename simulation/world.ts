@@ -1,4 +1,4 @@
-import type { Clock } from '../lib/store/clock.js';
+import type { Clock } from '../lib/common/clock.js';
 
 /** Numbers that a seed decides (mulberry32). */
 export class Dice {

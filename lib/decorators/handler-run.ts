@@ -4,12 +4,11 @@ import { defer, isObservable, mergeMap, Observable, type Subscriber } from 'rxjs
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
 import { bodiesOf } from './bodies.js';
-import { resultWhenContended } from './contention.js';
+import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
 import { claimOutcome, type Outcome } from './event-stream.guard.js';
 import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
-import type { LockedMethod } from './locked-method.js';
 import { LockedResult } from './locked-result.js';
 import { asObservable, LockedRun } from './locked-run.js';
 import type { ResultKind } from './result-kind.js';

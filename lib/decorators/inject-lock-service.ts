@@ -1,15 +1,5 @@
-import { Inject, type InjectionToken } from '@nestjs/common';
-import { LockService } from '../lock/lock-service.js';
-
-/** The injection token of a `LockService`: the class itself, or for a named instance a string. */
-export function getLockServiceToken(name?: string): InjectionToken<LockService> {
-  return name === undefined ? LockService : `ReplicaLockService_${name}`;
-}
-
-/** Where the interceptor finds an instance's `exceptionFactory`. */
-export function getExceptionFactoryToken(name?: string): InjectionToken {
-  return `ReplicaLockExceptionFactory_${name ?? ''}`;
-}
+import { Inject } from '@nestjs/common';
+import { getLockServiceToken } from '../tokens.js';
 
 /** Injects the `LockService` of a named instance, or the unnamed one: `constructor(@InjectLockService('payments') locks: LockService)`. */
 export function InjectLockService(name?: string): PropertyDecorator & ParameterDecorator {

@@ -1,6 +1,6 @@
 import { Inject } from '@nestjs/common';
 import type { LockService } from '../lock/lock-service.js';
-import { getLockServiceToken } from './inject-lock-service.js';
+import { getLockServiceToken } from '../tokens.js';
 
 /** The services that each instance was given, by instance name: beside the instance, so that it looks as its author made it. */
 const services = new WeakMap<object, Map<string | undefined, LockService>>();

@@ -14,7 +14,7 @@ import {
 } from '@nestjs/core';
 import { defer, from, mergeMap, type Observable } from 'rxjs';
 import { ReplicaLockError } from '../lock/errors.js';
-import { answerTo, type LockExceptionFactory } from './answers.js';
+import { responseTo, type LockExceptionFactory } from './error-responses.js';
 
 /**
  * Answers lock errors that escape from handlers without `@ReplicaLocked`, such as those of a service
@@ -47,7 +47,7 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
   }
 
   private async answerHttp(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
-    const answer = await this.answerTo(error, host);
+    const answer = await this.responseTo(error, host);
     const standard = new BaseExceptionFilter(this.adapterHost.httpAdapter);
     const own = this.globalFilterFor(answer);
     if (own === undefined) return standard.catch(answer, host);
@@ -61,13 +61,13 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
 
   private async answerGateway(error: ReplicaLockError, host: ArgumentsHost): Promise<void> {
     const { BaseWsExceptionFilter } = await import('@nestjs/websockets');
-    new BaseWsExceptionFilter().catch(await this.answerTo(error, host), host);
+    new BaseWsExceptionFilter().catch(await this.responseTo(error, host), host);
   }
 
   /** Nest expects an Observable of message handlers. */
   private answerMessage(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> {
     return defer(() =>
-      from(Promise.all([import('@nestjs/microservices'), this.answerTo(error, host)])).pipe(
+      from(Promise.all([import('@nestjs/microservices'), this.responseTo(error, host)])).pipe(
         mergeMap(([{ BaseRpcExceptionFilter }, answer]) =>
           new BaseRpcExceptionFilter().catch(answer as Error, host),
         ),
@@ -77,12 +77,12 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
 
   /** GraphQL and other callers of handlers take what is thrown. */
   private async rethrow(error: ReplicaLockError, host: ArgumentsHost): Promise<never> {
-    throw await this.answerTo(error, host);
+    throw await this.responseTo(error, host);
   }
 
-  private answerTo(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
+  private responseTo(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
     // Nest hands filters the same kind of object, without class and handler.
-    return answerTo(host as ExecutionContext, error, this.exceptionFactory);
+    return responseTo(host as ExecutionContext, error, this.exceptionFactory);
   }
 
   /** The application's global filter that Nest would ask: the last one that catches the error. */

@@ -1,7 +1,6 @@
 import type { EnteredLock } from '../lock/lock-service.js';
 import { isAsyncIterable } from './bodies.js';
-import { resultWhenContended } from './contention.js';
-import type { LockedMethod } from './locked-method.js';
+import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { GONE } from './locked-run.js';
 
 type Generator = AsyncGenerator<unknown, unknown>;

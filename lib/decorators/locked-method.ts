@@ -1,5 +1,10 @@
 import type { ExecutionContext } from '@nestjs/common';
-import { LockKeyError, LockOptionsError, type LockContendedError } from '../lock/errors.js';
+import {
+  LockKeyError,
+  LockOptionsError,
+  LockServiceClosedError,
+  LockContendedError,
+} from '../lock/errors.js';
 import type { Lock } from '../lock/lock.js';
 import type { LockKeys } from '../lock/lock-service.js';
 import { checkLockOptions, KNOWN_OPTIONS, refuseUnknown, type WithLockOptions } from '../lock/options.js';
@@ -254,4 +259,12 @@ function checkGiven(where: string, given: ReplicaLockedOptions): void {
     if (!(error instanceof LockOptionsError)) throw error;
     throw new LockOptionsError(error.option, error.value, `@ReplicaLocked on ${where}: ${error.message}`);
   }
+}
+
+/** What a method makes of a lock that stayed busy; any other failure is thrown on. */
+export function resultWhenContended({ onContended }: LockedMethod, error: unknown): unknown {
+  // A job that skips a tick skips those of a shutdown, too: schedulers go on firing until its end.
+  if (error instanceof LockServiceClosedError && onContended === 'skip') return undefined;
+  if (!(error instanceof LockContendedError) || onContended === 'throw') throw error;
+  return onContended === 'skip' ? undefined : onContended(error);
 }

@@ -1,9 +1,8 @@
 import { from, isObservable, of, type Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
 import { isThenable, type Bodies } from './bodies.js';
-import { resultWhenContended } from './contention.js';
+import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock } from './enter-lock.js';
-import type { LockedMethod } from './locked-method.js';
 
 /** Why a wait ends whose caller has gone. The rejection reaches no caller. */
 export const GONE = new Error('The caller has gone and does not wait for the lock any more.');

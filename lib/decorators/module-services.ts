@@ -1,7 +1,7 @@
 import type { ModuleRef } from '@nestjs/core';
 import type { LockService } from '../lock/lock-service.js';
-import type { LockExceptionFactory } from './answers.js';
-import { getExceptionFactoryToken, getLockServiceToken } from './inject-lock-service.js';
+import type { LockExceptionFactory } from './error-responses.js';
+import { getExceptionFactoryToken, getLockServiceToken } from '../tokens.js';
 
 /** What decorated handlers need of one application, by instance name. */
 export class ModuleServices {

@@ -1,7 +1,7 @@
 import { Injectable, type CallHandler, type ExecutionContext, type NestInterceptor } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { catchError, from, map, Observable } from 'rxjs';
-import { answerTo } from './answers.js';
+import { responseTo } from './error-responses.js';
 import { handlerFrames } from './handler-frames.js';
 import { HandlerRun } from './handler-run.js';
 import type { LockedMethod } from './locked-method.js';
@@ -29,7 +29,7 @@ export class ReplicaLockInterceptor implements NestInterceptor {
     if (method?.kindOf(context) === 'other' && context.getType() === 'http') return result;
     return result.pipe(
       catchError((error: unknown) =>
-        from(answerTo(context, error, this.services.exceptionFactoryOf(method?.instanceName))).pipe(
+        from(responseTo(context, error, this.services.exceptionFactoryOf(method?.instanceName))).pipe(
           map((answer) => {
             throw answer;
           }),

@@ -4,4 +4,4 @@ export {
   type ReplicaLockHealthDetails,
   type ReplicaLockHealthOptions,
 } from './replica-lock.health-indicator.js';
-export type { MemberCounts } from '../store/member-counts.js';
+export type { ReplicaCounts } from '../store/replica-counts.js';

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
-import { getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { getLockServiceToken } from '../tokens.js';
 import type { LockHealth, LockService } from '../lock/lock-service.js';
 import type { MasterHealth } from '../store/lock-store.js';
-import { countMembers, type MemberCounts } from '../store/member-counts.js';
+import { countReplicas, type ReplicaCounts } from '../store/replica-counts.js';
 
 export interface ReplicaLockHealthOptions {
   /** The named instance to look at. Default: the unnamed one. */
@@ -32,7 +32,7 @@ export interface MasterDetails {
   readonly reason?: string;
   /** What should be set otherwise, in words, although locks are granted. */
   readonly warnings?: readonly string[];
-  readonly replicas: MemberCounts;
+  readonly replicas: ReplicaCounts;
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;
   /** Whether Redis tells of changes by client tracking. */
@@ -92,11 +92,11 @@ function masterDetailsOf({
   connected,
   reason,
   warnings,
-  members,
+  replicas: reports,
   quarantine,
   tracking,
 }: MasterHealth): MasterDetails {
-  const replicas = countMembers(members);
+  const replicas = countReplicas(reports);
   const words = { ...(reason !== undefined && { reason }), ...(warnings !== undefined && { warnings }) };
   return { address, connected, ...words, replicas, quarantine, tracking };
 }

@@ -19,7 +19,7 @@ export class AbortSignals {
     let listening = this.listening.get(signal);
     if (listening === undefined) {
       const waiters = new Set<Cancellable>();
-      // From the last to the first: none gets its turn in line only to be cancelled.
+      // From the last to the first: none gets its turn in the queue only to be cancelled.
       const onAbort = (): void => {
         for (const each of [...waiters].toReversed()) each.cancel(signal.reason);
       };

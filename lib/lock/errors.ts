@@ -1,6 +1,6 @@
-import { nearestTo } from './nearest.js';
+import { nearestTo } from '../common/nearest.js';
 import { namesOf } from '../store/key-names.js';
-import type { Foreign, MemberReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type { Foreign, ReplicaReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
 
 export type LockErrorCode =
   | 'LOCK_CONTENDED'
@@ -102,7 +102,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
   /** Replicas that had to. */
   readonly required: number;
   /** Every replica known, with what it acknowledged. */
-  readonly members: readonly MemberReport[];
+  readonly replicas: readonly ReplicaReport[];
 
   constructor(
     keys: readonly string[],
@@ -113,7 +113,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
     super(keys, `${lockOf(keys)} ${notConfirmed(outcome, within)}`);
     this.confirmed = outcome.confirmed;
     this.required = outcome.required;
-    this.members = outcome.members;
+    this.replicas = outcome.replicas;
   }
 }
 
@@ -267,20 +267,20 @@ export function lockOf(keys: readonly string[]): string {
 }
 
 /** Why a write did not count, as the rest of a sentence about the lock. */
-export function notConfirmed({ confirmed, required, members, master }: Unconfirmed, within: number): string {
+export function notConfirmed({ confirmed, required, replicas, master }: Unconfirmed, within: number): string {
   const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
   const who = master === undefined ? 'The master' : `The ${master}`;
-  if (members.length === 0) {
+  if (replicas.length === 0) {
     return `${head} ${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
   }
-  if (required > members.length) {
-    return `${head} ${who} has only ${members.length}, and replicas asks for ${required}: attach what is missing, or set it to ${members.length}.`;
+  if (required > replicas.length) {
+    return `${head} ${who} has only ${replicas.length}, and replicas asks for ${required}: attach what is missing, or set it to ${replicas.length}.`;
   }
-  const missing = members
-    .filter((member) => !member.acknowledged)
+  const missing = replicas
+    .filter((replica) => !replica.acknowledged)
     .map(
-      (member) =>
-        `${member.address} (${member.lag === null ? 'not connected' : `${member.lag} bytes behind`})`,
+      (replica) =>
+        `${replica.address} (${replica.lag === null ? 'not connected' : `${replica.lag} bytes behind`})`,
     )
     .join(', ');
   return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore it, remove it from the master for good, or choose replicas: 'majority' if losing it must not stop you.`;

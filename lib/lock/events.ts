@@ -1,6 +1,7 @@
 import { namesOf } from '../store/key-names.js';
 import type { StoreReport } from '../store/lock-store.js';
 import type { LockNotReplicatedError } from './errors.js';
+import type { Lock } from './lock.js';
 
 /** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
 export type LockEvent =
@@ -89,4 +90,20 @@ export function listenerFailed(who: string, error: unknown, end: string): StoreR
     code: 'listener-failed',
     message: `${who} threw an error. No lock is affected, and further errors of it are not reported; ${end} The error: ${what}`,
   };
+}
+
+/** How an acquisition ended: with a lock, or with what its promise rejects with. */
+export type AcquisitionEnd =
+  | { readonly kind: 'acquired'; readonly lock: Lock }
+  | {
+      readonly kind: 'refused';
+      readonly error: unknown;
+      /** ms that it was ready to wait. */
+      readonly waitTime: number;
+    };
+
+/** Follows acquisitions in the asynchronous context of who asks, which events do not know: for tracing. */
+export interface AcquisitionObserver {
+  /** Called when somebody asks; what it returns is called once, at the end. What they throw is reported. */
+  onAsked(keys: readonly string[], label: string | undefined): (end: AcquisitionEnd) => void;
 }

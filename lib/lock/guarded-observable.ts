@@ -39,7 +39,7 @@ export class GuardedObservable<T> extends Observable<T> {
 
   private guarded(observer: Loose<T>): Observer<T> {
     let hasFailed = false;
-    const tell = (reason: unknown, hasEnded: boolean): void => {
+    const report = (reason: unknown, hasEnded: boolean): void => {
       if (hasFailed) return;
       // First: a subscriber of reports is told of its own failure as well.
       hasFailed = true;
@@ -48,16 +48,16 @@ export class GuardedObservable<T> extends Observable<T> {
     const run = (work: () => unknown, hasEnded: boolean): void => {
       try {
         const result = work() as PromiseLike<unknown> | undefined;
-        if (typeof result?.then === 'function') result.then(undefined, (reason) => tell(reason, hasEnded));
+        if (typeof result?.then === 'function') result.then(undefined, (reason) => report(reason, hasEnded));
       } catch (reason) {
-        tell(reason, hasEnded);
+        report(reason, hasEnded);
       }
     };
     return {
       next: (value) => run(() => observer.next?.(value), false),
       error: (reason) => {
         if (typeof observer.error === 'function') run(() => observer.error?.(reason), true);
-        else tell(reason, true);
+        else report(reason, true);
       },
       complete: () => run(() => observer.complete?.(), true),
     };

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import type { Clock } from '../store/clock.js';
-import type { Deadline, Deadlines, Timed } from '../store/deadlines.js';
+import type { Clock } from '../common/clock.js';
+import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
 import type {
   AcquireOutcome,
   HeldKeys,
@@ -10,7 +10,7 @@ import type {
   Unconfirmed,
 } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
-import { NO_PLACE } from '../store/roster.js';
+import { NO_INDEX } from '../common/intrusive-set.js';
 import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
@@ -18,14 +18,14 @@ import { leaseOf, type ResolvedOptions } from './options.js';
 import { renewalPeriodOf, type Renewals, type RenewalSlot } from './renewals.js';
 
 /** What a lock needs of the service that granted it. */
-export interface LockKeeper {
+export interface HeldLockHost {
   readonly store: LockStore;
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   readonly renewals: Renewals;
   /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
   isHeard(): boolean;
-  tell(event: LockEvent): void;
+  emit(event: LockEvent): void;
   /** The lock is not held any more. */
   ended(lock: HeldLock): void;
 }
@@ -52,7 +52,7 @@ const RELEASED: State = { kind: 'released' };
 /** A lock while it is held: renews itself, and knows when it is lost. */
 export class HeldLock extends Lock implements HeldKeys, Timed {
   /** Among those of the service. */
-  place = NO_PLACE;
+  index = NO_INDEX;
   readonly fencingToken: number;
   readonly confirmedBy: number;
   /** The monotonic instant of the grant. */
@@ -78,12 +78,12 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     readonly owner: string,
     grant: Grant,
     private readonly options: ResolvedOptions,
-    private readonly keeper: LockKeeper,
+    private readonly host: HeldLockHost,
   ) {
     super();
     this.fencingToken = grant.token;
     this.confirmedBy = grant.confirmedBy;
-    this.grantedAt = keeper.clock.monotonic();
+    this.grantedAt = host.clock.monotonic();
     this.validity = grant.validity;
     this.firstValidity = grant.validity;
     this.leaseTime = options.leaseTime;
@@ -95,9 +95,9 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   /** Called 3 to 6 ms after the grant if the lock is still held, at once after a late grant: starts renewal, the timer of its expiry and key tracking. */
-  keep(): void {
+  startKeeping(): void {
     if (this.state.kind !== 'held' || this.deadline !== undefined) return;
-    this.deadline = this.keeper.deadlines.add(this.validity.endsAt, this);
+    this.deadline = this.host.deadlines.add(this.validity.endsAt, this);
     this.startRenewing(this.heldFor);
     this.watch();
   }
@@ -111,7 +111,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   get remainingTime(): number {
-    return this.state.kind === 'held' ? this.validity.remaining(this.keeper.clock) : 0;
+    return this.state.kind === 'held' ? this.validity.remaining(this.host.clock) : 0;
   }
 
   get signal(): AbortSignal {
@@ -153,7 +153,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   async extend(leaseTime?: number | string): Promise<void> {
     const lease = leaseTime === undefined ? this.leaseTime : leaseOf(leaseTime, this.options.longestLease);
     this.assertHeld();
-    this.keep();
+    this.startKeeping();
     if (lease !== this.leaseTime) {
       this.leaseTime = lease;
       this.stopRenewing();
@@ -167,15 +167,15 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   release(): Promise<boolean> {
     if (this.state.kind !== 'held') return Promise.resolve(false);
-    const remaining = this.validity.remaining(this.keeper.clock);
+    const remaining = this.validity.remaining(this.host.clock);
     if (remaining <= 0) {
       this.loseAtDeadline();
       return Promise.resolve(false);
     }
     const { minHoldTime } = this.options;
-    const keepFor = minHoldTime > 0 ? Math.max(0, minHoldTime - this.heldFor) : 0;
+    const cooldown = minHoldTime > 0 ? Math.max(0, minHoldTime - this.heldFor) : 0;
     this.end(RELEASED);
-    const answer = keepFor > remaining ? this.keepBusy(keepFor) : this.keeper.store.release(this, keepFor);
+    const answer = cooldown > remaining ? this.keepBusy(cooldown) : this.host.store.release(this, cooldown);
     return answer.then((outcome) => this.onReleased(outcome));
   }
 
@@ -185,7 +185,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       throw new LockUnavailableError(this.keys, outcome);
     }
     // If the lease has ended meanwhile the key may have expired by itself, after the work was done: nothing shows a loss.
-    const isLost = !outcome.ours && this.validity.remaining(this.keeper.clock) > 0;
+    const isLost = !outcome.ours && this.validity.remaining(this.host.clock) > 0;
     if (isLost) this.lose('somebody had taken or deleted its key when it was released');
     else this.tellReleased(true);
     return !isLost;
@@ -196,7 +196,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const { maxHoldTime } = this.options;
     if (maxHoldTime !== undefined && this.heldFor >= maxHoldTime) this.stopRenewing();
     else {
-      this.dueAt = this.keeper.clock.monotonic();
+      this.dueAt = this.host.clock.monotonic();
       void this.renewOnce();
     }
   }
@@ -211,7 +211,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /** From now on the store tells of changes to its keys; what has changed before, it tells now. */
   watch(): void {
-    if (this.state.kind === 'held') void this.look();
+    if (this.state.kind === 'held') void this.checkKeys();
   }
 
   /** Its validity has ended by the monotonic clock. */
@@ -225,10 +225,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const error = this.lossOf(why, cause);
     this.end({ kind: 'lost', error });
     this.controller?.abort(error);
-    if (takeBack) void this.keeper.store.release(this, 0);
+    if (takeBack) void this.host.store.release(this, 0);
     const { keys, owner, fencingToken, heldFor: held } = this;
     const { label } = this.options;
-    this.keeper.tell({ type: 'lost', keys, label, owner, fencingToken, held, error });
+    this.host.emit({ type: 'lost', keys, label, owner, fencingToken, held, error });
   }
 
   private get isRenewing(): boolean {
@@ -238,7 +238,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /** ms since it was asked for. */
   private get heldFor(): number {
-    return this.keeper.clock.monotonic() - this.firstValidity.startedAt;
+    return this.host.clock.monotonic() - this.firstValidity.startedAt;
   }
 
   /** Renews, unless that is under way already. A lock that is noticed only after its deadline is lost, not renewed. */
@@ -250,14 +250,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   private async askToRenew(): Promise<void> {
     this.isOutdated = false;
-    const outcome = await this.keeper.store.renew(this, this.leaseTime);
+    const outcome = await this.host.store.renew(this, this.leaseTime);
     this.renewal = undefined;
     // `end` is asked again: the lock may have been released meanwhile, and then its key is gone rightly.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
-      if (this.deadline !== undefined) this.keeper.deadlines.move(this.deadline, outcome.validity.endsAt);
-      if (this.keeper.isHeard()) this.tellRenewed(outcome.confirmedBy);
+      if (this.deadline !== undefined) this.host.deadlines.move(this.deadline, outcome.validity.endsAt);
+      if (this.host.isHeard()) this.emitRenewed(outcome.confirmedBy);
       // Also if the next one became due meanwhile, which happens where turns of the event loop are long.
       if (this.isOutdated || this.dueAt > this.validity.startedAt) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
@@ -267,14 +267,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       });
   }
 
-  private async look(): Promise<void> {
-    const outcome = await this.keeper.store.watch(this);
+  private async checkKeys(): Promise<void> {
+    const outcome = await this.host.store.watch(this);
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'gone') this.loseKey(outcome.key);
     // One that is renewed is watched again by that.
     else if (outcome.kind === 'unknown' && !this.isRenewing) {
       this.stopRetry?.();
-      this.stopRetry = this.keeper.clock.after(WATCH_RETRY_TIME, () => this.watch());
+      this.stopRetry = this.host.clock.after(WATCH_RETRY_TIME, () => this.watch());
     }
   }
 
@@ -287,13 +287,13 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
    * Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. The caller hears of it as soon as of any
    * release; the store goes on asking for the confirmation.
    */
-  private async keepBusy(keepFor: number): Promise<ReleaseOutcome> {
+  private async keepBusy(cooldown: number): Promise<ReleaseOutcome> {
     const within = this.options.replicaTimeout + RELEASE_ALLOWANCE;
     let stopClock: () => void = () => {};
     const timeUp = new Promise<ReleaseOutcome>((resolve) => {
-      stopClock = this.keeper.clock.after(within, () => resolve(notKept(within)));
+      stopClock = this.host.clock.after(within, () => resolve(notKept(within)));
     });
-    const kept = this.keeper.store.renew(this, keepFor, 'keep').then((outcome): ReleaseOutcome => {
+    const kept = this.host.store.renew(this, cooldown, 'cooldown').then((outcome): ReleaseOutcome => {
       if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
       return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
     });
@@ -305,8 +305,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** `passed`: ms of the first period that are over. */
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
-    this.slot = this.keeper.renewals.start(this, this.leaseTime, passed);
-    // On a busy event loop `keep` comes late, and the wheel's next turn would come too late.
+    this.slot = this.host.renewals.start(this, this.leaseTime, passed);
+    // On a busy event loop `startKeeping` comes late, and the wheel's next turn would come too late.
     if (2 * passed >= renewalPeriodOf(this.leaseTime)) this.renew();
   }
 
@@ -315,7 +315,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   private noticeDeadline(): void {
-    if (this.state.kind === 'held' && this.validity.remaining(this.keeper.clock) <= 0) this.loseAtDeadline();
+    if (this.state.kind === 'held' && this.validity.remaining(this.host.clock) <= 0) this.loseAtDeadline();
   }
 
   private loseAtDeadline(): void {
@@ -326,7 +326,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const { renew, maxHoldTime } = this.options;
     const lease = `its lease of ${this.leaseTime} ms ended`;
     if (!renew) return `${lease}, and renew is false: lengthen leaseTime or renew it`;
-    const overdue = this.validity.overdue(this.keeper.clock);
+    const overdue = this.validity.overdue(this.host.clock);
     if (overdue > LATE && overdue > this.leaseTime / 10)
       return `${lease} while this process did not run, for ${(overdue / 1000).toFixed(1)} s and more (a blocked event loop, a pause of process or host, or a clock that was set forward)`;
     if (maxHoldTime !== undefined && this.renewal === undefined && this.heldFor >= maxHoldTime)
@@ -340,25 +340,25 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (!wasHeld) return;
     this.stopRetry?.();
     this.stopRenewing();
-    if (this.deadline !== undefined) this.keeper.deadlines.stop(this.deadline);
-    this.keeper.ended(this);
+    if (this.deadline !== undefined) this.host.deadlines.stop(this.deadline);
+    this.host.ended(this);
   }
 
   private lossOf(why: string, cause?: unknown): LockLostError {
-    return new LockLostError(this.keys, new Date(this.keeper.clock.wall()), why, cause);
+    return new LockLostError(this.keys, new Date(this.host.clock.wall()), why, cause);
   }
 
-  private tellRenewed(confirmedBy: number): void {
+  private emitRenewed(confirmedBy: number): void {
     const { keys, owner, remainingTime } = this;
     const { label } = this.options;
-    this.keeper.tell({ type: 'renewed', keys, label, owner, confirmedBy, remainingTime });
+    this.host.emit({ type: 'renewed', keys, label, owner, confirmedBy, remainingTime });
   }
 
   private tellReleased(answered: boolean): void {
-    if (answered && !this.keeper.isHeard()) return;
+    if (answered && !this.host.isHeard()) return;
     const { keys, owner, fencingToken, heldFor: held } = this;
     const { label } = this.options;
-    this.keeper.tell({ type: 'released', keys, label, owner, fencingToken, held, answered });
+    this.host.emit({ type: 'released', keys, label, owner, fencingToken, held, answered });
   }
 }
 

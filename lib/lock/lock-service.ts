@@ -1,6 +1,6 @@
 import { merge, Subject, type Observable, type Subscription } from 'rxjs';
-import { systemClock, type Clock } from '../store/clock.js';
-import { Deadlines } from '../store/deadlines.js';
+import { systemClock, type Clock } from '../common/clock.js';
+import { Deadlines } from '../common/deadlines.js';
 import {
   concerns,
   type KeyChange,
@@ -8,10 +8,16 @@ import {
   type StoreHealth,
   type StoreReport,
 } from '../store/lock-store.js';
-import { Roster } from '../store/roster.js';
+import { IntrusiveSet } from '../common/intrusive-set.js';
 import { AbortSignals } from './abort-signals.js';
-import type { AcquisitionEnd, AcquisitionObserver } from './acquisition-observer.js';
-import { Acquisition, type AcquisitionKeeper } from './acquisition.js';
+import {
+  listenerFailed,
+  reportOf,
+  type AcquisitionEnd,
+  type AcquisitionObserver,
+  type LockEvent,
+} from './events.js';
+import { Acquisition, type AcquisitionHost } from './acquisition.js';
 import {
   LockContendedError,
   LockKeyError,
@@ -19,10 +25,9 @@ import {
   LockServiceClosedError,
   LockUnavailableError,
 } from './errors.js';
-import { listenerFailed, reportOf, type LockEvent } from './events.js';
-import { FreshLocks } from './fresh-locks.js';
+import { NewLocks } from './new-locks.js';
 import { GuardedObservable } from './guarded-observable.js';
-import { HeldLock, type Grant, type LockKeeper } from './held-lock.js';
+import { HeldLock, type Grant, type HeldLockHost } from './held-lock.js';
 import { keyOf, keysOf } from './keys.js';
 import { LockContext } from './lock-context.js';
 import { JoinedLock, type Lock } from './lock.js';
@@ -36,7 +41,7 @@ import {
 } from './options.js';
 import { Owners } from './owners.js';
 import { Renewals } from './renewals.js';
-import { WaitingLines } from './waiting-lines.js';
+import { WaitQueues } from './wait-queues.js';
 
 /** Who holds a key. */
 export interface LockInfo {
@@ -71,15 +76,15 @@ export class LockService {
   private readonly base: ResolvedOptions;
   /** Options that cannot change, such as those of a decorator, are checked once. */
   private readonly resolved = new WeakMap<WithLockOptions, ResolvedOptions>();
-  private readonly lines: WaitingLines;
+  private readonly queues: WaitQueues;
   private readonly context = new LockContext();
-  private readonly locks = new Roster<'place', HeldLock>('place');
+  private readonly locks = new IntrusiveSet<'index', HeldLock>('index');
   private readonly locksByKey = new Map<string, HeldLock>();
-  private readonly fresh: FreshLocks<HeldLock>;
-  private readonly waiting = new Roster<'place', Acquisition>('place');
-  private readonly told = new Subject<LockEvent>();
+  private readonly newLocks: NewLocks<HeldLock>;
+  private readonly waiting = new IntrusiveSet<'index', Acquisition>('index');
+  private readonly emitted = new Subject<LockEvent>();
   private readonly reported = new Subject<StoreReport>();
-  private readonly keeper: LockKeeper & AcquisitionKeeper;
+  private readonly host: HeldLockHost & AcquisitionHost;
   private readonly listening: Subscription;
   private observer: AcquisitionObserver | undefined;
   private hasObserverFailed = false;
@@ -90,7 +95,7 @@ export class LockService {
   private isOpen = false;
 
   /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
-  readonly events: Observable<LockEvent> = this.guarded('events', this.told);
+  readonly events: Observable<LockEvent> = this.guarded('events', this.emitted);
   /** What an operator should read: of the store, and of locks that were lost, not confirmed, or released without an answer. */
   readonly reports: Observable<StoreReport>;
 
@@ -101,19 +106,19 @@ export class LockService {
   ) {
     this.base = withoutOptions(defaults);
     this.reports = this.guarded('reports', merge(store.reports, this.reported));
-    this.fresh = new FreshLocks(clock);
+    this.newLocks = new NewLocks(clock);
     const deadlines = new Deadlines(clock);
-    this.lines = new WaitingLines(clock, deadlines);
-    this.keeper = {
+    this.queues = new WaitQueues(clock, deadlines);
+    this.host = {
       store,
       clock,
       deadlines,
-      lines: this.lines,
+      queues: this.queues,
       owners: new Owners(),
       signals: new AbortSignals(),
       renewals: new Renewals(clock),
-      isHeard: () => this.told.observed,
-      tell: (event) => this.tell(event),
+      isHeard: () => this.emitted.observed,
+      emit: (event) => this.emit(event),
       granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
       left: (acquisition) => this.waiting.delete(acquisition),
       ended: (lock) => this.forget(lock),
@@ -298,7 +303,7 @@ export class LockService {
 
   private async refuseAndWait(): Promise<void> {
     if (this.state === 'open') this.state = 'draining';
-    // From the last to the first: none gets its turn in line only to be cancelled.
+    // From the last to the first: none gets its turn in the queue only to be cancelled.
     for (const acquisition of [...this.waiting].toReversed()) {
       if (!acquisition.isNested) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
     }
@@ -329,11 +334,11 @@ export class LockService {
       // Tens of thousands at once would block the event loop for so long that the connections are given up.
       if (++lost % SLICE === 0) await new Promise<void>((resolve) => this.clock.after(0, resolve));
     }
-    this.keeper.renewals.close();
-    this.fresh.close();
+    this.host.renewals.close();
+    this.newLocks.close();
     await this.store.close();
     this.listening.unsubscribe();
-    this.told.complete();
+    this.emitted.complete();
     this.reported.complete();
   }
 
@@ -359,7 +364,7 @@ export class LockService {
     const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
     const onEnd = this.observed(keys, options.label);
     const taking = new Promise<HeldLock>((resolve, reject) => {
-      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.keeper, resolve, reject);
+      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.host, resolve, reject);
       this.waiting.add(acquisition);
       onWaiting?.((reason) => acquisition.cancel(reason));
       acquisition.start();
@@ -402,15 +407,15 @@ export class LockService {
   }
 
   private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
-    const lock = new HeldLock(keys, owner, grant, options, this.keeper);
+    const lock = new HeldLock(keys, owner, grant, options, this.host);
     this.locks.add(lock);
     // After a late grant on a busy event loop, the turn that would keep it is too late.
-    if (lock.wasGrantedLate) lock.keep();
-    else this.fresh.add(lock);
+    if (lock.wasGrantedLate) lock.startKeeping();
+    else this.newLocks.add(lock);
     for (const key of keys) this.locksByKey.set(key, lock);
-    if (this.told.observed) {
+    if (this.emitted.observed) {
       const now = lock.grantedAt;
-      this.told.next({
+      this.emitted.next({
         type: 'acquired',
         keys,
         label: options.label,
@@ -424,11 +429,11 @@ export class LockService {
     return lock;
   }
 
-  private tell(event: LockEvent): void {
+  private emit(event: LockEvent): void {
     if (event.type === 'lost') this.lostCount++;
     const report = reportOf(event);
     if (report !== undefined) this.reported.next(report);
-    this.told.next(event);
+    this.emitted.next(event);
   }
 
   private forget(lock: HeldLock): void {
@@ -438,7 +443,7 @@ export class LockService {
   }
 
   private onChange(change: KeyChange): void {
-    this.lines.changed(change);
+    this.queues.changed(change);
     if ('key' in change) this.locksByKey.get(change.key)?.check();
     else if (change.isLost !== true)
       for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();

@@ -1,6 +1,6 @@
-import { LinkedList, type Linked } from './linked-list.js';
+import { LinkedList, type Linked } from '../common/linked-list.js';
 
-/** A question to the store that has not been answered, as the line of one of its keys knows it. */
+/** A question to the store that has not been answered, as the queue of one of its keys knows it. */
 export class Question implements Linked<Question> {
   ahead: Question | undefined = undefined;
   behind: Question | undefined = undefined;

@@ -1,6 +1,6 @@
 import { interval, share, type Observable, type Subscription } from 'rxjs';
-import type { Clock } from '../store/clock.js';
-import { ClockScheduler } from './clock-scheduler.js';
+import type { Clock } from '../common/clock.js';
+import { ClockScheduler } from '../common/clock-scheduler.js';
 
 /** What is renewed once in each period. */
 export interface Renewable {
@@ -13,7 +13,7 @@ export interface RenewalSlot {
 }
 
 /** ms between two slots of a wheel, within these limits of their number: the locks of one slot are renewed together. */
-const TURN_TIME = 25;
+const WHEEL_TURN_TIME = 25;
 const FEWEST_SLOTS = 16;
 const MOST_SLOTS = 400;
 /** On a busy event loop locks are renewed a turn early rather than a turn late, by at most this share of their period. */
@@ -44,7 +44,7 @@ export class Renewals {
 
   constructor(private readonly clock: Clock) {
     this.scheduler = new ClockScheduler(clock);
-    this.turns = interval(TURN_TIME, this.scheduler).pipe(share());
+    this.turns = interval(WHEEL_TURN_TIME, this.scheduler).pipe(share());
   }
 
   /** Calls `renew` every third of the lease. `passed`: ms of the first period that are over; it ends up to half a period earlier if there are many locks. */
@@ -65,7 +65,7 @@ export class Renewals {
 
   /** Short leases need finer turns than the interval that all others share. */
   private turnsOf(turnTime: number): Observable<number> {
-    return turnTime < TURN_TIME / 2 ? interval(turnTime, this.scheduler) : this.turns;
+    return turnTime < WHEEL_TURN_TIME / 2 ? interval(turnTime, this.scheduler) : this.turns;
   }
 
   close(): void {
@@ -97,7 +97,7 @@ class Wheel {
     turnsOf: (turnTime: number) => Observable<number>,
     private readonly onEmpty: () => void,
   ) {
-    this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / TURN_TIME)));
+    this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / WHEEL_TURN_TIME)));
     this.turnTime = period / this.slotCount;
     this.startedAt = clock.monotonic();
     this.turning = turnsOf(this.turnTime).subscribe(() => this.turn());

@@ -1,18 +1,18 @@
 import { needsAtLeast, type Demand } from './demand.js';
-import type { Waiter } from './line.js';
+import type { Waiter } from './waiter.js';
 
-/** Waiters that fail in one pass through a line, before it is the first's turn again. */
+/** Waiters that fail in one pass through a queue, before it is the first's turn again. */
 const MOST_FAILURES = 8;
 
 /**
- * The first waiter of a line failed, or has no answer for long. Its turn passes through the line: to each waiter that does not need at least what has just
+ * The first waiter of a queue failed, or has no answer for long. Its turn passes through the queue: to each waiter that does not need at least what has just
  * failed, one after the other. So a caller that needs a majority of the servers is not kept waiting by one that needs all, and of ten thousand that need the
  * same one asks.
  */
 export class Trouble {
   /** The demands that failed in this pass. */
   private failed: Demand[];
-  /** The last waiter that got the turn; undefined: the first of the line. */
+  /** The last waiter that got the turn; undefined: the first of the queue. */
   private passed: Waiter | undefined = undefined;
   /** The turn is with the first again, until it fails once more. */
   private isThrough = false;
@@ -70,7 +70,7 @@ export class Trouble {
     return this.again !== undefined;
   }
 
-  /** The waiter leaves the line. */
+  /** The waiter leaves the queue. */
   forget(waiter: Waiter): void {
     if (this.passed === waiter) this.passed = waiter.ahead;
     if (this.again === waiter) this.again = undefined;

@@ -1,6 +1,6 @@
 import type { ClusterOptions, RedisOptions } from 'ioredis';
 import { LockOptionsError } from '../lock/errors.js';
-import { nearestTo } from '../lock/nearest.js';
+import { nearestTo } from '../common/nearest.js';
 import { isClusterInstance, isRedisInstance, type RedisConnection } from '../store/redis/options.js';
 
 const ACCEPTED =

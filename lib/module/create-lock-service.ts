@@ -1,5 +1,5 @@
 import { LockService } from '../lock/lock-service.js';
-import { systemClock } from '../store/clock.js';
+import { systemClock } from '../common/clock.js';
 import type { LockStore } from '../store/lock-store.js';
 import { memoryServerOf } from '../store/memory/memory-server.js';
 import { MemoryStore } from '../store/memory/memory-store.js';

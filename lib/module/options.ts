@@ -1,4 +1,4 @@
-import type { LockExceptionFactory } from '../decorators/answers.js';
+import type { LockExceptionFactory } from '../decorators/error-responses.js';
 import { LockOptionsError } from '../lock/errors.js';
 import {
   durationOf,

@@ -1,6 +1,6 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
 import { APP_FILTER, ApplicationConfig, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
-import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { getExceptionFactoryToken, getLockServiceToken } from '../tokens.js';
 import { errorFilterFor } from '../decorators/lock-error.filter.js';
 import type { LockService } from '../lock/lock-service.js';
 import { createLockService } from './create-lock-service.js';

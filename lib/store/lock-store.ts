@@ -28,12 +28,12 @@ export interface LockStore {
   renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Promise<RenewOutcome>;
 
   /**
-   * Gives the keys back: the value becomes the bare token, so that the next token is greater. With `keepFor` > 0 the keys
+   * Gives the keys back: the value becomes the bare token, so that the next token is greater. With `cooldown` > 0 the keys
    * stay busy for that many ms more, held by nobody: no renewal brings them back. Answers `unavailable` if no answer came within
    * `replicaTimeout` + 1 s; the store goes on trying in the background for as long as the keys can live. A release that waits behind
    * thousands of others is given that time from its sending, as long as those are answered.
    */
-  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome>;
+  release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome>;
 
   /** From now on `changes` tells of the keys, too; what changed before is answered. */
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
@@ -118,7 +118,7 @@ export type RenewOutcome =
   | { readonly kind: 'expired'; readonly why: Unconfirmed | Unavailable };
 
 /** `keep`: the lock is given back, and its keys only stay busy for the time given: confirmed, but held by nobody from then on. */
-export type RenewPurpose = 'hold' | 'keep';
+export type RenewPurpose = 'hold' | 'cooldown';
 
 export type ReleaseOutcome =
   /**
@@ -146,7 +146,7 @@ export interface OwnedKeys {
   readonly owner: string;
 }
 
-/** The lock as its keeper needs it to renew and to release. */
+/** The lock as its host needs it to renew and to release. */
 export interface HeldKeys extends OwnedKeys {
   readonly token: number;
   readonly leaseTime: number;
@@ -159,7 +159,7 @@ export interface Holder {
   /** ms until the key expires by itself; Infinity where it never does (somebody made it so: no lock of this library). */
   readonly remainingTime: number;
   /** It was given back before its `minHoldTime`: nobody believes in it any more. */
-  readonly isKept: boolean;
+  readonly inCooldown: boolean;
 }
 
 /** Somebody else holds one of the keys. */
@@ -174,7 +174,7 @@ export interface Unconfirmed {
   readonly kind: 'unconfirmed';
   readonly confirmed: number;
   readonly required: number;
-  readonly members: readonly MemberReport[];
+  readonly replicas: readonly ReplicaReport[];
   /** Which master it was, where there are several. */
   readonly master?: string;
 }
@@ -208,7 +208,7 @@ export interface Misconfigured {
 }
 
 /** One replica, as a master reported it. */
-export interface MemberReport {
+export interface ReplicaReport {
   readonly address: string;
   /** Has confirmed the write in question (in health: answers). */
   readonly acknowledged: boolean;
@@ -249,7 +249,7 @@ export interface MasterHealth {
   readonly reason?: string;
   /** What should be set otherwise, in words, although locks are granted. */
   readonly warnings?: readonly string[];
-  readonly members: readonly MemberReport[];
+  readonly replicas: readonly ReplicaReport[];
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;
   /** Whether waiters and holders are told of changes by client tracking. */

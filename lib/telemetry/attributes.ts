@@ -1,4 +1,4 @@
-import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
+import type { AcquisitionEnd } from '../lock/events.js';
 import { ReplicaLockError, type LockErrorCode } from '../lock/errors.js';
 
 /** What the lock is called: a template, never a key. */

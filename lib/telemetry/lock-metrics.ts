@@ -1,6 +1,5 @@
 import type { Attributes, Meter } from '@opentelemetry/api';
-import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
-import type { LockEvent } from '../lock/events.js';
+import type { AcquisitionEnd, LockEvent } from '../lock/events.js';
 import { END, INSTANCE, LOCK_NAME, OUTCOME, outcomeOf } from './attributes.js';
 import type { LockNames } from './lock-names.js';
 

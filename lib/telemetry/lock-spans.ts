@@ -1,6 +1,5 @@
 import { context, SpanStatusCode, type Context, type Span, type Tracer } from '@opentelemetry/api';
-import type { AcquisitionEnd } from '../lock/acquisition-observer.js';
-import type { LockEvent } from '../lock/events.js';
+import type { AcquisitionEnd, LockEvent } from '../lock/events.js';
 import {
   CONFIRMED_BY,
   ERROR_TYPE,

@@ -1,7 +1,7 @@
 import { type DynamicModule, Inject, Module, type OnModuleInit, Optional } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { metrics, trace, type MeterProvider, type TracerProvider } from '@opentelemetry/api';
-import { getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { getLockServiceToken } from '../tokens.js';
 import { LockService } from '../lock/lock-service.js';
 import { observeLocks } from './lock-telemetry.js';
 

@@ -1,6 +1,6 @@
 import type { Meter } from '@opentelemetry/api';
 import type { LockService } from '../lock/lock-service.js';
-import { countMembers } from '../store/member-counts.js';
+import { countReplicas } from '../store/replica-counts.js';
 import { addressAttributes, INSTANCE, REPLICA_STATE } from './attributes.js';
 
 /** What is known of the masters and their replicas, read at each collection; asks nobody. Returns what ends it. */
@@ -32,7 +32,7 @@ export function observeStore(meter: Meter, instance: string, service: LockServic
   const observe: Parameters<Meter['addBatchObservableCallback']>[0] = (result) => {
     for (const master of service.health().masters) {
       const attributes = { [INSTANCE]: instance, ...addressAttributes(master.address) };
-      const { lag: slowest, ...counts } = countMembers(master.members);
+      const { lag: slowest, ...counts } = countReplicas(master.replicas);
       for (const [state, count] of Object.entries(counts))
         result.observe(replicas, count, { ...attributes, [REPLICA_STATE]: state });
       result.observe(lag, slowest, attributes);

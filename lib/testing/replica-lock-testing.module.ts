@@ -6,7 +6,7 @@ import {
   HttpAdapterHost,
   ModulesContainer,
 } from '@nestjs/core';
-import { getExceptionFactoryToken, getLockServiceToken } from '../decorators/inject-lock-service.js';
+import { getExceptionFactoryToken, getLockServiceToken } from '../tokens.js';
 import { errorFilterFor, LockErrorFilterOrder } from '../decorators/lock-error.filter.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import type { LockService } from '../lock/lock-service.js';

@@ -1,5 +1,5 @@
 import { durationOf, type Duration } from '../lock/options.js';
-import { systemClock, type Clock } from '../store/clock.js';
+import { systemClock, type Clock } from '../common/clock.js';
 
 interface Timer {
   readonly at: number;

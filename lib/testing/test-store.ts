@@ -1,4 +1,4 @@
-import type { Clock } from '../store/clock.js';
+import type { Clock } from '../common/clock.js';
 import type {
   AcquireOutcome,
   AcquireRequest,
@@ -21,7 +21,7 @@ const SILENT: Unconfirmed = {
   kind: 'unconfirmed',
   confirmed: 0,
   required: 1,
-  members: [{ address: 'replica.test:6379', acknowledged: false, lag: 1 }],
+  replicas: [{ address: 'replica.test:6379', acknowledged: false, lag: 1 }],
 };
 
 /** Locks in memory, with the faults of a Redis that a test asks for. */
@@ -58,8 +58,8 @@ export class TestStore extends MemoryStore {
     return super.renew(lock, leaseTime, purpose);
   }
 
-  override release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return this.state === 'down' ? Promise.resolve(DOWN) : super.release(lock, keepFor);
+  override release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.release(lock, cooldown);
   }
 
   override inspect(key: string): Promise<InspectOutcome> {

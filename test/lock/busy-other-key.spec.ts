@@ -28,7 +28,7 @@ it('A caller for two keys that finds the second busy tells those who wait for th
   await settled();
   store.changes.next({ key: 'a' });
   await clock.advance(120);
-  const holder = { owner: 'rl:other:1', token: 1, remainingTime: 5_000, isKept: false };
+  const holder = { owner: 'rl:other:1', token: 1, remainingTime: 5_000, inCooldown: false };
   store.last.answer({ kind: 'busy', key: 'b', holder });
   await clock.advance(3_000);
   expect(await both).toMatchObject({ code: 'LOCK_CONTENDED', owner: 'rl:other:1' });

@@ -23,7 +23,7 @@ async function endsOf(calls: readonly Promise<unknown>[]): Promise<string[]> {
   );
 }
 
-describe('Callers in line for one key while Redis is down', () => {
+describe('Callers in the queue for one key while Redis is down', () => {
   const stores = new RedisStores();
   afterEach(() => stores.closeAll());
 
@@ -70,7 +70,7 @@ describe('Callers that wait for a holder in another process when Redis goes away
   );
 });
 
-describe('Callers in line for one key while a replica hangs', () => {
+describe('Callers in the queue for one key while a replica hangs', () => {
   const stores = new RedisStores();
   let redis: Replication;
   let locks: LockService;

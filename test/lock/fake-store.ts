@@ -15,7 +15,7 @@ import type {
   StoreReport,
   WatchOutcome,
 } from '../../lib/store/lock-store.js';
-import type { Clock } from '../../lib/store/clock.js';
+import type { Clock } from '../../lib/common/clock.js';
 import { instantOf, Validity, type Instant } from '../../lib/store/validity.js';
 
 export interface Asked {
@@ -37,7 +37,7 @@ export class FakeStore implements LockStore {
     startsAt: Instant;
     answer(outcome: RenewOutcome): void;
   }[] = [];
-  readonly releases: { lock: HeldKeys; keepFor: number }[] = [];
+  readonly releases: { lock: HeldKeys; cooldown: number }[] = [];
   readonly watched: OwnedKeys[] = [];
   /** The key that a look finds in other hands. */
   gone: string | undefined;
@@ -69,7 +69,7 @@ export class FakeStore implements LockStore {
   }
 
   busy(asked = this.last, remainingTime = 5_000): void {
-    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime, isKept: false };
+    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime, inCooldown: false };
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
   }
 
@@ -83,8 +83,8 @@ export class FakeStore implements LockStore {
     answer({ kind: 'renewed', validity: Validity.ofLease(leaseTime, this.clock), confirmedBy: 2 });
   }
 
-  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    this.releases.push({ lock, keepFor });
+  release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    this.releases.push({ lock, cooldown });
     return Promise.resolve(this.releaseOutcome);
   }
 

@@ -24,7 +24,7 @@ describe('A call while the replicas are in quarantine', () => {
   afterEach(() => stores.closeAll());
   afterAll(() => redis.dispose());
 
-  it('ends at once if that lasts longer than it is ready to wait, alone and in line', async () => {
+  it('ends at once if that lasts longer than it is ready to wait, alone and in the queue', async () => {
     const locks = new LockService(stores.open(redis.url, { quarantine: 60_000 }), defaults);
     // Connected: until then nothing is known of the replicas.
     await expect(locks.tryAcquire('warm')).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });

@@ -219,7 +219,7 @@ describe('An AbortSignal', () => {
     expect(await lock.release()).toBe(true);
   });
 
-  it('gives none of a thousand its turn in line only to end it', async () => {
+  it('gives none of a thousand its turn in the queue only to end it', async () => {
     const abort = new AbortController();
     const lock = await locks.acquire('k');
     const { asked } = store;

@@ -48,7 +48,7 @@ describe('LockService on a store that answers when it is told to', () => {
     return promise;
   }
 
-  describe('waiting in line', () => {
+  describe('waiting in the queue', () => {
     it('lets only the first ask, and the others in their order', async () => {
       const order: number[] = [];
       const waiters = [1, 2, 3].map((n) => locks.acquire('k').then((lock) => (order.push(n), lock)));
@@ -338,11 +338,11 @@ describe('LockService on a store that answers when it is told to', () => {
     it('asks again under a new name after too few confirmations, and says so at the end', async () => {
       const waiting = locks.acquire('k', { waitTime: 300 });
       await settled();
-      const members = [
+      const replicas = [
         { address: '10.0.0.7:6379', acknowledged: false, lag: 12 },
         { address: '10.0.0.8:6379', acknowledged: true, lag: 0 },
       ];
-      store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, members });
+      store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, replicas });
       await clock.advance(100);
       expect(store.asked).toHaveLength(2);
       expect(store.asked[1]!.request.owner).not.toBe(store.asked[0]!.request.owner);
@@ -351,35 +351,35 @@ describe('LockService on a store that answers when it is told to', () => {
         code: 'LOCK_NOT_REPLICATED',
         confirmed: 1,
         required: 2,
-        members,
+        replicas,
         message: expect.stringMatching(
           /Lock 'k' was not confirmed: 1 of the 2.*10\.0\.0\.7:6379 \(12 bytes behind\).*'majority'/,
         ),
       });
-      store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, members });
+      store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, replicas });
       await rejection;
       await expect(rejection).resolves.toBeUndefined();
       const told = events.filter(({ type }) => type === 'unconfirmed');
       expect(told).toHaveLength(2);
       expect(told[0]).toMatchObject({
-        error: { members, message: expect.stringContaining('10.0.0.7:6379 (12 bytes behind)') },
+        error: { replicas, message: expect.stringContaining('10.0.0.7:6379 (12 bytes behind)') },
       });
     });
 
     it('names the lack of any replica', () => {
       const error = new LockNotReplicatedError(
         ['k'],
-        { kind: 'unconfirmed', confirmed: 0, required: 1, members: [] },
+        { kind: 'unconfirmed', confirmed: 0, required: 1, replicas: [] },
         1_000,
       );
       expect(error.message).toMatch(/lists no replica.*allowNoReplicas: true/);
     });
 
     it('names the option that asks for more replicas than there are', () => {
-      const members = ['a:1', 'b:1'].map((address) => ({ address, acknowledged: true, lag: 0 }));
+      const replicas = ['a:1', 'b:1'].map((address) => ({ address, acknowledged: true, lag: 0 }));
       const error = new LockNotReplicatedError(
         ['k'],
-        { kind: 'unconfirmed', confirmed: 2, required: 3, members },
+        { kind: 'unconfirmed', confirmed: 2, required: 3, replicas },
         1_000,
       );
       expect(error.message).toMatch(/has only 2, and replicas .*asks for 3: attach .* set it to 2/);
@@ -537,7 +537,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(signal.aborted).toBe(false);
       await clock.advance(2);
       expect(signal.aborted).toBe(true);
-      expect(store.releases).toMatchObject([{ keepFor: 0, lock: { owner: lock.owner } }]);
+      expect(store.releases).toMatchObject([{ cooldown: 0, lock: { owner: lock.owner } }]);
     });
 
     it.each<[string, WithLockOptions, number, number, RegExp]>([
@@ -757,7 +757,7 @@ describe('LockService on a store that answers when it is told to', () => {
       const lock = await held('k', { minHoldTime: 5_000 });
       await clock.advance(1_000);
       await lock.release();
-      expect(store.releases[0]!.keepFor).toBeCloseTo(4_000);
+      expect(store.releases[0]!.cooldown).toBeCloseTo(4_000);
     });
 
     it('confirms a minHoldTime that is longer than the lease', async () => {

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { describe, expect, it } from '@jest/globals';
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import { CLUSTER_OPTIONS, connectionOf, REDIS_OPTIONS } from '../../lib/module/connection-option.js';
-import { deploymentOf } from '../../lib/store/redis/deployment.js';
+import { connectionSettingsOf } from '../../lib/store/redis/connection/connection-settings.js';
 
 /** What createClient of node-redis returns, as far as its shape goes. */
 class NodeRedisClient extends EventEmitter {
@@ -42,11 +42,16 @@ describe('A connection that is accepted leads to', () => {
     [{ ...new Redis({ host: 'redis', port: 7000, ...lazy }).options }, 'redis', 7000],
     [anotherCopy, 'copy', 7],
   ])('%p', (connection, host, port) => {
-    expect(deploymentOf(connectionOf(connection))).toMatchObject({ kind: 'plain', address: { host, port } });
+    expect(connectionSettingsOf(connectionOf(connection))).toMatchObject({
+      kind: 'plain',
+      address: { host, port },
+    });
   });
 
   it.each([['/run/redis.sock'], [{ path: '/run/redis.sock' }]])('%p', (connection) => {
-    expect(deploymentOf(connectionOf(connection))).toMatchObject({ address: { path: '/run/redis.sock' } });
+    expect(connectionSettingsOf(connectionOf(connection))).toMatchObject({
+      address: { path: '/run/redis.sock' },
+    });
   });
 
   it.each([
@@ -55,7 +60,7 @@ describe('A connection that is accepted leads to', () => {
     [{ nodes: ['redis://a:7000'], options: { natMap: {}, redisOptions: { password: 'x' } } }],
     [new Cluster([{ host: 'a', port: 7000 }], lazy)],
   ])('a Cluster: %p', (connection) => {
-    expect(deploymentOf(connectionOf(connection))).toMatchObject({
+    expect(connectionSettingsOf(connectionOf(connection))).toMatchObject({
       kind: 'cluster',
       seeds: [{ host: 'a', port: 7000 }],
     });
@@ -63,7 +68,7 @@ describe('A connection that is accepted leads to', () => {
 
   it('Sentinels', () => {
     expect(
-      deploymentOf(connectionOf({ sentinels: [{ host: 's', port: 7 }], name: 'm', role: 'master' })),
+      connectionSettingsOf(connectionOf({ sentinels: [{ host: 's', port: 7 }], name: 'm', role: 'master' })),
     ).toMatchObject({ kind: 'sentinel', name: 'm', sentinels: [{ host: 's', port: 7 }] });
   });
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
-import { ErrorReply, type Command, type Reply } from '../../lib/store/redis/connection.js';
+import { ErrorReply, type Command, type Reply } from '../../lib/store/redis/resp.js';
 import { releaseScript } from '../../lib/store/redis/scripts/release.js';
 import { CALM_LAG, CALM_SYNC } from '../../simulation/replication.js';
 import { SimServer, UNBLOCKINGS, type ServerSide, type Unblocking } from '../../simulation/server.js';
@@ -23,7 +23,7 @@ interface Bench {
 type Name = 'A' | 'B';
 
 const PING: Command = ['ping'];
-const CALL = { keys: ['k'], owner: 'rl:a:1', keepFor: 0, token: 1 };
+const CALL = { keys: ['k'], owner: 'rl:a:1', cooldown: 0, token: 1 };
 const SCRIPT = releaseScript.command(releaseScript.keysOf([CALL]), releaseScript.argsOf([CALL]), false);
 /** No other command is answered like this. */
 const LAST: Command = ['get', 'nothing'];

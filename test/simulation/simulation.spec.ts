@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Script } from '../../lib/store/redis/scripts/script.js';
 import { acquireScript } from '../../lib/store/redis/scripts/acquire.js';
 import { FORCE_RELEASE } from '../../lib/store/redis/scripts/force-release.js';
-import { lookScript } from '../../lib/store/redis/scripts/look.js';
+import { checkOwnerScript } from '../../lib/store/redis/scripts/check-owner.js';
 import { releaseScript } from '../../lib/store/redis/scripts/release.js';
 import { renewScript } from '../../lib/store/redis/scripts/renew.js';
 import { OutOfMemory, scriptsBySha, type Data } from '../../simulation/scripts.js';
@@ -109,14 +109,14 @@ describe('The simulation’s scripts', () => {
           ttl: 60_000,
           floor: dice.pick([0, future + round - 5, future + round + 5]),
           token: dice.pick([0, future + round, future + round - 1]),
-          keepFor: dice.pick([0, 60_000]),
-          purpose: dice.pick(['hold', 'keep'] as const),
+          cooldown: dice.pick([0, 60_000]),
+          purpose: dice.pick(['hold', 'cooldown'] as const),
         })).filter((call) => call.keys.length > 0);
         const [script, args] = dice.pick<[Script, (string | number)[]]>([
           [acquireScript, acquireScript.argsOf(calls)],
           [renewScript, renewScript.argsOf(calls)],
           [releaseScript, releaseScript.argsOf(calls)],
-          [lookScript, lookScript.argsOf(calls)],
+          [checkOwnerScript, checkOwnerScript.argsOf(calls)],
           [FORCE_RELEASE, []],
         ]);
         const scriptKeys = script === FORCE_RELEASE ? ['k1'] : calls.flatMap((call) => call.keys);

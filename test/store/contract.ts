@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { systemClock } from '../../lib/store/clock.js';
+import { systemClock } from '../../lib/common/clock.js';
 import type {
   AcquireOutcome,
   AcquireRequest,
@@ -44,7 +44,7 @@ export function granted(outcome: AcquireOutcome): Extract<AcquireOutcome, { kind
   return outcome;
 }
 
-/** Takes the keys and answers what their keeper needs. */
+/** Takes the keys and answers what their holder needs. */
 export async function take(
   store: LockStore,
   keys: string | string[],
@@ -165,7 +165,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const held = await take(one, key);
         await one.release(held, 2_000);
         expect(await one.release(held, 30_000)).toEqual({ kind: 'released', ours: true });
-        expect(await one.renew(held, 30_000, 'keep')).toMatchObject({ kind: 'renewed' });
+        expect(await one.renew(held, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
         const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
         expect(holder.remainingTime).toBeLessThanOrEqual(2_000);
         await other.forceRelease(key);
@@ -198,7 +198,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await one.release(held, 5_000)).toEqual({ kind: 'released', ours: true });
         expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
         const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
-        expect(holder).toMatchObject({ owner: held.owner, token: held.token, isKept: true });
+        expect(holder).toMatchObject({ owner: held.owner, token: held.token, inCooldown: true });
         expect(holder.remainingTime).toBeLessThanOrEqual(5_000);
         expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
         expect(await other.inspect(key)).toEqual({ kind: 'free' });
@@ -207,8 +207,8 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('can be kept for longer than its lease, confirmed like a renewal', async () => {
         const key = unique('key');
         const held = await take(one, key);
-        expect(await one.renew(held, 30_000, 'keep')).toMatchObject({ kind: 'renewed' });
-        expect(await other.inspect(key)).toMatchObject({ holder: { owner: held.owner, isKept: true } });
+        expect(await one.renew(held, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+        expect(await other.inspect(key)).toMatchObject({ holder: { owner: held.owner, inCooldown: true } });
         expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
         await one.release(held, 0);
       });

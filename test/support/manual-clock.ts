@@ -1,4 +1,4 @@
-import type { Clock } from '../../lib/store/clock.js';
+import type { Clock } from '../../lib/common/clock.js';
 
 /** A clock that stands until it is told to go on; its two hands can be moved apart. */
 export class ManualClock implements Clock {

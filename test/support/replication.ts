@@ -1,5 +1,4 @@
-import type { RedisProcess, RedisConfig } from './redis-process.js';
-import { startRedis } from './redis-process.js';
+import { startRedis, type RedisConfig, type RedisProcess } from './redis-process.js';
 import { until } from './eventually.js';
 
 /** A master and its replicas, as real processes; resolves when every replica is online. */

@@ -1,5 +1,5 @@
 import { Subject } from 'rxjs';
-import type { Clock } from '../clock.js';
+import type { Clock } from '../../common/clock.js';
 import type { AcquireOutcome, Holder, KeyChange, RenewPurpose } from '../lock-store.js';
 import { Validity } from '../validity.js';
 
@@ -15,7 +15,7 @@ interface Entry {
   /** By the monotonic clock. */
   readonly expiresAt: number;
   /** Given back, and only kept busy. */
-  readonly isKept: boolean;
+  readonly inCooldown: boolean;
 }
 
 /** The locks of one process, without a server: what one master holds in Redis. */
@@ -49,31 +49,31 @@ export class MemoryServer {
     leaseTime: number,
     purpose: RenewPurpose,
   ): string | undefined {
-    const isKept = purpose === 'keep';
+    const inCooldown = purpose === 'cooldown';
     const gone = keys.find((key) => {
       const entry = this.find(key);
-      return entry?.owner !== owner || (entry.isKept && !isKept);
+      return entry?.owner !== owner || (entry.inCooldown && !inCooldown);
     });
     if (gone !== undefined) return gone;
     for (const key of keys) {
       const entry = this.find(key)!;
       // What is kept busy already stays so until then, and no longer.
-      if (!entry.isKept) this.write(key, owner, entry.token, leaseTime, isKept);
+      if (!entry.inCooldown) this.write(key, owner, entry.token, leaseTime, inCooldown);
     }
     return undefined;
   }
 
   /** Whether the owner held all keys, or had released them: a key with the token of this very lock, which nobody has taken since. */
-  release(keys: readonly string[], owner: string, ownToken: number, keepFor: number): boolean {
+  release(keys: readonly string[], owner: string, ownToken: number, cooldown: number): boolean {
     const held = keys.filter((key) => this.find(key)?.owner === owner);
-    const changed = held.filter((key) => keepFor === 0 || !this.find(key)!.isKept);
+    const changed = held.filter((key) => cooldown === 0 || !this.find(key)!.inCooldown);
     const released = keys.filter((key) => {
       const entry = this.find(key);
       return entry !== undefined && entry.owner === undefined && entry.token === ownToken;
     });
     for (const key of changed) {
       const { token } = this.find(key)!;
-      if (keepFor > 0) this.write(key, owner, token, keepFor, true);
+      if (cooldown > 0) this.write(key, owner, token, cooldown, true);
       else this.write(key, undefined, token, TOMBSTONE_TIME);
     }
     for (const key of changed) this.changes.next({ key });
@@ -90,8 +90,8 @@ export class MemoryServer {
     return entry?.owner !== undefined && this.release([key], entry.owner, entry.token, 0);
   }
 
-  private holderOf({ token, expiresAt, isKept }: Entry, owner: string): Holder {
-    return { owner, token, remainingTime: expiresAt - this.clock.monotonic(), isKept };
+  private holderOf({ token, expiresAt, inCooldown }: Entry, owner: string): Holder {
+    return { owner, token, remainingTime: expiresAt - this.clock.monotonic(), inCooldown };
   }
 
   private find(key: string): Entry | undefined {
@@ -99,8 +99,14 @@ export class MemoryServer {
     return entry !== undefined && entry.expiresAt > this.clock.monotonic() ? entry : undefined;
   }
 
-  private write(key: string, owner: string | undefined, token: number, time: number, isKept = false): void {
-    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time, isKept });
+  private write(
+    key: string,
+    owner: string | undefined,
+    token: number,
+    time: number,
+    inCooldown = false,
+  ): void {
+    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time, inCooldown });
     if (++this.writes < Math.max(PURGE_EVERY, this.entries.size)) return;
     this.writes = 0;
     const now = this.clock.monotonic();

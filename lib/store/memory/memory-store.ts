@@ -1,5 +1,5 @@
 import { NEVER, Subject, takeUntil } from 'rxjs';
-import { systemClock, type Clock } from '../clock.js';
+import { systemClock, type Clock } from '../../common/clock.js';
 import type {
   AcquireRequest,
   Attempt,
@@ -62,8 +62,8 @@ export class MemoryStore implements LockStore {
     );
   }
 
-  release({ keys, owner, token }: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, token, keepFor) });
+  release({ keys, owner, token }: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, token, cooldown) });
   }
 
   watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {

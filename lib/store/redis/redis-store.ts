@@ -1,5 +1,5 @@
 import { Subject } from 'rxjs';
-import { systemClock, type Clock } from '../clock.js';
+import { systemClock, type Clock } from '../../common/clock.js';
 import type {
   AcquireRequest,
   Attempt,
@@ -16,18 +16,19 @@ import type {
   StoreReport,
   WatchOutcome,
 } from '../lock-store.js';
-import { ErrorReply, type Connector } from './connection.js';
-import { ClusterKeyspace } from './cluster/cluster-keyspace.js';
-import { deploymentOf } from './deployment.js';
-import type { Keyspace, KeyspaceListener } from './keyspace.js';
+import type { Connector } from './connection/connection.js';
+import { ErrorReply } from './resp.js';
+import { ClusterDeployment } from './cluster/cluster-deployment.js';
+import { connectionSettingsOf } from './connection/connection-settings.js';
+import type { Deployment, DeploymentListener } from './deployment.js';
 import type { RedisStoreOptions } from './options.js';
 import { FORCE_RELEASE } from './scripts/force-release.js';
 import { parseValue } from './scripts/value.js';
-import { SingleMaster } from './single-master.js';
+import { SingleMasterDeployment } from './single-master-deployment.js';
 
 /** Locks on Redis masters that count once their replicas confirmed them. */
 export class RedisStore implements LockStore {
-  private readonly keyspace: Keyspace;
+  private readonly deployment: Deployment;
   private isOpen = false;
   private readonly changed = new Subject<KeyChange>();
   private readonly reported = new Subject<StoreReport>();
@@ -40,42 +41,42 @@ export class RedisStore implements LockStore {
     /** Makes the connections; a simulation gives its own. */
     connector?: Connector,
   ) {
-    const listener: KeyspaceListener = {
+    const listener: DeploymentListener = {
       onChange: (change) => this.changed.next(change),
       onReport: (level, code, message) => this.reported.next({ level, code, message }),
     };
-    const deployment = deploymentOf(options.connection);
-    this.keyspace =
-      deployment.kind === 'cluster'
-        ? new ClusterKeyspace(deployment, options, listener, clock, connector)
-        : new SingleMaster(deployment, options, listener, clock, connector);
+    const connection = connectionSettingsOf(options.connection);
+    this.deployment =
+      connection.kind === 'cluster'
+        ? new ClusterDeployment(connection, options, listener, clock, connector)
+        : new SingleMasterDeployment(connection, options, listener, clock, connector);
   }
 
   open(): void {
     if (this.isOpen) return;
     this.isOpen = true;
-    this.keyspace.open();
+    this.deployment.open();
   }
 
   acquire(request: AcquireRequest): Attempt {
-    return this.keyspace.acquire(request);
+    return this.deployment.acquire(request);
   }
 
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
-    return this.keyspace.renew(lock, leaseTime, purpose);
+    return this.deployment.renew(lock, leaseTime, purpose);
   }
 
-  release(lock: HeldKeys, keepFor: number): Promise<ReleaseOutcome> {
-    return this.keyspace.release(lock, keepFor);
+  release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return this.deployment.release(lock, cooldown);
   }
 
   watch(lock: OwnedKeys): Promise<WatchOutcome> {
-    return this.keyspace.watch(lock);
+    return this.deployment.watch(lock);
   }
 
   async inspect(key: string): Promise<InspectOutcome> {
     const redisKey = this.options.keyPrefix + key;
-    const replies = await this.keyspace.ask(key, () => [
+    const replies = await this.deployment.ask(key, () => [
       ['get', redisKey],
       ['pttl', redisKey],
     ]);
@@ -88,7 +89,7 @@ export class RedisStore implements LockStore {
 
   async forceRelease(key: string): Promise<ForceReleaseOutcome> {
     // With the script's text, not its hash: a server that has forgotten its scripts need not be asked again.
-    const replies = await this.keyspace.ask(key, () => [
+    const replies = await this.deployment.ask(key, () => [
       FORCE_RELEASE.command([this.options.keyPrefix + key], [], false),
     ]);
     if (!Array.isArray(replies)) return replies;
@@ -100,18 +101,18 @@ export class RedisStore implements LockStore {
   }
 
   get hearsChanges(): boolean {
-    return this.keyspace.hearsChanges;
+    return this.deployment.hearsChanges;
   }
 
   health(): StoreHealth {
-    const masters = this.keyspace.health();
+    const masters = this.deployment.health();
     const isUp = masters.every((master) => master.connected && master.reason === undefined);
     const isDown = masters.every((master) => !master.connected);
     return { status: isDown ? 'down' : isUp ? 'up' : 'degraded', masters };
   }
 
   async close(): Promise<void> {
-    await this.keyspace.close();
+    await this.deployment.close();
     this.changed.complete();
     this.reported.complete();
   }

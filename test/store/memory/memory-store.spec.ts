@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { systemClock } from '../../../lib/store/clock.js';
+import { systemClock } from '../../../lib/common/clock.js';
 import { MemoryServer, memoryServerOf } from '../../../lib/store/memory/memory-server.js';
 import { MemoryStore } from '../../../lib/store/memory/memory-store.js';
 import { describeLockStore, requestFor } from '../contract.js';

@@ -1,8 +1,8 @@
-import type { Clock } from '../../clock.js';
+import type { Clock } from '../../../common/clock.js';
 import type { AcquireOutcome, AcquireRequest, Unavailable } from '../../lock-store.js';
-import type { MasterAttempt } from '../master.js';
+import type { MasterAttempt } from '../master/master.js';
 import type { Routing } from './routing.js';
-import type { SlotPart } from './slot-parts.js';
+import type { SlotPart } from './keys-by-slot.js';
 
 type Granted = Extract<AcquireOutcome, { kind: 'granted' }>;
 

@@ -1,16 +1,17 @@
-import type { Clock } from '../../clock.js';
+import type { Clock } from '../../../common/clock.js';
 import type { Unavailable } from '../../lock-store.js';
-import { connecting, SilentError } from '../connecting.js';
-import { addressText, ask, ErrorReply, type Address, type Connector, type Reply } from '../connection.js';
-import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../refusal.js';
-import { parseClusterNodes, parsePreferredNames, type ClusterView } from './cluster-view.js';
+import { connecting, SilentError } from '../connection/connecting.js';
+import { ask, type Connector } from '../connection/connection.js';
+import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
+import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
+import { parseClusterNodes, parsePreferredNames, type ClusterView } from './cluster-nodes.js';
 import type { Shard } from './shard.js';
 
 /** ms that the servers which have not answered are waited for once one of them has failed. */
 const REST_TIME = 250;
 /** ms before a server is asked again that did not answer in time: doubled each time. The others are asked meanwhile. */
-const FIRST_PAUSE = 50;
-const LONGEST_PAUSE = 250;
+const FIRST_ASK_PAUSE = 50;
+const LONGEST_ASK_PAUSE = 250;
 
 interface Question {
   readonly attempt: AbortController;
@@ -126,7 +127,7 @@ export class ClusterSurvey {
 
   private pause(name: string, error: unknown): void {
     const times = (this.hung.get(name)?.times ?? 0) + 1;
-    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (times - 1));
+    const pause = Math.min(LONGEST_ASK_PAUSE, FIRST_ASK_PAUSE * 2 ** (times - 1));
     this.hung.set(name, { times, pausedUntil: this.clock.monotonic() + pause, error });
   }
 

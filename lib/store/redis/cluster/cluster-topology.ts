@@ -1,15 +1,16 @@
-import type { Clock } from '../../clock.js';
+import type { Clock } from '../../../common/clock.js';
 import type { MasterHealth, Unavailable } from '../../lock-store.js';
-import { addressText, type Address, type Connector } from '../connection.js';
-import { translated, type ClusterDeployment } from '../deployment.js';
-import type { KeyspaceListener } from '../keyspace.js';
-import { Master } from '../master.js';
-import { NamedMembers } from '../members.js';
+import type { Connector } from '../connection/connection.js';
+import { addressText, type Address } from '../resp.js';
+import { translated, type ClusterSettings } from '../connection/connection-settings.js';
+import type { DeploymentListener } from '../deployment.js';
+import { Master } from '../master/master.js';
+import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { RedisStoreOptions } from '../options.js';
-import type { Redirection } from '../redirection.js';
-import type { Release } from '../releases.js';
+import type { Redirection } from '../connection/redirection.js';
+import type { Release } from '../commit/commit-request.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
-import type { ClusterNodeView, ClusterView } from './cluster-view.js';
+import type { ClusterNode, ClusterView } from './cluster-nodes.js';
 import { hashSlot, SLOTS } from './hash-slot.js';
 import { LossCheck, type CheckedCluster } from './loss-check.js';
 import { Shard, type ShardCluster } from './shard.js';
@@ -24,8 +25,8 @@ const HURRIED_TIME = 100;
  * ms before the next question where nobody answered: doubled each time, and each time only a random
  * part of it.
  */
-const FIRST_RETRY = 50;
-const LONGEST_RETRY = 500;
+const FIRST_POLL_RETRY = 50;
+const LONGEST_POLL_RETRY = 500;
 /** ms within which a further question would hear nothing new. */
 const SAME_QUESTION = 20;
 
@@ -44,7 +45,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   /** Those whose slots have all gone; they still owe some answers. */
   private leaving: Shard[] = [];
   /** Every server as it was described last. */
-  private nodes = new Map<string, ClusterNodeView>();
+  private nodes = new Map<string, ClusterNode>();
   /** By id: where each server was when anybody named it last, and when that was. */
   private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
   /** The servers want to be called by their host names. */
@@ -62,15 +63,15 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   };
 
   constructor(
-    private readonly deployment: ClusterDeployment,
+    private readonly connection: ClusterSettings,
     private readonly connector: Connector,
     private readonly options: RedisStoreOptions,
-    private readonly listener: KeyspaceListener,
+    private readonly listener: DeploymentListener,
     private readonly clock: Clock,
   ) {
     this.survey = new ClusterSurvey(connector, clock);
     this.trust = new SlotTrust(this.table, options.quarantine);
-    this.lossCheck = new LossCheck(this, connector, options, clock, () => this.tellWaiters());
+    this.lossCheck = new LossCheck(this, connector, options, clock, () => this.notifyWaiters());
   }
 
   open(): void {
@@ -83,7 +84,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     this.stopPolling();
     this.survey.close();
     this.lossCheck.close();
-    this.tellWaiters();
+    this.notifyWaiters();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
 
@@ -132,14 +133,14 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
 
   health(): readonly MasterHealth[] {
     if (this.shards.length > 0) return this.shards.map((shard) => this.healthOf(shard));
-    const address = this.deployment.seeds.map(addressText).join(', ');
+    const address = this.connection.seeds.map(addressText).join(', ');
     const { reason } = this.whyUnserved(0);
     return [
       {
         address,
         connected: false,
         reason,
-        members: [],
+        replicas: [],
         quarantine: 0,
         tracking: false,
         commits: { requests: 0, groups: 0 },
@@ -177,8 +178,8 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     return this.table.rangesOf(masterId);
   }
 
-  reach({ identity, hostname }: ClusterNodeView): Address {
-    const { natMap, options } = this.deployment;
+  reach({ identity, hostname }: ClusterNode): Address {
+    const { natMap, options } = this.connection;
     const alias = hostname === undefined ? undefined : hostname + identity.slice(identity.lastIndexOf(':'));
     const address = translated(identity, natMap, alias);
     const isMapped = addressText(address) !== addressText(translated(identity, undefined));
@@ -231,7 +232,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     if (this.isClosed) return;
     // Somebody may have been in a hurry meanwhile.
     this.stopPolling();
-    const retry = Math.random() * Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.failures);
+    const retry = Math.random() * Math.min(LONGEST_POLL_RETRY, FIRST_POLL_RETRY * 2 ** this.failures);
     const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
     this.stopPolling = this.clock.after(pause, () => void this.poll());
   }
@@ -263,20 +264,20 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
         );
       }
     }
-    this.tellWaiters();
+    this.notifyWaiters();
   }
 
   /** Where it can be asked who serves what. */
   private get addresses(): Address[] {
     const known = [...this.nodes.values()].filter((node) => !node.isFailed).map((node) => this.reach(node));
-    const all = [...known, ...this.deployment.seeds].map(
+    const all = [...known, ...this.connection.seeds].map(
       (address) => [addressText(address), address] as const,
     );
     return [...new Map(all).values()];
   }
 
-  private tellWaiters(): void {
-    for (const tell of this.waiters) tell();
+  private notifyWaiters(): void {
+    for (const notify of this.waiters) notify();
   }
 
   // --- answers
@@ -293,7 +294,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     }
     this.follow(changed, before);
     const owners = this.table.owners();
-    for (const shard of this.shards) shard.named(view.nodes, owners, at);
+    for (const shard of this.shards) shard.setNodes(view.nodes, owners, at);
     this.closeIdle();
   }
 
@@ -301,7 +302,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
    * Brings shards and what is under way to where the slots are now. `before` are the servers as
    * they were before that.
    */
-  private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNodeView>): void {
+  private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNode>): void {
     this.leadShards(before);
     if (changed.size > 0) {
       for (const { master } of [...this.shards, ...this.leaving]) master.reroute();
@@ -314,7 +315,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   }
 
   /** Every master with slots leads a shard: the one whose place it took, or a new one. */
-  private leadShards(before: ReadonlyMap<string, ClusterNodeView>): void {
+  private leadShards(before: ReadonlyMap<string, ClusterNode>): void {
     const owners = this.table.owners();
     for (const owner of [...owners.keys()].toSorted((a, b) => owners.get(b)! - owners.get(a)!)) {
       const node = this.nodes.get(owner);
@@ -322,22 +323,22 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
       const former = before.get(owner)?.masterId;
       const shard = this.shards.find(({ masterId }) => masterId === former && !owners.has(masterId));
       if (shard === undefined) this.shards.push(this.makeShard(node));
-      else shard.leadBy(node);
+      else shard.setMaster(node);
     }
     this.leaving.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
     this.shards = this.shards.filter(({ masterId }) => owners.has(masterId));
     this.byMaster = new Map(this.shards.map((shard) => [shard.masterId, shard]));
   }
 
-  private makeShard(node: ClusterNodeView): Shard {
-    const members = new NamedMembers();
-    const shard = new Shard(node, members, this, (made) => {
+  private makeShard(node: ClusterNode): Shard {
+    const replicas = new AnnouncedReplicas();
+    const shard = new Shard(node, replicas, this, (made) => {
       const { keyPrefix } = this.options;
       const where = (key: string): boolean => made.owns(hashSlot(keyPrefix + key));
       return new Master(
         this.connector,
         made,
-        members,
+        replicas,
         this.options,
         {
           onChange: (key) => {
@@ -368,7 +369,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
 const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
 
 /** Whether `address`, as a redirection gives it, is the node's. */
-function answersTo({ identity, hostname }: ClusterNodeView, address: string): boolean {
+function answersTo({ identity, hostname }: ClusterNode, address: string): boolean {
   const port = identity.slice(identity.lastIndexOf(':'));
   return identity === address || (hostname !== undefined && address === hostname + port);
 }

@@ -1,11 +1,12 @@
-import type { Clock } from '../../clock.js';
-import { connecting } from '../connecting.js';
-import { ask, type Address, type Command, type Connector, type Reply } from '../connection.js';
-import { ListedLinkAges } from '../link-ages.js';
-import { NamedMembers } from '../members.js';
-import { parseReplicationInfo } from '../replication-info.js';
-import { ReplicaView } from '../replica-view.js';
-import { parseClusterNodes, type ClusterNodeView, type ClusterView } from './cluster-view.js';
+import type { Clock } from '../../../common/clock.js';
+import { connecting } from '../connection/connecting.js';
+import { ask, type Connector } from '../connection/connection.js';
+import type { Address, Command, Reply } from '../resp.js';
+import { ListedLinkAges } from '../replication/link-ages.js';
+import { AnnouncedReplicas } from '../replication/known-replicas.js';
+import { parseReplicationInfo } from '../replication/replication-info.js';
+import { ReplicaView } from '../replication/replica-view.js';
+import { parseClusterNodes, type ClusterNode, type ClusterView } from './cluster-nodes.js';
 import { mayHaveLost, type MasterLook } from './loss-evidence.js';
 import type { Shard } from './shard.js';
 import {
@@ -31,7 +32,7 @@ export interface CheckedCluster {
    * All servers that anybody has named since the monotonic instant, by id, with their addresses.
    */
   namedSince(instant: number): ReadonlyMap<string, string>;
-  reach(node: ClusterNodeView): Address;
+  reach(node: ClusterNode): Address;
 }
 
 interface Look {
@@ -167,7 +168,7 @@ export class LossCheck {
   }
 
   /** By id; none of those that do not answer in time, or are no masters. */
-  private async lookAt(masters: readonly ClusterNodeView[]): Promise<Map<string, Look>> {
+  private async lookAt(masters: readonly ClusterNode[]): Promise<Map<string, Look>> {
     const looks = new Map<string, Look>();
     const stopClock = this.clock.after(ANSWER_TIME, () => this.looking.abort(new Error('no answer in time')));
     this.looking = new AbortController();
@@ -184,13 +185,13 @@ export class LossCheck {
   }
 
   private async lookBy({ master }: Shard): Promise<Look | undefined> {
-    const view = await master.lookNow();
+    const view = await master.pollNow();
     const answer = view && (await master.askNow(MIGRATION_QUESTIONS).catch(() => undefined));
     return answer && lookOf(view, answer.replies, this.clock.monotonic());
   }
 
   /** Of a master that this process has no business with. */
-  private async lookOnce(node: ClusterNodeView, signal: AbortSignal): Promise<Look | undefined> {
+  private async lookOnce(node: ClusterNode, signal: AbortSignal): Promise<Look | undefined> {
     const links = new ListedLinkAges();
     const address = this.cluster.reach(node);
     const questions: Command[] = [['info', 'replication'], links.question, ...MIGRATION_QUESTIONS];
@@ -203,7 +204,7 @@ export class LossCheck {
     const info = parseReplicationInfo(replies[0]);
     if (info?.role !== 'master') return undefined;
     const now = this.clock.monotonic();
-    const view = new ReplicaView(new NamedMembers(), links, this.settings.quarantine);
+    const view = new ReplicaView(new AnnouncedReplicas(), links, this.settings.quarantine);
     view.observe(info, replies[1], now);
     return lookOf(view, replies.slice(2), now);
   }

@@ -1,4 +1,4 @@
-import type { ClusterNodeView } from './cluster-view.js';
+import type { ClusterNode } from './cluster-nodes.js';
 
 /** What a master showed of itself when it was looked at. */
 export interface MasterLook {
@@ -21,7 +21,7 @@ export interface LossSettings {
  * showed since: none of one that did not answer, or is no master any more.
  */
 export function mayHaveLost(
-  named: readonly ClusterNodeView[],
+  named: readonly ClusterNode[],
   known: ReadonlyMap<string, string>,
   looks: ReadonlyMap<string, MasterLook>,
   { doubtTime, allowNoReplicas }: LossSettings,
@@ -52,12 +52,12 @@ export function mayHaveLost(
  * The Cluster has not heard it for so long that no lock of a slot that it served can be believed
  * in.
  */
-function isLongDead({ isFailed, heardAt }: ClusterNodeView, since: number): boolean {
+function isLongDead({ isFailed, heardAt }: ClusterNode, since: number): boolean {
   return isFailed && heardAt > 0 && heardAt < since;
 }
 
 function doubtAbout(
-  { epoch, slots, isSuspected }: ClusterNodeView,
+  { epoch, slots, isSuspected }: ClusterNode,
   replicas: number,
   look: MasterLook | undefined,
   allowNoReplicas: boolean,

@@ -1,4 +1,4 @@
-import type { Clock } from '../../clock.js';
+import type { Clock } from '../../../common/clock.js';
 import type {
   AcquireOutcome,
   AcquireRequest,
@@ -9,18 +9,18 @@ import type {
   Unavailable,
   WatchOutcome,
 } from '../../lock-store.js';
-import type { Command, Reply } from '../connection.js';
-import type { MasterAttempt } from '../master.js';
-import type { Session } from '../session.js';
+import type { Command, Reply } from '../resp.js';
+import type { MasterAttempt } from '../master/master.js';
+import type { Session } from '../connection/session.js';
 import type { ClusterTopology } from './cluster-topology.js';
 import type { Shard } from './shard.js';
-import type { SlotPart } from './slot-parts.js';
+import type { SlotPart } from './keys-by-slot.js';
 
 /**
  * ms before asking again who serves a slot, where nobody does or two masters send us to each other;
  * and ms between two looks while new locks wait.
  */
-const LOOK_TIME = 100;
+const RETRY_TIME = 100;
 /** How often one may be sent away before that looks like a circle. */
 const PATIENCE = 3;
 
@@ -55,7 +55,7 @@ export class Routing {
       const attempt = shard.master.acquire({ ...request, keys }, { slot, floor });
       onAsked(attempt);
       const outcome = await attempt.outcome;
-      if (outcome.kind !== 'misrouted') return named(outcome, shard);
+      if (outcome.kind !== 'slot-moved') return withMaster(outcome, shard);
     }
   }
 
@@ -70,8 +70,8 @@ export class Routing {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return { kind: 'expired', why: shard };
       const outcome = await shard.master.renew(keys, owner, leaseTime, validity, purpose, slot);
-      if (outcome.kind === 'expired') return { kind: 'expired', why: named(outcome.why, shard) };
-      if (outcome.kind !== 'misrouted') return outcome;
+      if (outcome.kind === 'expired') return { kind: 'expired', why: withMaster(outcome.why, shard) };
+      if (outcome.kind !== 'slot-moved') return outcome;
     }
   }
 
@@ -80,12 +80,14 @@ export class Routing {
     { slot, keys }: SlotPart,
     owner: string,
     token: number,
-    keepFor: number,
+    cooldown: number,
     leaseTime: number,
   ): Promise<ReleaseOutcome> {
     const endsAt = this.clock.monotonic() + this.settings.replicaTimeout;
     const shard = await this.shardFor(slot, endsAt, 0);
-    return 'master' in shard ? shard.master.release({ keys, owner, token, keepFor }, leaseTime, slot) : shard;
+    return 'master' in shard
+      ? shard.master.release({ keys, owner, token, cooldown }, leaseTime, slot)
+      : shard;
   }
 
   /**
@@ -102,7 +104,7 @@ export class Routing {
       if (!('master' in shard)) return shard;
       const replies = await shard.master.ask(commandsFor);
       if (Array.isArray(replies)) return replies;
-      if (replies.kind !== 'misrouted') return named(replies, shard);
+      if (replies.kind !== 'slot-moved') return withMaster(replies, shard);
     }
   }
 
@@ -111,7 +113,7 @@ export class Routing {
    * there is none.
    */
   private async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
-    if (tries > PATIENCE) await this.topology.nextView(LOOK_TIME);
+    if (tries > PATIENCE) await this.topology.nextView(RETRY_TIME);
     for (;;) {
       const shard = this.topology.shardOf(slot);
       const left = endsAt - this.clock.monotonic();
@@ -119,7 +121,7 @@ export class Routing {
       if (shard !== undefined) return wandering(slot);
       const why = this.topology.whyUnserved(slot);
       if (left <= 0 || why.permanent === true || this.topology.isClosed) return why;
-      await this.topology.nextView(Math.min(left, LOOK_TIME));
+      await this.topology.nextView(Math.min(left, RETRY_TIME));
     }
   }
 
@@ -140,8 +142,8 @@ export class Routing {
       if (wait === 0) return undefined;
       const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
       if (now >= until || this.topology.isClosed)
-        return named(unsettled(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
-      await this.topology.nextView(Math.min(wait, until - now, LOOK_TIME));
+        return withMaster(unsettled(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
+      await this.topology.nextView(Math.min(wait, until - now, RETRY_TIME));
     }
   }
 }
@@ -149,7 +151,7 @@ export class Routing {
 const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller has gone.' };
 
 /** Says which shard it was that failed. */
-function named<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {
+function withMaster<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {
   if (outcome.kind === 'unavailable') return { ...outcome, reason: `${shard.name}: ${outcome.reason}` };
   if (outcome.kind === 'unconfirmed') return { ...outcome, master: shard.name };
   return outcome;

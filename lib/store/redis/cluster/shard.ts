@@ -1,11 +1,11 @@
-import { addressText, type Address } from '../connection.js';
-import type { Located, Locator } from '../locator.js';
-import type { Master } from '../master.js';
-import type { NamedMembers } from '../members.js';
-import type { Redirection } from '../redirection.js';
-import type { Release } from '../releases.js';
-import type { Route } from '../route.js';
-import type { ClusterNodeView } from './cluster-view.js';
+import { addressText, type Address } from '../resp.js';
+import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
+import type { Master } from '../master/master.js';
+import type { AnnouncedReplicas } from '../replication/known-replicas.js';
+import type { Redirection } from '../connection/redirection.js';
+import type { Release } from '../commit/commit-request.js';
+import type { SlotOwnership } from '../commit/slot-ownership.js';
+import type { ClusterNode } from './cluster-nodes.js';
 
 /** What a shard asks its Cluster. */
 export interface ShardCluster {
@@ -15,7 +15,7 @@ export interface ShardCluster {
   redirected(redirection: Redirection, by: string): void;
   rehome(release: Release): boolean;
   /** Where a server is reached from here. */
-  reach(node: ClusterNodeView): Address;
+  reach(node: ClusterNode): Address;
   /** The slots of a master, in words. */
   rangesOf(masterId: string): string;
   /** Asks who is in charge of what; resolves when it is answered, or after a while. */
@@ -29,7 +29,7 @@ export interface ShardCluster {
  * of its servers. Who serves other slots, or was a replica and is a master of its own now, is none
  * any more.
  */
-export class Shard implements Locator, Route {
+export class Shard implements MasterLocator, SlotOwnership {
   readonly isFixed = false;
   /** Its replicas, by id, and those whose place another took. */
   private readonly replicas = new Set<string>();
@@ -38,12 +38,12 @@ export class Shard implements Locator, Route {
   private isNamed = false;
 
   constructor(
-    private node: ClusterNodeView,
-    private readonly members: NamedMembers,
+    private node: ClusterNode,
+    private readonly knownReplicas: AnnouncedReplicas,
     private readonly cluster: ShardCluster,
     makeMaster: (shard: Shard) => Master,
   ) {
-    members.setMaster(node.identity);
+    knownReplicas.setMaster(node.identity);
     this.master = makeMaster(this);
   }
 
@@ -62,7 +62,7 @@ export class Shard implements Locator, Route {
    * Takes in one server's view of all servers, and the masters that have slots by all views
    * together.
    */
-  named(nodes: readonly ClusterNodeView[], owners: ReadonlyMap<string, number>, at: number): void {
+  setNodes(nodes: readonly ClusterNode[], owners: ReadonlyMap<string, number>, at: number): void {
     // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's
     // absence.
     if (!nodes.some(({ id }) => id === this.node.id)) {
@@ -76,27 +76,27 @@ export class Shard implements Locator, Route {
     for (const node of nodes) {
       if (node.id === this.node.id) {
         this.isNamed = true;
-        this.leadBy(node);
+        this.setMaster(node);
       } else if (!this.isOurs(node)) continue;
       else if (!node.isMaster) replicas.add(node.id);
       identities.add(node.identity);
     }
     this.replicas.clear();
     for (const id of replicas) this.replicas.add(id);
-    this.members.named(identities, at);
+    this.knownReplicas.setAnnounced(identities, at);
     // Nobody but the master knows whom it reaches.
     if (!nodes.some(({ id, isMyself }) => isMyself && id === this.node.id)) return;
     const following = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
-    this.members.identified(new Set(following.map(({ identity }) => identity)), []);
+    this.knownReplicas.identified(new Set(following.map(({ identity }) => identity)), []);
   }
 
   /** Nobody could be asked: that proves nobody's absence. */
   unanswered(): void {
-    this.members.unanswered();
+    this.knownReplicas.unanswered();
   }
 
   /** Another of its servers is the master now, or the same has another address. */
-  leadBy(node: ClusterNodeView): void {
+  setMaster(node: ClusterNode): void {
     const { id, identity } = this.node;
     this.node = node;
     if (node.id === id && node.identity === identity) return;
@@ -104,7 +104,7 @@ export class Shard implements Locator, Route {
       this.formerMasters.add(id);
       this.formerMasters.delete(node.id);
     }
-    this.members.setMaster(node.identity);
+    this.knownReplicas.setMaster(node.identity);
     this.master.moved();
   }
 
@@ -112,7 +112,7 @@ export class Shard implements Locator, Route {
     return addressText(this.cluster.reach(this.node));
   }
 
-  async locate(): Promise<Located> {
+  async locate(): Promise<LocatedMaster> {
     await this.cluster.refresh();
     // Without its replicas' names a majority could not be told.
     if (!this.isNamed) throw new Error('no node of the Redis Cluster has told who its replicas are');
@@ -139,7 +139,7 @@ export class Shard implements Locator, Route {
     return this.cluster.rehome(release);
   }
 
-  private isOurs({ id, masterId, isMaster }: ClusterNodeView): boolean {
+  private isOurs({ id, masterId, isMaster }: ClusterNode): boolean {
     if (isMaster) return this.formerMasters.has(id);
     if (masterId === undefined) return false;
     // It may not have heard yet who took its master's place.

@@ -1,5 +1,5 @@
-import { ErrorReply, type Command, type Reply } from '../connection.js';
-import { infoField } from '../replication-info.js';
+import { ErrorReply, type Command, type Reply } from '../resp.js';
+import { infoField } from '../replication/replication-info.js';
 
 /**
  * One atomic migration of slots, as the master that takes them (import) or the one that gives them

@@ -1,4 +1,4 @@
-import type { ClusterView } from './cluster-view.js';
+import type { ClusterView } from './cluster-nodes.js';
 import { SLOTS } from './hash-slot.js';
 
 interface Claim {

@@ -1,4 +1,4 @@
-import { ErrorReply, type Reply } from '../connection.js';
+import { ErrorReply, type Reply } from '../resp.js';
 import type { Holder } from '../../lock-store.js';
 import { FORGET, GroupScript, reading, TOMBSTONE_TIME, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
@@ -21,7 +21,7 @@ export interface AcquireCall extends ScriptCall {
  * A key that holds no string shows only when it is written (see `reading`); then what was taken before it is released.
  *
  * What is found busy was read, so that client tracking tells of its release. What is taken is not: that would cost as much as all the rest, and most locks are
- * given back before anybody could have changed them (see `Watches`). So a single key is first tried as a free one, without being read.
+ * given back before anybody could have changed them (see `KeyTracking`). So a single key is first tried as a free one, without being read.
  */
 export const acquireScript = new GroupScript<AcquireCall>({
   common: ['ttl', 'floor'],

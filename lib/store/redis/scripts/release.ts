@@ -1,11 +1,11 @@
 import { GroupScript, READ_ALL, TOMBSTONE_TIME, WRITE, type ScriptCall } from './script.js';
-import { KEPT } from './value.js';
+import { COOLDOWN_MARK } from './value.js';
 
 export interface ReleaseCall extends ScriptCall {
   /** The lock's token; 0 for an attempt whose answer never came. */
   readonly token: number;
   /** ms for which the keys stay busy; 0 frees them. */
-  readonly keepFor: number;
+  readonly cooldown: number;
 }
 
 /**
@@ -18,11 +18,11 @@ export interface ReleaseCall extends ScriptCall {
  * Reply for each lock: 1 if the owner held all its keys, or had released them, else 0.
  */
 export const releaseScript = new GroupScript<ReleaseCall>({
-  common: ['keepFor'],
+  common: ['cooldown'],
   own: ['token'],
   before: READ_ALL + WRITE,
   each: `
-    local own, kept, ours = owner .. ' ', owner .. '${KEPT} ', 1
+    local own, kept, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
     for i = 1, count do
       local key = KEYS[first + i]
       local value = found[key]
@@ -31,13 +31,13 @@ export const releaseScript = new GroupScript<ReleaseCall>({
         ours = 0
       elseif sub(value, 1, #own) == own then
         bare = sub(value, #own + 1)
-        if keepFor ~= '0' then
+        if cooldown ~= '0' then
           found[key] = kept .. bare
-          write(key, found[key], keepFor)
+          write(key, found[key], cooldown)
           bare = nil
         end
       elseif sub(value, 1, #kept) == kept then
-        if keepFor == '0' then
+        if cooldown == '0' then
           bare = sub(value, #kept + 1)
         end
       elseif value ~= token then

@@ -1,7 +1,7 @@
 import type { RenewPurpose } from '../../lock-store.js';
-import type { Reply } from '../connection.js';
+import type { Reply } from '../resp.js';
 import { FORGET, GroupScript, READ_ALL, reading, WRITE, type ScriptCall } from './script.js';
-import { KEPT } from './value.js';
+import { COOLDOWN_MARK } from './value.js';
 
 export interface RenewCall extends ScriptCall {
   /** ms */
@@ -26,7 +26,7 @@ local written, absent = {}, nil
 `,
   each: `
     local own = owner .. ' '
-    local target = purpose == 'keep' and owner .. '${KEPT} ' or own
+    local target = purpose == 'cooldown' and owner .. '${COOLDOWN_MARK} ' or own
     local gone, values, left = 0, {}, nil
     for i = count, 1, -1 do
       local key = KEYS[first + i]

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Command } from '../connection.js';
+import type { Command } from '../resp.js';
 
 export type Argument = string | number;
 

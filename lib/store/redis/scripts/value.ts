@@ -6,7 +6,7 @@ import type { Holder } from '../../lock-store.js';
  * before its `minHoldTime` leaves `<owner>~ <token>`: busy, but nobody's.
  */
 
-export const KEPT = '~';
+export const COOLDOWN_MARK = '~';
 
 export type KeyValue =
   | { readonly kind: 'free' }
@@ -25,7 +25,7 @@ export function parseValue(value: string | null, pttl: number): KeyValue {
       token: Number(match[3]),
       // -1: it has no time to live. -2: it has just expired.
       remainingTime: pttl === -1 ? Infinity : Math.max(0, pttl),
-      isKept: match[2] === KEPT,
+      inCooldown: match[2] === COOLDOWN_MARK,
     },
   };
 }

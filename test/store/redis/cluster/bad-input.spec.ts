@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { systemClock } from '../../../../lib/store/clock.js';
+import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
@@ -182,7 +182,7 @@ describe('A shard without replicas', () => {
       kind: 'unconfirmed',
       confirmed: 0,
       required: 1,
-      members: [],
+      replicas: [],
       master: expect.stringMatching(`^master ${lonely.address} of slots ${slotOf('lonely')}$`),
     });
     granted(await askOnce(store, 'in-company'));

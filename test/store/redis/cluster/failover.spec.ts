@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { systemClock } from '../../../../lib/store/clock.js';
+import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore, MasterHealth } from '../../../../lib/store/lock-store.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
@@ -64,7 +64,7 @@ describe('A lock that is held', () => {
     const [replica] = await cluster.replicasOf(first);
     await cluster.failOver(replica!);
     expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
-    await until(() => masterHealth(store, replica!)?.members.length === 2, {
+    await until(() => masterHealth(store, replica!)?.replicas.length === 2, {
       what: 'the former master is one of the replicas',
     });
     expect(await askOnce(stores.open(cluster.connection), key)).toMatchObject({ kind: 'busy' });
@@ -84,18 +84,18 @@ describe('A lock that is held', () => {
     expect(await renewal).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     const successor = await cluster.ownerOf(slotOf(key));
     expect(successor).not.toBe(first);
-    const members = masterHealth(store, successor)!.members;
-    expect(members).toContainEqual(expect.objectContaining({ address: first.address, lag: null }));
-    expect(members).toHaveLength(2);
+    const replicas = masterHealth(store, successor)!.replicas;
+    expect(replicas).toContainEqual(expect.objectContaining({ address: first.address, lag: null }));
+    expect(replicas).toHaveLength(2);
     expect(await askOnce(store, key)).toMatchObject({ kind: 'busy' });
     await take(store, await keyOf(successor));
 
     await first.restart();
-    await until(() => masterHealth(store, successor)?.members.every(({ lag }) => lag !== null), {
+    await until(() => masterHealth(store, successor)?.replicas.every(({ lag }) => lag !== null), {
       within: 15_000,
       what: 'the dead master is back as a replica',
     });
-    expect(masterHealth(store, successor)!.members).toHaveLength(2);
+    expect(masterHealth(store, successor)!.replicas).toHaveLength(2);
     first = successor;
     await cluster.untilWhole();
   }, 40_000);

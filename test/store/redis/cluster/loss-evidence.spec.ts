@@ -1,12 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
-import { parseClusterNodes } from '../../../../lib/store/redis/cluster/cluster-view.js';
+import { parseClusterNodes } from '../../../../lib/store/redis/cluster/cluster-nodes.js';
 import { mayHaveLost, type MasterLook } from '../../../../lib/store/redis/cluster/loss-evidence.js';
 import { parseSlotMigrations, unprovenSlots } from '../../../../lib/store/redis/cluster/slot-migrations.js';
-import { ErrorReply, type Reply } from '../../../../lib/store/redis/connection.js';
-import { ListedLinkAges } from '../../../../lib/store/redis/link-ages.js';
-import { MembersBySight } from '../../../../lib/store/redis/members.js';
-import { ReplicaView } from '../../../../lib/store/redis/replica-view.js';
-import { parseReplicationInfo } from '../../../../lib/store/redis/replication-info.js';
+import { ErrorReply, type Reply } from '../../../../lib/store/redis/resp.js';
+import { ListedLinkAges } from '../../../../lib/store/redis/replication/link-ages.js';
+import { ObservedReplicas } from '../../../../lib/store/redis/replication/known-replicas.js';
+import { ReplicaView } from '../../../../lib/store/redis/replication/replica-view.js';
+import { parseReplicationInfo } from '../../../../lib/store/redis/replication/replication-info.js';
 
 const DOUBT_TIME = 7_500;
 /** What the clock of the server that names the others says. */
@@ -173,7 +173,7 @@ describe('What a master shows of its replicas', () => {
       const [age, cmd] = each.split(' ');
       return `id=${i} addr=10.0.0.1:4${i} age=${age} idle=0 flags=S cmd=${cmd}\n`;
     });
-    const view = new ReplicaView(new MembersBySight(), new ListedLinkAges(), 5_000);
+    const view = new ReplicaView(new ObservedReplicas(), new ListedLinkAges(), 5_000);
     view.observe(parseReplicationInfo(text)!, list.join(''), 100_000);
     return view.shows(100_000);
   }

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { systemClock } from '../../../../lib/store/clock.js';
+import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, HeldKeys, LockStore } from '../../../../lib/store/lock-store.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';

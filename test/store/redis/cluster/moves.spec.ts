@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Cluster } from 'ioredis';
 import { filter, firstValueFrom } from 'rxjs';
 import { LockService } from '../../../../lib/lock/lock-service.js';
-import { systemClock } from '../../../../lib/store/clock.js';
+import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore, RenewOutcome } from '../../../../lib/store/lock-store.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
@@ -374,9 +374,9 @@ describe('A connection to a Cluster', () => {
     );
     const store = stores.open({ ...cluster.connection, options: { natMap } });
     await take(store, 'by-nat');
-    for (const { address, members } of store.health().masters) {
+    for (const { address, replicas } of store.health().masters) {
       expect(address).toMatch(/^localhost:/);
-      for (const member of members) expect(member.address).toMatch(/^127\.0\.0\.1:/);
+      for (const replica of replicas) expect(replica.address).toMatch(/^127\.0\.0\.1:/);
     }
   });
 });

@@ -1,12 +1,12 @@
 import { describe, expect, it } from '@jest/globals';
-import type { ClusterNodeView } from '../../../../lib/store/redis/cluster/cluster-view.js';
+import type { ClusterNode } from '../../../../lib/store/redis/cluster/cluster-nodes.js';
 import { Shard, type ShardCluster } from '../../../../lib/store/redis/cluster/shard.js';
-import type { Master } from '../../../../lib/store/redis/master.js';
-import { NamedMembers } from '../../../../lib/store/redis/members.js';
+import type { Master } from '../../../../lib/store/redis/master/master.js';
+import { AnnouncedReplicas } from '../../../../lib/store/redis/replication/known-replicas.js';
 
 const MINUTE = 60_000;
 
-function node(id: string, role: { of?: string; failed?: boolean; port?: number } = {}): ClusterNodeView {
+function node(id: string, role: { of?: string; failed?: boolean; port?: number } = {}): ClusterNode {
   return {
     id,
     identity: `10.0.0.1:${role.port ?? id.charCodeAt(0)}`,
@@ -24,9 +24,9 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
 }
 
 /** The shard of master `a`, told by a Cluster that needs no answer. */
-function shardOfA(): { shard: Shard; members: NamedMembers; moves: () => number } {
+function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => number } {
   let moves = 0;
-  const members = new NamedMembers();
+  const replicas = new AnnouncedReplicas();
   const master = { moved: () => moves++ } as unknown as Master;
   const cluster: ShardCluster = {
     ownerOf: () => 'a',
@@ -37,103 +37,107 @@ function shardOfA(): { shard: Shard; members: NamedMembers; moves: () => number 
     rangesOf: () => '0-5',
     refresh: () => Promise.resolve(),
   };
-  return { shard: new Shard(node('a'), members, cluster, () => master), members, moves: () => moves };
+  return { shard: new Shard(node('a'), replicas, cluster, () => master), replicas, moves: () => moves };
 }
 
 const owners = (...ids: string[]): Map<string, number> => new Map(ids.map((id) => [id, 5]));
-const members = (...ids: string[]): Set<string> => new Set(ids.map((id) => node(id).identity));
+const replicas = (...ids: string[]): Set<string> => new Set(ids.map((id) => node(id).identity));
 
 describe('The servers of a shard', () => {
   it('are the replicas of its master, and nobody of another shard', () => {
-    const { shard, members: known } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' }), node('x'), node('y', { of: 'x' })], owners('a', 'x'), 0);
-    expect(known.addresses).toEqual(members('b'));
+    const { shard, replicas: known } = shardOfA();
+    shard.setNodes(
+      [node('a'), node('b', { of: 'a' }), node('x'), node('y', { of: 'x' })],
+      owners('a', 'x'),
+      0,
+    );
+    expect(known.addresses).toEqual(replicas('b'));
   });
 
   it('go on to be the dead former master, which the Cluster lists by itself, for as long as it lists it', () => {
-    const { shard, members: known, moves } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
-    shard.leadBy(node('b'));
+    const { shard, replicas: known, moves } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
+    shard.setMaster(node('b'));
     expect(moves()).toBe(1);
     const after = [node('a', { failed: true }), node('b'), node('c', { of: 'b' })];
-    for (let at = 1_000; at <= 5 * MINUTE; at += 1_000) shard.named(after, owners('b'), at);
-    expect(known.addresses).toEqual(members('a', 'c'));
+    for (let at = 1_000; at <= 5 * MINUTE; at += 1_000) shard.setNodes(after, owners('b'), at);
+    expect(known.addresses).toEqual(replicas('a', 'c'));
   });
 
   it('are rid of it a minute after the Cluster was made to forget it', () => {
-    const { shard, members: known } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' })], owners('a'), 0);
-    shard.leadBy(node('b'));
-    shard.named([node('b')], owners('b'), 1_000);
-    shard.named([node('b')], owners('b'), 1_000 + MINUTE - 1);
-    expect(known.addresses).toEqual(members('a'));
-    shard.named([node('b')], owners('b'), 1_000 + MINUTE);
-    expect(known.addresses).toEqual(members());
+    const { shard, replicas: known } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
+    shard.setMaster(node('b'));
+    shard.setNodes([node('b')], owners('b'), 1_000);
+    shard.setNodes([node('b')], owners('b'), 1_000 + MINUTE - 1);
+    expect(known.addresses).toEqual(replicas('a'));
+    shard.setNodes([node('b')], owners('b'), 1_000 + MINUTE);
+    expect(known.addresses).toEqual(replicas());
   });
 
   it('are rid of one a minute after it was given to another shard, or got slots of its own', () => {
     for (const b of [node('b', { of: 'x' }), node('b')]) {
-      const { shard, members: known } = shardOfA();
-      shard.named([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
+      const { shard, replicas: known } = shardOfA();
+      shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
       const after = [node('a'), b, node('x')];
-      shard.named(after, owners('a', 'x', 'b'), 1_000);
-      expect(known.addresses).toEqual(members('b'));
-      shard.named(after, owners('a', 'x', 'b'), 1_000 + MINUTE);
-      expect(known.addresses).toEqual(members());
+      shard.setNodes(after, owners('a', 'x', 'b'), 1_000);
+      expect(known.addresses).toEqual(replicas('b'));
+      shard.setNodes(after, owners('a', 'x', 'b'), 1_000 + MINUTE);
+      expect(known.addresses).toEqual(replicas());
     }
   });
 
   it('are rid of a replica that was made a master of its own, and has no slots: it never led them', () => {
-    const { shard, members: known } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
+    const { shard, replicas: known } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
     const after = [node('a'), node('b'), node('c', { of: 'a' })];
-    shard.named(after, owners('a'), 1_000);
-    shard.named(after, owners('a'), 1_000 + MINUTE);
-    expect(known.addresses).toEqual(members('c'));
+    shard.setNodes(after, owners('a'), 1_000);
+    shard.setNodes(after, owners('a'), 1_000 + MINUTE);
+    expect(known.addresses).toEqual(replicas('c'));
   });
 
   it('are rid of a former master that was attached elsewhere, or got slots of its own', () => {
     for (const a of [node('a', { of: 'x' }), node('a')]) {
-      const { shard, members: known } = shardOfA();
-      shard.named([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
-      shard.leadBy(node('b'));
+      const { shard, replicas: known } = shardOfA();
+      shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
+      shard.setMaster(node('b'));
       const slots = a.isMaster ? owners('b', 'x', 'a') : owners('b', 'x');
-      shard.named([a, node('b'), node('x')], slots, 1_000);
-      shard.named([a, node('b'), node('x')], slots, 1_000 + MINUTE);
-      expect(known.addresses).toEqual(members());
+      shard.setNodes([a, node('b'), node('x')], slots, 1_000);
+      shard.setNodes([a, node('b'), node('x')], slots, 1_000 + MINUTE);
+      expect(known.addresses).toEqual(replicas());
     }
   });
 
   it('stay while a replica still follows the dead master, and has not heard of the new one', () => {
-    const { shard, members: known } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
-    shard.leadBy(node('b'));
+    const { shard, replicas: known } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
+    shard.setMaster(node('b'));
     const after = [node('a', { failed: true }), node('b'), node('c', { of: 'a' })];
-    for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.named(after, owners('b'), at);
-    expect(known.addresses).toEqual(members('a', 'c'));
+    for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.setNodes(after, owners('b'), at);
+    expect(known.addresses).toEqual(replicas('a', 'c'));
   });
 
   it('stay however long only a server that knows nobody can be asked', () => {
-    const { shard, members: known } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' })], owners('a'), 0);
-    for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.named([node('x')], owners('a'), at);
-    shard.named([node('a')], owners('a'), 2 * MINUTE + 1_000);
-    expect(known.addresses).toEqual(members('b'));
+    const { shard, replicas: known } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
+    for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.setNodes([node('x')], owners('a'), at);
+    shard.setNodes([node('a')], owners('a'), 2 * MINUTE + 1_000);
+    expect(known.addresses).toEqual(replicas('b'));
   });
 
   it('are not counted before anybody has named them', async () => {
     const { shard } = shardOfA();
     await expect(shard.locate()).rejects.toMatchObject({ message: expect.stringMatching(/replicas/) });
-    shard.named([node('x')], owners('a', 'x'), 0);
+    shard.setNodes([node('x')], owners('a', 'x'), 0);
     await expect(shard.locate()).rejects.toMatchObject({ message: expect.stringMatching(/replicas/) });
-    shard.named([node('a'), node('b', { of: 'a' })], owners('a'), 0);
+    shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
     expect(await shard.locate()).toMatchObject({ identity: node('a').identity });
   });
 
   it('keep their master when it has another address', () => {
-    const { shard, members: known, moves } = shardOfA();
-    shard.named([node('a'), node('b', { of: 'a' })], owners('a'), 0);
-    shard.named([node('a', { port: 7_000 }), node('b', { of: 'a' })], owners('a'), 1_000);
+    const { shard, replicas: known, moves } = shardOfA();
+    shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
+    shard.setNodes([node('a', { port: 7_000 }), node('b', { of: 'a' })], owners('a'), 1_000);
     expect(moves()).toBe(1);
     expect(shard.isCurrent('10.0.0.1:7000')).toBe(true);
     expect(known.addresses).toContain(node('b').identity);

@@ -1,11 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
-import { parseClusterNodes, type ClusterView } from '../../../../lib/store/redis/cluster/cluster-view.js';
+import { parseClusterNodes, type ClusterView } from '../../../../lib/store/redis/cluster/cluster-nodes.js';
 import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { partsOf } from '../../../../lib/store/redis/cluster/slot-parts.js';
+import { partsOf } from '../../../../lib/store/redis/cluster/keys-by-slot.js';
 import { SlotTable } from '../../../../lib/store/redis/cluster/slot-table.js';
 import { doubtTimeOf, SlotTrust } from '../../../../lib/store/redis/cluster/slot-trust.js';
-import { ErrorReply } from '../../../../lib/store/redis/connection.js';
-import { redirectionOf } from '../../../../lib/store/redis/redirection.js';
+import { ErrorReply } from '../../../../lib/store/redis/resp.js';
+import { redirectionOf } from '../../../../lib/store/redis/connection/redirection.js';
 
 describe('The slot of a key', () => {
   // As CLUSTER KEYSLOT of a real server answers.

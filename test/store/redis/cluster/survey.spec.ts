@@ -1,13 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { ClusterSurvey, whyUnknown } from '../../../../lib/store/redis/cluster/cluster-survey.js';
-import {
-  ErrorReply,
-  type Address,
-  type Command,
-  type Connection,
-  type Connector,
-  type Reply,
-} from '../../../../lib/store/redis/connection.js';
+import type { Connection, Connector } from '../../../../lib/store/redis/connection/connection.js';
+import { ErrorReply, type Address, type Command, type Reply } from '../../../../lib/store/redis/resp.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 
 /** What a server does with a connection: never answers, refuses it, or answers CLUSTER NODES. */

@@ -1,7 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import type { Command, Connection, Connector, Reply } from '../../../../lib/store/redis/connection.js';
+import type { Connection, Connector } from '../../../../lib/store/redis/connection/connection.js';
+import type { Command, Reply } from '../../../../lib/store/redis/resp.js';
 import { ClusterTopology } from '../../../../lib/store/redis/cluster/cluster-topology.js';
-import { deploymentOf, type ClusterDeployment } from '../../../../lib/store/redis/deployment.js';
+import {
+  connectionSettingsOf,
+  type ClusterSettings,
+} from '../../../../lib/store/redis/connection/connection-settings.js';
 import { ManualClock } from '../../../support/manual-clock.js';
 import { redisOptions } from '../redis-stores.js';
 
@@ -43,7 +47,7 @@ describe('Who watches a Cluster', () => {
     ].join('\n');
     const connection = { nodes: [{ host: '10.0.0.1', port: 6379 }] };
     topology = new ClusterTopology(
-      deploymentOf(connection) as ClusterDeployment,
+      connectionSettingsOf(connection) as ClusterSettings,
       servers,
       redisOptions(connection),
       { onChange: () => {}, onReport: () => {} },

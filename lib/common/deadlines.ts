@@ -1,0 +1,108 @@
+import type { Clock } from './clock.js';
+
+/** Something that is told when its time is up. */
+export interface Timed {
+  onDue(): void;
+}
+
+/** One deadline of one `Timed`. */
+export interface Deadline {
+  /** The monotonic instant at which it is due. */
+  readonly dueAt: number;
+}
+
+interface Entry extends Deadline {
+  dueAt: number;
+  readonly timed: Timed;
+  /** Where it stands in the heap; -1 when it does not. */
+  index: number;
+}
+
+/**
+ * One timer for any number of deadlines. Nearly all of them are stopped long before they are due, tens of thousands a second, and a timer for
+ * each costs more than what it guards: so they stand in a binary heap, and the timer goes to the earliest, or to one that was stopped meanwhile.
+ * There is none where there is no deadline.
+ */
+export class Deadlines {
+  private readonly heap: Entry[] = [];
+  private timerAt = Infinity;
+  private cancelTimer: () => void = () => {};
+
+  constructor(private readonly clock: Clock) {}
+
+  /** Calls `timed.onDue` at the monotonic instant `dueAt`, or as soon after it as the event loop runs; never where that is Infinity. */
+  add(dueAt: number, timed: Timed): Deadline {
+    const entry: Entry = { dueAt, timed, index: -1 };
+    if (dueAt !== Infinity) this.insert(entry);
+    return entry;
+  }
+
+  move(deadline: Deadline, dueAt: number): void {
+    this.stop(deadline);
+    (deadline as Entry).dueAt = dueAt;
+    if (dueAt !== Infinity) this.insert(deadline as Entry);
+  }
+
+  stop(deadline: Deadline): void {
+    const { index } = deadline as Entry;
+    if (index < 0) return;
+    (deadline as Entry).index = -1;
+    const last = this.heap.pop()!;
+    if (last !== deadline) this.settle(last, index);
+    if (this.heap.length > 0) return;
+    this.cancelTimer();
+    this.timerAt = Infinity;
+  }
+
+  private insert(entry: Entry): void {
+    this.heap.push(entry);
+    this.settle(entry, this.heap.length - 1);
+    this.wakeBy(entry.dueAt);
+  }
+
+  /** Finds the entry's place, beginning at one that is free. */
+  private settle(entry: Entry, free: number): void {
+    const { heap } = this;
+    let index = free;
+    for (
+      let above = (index - 1) >> 1;
+      index > 0 && heap[above]!.dueAt > entry.dueAt;
+      above = (index - 1) >> 1
+    ) {
+      this.put(heap[above]!, index);
+      index = above;
+    }
+    for (;;) {
+      let below = 2 * index + 1;
+      if (below + 1 < heap.length && heap[below + 1]!.dueAt < heap[below]!.dueAt) below++;
+      if (below >= heap.length || heap[below]!.dueAt >= entry.dueAt) break;
+      this.put(heap[below]!, index);
+      index = below;
+    }
+    this.put(entry, index);
+  }
+
+  private put(entry: Entry, index: number): void {
+    this.heap[index] = entry;
+    entry.index = index;
+  }
+
+  private wakeBy(instant: number): void {
+    if (instant >= this.timerAt) return;
+    this.cancelTimer();
+    this.timerAt = instant;
+    this.cancelTimer = this.clock.after(Math.max(0, Math.ceil(instant - this.clock.monotonic())), () =>
+      this.fireDue(),
+    );
+  }
+
+  private fireDue(): void {
+    this.timerAt = Infinity;
+    const now = this.clock.monotonic();
+    for (let first = this.heap[0]; first !== undefined && first.dueAt <= now; first = this.heap[0]) {
+      this.stop(first);
+      first.timed.onDue();
+    }
+    if (this.heap[0] !== undefined) this.wakeBy(this.heap[0].dueAt);
+  }
+}

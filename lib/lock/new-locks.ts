@@ -1,0 +1,41 @@
+import type { Clock } from '../common/clock.js';
+
+/** ms between two turns, and the least age of a lock for which `startKeeping` is called. */
+const NEW_LOCK_TIME = 3;
+
+interface NewLock {
+  /** The monotonic instant. */
+  readonly grantedAt: number;
+  /** Begins to renew, time and watch the lock. */
+  startKeeping(): void;
+}
+
+/**
+ * Locks that were granted a moment ago. `startKeeping` is called for those that are still held 3 to 6 ms after their grant, or at the first turn of a busier
+ * event loop. Most locks are given back before: to renew, time and watch each of them from its grant would cost as much as the lock itself.
+ */
+export class NewLocks<L extends NewLock> {
+  /** In the order of their grants. */
+  private locks: L[] = [];
+  private stopClock: (() => void) | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
+  add(lock: L): void {
+    this.locks.push(lock);
+    this.stopClock ??= this.clock.after(NEW_LOCK_TIME, () => this.turn());
+  }
+
+  close(): void {
+    this.stopClock?.();
+  }
+
+  private turn(): void {
+    const grantedBefore = this.clock.monotonic() - NEW_LOCK_TIME;
+    let count = 0;
+    while (count < this.locks.length && this.locks[count]!.grantedAt <= grantedBefore) count++;
+    const due = this.locks.splice(0, count);
+    this.stopClock = this.locks.length > 0 ? this.clock.after(NEW_LOCK_TIME, () => this.turn()) : undefined;
+    for (const lock of due) lock.startKeeping();
+  }
+}

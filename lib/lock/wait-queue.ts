@@ -1,0 +1,204 @@
+import type { Clock } from '../common/clock.js';
+import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
+import type { Busy, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import { confirmTimeOf, needsAtLeast, type Demand } from './demand.js';
+import { LinkedList } from '../common/linked-list.js';
+import { Questions, type Question } from './questions.js';
+import { Trouble } from './trouble.js';
+import type { Waiter } from './waiter.js';
+
+/** An answer is late that comes this many ms after the time for confirmations, of which no more than the limit counts here. */
+const GRACE = 100;
+const LONGEST_PATIENCE = 2_000;
+
+/** What the store said last to a caller that asked for the key. */
+export interface SharedOutcome {
+  readonly outcome: Busy | Unconfirmed | Unavailable;
+  readonly asker: Demand;
+  /** The monotonic instant. */
+  readonly at: number;
+}
+
+/** What all queues of a process use. */
+export interface WaitQueueHost {
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  /** The last watcher of the queue has gone. */
+  onUnwatched(queue: WaitQueue): void;
+}
+
+/**
+ * The waiters for one key in this process, first come, first served: only the first asks the store. What the store answers to one of them holds for all: a waiter whose time ends
+ * without an answer of its own is told that. In trouble the turn passes to waiters that need less than the first.
+ */
+export class WaitQueue implements Timed {
+  /** Changes of the key since the queue was opened. */
+  changes = 0;
+  lastAnswer: SharedOutcome | undefined = undefined;
+  readonly questions = new Questions();
+  private readonly waiters = new LinkedList<Waiter>();
+  /** Those whose time is up, and that only wait for the answer to an open question. */
+  private readonly latecomers = new LinkedList<Waiter>();
+  /** Those who count its changes, in the queue or not. */
+  private watchers = 0;
+  /** The waiter whose question is open and not late. */
+  private turn: Waiter | undefined = undefined;
+  private lateness: Deadline | undefined = undefined;
+  /** A waiter may need less than one before it. */
+  private isMixed = false;
+  private trouble: Trouble | undefined = undefined;
+
+  constructor(
+    readonly key: string,
+    private readonly host: WaitQueueHost,
+  ) {}
+
+  get hasWaiters(): boolean {
+    return this.waiters.first !== undefined;
+  }
+
+  /** Whether more than one caller waits for what is heard of the key. */
+  get isShared(): boolean {
+    return this.waiters.first !== this.waiters.last || this.latecomers.first !== undefined;
+  }
+
+  isFirst(waiter: Waiter): boolean {
+    return this.waiters.first === waiter;
+  }
+
+  /** Keeps the queue open until `unwatch`. */
+  watch(): void {
+    this.watchers++;
+  }
+
+  unwatch(): void {
+    if (--this.watchers === 0) this.host.onUnwatched(this);
+  }
+
+  // --- coming and going
+
+  /** Steps into the queue; true if that makes it the first. Any other may get its turn at once. */
+  join(waiter: Waiter): boolean {
+    const { last } = this.waiters;
+    this.waiters.append(waiter);
+    if (last === undefined) return true;
+    if (!this.isMixed && !needsAtLeast(waiter, last)) {
+      this.isMixed = true;
+      this.expectAnswer();
+    }
+    this.handOn();
+    return false;
+  }
+
+  /** Steps out. The next waiter's turn begins if this one was the first, or had the turn. */
+  leave(waiter: Waiter): void {
+    if (this.isFirst(waiter)) this.trouble = undefined;
+    else this.trouble?.forget(waiter);
+    this.waiters.remove(waiter);
+    this.endTurn(waiter);
+    if (!this.hasWaiters) this.isMixed = false;
+    this.handOn();
+  }
+
+  /** Its time is up, it has left the queue, and is told of the next answer. */
+  stayOn(latecomer: Waiter): void {
+    this.latecomers.append(latecomer);
+  }
+
+  /** Waits for an answer no longer. */
+  giveUp(latecomer: Waiter): void {
+    this.latecomers.remove(latecomer);
+  }
+
+  // --- turns
+
+  /** One asks for the key, in the queue or beside it. */
+  ask(owner: string): Question {
+    return this.questions.add(owner, this.changes, this.host.clock.monotonic());
+  }
+
+  /** The waiter has asked. */
+  takeTurn(waiter: Waiter): void {
+    this.turn = waiter;
+    this.expectAnswer();
+  }
+
+  /** The waiter's question was answered or given up. */
+  endTurn(waiter: Waiter): void {
+    if (this.turn !== waiter) return;
+    this.turn = undefined;
+    if (this.lateness !== undefined) this.host.deadlines.stop(this.lateness);
+  }
+
+  /**
+   * Lets the waiter ask whose turn it is: the first, or in trouble the next that needs less. After a failure (`hasFailed`) that one is preferred: it may be granted,
+   * while the first has failed as well.
+   */
+  handOn(hasFailed = false): void {
+    const { first } = this.waiters;
+    if (this.turn !== undefined || first === undefined) return;
+    const other = this.isMixed && (hasFailed || !first.isReady) ? this.trouble?.next(first) : undefined;
+    const next = other ?? first;
+    if (next.isReady) next.onTurn();
+  }
+
+  /** The question of the waiter that has the turn is late. */
+  onDue(): void {
+    const { turn } = this;
+    if (turn === undefined) return;
+    this.fail(turn);
+    this.turn = undefined;
+    this.handOn(true);
+  }
+
+  /** Only a waiter that needs less has a use for the turn of another. */
+  private expectAnswer(): void {
+    if (!this.isMixed || this.turn === undefined) return;
+    const patience = Math.min(confirmTimeOf(this.turn), LONGEST_PATIENCE) + GRACE;
+    const dueAt = this.host.clock.monotonic() + patience;
+    if (this.lateness === undefined) this.lateness = this.host.deadlines.add(dueAt, this);
+    else this.host.deadlines.move(this.lateness, dueAt);
+  }
+
+  // --- answers
+
+  /** A caller that asked for the key, in the queue or beside it, was answered. */
+  hear(asker: Demand, outcome: SharedOutcome['outcome']): void {
+    this.questions.hear();
+    if (!this.hasWaiters && this.latecomers.first === undefined) return;
+    this.lastAnswer = { outcome, asker, at: this.host.clock.monotonic() };
+    if (outcome.kind === 'busy') this.trouble?.busy();
+    this.notifyLatecomers();
+  }
+
+  /** Tells those whose time is up that an answer came, or that a question was given up. */
+  notifyLatecomers(): void {
+    const { latecomers } = this;
+    const notified: Waiter[] = [];
+    while (latecomers.first !== undefined) {
+      notified.push(latecomers.first);
+      latecomers.remove(latecomers.first);
+    }
+    // Some may stay on for another answer.
+    for (const latecomer of notified) latecomer.onAnswer();
+  }
+
+  /** The waiter's question failed. */
+  fail(waiter: Waiter): void {
+    const isFirst = this.isFirst(waiter);
+    if (this.trouble !== undefined) this.trouble.fail(waiter, isFirst);
+    else if (isFirst) this.trouble = new Trouble(waiter);
+  }
+
+  /** The waiter found the key busy, by a holder or an attempt. */
+  yield(waiter: Waiter): void {
+    if (!this.isFirst(waiter)) this.trouble?.yield(waiter);
+  }
+
+  changed(): void {
+    this.changes++;
+    if (this.trouble?.changed() === true) this.handOn(true);
+    this.waiters.first?.onChange();
+    this.handOn();
+  }
+}

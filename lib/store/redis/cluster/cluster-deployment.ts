@@ -1,0 +1,114 @@
+import type { Clock } from '../../../common/clock.js';
+import type {
+  AcquireRequest,
+  Attempt,
+  HeldKeys,
+  MasterHealth,
+  OwnedKeys,
+  ReleaseOutcome,
+  RenewOutcome,
+  RenewPurpose,
+  Unavailable,
+  WatchOutcome,
+} from '../../lock-store.js';
+import type { Connector } from '../connection/connection.js';
+import type { Command, Reply } from '../resp.js';
+import type { ClusterSettings } from '../connection/connection-settings.js';
+import { IoredisConnector } from '../connection/ioredis-connector.js';
+import type { Deployment, DeploymentListener } from '../deployment.js';
+import type { RedisStoreOptions } from '../options.js';
+import type { Session } from '../connection/session.js';
+import { ClusterAttempt } from './cluster-attempt.js';
+import { ClusterTopology } from './cluster-topology.js';
+import { hashSlot } from './hash-slot.js';
+import { Routing } from './routing.js';
+import { partsOf, type SlotPart } from './keys-by-slot.js';
+
+/**
+ * Keys divided over the masters of a Redis Cluster: each slot's keys are the business of one master, and a lock on keys of several slots is made
+ * of one part for each.
+ */
+export class ClusterDeployment implements Deployment {
+  private readonly topology: ClusterTopology;
+  private readonly routing: Routing;
+
+  constructor(
+    connection: ClusterSettings,
+    private readonly options: RedisStoreOptions,
+    listener: DeploymentListener,
+    private readonly clock: Clock,
+    givenConnector?: Connector,
+  ) {
+    const connector = givenConnector ?? new IoredisConnector(connection.options);
+    this.topology = new ClusterTopology(connection, connector, options, listener, clock);
+    this.routing = new Routing(this.topology, options, clock);
+  }
+
+  acquire(request: AcquireRequest): Attempt {
+    const attempt = new ClusterAttempt(request, this.partsOf(request.keys), this.routing, this.clock);
+    return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
+  }
+
+  async renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
+    const outcomes = await Promise.all(
+      this.partsOf(lock.keys).map((part) => this.routing.renew(part, lock, leaseTime, purpose)),
+    );
+    return outcomes.reduce((one, other) => this.worse(one, other));
+  }
+
+  async release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    const outcomes = await Promise.all(
+      this.partsOf(lock.keys).map((part) =>
+        this.routing.release(part, lock.owner, lock.token, cooldown, lock.leaseTime),
+      ),
+    );
+    return (
+      outcomes.find(({ kind }) => kind === 'unavailable') ?? {
+        kind: 'released',
+        ours: outcomes.every((outcome) => outcome.kind === 'released' && outcome.ours),
+      }
+    );
+  }
+
+  async watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
+    const outcomes = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
+    const of = (kind: WatchOutcome['kind']): WatchOutcome | undefined =>
+      outcomes.find((outcome) => outcome.kind === kind);
+    return of('gone') ?? of('unknown') ?? { kind: 'held' };
+  }
+
+  ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+    return this.routing.ask(hashSlot(this.options.keyPrefix + key), commandsFor);
+  }
+
+  get hearsChanges(): boolean {
+    return this.topology.hearsChanges;
+  }
+
+  health(): readonly MasterHealth[] {
+    return this.topology.health();
+  }
+
+  open(): void {
+    this.topology.open();
+  }
+
+  close(): Promise<void> {
+    return this.topology.close();
+  }
+
+  private partsOf(keys: readonly string[]): SlotPart[] {
+    return partsOf(keys, this.options.keyPrefix);
+  }
+
+  /** A lock is what the worst of its parts is: gone, else expired, else renewed until the first of them ends. */
+  private worse(one: RenewOutcome, other: RenewOutcome): RenewOutcome {
+    if (one.kind === 'renewed' && other.kind === 'renewed') {
+      const isShorter = one.validity.remaining(this.clock) <= other.validity.remaining(this.clock);
+      const { validity } = isShorter ? one : other;
+      return { kind: 'renewed', validity, confirmedBy: Math.min(one.confirmedBy, other.confirmedBy) };
+    }
+    if (one.kind === 'gone' || other.kind === 'renewed') return one;
+    return other.kind === 'gone' || one.kind === 'renewed' ? other : one;
+  }
+}

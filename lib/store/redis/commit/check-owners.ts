@@ -1,0 +1,55 @@
+import { batchesOf } from '../scripts/script-batches.js';
+import { ErrorReply, type Command, type Reply } from '../resp.js';
+import { mayBlameOne } from '../connection/error-replies.js';
+import { checkOwnerScript, UNREADABLE } from '../scripts/check-owner.js';
+import type { ScriptCall } from '../scripts/script.js';
+
+/** What an owner should hold: keys as Redis knows them. */
+export interface OwnerCheck extends ScriptCall {
+  /** The hash slot of all keys; undefined where there is no Cluster. */
+  readonly slot: number | undefined;
+}
+
+/**
+ * Reads the keys. The result has for each check the index of the first key that its owner does not
+ * hold, or -1 if the owner holds all; a check that was not answered is missing.
+ */
+export async function checkOwners<T extends OwnerCheck>(
+  checks: readonly T[],
+  ask: (commands: readonly Command[]) => Promise<Reply[]>,
+): Promise<Map<T, number>> {
+  const found = new Map<T, number>();
+  const refused = await checkBatches(batchesOf(checks), ask, found);
+  // A batch is refused as a whole, perhaps for the keys of one check.
+  if (refused.length > 0)
+    await checkBatches(
+      refused.map((check) => [check]),
+      ask,
+      found,
+    );
+  return found;
+}
+
+/** Puts what the batches find in `found`, and answers the checks that were refused together with others. */
+async function checkBatches<T extends OwnerCheck>(
+  batches: readonly T[][],
+  ask: (commands: readonly Command[]) => Promise<Reply[]>,
+  found: Map<T, number>,
+): Promise<T[]> {
+  // With its text, however often: nobody asks again where the server has forgotten its scripts.
+  const commands = batches.map((batch) =>
+    checkOwnerScript.command(checkOwnerScript.keysOf(batch), checkOwnerScript.argsOf(batch), false),
+  );
+  const replies = await ask(commands).catch(() => []);
+  const refused: T[] = [];
+  batches.forEach((batch, index) => {
+    const reply = replies[index];
+    if (Array.isArray(reply)) {
+      batch.forEach((check, position) => {
+        const answer = Number(reply[position]);
+        if (answer !== UNREADABLE) found.set(check, answer - 1);
+      });
+    } else if (reply instanceof ErrorReply && mayBlameOne(reply) && batch.length > 1) refused.push(...batch);
+  });
+  return refused;
+}

@@ -1,0 +1,118 @@
+import type { Clock } from '../../../common/clock.js';
+import { instantOf, type Instant } from '../../validity.js';
+import { batchesOf } from '../scripts/script-batches.js';
+import type { AcquireCommit, SentGroup, CommitRequest, RenewCommit } from './commit-request.js';
+import { ErrorReply, type Command, type Reply } from '../resp.js';
+import { parseReplicationInfo, type ReplicationInfo } from '../replication/replication-info.js';
+import { acquireAnswer, acquireScript, type AcquireAnswer } from '../scripts/acquire.js';
+import { renewAnswer, renewScript, type RenewAnswer } from '../scripts/renew.js';
+import type { Script } from '../scripts/script.js';
+import type { Session } from '../connection/session.js';
+
+export type ScriptAnswer =
+  | AcquireAnswer
+  | RenewAnswer
+  | { readonly kind: 'refused'; readonly error: ErrorReply }
+  /** The run of the script was refused as a whole, and it carried other requests as well. */
+  | { readonly kind: 'refused-together'; readonly error: ErrorReply };
+
+/** What the group commit wants to hear of a group, in the order in which it happens. */
+export interface CommitGroupListener {
+  onAnswer(request: CommitRequest, answer: ScriptAnswer): void;
+  /** The scripts have run and WAIT begins. `info` is what INFO said right after them. */
+  onWritten(info: ReplicationInfo | undefined): void;
+  /** WAIT has ended with `count`; `info` and `linkAnswer` are what the server said then. */
+  onClosed(info: ReplicationInfo | undefined, linkAnswer: Reply, count: Reply): void;
+}
+
+/**
+ * One pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question for the age of the links. The scripts'
+ * answers are good at once; the two INFOs around WAIT say which replicas have acknowledged what the scripts wrote.
+ */
+export class CommitGroup implements SentGroup {
+  readonly start: Instant;
+  /** The master's replication offset right after the scripts. */
+  offset: number | undefined;
+  /** The monotonic instant at which that was known, and WAIT began. */
+  writtenAt: number | undefined;
+  /** Its WAIT was told to end. */
+  isEnding = false;
+  /** Something was sent, or waits to be sent, behind it. */
+  isFollowed = false;
+
+  constructor(
+    readonly requests: readonly CommitRequest[],
+    private readonly clock: Clock,
+  ) {
+    this.start = instantOf(clock);
+  }
+
+  /** `need` replicas end the WAIT early, `slice` ms at the latest. */
+  send(
+    session: Session,
+    need: number,
+    slice: number,
+    listener: CommitGroupListener & { onWaited(count: Reply): void },
+  ): void {
+    const commands: Command[] = [];
+    const onReply: ((reply: Reply) => void)[] = [];
+    for (const batch of batchesOf(this.requests.filter(isRenewal))) {
+      commands.push(session.groupCommand(renewScript, batch));
+      onReply.push((reply) => this.answer(session, renewScript, batch, reply, renewAnswer, listener));
+    }
+    for (const batch of batchesOf(this.requests.filter(isAcquisition))) {
+      commands.push(session.groupCommand(acquireScript, batch));
+      onReply.push((reply) => this.answer(session, acquireScript, batch, reply, acquireAnswer, listener));
+    }
+    let count: Reply = null;
+    let info: ReplicationInfo | undefined;
+    commands.push(
+      ['info', 'replication'],
+      ['wait', need, slice],
+      ['info', 'replication'],
+      session.run.links.question,
+    );
+    onReply.push(
+      (reply) => {
+        const first = parseReplicationInfo(reply);
+        this.offset = first?.offset;
+        this.writtenAt = this.clock.monotonic();
+        listener.onWritten(first);
+      },
+      (reply) => {
+        count = reply;
+        listener.onWaited(reply);
+      },
+      (reply) => (info = parseReplicationInfo(reply)),
+      (reply) => listener.onClosed(info, reply, count),
+    );
+    session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
+  }
+
+  private answer(
+    session: Session,
+    script: Script,
+    batch: readonly CommitRequest[],
+    reply: Reply,
+    answerOf: (reply: Reply | undefined) => ScriptAnswer,
+    listener: CommitGroupListener,
+  ): void {
+    if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(script);
+    batch.forEach((request, index) => {
+      if (Array.isArray(reply)) listener.onAnswer(request, answerOf(reply[index]));
+      else {
+        const error =
+          reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);
+        listener.onAnswer(request, { kind: batch.length > 1 ? 'refused-together' : 'refused', error });
+      }
+    });
+  }
+}
+
+function isRenewal(request: CommitRequest): request is RenewCommit {
+  return request.kind === 'renew';
+}
+
+function isAcquisition(request: CommitRequest): request is AcquireCommit {
+  return request.kind === 'acquire';
+}

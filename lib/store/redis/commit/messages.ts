@@ -1,0 +1,62 @@
+import { namesOf } from '../../key-names.js';
+import type { Unavailable } from '../../lock-store.js';
+import { addressText } from '../resp.js';
+import type { ReplicationInfo } from '../replication/replication-info.js';
+import type { Session } from '../connection/session.js';
+
+/** What makes a look at the master useless: it is another one, or hides what it must say. */
+export function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
+  const where = nameOf(session);
+  if (info === undefined)
+    return new Error(`${where} hides INFO replication, without which no confirmation can be told`);
+  if (info.role !== 'master') return new Error(`${where} is no master any more`);
+  if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
+  return undefined;
+}
+
+export function hiddenOffset(session: Session): Error {
+  return new Error(
+    `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,
+  );
+}
+
+export function noAnswer(session: Session): Unavailable {
+  return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
+}
+
+/** An attempt that a master may have written before its slot went to another. */
+export const SLOT_LEFT: Unavailable = {
+  kind: 'unavailable',
+  reason: 'its slot went to another master while the lock was being taken, so it is taken back: ask again.',
+};
+
+export function withoutReplica(where: string): string {
+  return `${where} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true if a single server must do (then its crash can hand a lock out twice).`;
+}
+
+/** `left`: ms until the replicas can be believed. */
+export function quarantined(left: number): Unavailable {
+  return { kind: 'unavailable', reason: quarantineText(left), retryAfter: left };
+}
+
+/** For callers, for the log, and for `health()`. */
+export function quarantineText(left: number): string {
+  return (
+    `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
+    'for too short a time to be believed after a fail-over or a restart. Locks that are held go on.'
+  );
+}
+
+/** The links are older than the quarantine, but not than a longer lease that was met. */
+export function longLease(keys: readonly string[]): Unavailable {
+  return {
+    kind: 'unavailable',
+    reason:
+      `the last lease of ${namesOf(keys)} was longer than the quarantine, and the replicas follow this master ` +
+      'for too short a time to tell that it has ended. Raise quarantine to the longest lease of any program on this Redis.',
+  };
+}
+
+function nameOf({ address }: Session): string {
+  return `Redis at ${addressText(address)}`;
+}

@@ -1,0 +1,307 @@
+import type { Clock } from '../../../common/clock.js';
+import type { ReleaseOutcome, Unavailable } from '../../lock-store.js';
+import { NO_INDEX, IntrusiveSet } from '../../../common/intrusive-set.js';
+import { batchesOf } from '../scripts/script-batches.js';
+import { ErrorReply, type Reply } from '../resp.js';
+import { redirectionOf } from '../connection/redirection.js';
+import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
+import type { SlotOwnership } from './slot-ownership.js';
+import { releaseScript, type ReleaseCall } from '../scripts/release.js';
+import type { Session } from '../connection/session.js';
+import type { Release } from './commit-request.js';
+
+/** ms between two tries if the server refuses for now, and between two checks for overdue releases. */
+const RETRY_TIME = 1_000;
+/** ms between two checks at the least: thousands of releases may be overdue one after the other. */
+const SHORTEST_CHECK_TIME = 20;
+/** Releases and keys of one pipeline: what takes this process 1 to 2 ms to send and to answer, and Redis less. */
+const SLICE = 128;
+const SLICE_KEYS = 1_024;
+/** Releases without an answer above which no further slice is sent: while the answers to one are read, the server runs another. */
+const MOST_OUT = 2 * SLICE;
+
+/**
+ * Releases and take-backs of one master: sent at once on the control connection, and again on each new one, until they were
+ * answered or the keys must have expired. All that come up in one turn of the event loop travel together, in slices: the next slice
+ * is sent when the answers to one before have come.
+ *
+ * A release that was sent again because its answer was lost counts as done, whatever the second answer says. The lease was valid when
+ * the lock was given back; if the key is in other hands by now, then most likely because the first try had freed it. To call that
+ * a loss would fail work that was done under a held lock.
+ */
+export class ReleaseOutbox {
+  private session: Session | undefined;
+  private readonly unanswered = new IntrusiveSet<'index', Release>('index');
+  private toSend: Release[] = [];
+  /** What the server refused for now. */
+  private toRetry: Release[] = [];
+  private retryAt = 0;
+  /** How many were sent in this session and have no answer. */
+  private out = 0;
+  /** The monotonic instant of the server's last answer to a release. */
+  private answeredAt = -Infinity;
+  private scheduled = false;
+  private stopCheck: (() => void) | undefined;
+  private onIdle: () => void = () => {};
+  private closed: Unavailable | undefined;
+
+  constructor(
+    private readonly clock: Clock,
+    /** ms within which the caller hears something. */
+    private readonly answerWithin: number,
+    private readonly ownership?: SlotOwnership,
+  ) {}
+
+  /** Answers what Redis said, or `unavailable` in time; it goes on being sent while one of the keys can live, `leaseLeft` ms. */
+  add(call: ReleaseCall, slot: number | undefined, leaseLeft: number): Promise<ReleaseOutcome> {
+    if (this.closed !== undefined) return Promise.resolve(this.closed);
+    return new Promise((settle) => {
+      const now = this.clock.monotonic();
+      const { keys, owner, token, cooldown } = call;
+      this.adopt({
+        keys,
+        owner,
+        token,
+        slot,
+        cooldown,
+        cooldownUntil: cooldown > 0 ? now + cooldown : undefined,
+        answerBy: now + this.answerWithin,
+        until: now + leaseLeft,
+        settle,
+        wasSent: false,
+        mayHaveRun: false,
+        isAlone: false,
+        refused: undefined,
+        index: NO_INDEX,
+      });
+    });
+  }
+
+  /** Sends a release that another master was asked first. */
+  adopt(release: Release): void {
+    if (this.closed !== undefined) {
+      release.settle(this.closed);
+      return;
+    }
+    if (this.ownership?.owns(release.slot) === false && this.ownership.rehome(release)) return;
+    this.unanswered.add(release);
+    this.toSend.push(release);
+    if (this.stopCheck === undefined) this.checkAfter(RETRY_TIME);
+    this.schedule();
+  }
+
+  /** Gives away what waits to be sent in slots that belong to another master. */
+  reroute(): void {
+    if (this.ownership === undefined) return;
+    this.toSend = this.ownOf(this.toSend);
+    for (const release of this.ownOf(this.toRetry.splice(0))) this.toRetry.push(release);
+  }
+
+  get isIdle(): boolean {
+    return this.unanswered.size === 0;
+  }
+
+  attach(session: Session): void {
+    this.session = session;
+    this.out = 0;
+    this.retry();
+  }
+
+  detach(): void {
+    this.session = undefined;
+  }
+
+  /** Resolves once every release has its answer; at the monotonic instant `until`, or as long after it as the answers keep coming. */
+  async idle(until: number): Promise<void> {
+    const patience = Math.max(0, until - this.clock.monotonic());
+    while (this.unanswered.size > 0) {
+      const left = Math.max(until, this.answeredAt + patience) - this.clock.monotonic();
+      if (left <= 0) return;
+      await new Promise<void>((resolve) => {
+        const stopClock = this.clock.after(left, resolve);
+        this.onIdle = () => {
+          stopClock();
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** Gives up what is left. */
+  close(unavailable: Unavailable): void {
+    this.closed = unavailable;
+    this.stopCheck?.();
+    this.session = undefined;
+    this.toSend = [];
+    this.toRetry = [];
+    for (const release of this.unanswered) this.answer(release, unavailable);
+  }
+
+  // --- sending
+
+  private schedule(): void {
+    if (this.scheduled || this.session === undefined) return;
+    this.scheduled = true;
+    process.nextTick(() => {
+      this.scheduled = false;
+      this.pump();
+    });
+  }
+
+  private pump(): void {
+    while (this.session?.isLive === true && this.out < MOST_OUT && this.toSend.length > 0) {
+      const slice = this.nextSlice();
+      for (const batch of batchesOf(slice)) void this.send(this.session, batch);
+    }
+  }
+
+  private nextSlice(): Release[] {
+    let count = 0;
+    let keys = 0;
+    while (count < Math.min(SLICE, this.toSend.length) && keys < SLICE_KEYS)
+      keys += this.toSend[count++]!.keys.length;
+    const slice = this.ownOf(this.toSend.splice(0, count));
+    const now = this.clock.monotonic();
+    for (const release of slice) {
+      const { cooldownUntil } = release;
+      if (cooldownUntil !== undefined) release.cooldown = Math.max(0, Math.ceil(cooldownUntil - now));
+      // The time that it waited for others to be answered does not count.
+      if (!release.wasSent && this.answeredAt > release.answerBy - this.answerWithin)
+        release.answerBy = now + this.answerWithin;
+      release.wasSent = true;
+    }
+    return slice;
+  }
+
+  /** A run each: its callers go on, and their next locks travel, while the server runs the next. */
+  private async send(session: Session, batch: readonly Release[]): Promise<void> {
+    this.out += batch.length;
+    const command = session.groupCommand(releaseScript, batch);
+    const [reply] = await session.askControl([command]).catch(() => []);
+    if (this.session === session) this.out -= batch.length;
+    this.onReply(session, batch, reply);
+    this.pump();
+  }
+
+  private onReply(session: Session, batch: readonly Release[], reply: Reply | undefined): void {
+    if (Array.isArray(reply)) {
+      this.answeredAt = this.clock.monotonic();
+      batch.forEach((release, index) =>
+        this.answer(release, { kind: 'released', ours: reply[index] === 1 || release.mayHaveRun }),
+      );
+    } else if (reply === undefined) {
+      for (const release of batch) release.mayHaveRun = true;
+      this.sendAgain(batch);
+    } else {
+      this.onRefused(session, batch, reply instanceof ErrorReply ? reply : unexpected(reply));
+    }
+  }
+
+  private onRefused(session: Session, batch: readonly Release[], error: ErrorReply): void {
+    if (error.code === 'NOSCRIPT') {
+      session.forgetScript(releaseScript);
+      this.sendAgain(batch);
+      return;
+    }
+    const meaning = meaningOf(error);
+    const redirection = this.ownership && redirectionOf(error);
+    if (!meaning.unwritten) for (const release of batch) release.mayHaveRun = true;
+    if (batch.length > 1 && mayBlameOne(error)) {
+      for (const release of batch) release.isAlone = true;
+      this.sendAgain(batch);
+    } else {
+      const refused = refusedBy(session.address, error);
+      for (const release of batch) {
+        if (meaning.permanent) this.answer(release, refused);
+        else {
+          release.refused = refused;
+          this.toRetry.push(release);
+        }
+      }
+    }
+    if (redirection !== undefined) {
+      this.ownership?.redirected(redirection);
+      this.reroute();
+    }
+    if (meaning.reconnect === true) session.end(new Error(error.message));
+  }
+
+  private sendAgain(batch: readonly Release[]): void {
+    for (const release of batch) if (release.index !== NO_INDEX) this.toSend.push(release);
+    this.schedule();
+  }
+
+  private retry(): void {
+    this.retryAt = this.clock.monotonic() + RETRY_TIME;
+    this.sendAgain(this.toRetry.splice(0));
+  }
+
+  // --- ends
+
+  private answer(release: Release, outcome: ReleaseOutcome): void {
+    release.settle(outcome);
+    this.forget(release);
+  }
+
+  private forget(release: Release): void {
+    this.unanswered.delete(release);
+    if (this.unanswered.size === 0) this.onIdle();
+  }
+
+  /** Those whose slot belongs to this master. The others go to theirs, or wait here while their slot has none. */
+  private ownOf(releases: Release[]): Release[] {
+    const { ownership } = this;
+    if (ownership === undefined) return releases;
+    return releases.filter((release) => {
+      if (ownership.owns(release.slot)) return true;
+      this.unanswered.delete(release);
+      if (!ownership.rehome(release)) {
+        this.unanswered.add(release);
+        this.toRetry.push(release);
+      }
+      if (this.unanswered.size === 0) this.onIdle();
+      return false;
+    });
+  }
+
+  /** A process that was busy reads the answers in its sockets before it tells anyone that none came. */
+  private checkAfter(ms: number): void {
+    this.stopCheck = this.clock.after(ms, () => this.clock.afterTurn(() => this.checkOverdue()));
+  }
+
+  /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
+  private checkOverdue(): void {
+    const now = this.clock.monotonic();
+    const answersUntil = this.session === undefined ? -Infinity : this.answeredAt + this.answerWithin;
+    let nextCheck = RETRY_TIME;
+    for (const release of this.unanswered) {
+      // What waits behind others is not overdue while those are answered.
+      const answerBy = release.wasSent ? release.answerBy : Math.max(release.answerBy, answersUntil);
+      if (answerBy > now) nextCheck = Math.min(nextCheck, answerBy - now);
+      if (answerBy > now && release.until > now) continue;
+      release.answerBy = Infinity;
+      const outcome = this.whyUnanswered(release);
+      if (release.until > now) release.settle(outcome);
+      else this.answer(release, outcome);
+    }
+    this.toSend = this.toSend.filter((release) => release.until > now);
+    this.toRetry = this.toRetry.filter((release) => release.until > now);
+    this.stopCheck = undefined;
+    if (this.unanswered.size > 0) this.checkAfter(Math.max(SHORTEST_CHECK_TIME, nextCheck));
+    if (this.retryAt <= now) this.retry();
+    else this.schedule();
+  }
+
+  private whyUnanswered({ refused }: Release): Unavailable {
+    const reason = refused?.reason ?? `Redis did not answer the release within ${this.answerWithin} ms.`;
+    return {
+      kind: 'unavailable',
+      ...refused,
+      reason: `${reason} The release is sent again until the lease has passed.`,
+    };
+  }
+}
+
+function unexpected(reply: Reply): ErrorReply {
+  return new ErrorReply(`ERR unexpected reply ${String(reply)}`);
+}

@@ -1,0 +1,153 @@
+import { addressText, type Address, type ErrorReply } from '../resp.js';
+import type { Unavailable } from '../../lock-store.js';
+
+interface Meaning {
+  readonly advice: string;
+  /** Nothing was written, for certain: the server refuses before a script's first write. */
+  readonly unwritten: boolean;
+  /** Asking again cannot help until somebody mends the configuration. */
+  readonly permanent: boolean;
+  /** The server refuses every request for the same reason, not one request for its keys. */
+  readonly refusesAll: boolean;
+  /** This connection will not be of use any more: the server is no master now. */
+  readonly reconnect?: boolean;
+}
+
+/** The state of the server, which passes. */
+const passing = (advice: string): Meaning => ({
+  advice,
+  unwritten: true,
+  permanent: false,
+  refusesAll: true,
+});
+/** The same, but the reason may lie in the keys of one request. */
+const passingForKeys = (advice: string): Meaning => ({ ...passing(advice), refusesAll: false });
+/** The configuration: it lasts until an operator changes it. */
+const lasting = (advice: string): Meaning => ({
+  advice,
+  unwritten: false,
+  permanent: true,
+  refusesAll: true,
+});
+
+const MEANINGS: Record<string, Meaning> = {
+  READONLY: {
+    ...passing(
+      'It is a replica now: the lock follows its master. On a plain connection point it to the master, or use Sentinel.',
+    ),
+    reconnect: true,
+  },
+  MASTERDOWN: { ...passing('It is a replica that lost its master.'), reconnect: true },
+  LOADING: passing('It is starting up and still loads its data.'),
+  NOREPLICAS: passing('Fewer replicas follow it than its min-replicas-to-write asks for: restore them.'),
+  OOM: passingForKeys(
+    'Its memory is full (maxmemory): give it more, or keep locks on a server of their own.',
+  ),
+  BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
+  MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
+  MOVED: passing('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
+  ASK: passingForKeys(
+    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
+  ),
+  TRYAGAIN: passingForKeys(
+    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
+  ),
+  CLUSTERDOWN: passing(
+    'Its Cluster lacks most of its masters, or some slots have none (then the others go on with cluster-require-full-coverage no).',
+  ),
+  NOAUTH: {
+    ...lasting('Give the connection a password (and a username where ACLs are used).'),
+    unwritten: true,
+  },
+  WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
+  DENIED: {
+    ...lasting('Give it a password, or set protected-mode no if only trusted hosts can reach it.'),
+    unwritten: true,
+  },
+  // For a key; for a command see COMMAND_REFUSED.
+  NOPERM: {
+    ...lasting('Give the user the commands and keys that the documentation lists.'),
+    refusesAll: false,
+  },
+};
+
+const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
+/** The user may not run EVAL, or a command that a script runs: no request can pass. */
+const COMMAND_REFUSED = /no permissions to run the|can't run this command/;
+const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that the documentation lists.');
+/** What can be told by its text alone. The refusals of SELECT are those of the option `db`. */
+const BY_TEXT: readonly (readonly [RegExp, Meaning])[] = [
+  [
+    /max number of clients/,
+    passing('Raise its setting maxclients, or let other programs use fewer connections.'),
+  ],
+  [
+    /DB index is out of range|invalid DB index/i,
+    lasting('It has no database of that number: change the option db, or its setting databases.'),
+  ],
+  [
+    /SELECT is not allowed in cluster mode/i,
+    lasting('It belongs to a Redis Cluster: give the connection as { nodes: [{ host, port }] }, without db.'),
+  ],
+  [
+    /unknown command\W*select\b/i,
+    lasting(
+      'It has no databases to choose from: leave out db. If it is a Sentinel, give the connection as { sentinels: [{ host, port }], name }.',
+    ),
+  ],
+];
+const UNEXPECTED: Meaning = {
+  advice: 'See the server’s log.',
+  unwritten: false,
+  permanent: false,
+  refusesAll: false,
+};
+
+export function meaningOf(error: ErrorReply): Meaning {
+  const known = BY_TEXT.find(([pattern]) => pattern.test(error.message));
+  if (known !== undefined) return known[1];
+  if (/unknown command/i.test(error.message)) return UNKNOWN_COMMAND;
+  if (COMMAND_REFUSED.test(error.message)) return COMMAND_NOT_ALLOWED;
+  return MEANINGS[error.code] ?? UNEXPECTED;
+}
+
+/**
+ * Whether a run of a script for several requests may have been refused for one of them: a key outside the user's rights, or keys
+ * of different slots. Then each request is sent again alone, once, and only the one that is at fault is refused.
+ */
+export function mayBlameOne(error: ErrorReply): boolean {
+  return error.code !== 'NOSCRIPT' && !meaningOf(error).refusesAll;
+}
+
+/** Redis refused a question that cannot be done without. */
+export class RefusedError extends Error {
+  constructor(
+    readonly address: Address,
+    readonly reply: ErrorReply,
+  ) {
+    super(reply.message);
+  }
+}
+
+/** The server answers, but cannot keep locks in this place until its configuration or ours is mended. */
+export class UnsuitableError extends Error {}
+
+/** The message of whatever was thrown, without a full stop: part of a sentence. */
+export function messageOf(error: unknown): string {
+  const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
+  // A host name with several addresses: one error for each of them, and no message.
+  if (message === '' && Array.isArray(errors)) return [...new Set(errors.map(messageOf))].join(', ');
+  return (typeof message === 'string' && message !== '' ? message : String(error)).replace(/\.$/, '');
+}
+
+/** What to tell the caller whom the server refused. */
+export function refusedBy(address: Address, error: ErrorReply): Unavailable {
+  const { advice, permanent } = meaningOf(error);
+  const words = error.isFarewell ? error.message.split('. ')[0]! : error.message;
+  return {
+    kind: 'unavailable',
+    reason: `Redis at ${addressText(address)} refused: ${words.replace(/\s*script: [0-9a-f]{40}.*$/, '').replace(/\.$/, '')}. ${advice}`,
+    cause: new Error(error.message),
+    ...(permanent && { permanent }),
+  };
+}

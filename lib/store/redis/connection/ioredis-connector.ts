@@ -1,0 +1,194 @@
+import { Command as RedisCommand, Redis } from 'ioredis';
+import type { RedisOptions } from 'ioredis';
+import type { Connection, Connector } from './connection.js';
+import { ErrorReply, type Address, type Command, type Reply } from '../resp.js';
+
+/**
+ * What may be taken over from a user's options: how to reach the server and who we are. Everything else could break the protocol: a
+ * `keyPrefix` hides the keys that notices name, a `commandTimeout` ends WAIT, `stringNumbers` changes replies, a retry strategy
+ * sends WAIT again on a connection that wrote nothing.
+ */
+const TAKEN_OVER = [
+  'tls',
+  'username',
+  'password',
+  'family',
+  'keepAlive',
+  'noDelay',
+] as const satisfies readonly (keyof RedisOptions)[];
+
+/**
+ * ms that connecting may take unless the user's options say otherwise: a server that does not answer must not hold up the search for its
+ * successor. For a server that is so far away that five round trips take longer, the user sets `connectTimeout`.
+ */
+const CONNECT_TIMEOUT = 2_000;
+/** What every ioredis instance has whose owner set none. */
+const IOREDIS_CONNECT_TIMEOUT = 10_000;
+
+const OURS: RedisOptions = {
+  protocol: 2,
+  // The whole of connecting has one limit, which ends it from outside: see `Connector`.
+  connectTimeout: 0,
+  lazyConnect: true,
+  // Never: this library makes the next connection itself.
+  retryStrategy: () => null,
+  maxRetriesPerRequest: 0,
+  enableOfflineQueue: false,
+  enableReadyCheck: false,
+  autoResubscribe: false,
+  disableClientInfo: true,
+  // A connection that is given up goes at once: by default ioredis keeps a timer for the server's farewell.
+  disconnectTimeout: 0,
+};
+
+const DECODED = { replyEncoding: 'utf8' } as const;
+
+export class IoredisConnector implements Connector {
+  readonly connectTimeout: number;
+
+  constructor(private readonly options: RedisOptions) {
+    const given = Number(options.connectTimeout);
+    this.connectTimeout = given > 0 && given !== IOREDIS_CONNECT_TIMEOUT ? given : CONNECT_TIMEOUT;
+  }
+
+  async connect({ host, port, path }: Address, label: string, signal: AbortSignal): Promise<Connection> {
+    const redis = new Redis({
+      ...pick(this.options, TAKEN_OVER),
+      ...OURS,
+      ...(path === undefined ? { host, port } : { path }),
+    } as Omit<RedisOptions, 'replyMapping'>);
+    let cause: unknown;
+    redis.on('error', (error: unknown) => {
+      cause ??= inOurWords(error);
+      hearFurtherErrors(redis);
+    });
+    const giveUp = (): void => disconnect(redis);
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      signal.throwIfAborted();
+      await redis.connect();
+      // Its end may have been told before anybody listened.
+      if (redis.status !== 'ready') throw new Error('Connection is closed');
+      await introduce(redis, label, this.options.db ?? 0);
+      return new IoredisConnection(redis, () => cause);
+    } catch (error) {
+      disconnect(redis);
+      throw refusalOf(error) ?? refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+  }
+}
+
+/**
+ * Names the connection and chooses its database. ioredis would do both, but goes on in database 0 if the server refuses SELECT, and
+ * hides the words with which a server turns a client away: those are the answer to the first command.
+ */
+async function introduce(redis: Redis, label: string, db: number): Promise<void> {
+  const named = redis.client('SETNAME', `replica-lock:${label}`).catch((error: unknown) => {
+    // Without the right to it the connection has no name.
+    if (refusalOf(error)?.isFarewell !== false) throw error;
+  });
+  await Promise.all([named, db > 0 && redis.select(db)]);
+}
+
+class IoredisConnection implements Connection {
+  private readonly endListeners = new Set<(cause: unknown) => void>();
+  private ended = false;
+
+  constructor(
+    private readonly redis: Redis,
+    private readonly cause: () => unknown,
+  ) {
+    redis.once('close', () => {
+      this.ended = true;
+      for (const listener of this.endListeners) listener(this.whyEnded());
+      this.endListeners.clear();
+    });
+  }
+
+  send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
+    if (this.ended) return;
+    // As ioredis writes a pipeline. SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement).
+    let text = '';
+    const outbox = {
+      isPipeline: true as const,
+      destination: { redis: this.redis },
+      write: (part: string | Buffer): void => {
+        text += String(part);
+      },
+    };
+    for (let index = 0; index < commands.length; index++) {
+      const [name, ...args] = commands[index]!;
+      const command = new RedisCommand(name, args, DECODED);
+      command.promise.then(
+        (reply) => onReply(reply as Reply, index),
+        (error: unknown) => {
+          const refusal = refusalOf(error);
+          if (refusal !== undefined) onReply(refusal, index);
+        },
+      );
+      void this.redis.sendCommand(command, outbox);
+    }
+    if (text !== '') this.redis.stream.write(text);
+  }
+
+  async subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {
+    this.redis.on('message', (from: string, payload: unknown) => {
+      if (from === channel) onMessage(payload);
+    });
+    try {
+      await this.redis.subscribe(channel);
+    } catch (error) {
+      throw refusalOf(error) ?? inOurWords(error);
+    }
+  }
+
+  onEnd(listener: (cause: unknown) => void): () => void {
+    if (this.ended) listener(this.whyEnded());
+    else this.endListeners.add(listener);
+    return () => this.endListeners.delete(listener);
+  }
+
+  close(): void {
+    disconnect(this.redis);
+  }
+
+  private whyEnded(): unknown {
+    return this.cause() ?? new Error('Connection is closed.');
+  }
+}
+
+function disconnect(redis: Redis): void {
+  hearFurtherErrors(redis);
+  redis.disconnect();
+}
+
+/**
+ * ioredis listens to the first error of a socket only. A TLS socket whose server shows a certificate for another host has a second
+ * one, and an error that nothing listens to ends the process.
+ */
+function hearFurtherErrors({ stream }: Redis): void {
+  // There is none before ioredis has begun to connect.
+  (stream as typeof stream | undefined)?.on('error', () => {});
+}
+
+/** The server's own error; undefined where the connection failed and nothing was answered. */
+function refusalOf(error: unknown): ErrorReply | undefined {
+  const { name, message } = error as Error;
+  return name === 'ReplyError' ? new ErrorReply(message) : undefined;
+}
+
+/** What ioredis says if the connection was closed right after it was made names options that nobody set. */
+function inOurWords(error: unknown): unknown {
+  const { message = '' } = error as { message?: string };
+  return /^(Stream isn't writeable|Connection is closed)/.test(message)
+    ? new Error('the connection was closed as soon as it was made')
+    : error;
+}
+
+function pick<T extends object, K extends keyof T>(from: T, names: readonly K[]): Partial<Pick<T, K>> {
+  const picked: Partial<Pick<T, K>> = {};
+  for (const name of names) if (from[name] !== undefined && from[name] !== null) picked[name] = from[name];
+  return picked;
+}

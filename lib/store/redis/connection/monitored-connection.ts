@@ -1,0 +1,147 @@
+import type { Clock } from '../../../common/clock.js';
+import type { Connection } from './connection.js';
+import type { Command, Reply } from '../resp.js';
+import { EarliestTimer } from '../../../common/earliest-timer.js';
+
+/** ms that a silent server has left once the limit has passed: see below. */
+const LAST_CHANCE = 100;
+
+export interface MonitorTimes {
+  /** ms that the server may be silent while it owes an answer. */
+  readonly silenceLimit: number;
+  /** ms without any traffic after which PING is sent; Infinity: never. */
+  readonly pingAfter: number;
+}
+
+/**
+ * A connection that ends by itself once the server has fallen silent.
+ *
+ * Silent means: the server owes an answer, and nothing at all was heard on this connection for the
+ * limit, counted from the oldest unanswered command or from the last answer. A slow server that
+ * works off a long queue is not silent. WAIT may take its own timeout on top.
+ *
+ * A process that was busy for longer than the limit has not listened: the answer lies in its
+ * socket, or the question has not even left the process. So the connection ends only if nothing is
+ * heard for a short time after the limit, and one more turn of the event loop brings nothing either.
+ *
+ * PING is sent on an idle connection. So neither the server (`timeout` in redis.conf) nor a
+ * firewall drops the connection, and a host that died silently is noticed before the next lock
+ * needs the connection.
+ */
+export class MonitoredConnection implements Connection {
+  private readonly endListeners = new Set<(cause: unknown) => void>();
+  private readonly timer: EarliestTimer;
+  /** Set once the connection has ended: why. */
+  private ended: { readonly cause: unknown } | undefined;
+  private unanswered = 0;
+  /** The monotonic instant of the last answer, or of the command that ended a time without any. */
+  private quietSince: number;
+  /** ms that the next answer may take in addition, because it is WAIT's. */
+  private blockingTime = 0;
+  /** The `quietSince` for which the last chance was given. */
+  private lastChanceFor = -Infinity;
+
+  constructor(
+    private readonly inner: Connection,
+    /** What the server is called in the error that ends a silent connection. */
+    private readonly name: string,
+    private readonly clock: Clock,
+    private readonly times: MonitorTimes,
+  ) {
+    this.quietSince = clock.monotonic();
+    this.timer = new EarliestTimer(clock, () => this.check());
+    inner.onEnd((cause) => this.end(cause));
+    if (this.ended === undefined) this.timer.noLaterThan(this.dueAt);
+  }
+
+  send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
+    if (this.ended !== undefined) return;
+    this.asked(commands.length, blockingTimeOf(commands[0]));
+    this.inner.send(commands, (reply, index) => {
+      if (this.ended !== undefined) return;
+      this.answered(blockingTimeOf(commands[index + 1]));
+      onReply(reply, index);
+    });
+  }
+
+  async subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {
+    this.asked(1, 0);
+    try {
+      await this.inner.subscribe(channel, (payload) => {
+        if (this.ended !== undefined) return;
+        this.quietSince = this.clock.monotonic();
+        onMessage(payload);
+      });
+    } finally {
+      this.answered(0);
+    }
+  }
+
+  onEnd(listener: (cause: unknown) => void): () => void {
+    if (this.ended !== undefined) listener(this.ended.cause);
+    else this.endListeners.add(listener);
+    return () => this.endListeners.delete(listener);
+  }
+
+  close(): void {
+    this.end(new Error('Connection is closed.'));
+  }
+
+  private asked(count: number, blockingTime: number): void {
+    if (this.unanswered === 0) {
+      this.quietSince = this.clock.monotonic();
+      this.blockingTime = blockingTime;
+    }
+    this.unanswered += count;
+    this.timer.noLaterThan(this.dueAt);
+  }
+
+  private answered(blockingTime: number): void {
+    if (this.ended !== undefined) return;
+    this.unanswered--;
+    this.quietSince = this.clock.monotonic();
+    this.blockingTime = blockingTime;
+    if (this.unanswered === 0) this.timer.noLaterThan(this.dueAt);
+  }
+
+  /** The monotonic instant at which a quiet connection needs attention. */
+  private get dueAt(): number {
+    const { silenceLimit, pingAfter } = this.times;
+    return this.quietSince + (this.unanswered > 0 ? silenceLimit + this.blockingTime : pingAfter);
+  }
+
+  private check(): void {
+    if (this.ended !== undefined) return;
+    const { dueAt } = this;
+    if (dueAt > this.clock.monotonic()) this.timer.noLaterThan(dueAt);
+    else if (this.unanswered === 0) this.send([['ping']], () => {});
+    else if (this.lastChanceFor !== this.quietSince) {
+      this.lastChanceFor = this.quietSince;
+      this.timer.noLaterThan(this.clock.monotonic() + LAST_CHANCE);
+    } else this.clock.afterTurn(() => this.checkAgain(dueAt));
+  }
+
+  /** One more turn of the event loop has passed since the connection was due. */
+  private checkAgain(dueAt: number): void {
+    if (this.ended !== undefined) return;
+    if (this.dueAt > dueAt) this.timer.noLaterThan(this.dueAt);
+    else
+      this.end(
+        new Error(`${this.name} did not answer within ${this.times.silenceLimit + this.blockingTime} ms`),
+      );
+  }
+
+  private end(cause: unknown): void {
+    if (this.ended !== undefined) return;
+    this.ended = { cause };
+    this.timer.stop();
+    this.inner.close();
+    for (const listener of this.endListeners) listener(cause);
+    this.endListeners.clear();
+  }
+}
+
+/** ms for which the command may block its connection. */
+function blockingTimeOf(command: Command | undefined): number {
+  return command?.[0] === 'wait' ? Number(command[2]) : 0;
+}

@@ -1,0 +1,155 @@
+import type { Clock } from '../../../common/clock.js';
+import { connecting, type Connect } from './connecting.js';
+import { ask, type Connection, type Connector } from './connection.js';
+import { ErrorReply, type Address, type Command, type Reply } from '../resp.js';
+import { linkAgesFor } from '../replication/link-ages.js';
+import { RefusedError, UnsuitableError } from './error-replies.js';
+import { infoField, parseReplicationInfo } from '../replication/replication-info.js';
+import { Session, type Opened, type ServerRun } from './session.js';
+
+const INVALIDATIONS = '__redis__:invalidate';
+
+const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
+
+/** The server follows another one. */
+export class NoMasterError extends Error {
+  constructor() {
+    super('it is no master but a replica: point the connection to the master, or use Sentinel');
+  }
+}
+
+/** What it takes to connect to one master. */
+export interface SessionRequest {
+  readonly connector: Connector;
+  readonly address: Address;
+  /** Whether it must be a node of a Redis Cluster, or must not be one. */
+  readonly inCluster: boolean;
+  /** The run of the session before. */
+  readonly previous: ServerRun | undefined;
+  readonly onNotice: (key: string | undefined) => void;
+  readonly clock: Clock;
+  readonly controlTimeout: number;
+}
+
+/**
+ * Connects to one master, and makes sure that all three connections speak to the same run of it. What the commit connection of the session before has
+ * not yet executed is killed first, so that it cannot take a lock behind our back. Takes the connector's time limit at the longest, and ends when
+ * `signal` aborts.
+ */
+export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
+  const { connector, address, clock, controlTimeout } = request;
+  const opened = await connecting(connector, address, clock, signal, (connect) => setUp(connect, request));
+  return new Session(opened, clock, controlTimeout);
+}
+
+/** Three round trips, however much there is to ask: the time limit must do for a server that is far away, too. */
+async function setUp(
+  connect: Connect,
+  { address, inCluster, previous, onNotice }: SessionRequest,
+): Promise<Opened> {
+  const [commit, control, watcher] = await Promise.all([
+    connect('commit'),
+    connect('control'),
+    connect('watcher'),
+  ]);
+  const [commitSide, controlSide, watcherSide, deaf] = await Promise.all([
+    identify(address, commit, [
+      ['info', 'replication'],
+      ['info', 'memory'],
+    ]),
+    identify(address, control),
+    identify(address, watcher),
+    subscribe(watcher, onNotice),
+  ]);
+  const { runId, clientId: commitId, mode } = commitSide;
+  if (controlSide.runId !== runId || watcherSide.runId !== runId) {
+    throw new Error('its connections reached different servers');
+  }
+  if (mode === 'cluster' && !inCluster) throw new UnsuitableError(NEEDS_NODES);
+  const [replication, memory] = commitSide.more;
+  const firstInfo = parseReplicationInfo(replication);
+  if (firstInfo === undefined)
+    throw new UnsuitableError('it hides INFO replication, without which no confirmation can be told');
+  if (firstInfo.role !== 'master') {
+    throw new NoMasterError();
+  }
+  const sameRun = previous?.runId === runId;
+  const [untracked, [firstLinkAnswer, waited]] = await Promise.all([
+    deaf ?? track(commit, watcherSide.clientId),
+    // This WAIT asks for no replica, so that it answers at once.
+    ask(commit, [
+      ['client', 'list', 'type', 'replica'],
+      ['wait', 0, 1],
+    ]),
+    // Where a user may not kill, the ghost of a lost connection is bounded by its lease.
+    sameRun && ask(control, [['client', 'kill', 'id', previous.commitId]]),
+  ]);
+  // Without WAIT the replicas would only seem to be slow. A server without replicas needs none.
+  if (waited instanceof ErrorReply && firstInfo.links.length > 0) throw new RefusedError(address, waited);
+  const links =
+    sameRun && previous.replid === firstInfo.replid ? previous.links : linkAgesFor(firstLinkAnswer);
+  return {
+    address,
+    run: { runId, replid: firstInfo.replid, links, commitId },
+    firstInfo,
+    firstLinkAnswer,
+    evictionPolicy: evictionPolicyOf(memory),
+    untracked,
+    commit,
+    control,
+    watcher,
+  };
+}
+
+/** Who answers: by its run id all connections must have reached the same server. `questions` are asked in the same breath. */
+async function identify(
+  address: Address,
+  connection: Connection,
+  questions: readonly Command[] = [],
+): Promise<{ clientId: number; runId: string; mode: string | undefined; more: Reply[] }> {
+  const replies = await ask(connection, [['client', 'id'], ['info', 'server'], ...questions]);
+  const [clientId, server, ...more] = replies;
+  // Valkey calls the field server_mode.
+  const mode = infoField(server, 'redis_mode') ?? infoField(server, 'server_mode');
+  if (mode === 'sentinel') {
+    throw new UnsuitableError(
+      'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master',
+    );
+  }
+  const refusal = replies.find((reply) => reply instanceof ErrorReply);
+  if (refusal !== undefined) throw new RefusedError(address, refusal);
+  const runId = infoField(server, 'run_id');
+  if (runId === undefined)
+    throw new UnsuitableError('it hides INFO server (run_id), without which its restart cannot be seen');
+  return { clientId: clientId as number, runId, mode, more };
+}
+
+/** Has the watcher told of changed keys; answers why not if the server refuses. */
+async function subscribe(
+  watcher: Connection,
+  onNotice: (key: string | undefined) => void,
+): Promise<ErrorReply | undefined> {
+  try {
+    await watcher.subscribe(INVALIDATIONS, (payload) => {
+      // FLUSHALL names no key: null, or an empty string where the client library makes it one.
+      if (Array.isArray(payload)) for (const key of payload) onNotice(String(key));
+      else onNotice(typeof payload === 'string' && payload !== '' ? payload : undefined);
+    });
+    return undefined;
+  } catch (error) {
+    if (error instanceof ErrorReply) return error;
+    throw error;
+  }
+}
+
+/** Has the server tell the watcher of changes to keys that the commit connection read; answers why not if the server refuses. */
+async function track(commit: Connection, watcherId: number): Promise<ErrorReply | undefined> {
+  const [reply] = await ask(commit, [['client', 'tracking', 'on', 'redirect', watcherId, 'noloop']]);
+  return reply instanceof ErrorReply ? reply : undefined;
+}
+
+function evictionPolicyOf(memory: Reply | undefined): string | undefined {
+  const limit = infoField(memory, 'maxmemory');
+  const policy = infoField(memory, 'maxmemory_policy');
+  return limit === undefined || limit === '0' || policy === 'noeviction' ? undefined : policy;
+}

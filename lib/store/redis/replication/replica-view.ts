@@ -1,0 +1,227 @@
+import type { ReplicaReport } from '../../lock-store.js';
+import type { Reply } from '../resp.js';
+import { countOlderThan, type LinkAges } from './link-ages.js';
+import type { KnownReplicas } from './known-replicas.js';
+import {
+  acknowledgedOffsets,
+  acknowledgingLinks,
+  agedAtLeast,
+  countConfirmed,
+  majorityOf,
+  requiredConfirmations,
+  RENEWAL,
+  type Demand,
+} from './quorum.js';
+import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
+import { SharedAddresses } from './shared-addresses.js';
+
+/** s; a replica acknowledges every second, and Redis counts in whole ones. */
+const LONGEST_SILENCE = 2;
+
+export type Verdict =
+  | { readonly kind: 'confirmed'; readonly by: number }
+  | { readonly kind: 'lacking'; readonly confirmed: number; readonly required: number }
+  /**
+   * Enough replicas confirmed, but some of them follow this master for too short a time to be
+   * believed.
+   */
+  | { readonly kind: 'young' };
+
+/** One way to count the replicas. */
+interface Count {
+  /** What each that is online has acknowledged, by its name. */
+  readonly acknowledged: ReadonlyMap<string, number>;
+  /** How many replicas can confirm a write: online, and not still loading what their sync brought. */
+  readonly online: number;
+  /** How many may be behind the address of another, beside the known replicas. */
+  readonly hidden: number;
+}
+
+const NO_REPLICAS: Count = { acknowledged: new Map(), online: 0, hidden: 0 };
+
+/** What one run of a master last said of its replicas, and what follows from it for a write. */
+export class ReplicaView {
+  private info: ReplicationInfo | undefined;
+  /** As many replicas as there certainly are. */
+  private certain = NO_REPLICAS;
+  /**
+   * Every way to count them that is possible: a lock must satisfy each. Two if replicas may share
+   * an address, else one.
+   */
+  private counts: readonly Count[] = [NO_REPLICAS];
+  /**
+   * How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater
+   * number is the safer one.
+   */
+  private countingLinks = 0;
+
+  constructor(
+    private readonly knownReplicas: KnownReplicas,
+    private readonly links: LinkAges,
+    /** ms */
+    private readonly quarantine: number,
+    private readonly shared = new SharedAddresses(),
+  ) {}
+
+  observe(info: ReplicationInfo, linkAnswer: Reply | undefined, answeredAt: number): void {
+    const { certain, possible } = this.shared.separate(info, linkAnswer, answeredAt);
+    this.info = certain;
+    this.knownReplicas.observe(certain, possible);
+    this.links.observe(linkAnswer, answeredAt, certain);
+    this.countingLinks = Math.max(acknowledgingLinks(certain), this.links.madeAt.length);
+    const loading = Math.max(0, this.links.unacknowledged - syncingLinks(certain));
+    this.certain = this.count(certain, loading, 0);
+    this.counts = [this.certain];
+    if (possible === certain) return;
+    const hidden = this.strangersIn(possible) - this.strangersIn(certain);
+    this.counts = [this.certain, this.count(possible, loading, hidden)];
+  }
+
+  /**
+   * `loading` links belong to replicas that INFO calls online but that still load what their full
+   * sync brought. They can confirm nothing before that, so 'all' does not wait for them.
+   */
+  private count(info: ReplicationInfo, loading: number, hidden: number): Count {
+    const acknowledged = acknowledgedOffsets(info, (address) => this.knownReplicas.nameOf(address));
+    let silent = 0;
+    for (const offset of acknowledged.values()) if (offset === 0) silent++;
+    return { acknowledged, online: acknowledged.size - Math.min(silent, loading), hidden };
+  }
+
+  /** How many replicas the master lists that are not known replicas. */
+  private strangersIn(info: ReplicationInfo): number {
+    const names = new Set([...listedAddresses(info)].map((address) => this.knownReplicas.nameOf(address)));
+    return [...names].filter((name) => !this.knownReplicas.addresses.has(name)).length;
+  }
+
+  /** How many replicas must confirm, as things stand. */
+  required(demand: Demand): number {
+    let most = 0;
+    for (const count of this.counts) most = Math.max(most, this.requiredBy(count, demand));
+    return most;
+  }
+
+  /**
+   * Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`.
+   * The links that confirm it must have stood since `standingSince`, too.
+   */
+  judge(demand: Demand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
+    let by = Infinity;
+    for (const count of this.counts) {
+      const confirmed = countConfirmed(count.acknowledged, offset);
+      const required = this.requiredBy(count, demand);
+      if (confirmed < required) return { kind: 'lacking', confirmed, required };
+      const since = Math.min(sentAt - this.quarantine, standingSince);
+      if (demand !== RENEWAL && !this.areTrusted(count, confirmed, since)) return { kind: 'young' };
+      by = Math.min(by, confirmed);
+    }
+    return { kind: 'confirmed', by };
+  }
+
+  /**
+   * How many replicas acknowledge what this master writes, and whether all links of replicas have
+   * stood for a whole quarantine.
+   */
+  shows(now: number): { readonly replicas: number; readonly areOld: boolean } {
+    const lines = this.info?.links.filter(({ isReplica }) => isReplica) ?? [];
+    const acknowledging = new Set(
+      lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
+    );
+    const old = countOlderThan(this.links, now - this.quarantine);
+    const others =
+      lines.some(({ online, offset }) => !online || offset === 0) || this.links.unacknowledged > 0;
+    return {
+      replicas: acknowledging.size,
+      areOld: !others && old >= Math.max(lines.length, this.links.madeAt.length),
+    };
+  }
+
+  /**
+   * ms until enough links are old enough for a new grant; 0 where they are, and where too few
+   * replicas are connected to wait for.
+   */
+  quarantineLeft(now: number): number {
+    const { certain } = this;
+    const majority = majorityOf(this.knownIn(certain));
+    const acknowledging = this.acknowledgingIn(certain);
+    if (
+      this.quarantine === 0 ||
+      acknowledging < majority ||
+      this.areTrusted(certain, acknowledging, now - this.quarantine)
+    )
+      return 0;
+    // All that are young are assumed to be among those that confirm: so many must grow old until
+    // the majority is left.
+    const tolerated = acknowledging - majority;
+    const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
+    const decisive = madeAt[this.countingLinks - tolerated - 1] ?? now;
+    return Math.max(1, decisive + this.quarantine - now);
+  }
+
+  /**
+   * Every known replica, with whether it holds everything up to `offset` (as things stand now, where none
+   * is given).
+   */
+  report(offset = this.info?.offset ?? 0): ReplicaReport[] {
+    const masterOffset = this.info?.offset ?? 0;
+    const { acknowledged: offsets } = this.counts.at(-1)!;
+    const addresses = new Set([...this.knownReplicas.addresses, ...offsets.keys()]);
+    return [...addresses].map((address) => {
+      const acknowledged = offsets.get(address);
+      return {
+        address,
+        acknowledged: acknowledged !== undefined && acknowledged >= offset,
+        lag: acknowledged === undefined ? null : Math.max(0, masterOffset - acknowledged),
+      };
+    });
+  }
+
+  /**
+   * Every known replica, with whether it is confirming: it is connected and has acknowledged something
+   * lately.
+   */
+  health(): ReplicaReport[] {
+    const heard = new Set(
+      this.info?.links
+        .filter(({ silence }) => silence <= LONGEST_SILENCE)
+        .map(({ address }) => this.knownReplicas.nameOf(address)),
+    );
+    return this.report(0).map((replica) => ({
+      ...replica,
+      acknowledged: replica.acknowledged && heard.has(replica.address),
+    }));
+  }
+
+  get replicaCount(): number {
+    return this.knownIn(this.counts.at(-1)!);
+  }
+
+  /** The master's replication offset as last seen. */
+  get masterOffset(): number {
+    return this.info?.offset ?? 0;
+  }
+
+  /** Whether a majority of the replicas confirmed over links that have stood since the instant. */
+  private areTrusted(count: Count, confirmed: number, since: number): boolean {
+    const majority = majorityOf(this.knownIn(count));
+    if (this.quarantine === 0 || majority === 0) return true;
+    const old = countOlderThan(this.links, since);
+    return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
+  }
+
+  /**
+   * How many replicas can confirm a write now: online, and not still loading what their full sync
+   * brought.
+   */
+  private acknowledgingIn({ acknowledged }: Count): number {
+    return Math.min(acknowledged.size, this.countingLinks);
+  }
+
+  private requiredBy(count: Count, demand: Demand): number {
+    return requiredConfirmations(demand, this.knownIn(count), count.online);
+  }
+
+  private knownIn({ hidden }: Count): number {
+    return this.knownReplicas.addresses.size + hidden;
+  }
+}

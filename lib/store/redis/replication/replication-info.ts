@@ -1,0 +1,90 @@
+import type { Reply } from '../resp.js';
+
+/** What `INFO replication` of one server says. */
+export interface ReplicationInfo {
+  readonly role: string;
+  readonly replid: string;
+  /** The master's replication offset. */
+  readonly offset: number;
+  /** One entry for each line of a replica; the same replica can have two for a while: a dead link and the new one. */
+  readonly links: readonly ReplicaLine[];
+}
+
+export interface ReplicaLine {
+  /** `ip:port` as the replica announced it: its identity. */
+  readonly address: string;
+  readonly online: boolean;
+  /** What it has acknowledged. */
+  readonly offset: number;
+  /** s since it last acknowledged anything; a replica that is well does so every second. */
+  readonly silence: number;
+  /** A client that only reads the stream (`redis-cli --rdb`) announces port 0: it holds no data. */
+  readonly isReplica: boolean;
+}
+
+const REPLICA_LINE = /\nslave\d+:ip=([^,]*),port=(\d+),state=([^,]*),offset=(\d+)(?:,lag=(\d+))?/g;
+
+/** Reads the reply; undefined where it is none (refused, or masked by a service). Each group asks twice, so it looks for what it needs and splits nothing. */
+export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo | undefined {
+  const role = infoField(reply, 'role');
+  const replid = infoField(reply, 'master_replid');
+  const offset = infoField(reply, 'master_repl_offset');
+  if (role === undefined || replid === undefined || offset === undefined) return undefined;
+  const links: ReplicaLine[] = [];
+  for (const [, ip, port, state, acknowledged, lag] of String(reply).matchAll(REPLICA_LINE)) {
+    links.push({
+      address: `${ip}:${port}`,
+      online: state === 'online',
+      offset: Number(acknowledged),
+      silence: Number(lag ?? 0),
+      isReplica: port !== '0',
+    });
+  }
+  return { role, replid, offset: Number(offset), links };
+}
+
+/** The addresses of all replicas in the list, online or not, each once. */
+export function listedAddresses(info: ReplicationInfo): Set<string> {
+  return new Set(info.links.filter((link) => link.isReplica).map((link) => link.address));
+}
+
+/** How many lines belong to replicas that still receive the file of a full sync. */
+export function syncingLinks(info: ReplicationInfo): number {
+  return info.links.filter(({ online }) => !online).length;
+}
+
+/** One field of an INFO section. */
+export function infoField(reply: Reply | undefined, name: string): string | undefined {
+  if (typeof reply !== 'string') return undefined;
+  const start = reply.indexOf(`\n${name}:`);
+  if (start < 0) return undefined;
+  const from = start + name.length + 2;
+  const end = reply.indexOf('\r', from);
+  return reply.slice(from, end < 0 ? undefined : end);
+}
+
+/** One connection of a replica, as CLIENT LIST describes it. */
+export interface ReplicaClient {
+  readonly id: string;
+  /** s since the server accepted it. */
+  readonly age: number;
+  /** Redis 8 marks the second connection of a syncing replica, which carries the RDB file, with C. */
+  readonly flags: string;
+  /** The last command that came over it; undefined where the server does not say. */
+  readonly command: string | undefined;
+}
+
+/** The connections in a reply to CLIENT LIST TYPE replica; none where the command was refused. */
+export function parseReplicaClients(reply: Reply | undefined): ReplicaClient[] {
+  const clients: ReplicaClient[] = [];
+  if (typeof reply !== 'string') return clients;
+  for (const line of reply.split('\n')) {
+    const id = /(?:^| )id=(\d+)/.exec(line)?.[1];
+    const age = /(?:^| )age=(\d+)/.exec(line)?.[1];
+    if (id === undefined || age === undefined) continue;
+    const flags = / flags=(\S*)/.exec(line)?.[1] ?? '';
+    const command = / cmd=(\S+)/.exec(line)?.[1];
+    clients.push({ id, age: Number(age), flags, command });
+  }
+  return clients;
+}

@@ -1,0 +1,190 @@
+import type { Clock } from '../../../common/clock.js';
+import { connecting } from '../connection/connecting.js';
+import { ask, type Connection, type Connector } from '../connection/connection.js';
+import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
+import { MonitoredConnection } from '../connection/monitored-connection.js';
+import { RefusedError } from '../connection/error-replies.js';
+
+/** What one Sentinel says of a master and its replicas. */
+export interface SentinelView {
+  /** `ip:port` of the master that it names. */
+  readonly master: string;
+  /** Grows with every fail-over: of two Sentinels that disagree the one with the greater epoch is right. */
+  readonly epoch: number;
+  /** All servers that it knows, the master and those that are down included. */
+  readonly servers: ReadonlySet<string>;
+  /** Those of them that follow the master and are well. */
+  readonly following: ReadonlySet<string>;
+  /** By address, the run of each server that it has ever reached. */
+  readonly runIds: ReadonlyMap<string, string>;
+}
+
+/** ms between two questions, and ms that one may take. */
+const POLL_TIME = 1_000;
+const ANSWER_TIME = 1_000;
+/** ms without traffic after which the connection that waits for events is asked for a sign of life. */
+const PING_AFTER = 10_000;
+/** ms before the next try to connect to a Sentinel that is away. */
+const RECONNECT_TIME = 500;
+
+/** The two connections to one Sentinel, which end together: a subscribed one answers no questions. */
+interface Line {
+  readonly questions: Connection;
+  readonly events: Connection;
+}
+
+type State =
+  | { readonly kind: 'connecting'; readonly attempt: AbortController }
+  | { readonly kind: 'asking'; readonly line: Line }
+  /** Until the next question. */
+  | { readonly kind: 'waiting'; readonly line: Line; readonly stopClock: () => void }
+  /** Until the next try to connect. */
+  | { readonly kind: 'away'; readonly stopClock: () => void }
+  | { readonly kind: 'closed' };
+
+/**
+ * Asks one Sentinel every second, and at once when it says that something switched. `view` is its latest answer; undefined while it does not answer, and
+ * `trouble` says why.
+ */
+export class SentinelLink {
+  view: SentinelView | undefined;
+  trouble: unknown;
+  private state: State = { kind: 'away', stopClock: () => {} };
+  /** Something happened while a question was out: its answer may be older. */
+  private isOutdated = false;
+
+  constructor(
+    readonly address: Address,
+    private readonly name: string,
+    private readonly connector: Connector,
+    private readonly clock: Clock,
+    private readonly onAnswer: () => void,
+  ) {}
+
+  open(): void {
+    void this.connect();
+  }
+
+  /** Asks now instead of at the next turn. */
+  askNow(): void {
+    this.isOutdated = true;
+    if (this.state.kind !== 'waiting') return;
+    this.state.stopClock();
+    void this.poll(this.state.line);
+  }
+
+  close(): void {
+    const { state } = this;
+    this.state = { kind: 'closed' };
+    if (state.kind === 'connecting') state.attempt.abort(new Error('closed'));
+    else if ('stopClock' in state) state.stopClock();
+    if ('line' in state) end(state.line);
+  }
+
+  private async connect(): Promise<void> {
+    const attempt = new AbortController();
+    const { signal } = attempt;
+    this.state = { kind: 'connecting', attempt };
+    try {
+      const line = await connecting(this.connector, this.address, this.clock, signal, async (connect) => {
+        const [questions, events] = await Promise.all([connect('sentinel'), connect('sentinel-events')]);
+        await events.subscribe('+switch-master', () => this.askNow());
+        return { questions: this.monitored(questions), events: this.monitored(events) };
+      });
+      if (signal.aborted) {
+        end(line);
+        return;
+      }
+      const poll = this.poll(line);
+      for (const each of [line.questions, line.events]) each.onEnd((cause) => this.onEnd(line, cause));
+      await poll;
+    } catch (error) {
+      if (!signal.aborted)
+        this.lost(error instanceof ErrorReply ? new RefusedError(this.address, error) : error);
+    }
+  }
+
+  private async poll(line: Line): Promise<void> {
+    this.isOutdated = false;
+    this.state = { kind: 'asking', line };
+    const replies = await ask(line.questions, [
+      ['sentinel', 'get-master-addr-by-name', this.name],
+      ['sentinel', 'master', this.name],
+      ['sentinel', 'replicas', this.name],
+    ]).catch(() => undefined);
+    // The end of the connection is told by its own event.
+    if (replies === undefined || this.state.kind !== 'asking' || this.state.line !== line) return;
+    this.take(replies);
+    const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
+    this.state = { kind: 'waiting', line, stopClock };
+    this.onAnswer();
+  }
+
+  private take([address, master, replicas]: Reply[]): void {
+    const refusal = [master, replicas].find((reply) => reply instanceof ErrorReply);
+    if (refusal instanceof ErrorReply || !Array.isArray(address) || !Array.isArray(replicas)) {
+      this.view = undefined;
+      this.trouble =
+        refusal instanceof ErrorReply && !refusal.message.includes('No such master')
+          ? new RefusedError(this.address, refusal)
+          : new Error(`it knows no master named '${this.name}': check the option name`);
+      return;
+    }
+    const fields = fieldsOf(master);
+    const followers = replicas.map(fieldsOf);
+    const servers = [fields, ...followers];
+    const named = `${String(address[0])}:${String(address[1])}`;
+    this.trouble = undefined;
+    this.view = {
+      master: named,
+      epoch: Number(fields.get('config-epoch') ?? 0),
+      servers: new Set([named, ...servers.map(addressIn)]),
+      following: new Set(followers.filter(isFollowing).map(addressIn)),
+      runIds: new Map(servers.map((each) => [addressIn(each), each.get('runid') ?? ''])),
+    };
+  }
+
+  private onEnd(line: Line, cause: unknown): void {
+    const { state } = this;
+    if (!('line' in state) || state.line !== line) return;
+    if ('stopClock' in state) state.stopClock();
+    this.lost(cause);
+    end(line);
+  }
+
+  private monitored(connection: Connection): Connection {
+    return new MonitoredConnection(connection, `Sentinel at ${addressText(this.address)}`, this.clock, {
+      silenceLimit: ANSWER_TIME,
+      pingAfter: PING_AFTER,
+    });
+  }
+
+  private lost(cause: unknown): void {
+    this.view = undefined;
+    this.trouble = cause;
+    const pause = RECONNECT_TIME * (0.5 + Math.random() / 2);
+    this.state = { kind: 'away', stopClock: this.clock.after(pause, () => void this.connect()) };
+    this.onAnswer();
+  }
+}
+
+function end({ questions, events }: Line): void {
+  questions.close();
+  events.close();
+}
+
+/** Sentinel answers its records as name, value, name, value, ... */
+function fieldsOf(reply: Reply | undefined): Map<string, string> {
+  const fields = new Map<string, string>();
+  if (Array.isArray(reply))
+    for (let i = 0; i + 1 < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]));
+  return fields;
+}
+
+function addressIn(fields: ReadonlyMap<string, string>): string {
+  return `${fields.get('ip')}:${fields.get('port')}`;
+}
+
+function isFollowing(fields: ReadonlyMap<string, string>): boolean {
+  return fields.get('flags') === 'slave' && fields.get('master-link-status') === 'ok';
+}

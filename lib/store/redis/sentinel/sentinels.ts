@@ -1,0 +1,149 @@
+import type { Clock } from '../../../common/clock.js';
+import type { Connector } from '../connection/connection.js';
+import { addressText, type Address } from '../resp.js';
+import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
+import type { AnnouncedReplicas } from '../replication/known-replicas.js';
+import { messageOf, RefusedError } from '../connection/error-replies.js';
+import { SentinelLink, type SentinelView } from './sentinel-link.js';
+
+/** ms that a search for the master may take before it fails and is begun anew. */
+const LOCATE_TIME = 1_000;
+/**
+ * ms that a search waits for the other Sentinels once a majority has answered. Every fail-over is authorised by a majority, so this one knows of the
+ * latest; the rest is heard for the replicas that they alone name. A Sentinel that hangs must not delay every reconnect.
+ */
+const REST_TIME = 100;
+
+/**
+ * The Sentinels of one master: who the servers are is the union of what those name that answer, and who is the master is what the one with the
+ * greatest epoch says, for the others have not heard of the last fail-over yet.
+ */
+export class Sentinels implements MasterLocator {
+  readonly isFixed = false;
+  private readonly links: SentinelLink[];
+  private readonly searches = new Set<{ readonly isDone: () => boolean; readonly end: () => void }>();
+  private named: string | undefined;
+  /** The greatest that was heard of; of the fail-over that made `named` the master. */
+  private epoch = 0;
+  private isClosed = false;
+
+  constructor(
+    addresses: readonly Address[],
+    private readonly name: string,
+    connector: Connector,
+    private readonly knownReplicas: AnnouncedReplicas,
+    /** From the address that servers announce to the one that this process can reach. */
+    private readonly translate: (address: string) => Address,
+    private readonly clock: Clock,
+    /** Another master is in charge. */
+    private readonly onSwitch: (identity: string) => void,
+  ) {
+    this.links = addresses.map(
+      (address) => new SentinelLink(address, name, connector, clock, () => this.onAnswer()),
+    );
+  }
+
+  open(): void {
+    for (const link of this.links) link.open();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    for (const link of this.links) link.close();
+    for (const search of this.searches) search.end();
+  }
+
+  isCurrent(identity: string): boolean {
+    return this.named === undefined || this.named === identity;
+  }
+
+  get whereabouts(): string {
+    return `master '${this.name}' of Sentinel at ${this.links.map(({ address }) => addressText(address)).join(', ')}`;
+  }
+
+  async locate(): Promise<LocatedMaster> {
+    for (const link of this.links) link.askNow();
+    await this.until(() => this.isSettled || this.hasMajority, LOCATE_TIME);
+    await this.until(() => this.isSettled, REST_TIME);
+    if (this.named === undefined || this.views.length === 0) throw this.whyNot();
+    this.knownReplicas.setMaster(this.named);
+    return { address: this.translate(this.named), identity: this.named };
+  }
+
+  private get views(): SentinelView[] {
+    return this.links.flatMap(({ view }) => view ?? []);
+  }
+
+  /** Each of them has answered, or failed to. */
+  private get isSettled(): boolean {
+    return this.links.every((link) => link.view !== undefined || link.trouble !== undefined);
+  }
+
+  private get hasMajority(): boolean {
+    return this.views.length * 2 > this.links.length;
+  }
+
+  /** Resolves once answers have made it so, after `ms` at the latest. */
+  private until(isDone: () => boolean, ms: number): Promise<void> {
+    if (this.isClosed || isDone()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const search = {
+        isDone,
+        end: () => {
+          stopClock();
+          this.searches.delete(search);
+          resolve();
+        },
+      };
+      const stopClock = this.clock.after(ms, search.end);
+      this.searches.add(search);
+    });
+  }
+
+  private onAnswer(): void {
+    const { views } = this;
+    if (views.length === 0) this.knownReplicas.unanswered();
+    else {
+      const isMinority = !this.hasMajority;
+      const servers = new Set(views.flatMap((view) => [...view.servers]));
+      this.knownReplicas.setAnnounced(servers, this.clock.monotonic(), isMinority);
+      this.knownReplicas.identified(isMinority ? new Set() : followingIn(views), sameServersIn(views));
+      const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
+      const before = this.named;
+      // A few that have not heard of the last fail-over do not lead us back; a majority may have been set up anew.
+      if (newest.epoch < this.epoch && isMinority) return this.endSearches();
+      this.epoch = newest.epoch;
+      this.named = newest.master;
+      if (before !== undefined && before !== newest.master) this.onSwitch(newest.master);
+    }
+    this.endSearches();
+  }
+
+  private endSearches(): void {
+    for (const search of this.searches) if (search.isDone()) search.end();
+  }
+
+  private whyNot(): Error {
+    const refused = this.links.map((link) => link.trouble).find((trouble) => trouble instanceof RefusedError);
+    if (refused instanceof RefusedError) return refused;
+    const each = this.links.map(
+      ({ address, trouble }) =>
+        `${addressText(address)}: ${trouble === undefined ? 'no answer yet' : messageOf(trouble)}`,
+    );
+    return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
+  }
+}
+
+function followingIn(views: readonly SentinelView[]): Set<string> {
+  return new Set(views.flatMap(({ following }) => [...following]));
+}
+
+/** The addresses of each run of a server. Two Sentinels may call one server by different addresses, and one Sentinel by two. */
+function sameServersIn(views: readonly SentinelView[]): Iterable<string[]> {
+  const byRun = new Map<string, string[]>();
+  for (const { runIds } of views) {
+    for (const [address, runId] of runIds)
+      if (runId !== '') byRun.set(runId, [...(byRun.get(runId) ?? []), address]);
+  }
+  return byRun.values();
+}

@@ -1,0 +1,112 @@
+import type { Clock } from '../../common/clock.js';
+import type {
+  AcquireRequest,
+  Attempt,
+  HeldKeys,
+  MasterHealth,
+  OwnedKeys,
+  ReleaseOutcome,
+  RenewOutcome,
+  RenewPurpose,
+  Unavailable,
+  WatchOutcome,
+} from '../lock-store.js';
+import type { Connector } from './connection/connection.js';
+import type { Command, Reply } from './resp.js';
+import { sentinelOptionsOf, translated, type ConnectionSettings } from './connection/connection-settings.js';
+import { IoredisConnector } from './connection/ioredis-connector.js';
+import type { Deployment, DeploymentListener } from './deployment.js';
+import { FixedMasterLocator } from './master/master-locator.js';
+import { Master } from './master/master.js';
+import type { MasterListener } from './master/master-settings.js';
+import { ObservedReplicas, AnnouncedReplicas } from './replication/known-replicas.js';
+import type { RedisStoreOptions } from './options.js';
+import { Sentinels } from './sentinel/sentinels.js';
+import type { Session } from './connection/session.js';
+
+/** One master that holds all keys: at a fixed address, or wherever the Sentinels say. */
+export class SingleMasterDeployment implements Deployment {
+  private readonly master: Master;
+  private readonly sentinels: Sentinels | undefined;
+
+  constructor(
+    connection: Exclude<ConnectionSettings, { kind: 'cluster' }>,
+    private readonly options: RedisStoreOptions,
+    private readonly listener: DeploymentListener,
+    clock: Clock,
+    givenConnector?: Connector,
+  ) {
+    const connector = givenConnector ?? new IoredisConnector(connection.options);
+    const onMaster: MasterListener = {
+      onChange: (key) => listener.onChange(key === undefined ? { every: true } : { key }),
+      onLost: () => listener.onChange({ every: true, isLost: true }),
+      onReport: (level, code, message) => listener.onReport(level, code, message),
+    };
+    if (connection.kind === 'plain') {
+      const locator = new FixedMasterLocator(connection.address);
+      this.master = new Master(connector, locator, new ObservedReplicas(), options, onMaster, clock);
+      return;
+    }
+    const replicas = new AnnouncedReplicas();
+    this.sentinels = new Sentinels(
+      connection.sentinels,
+      connection.name,
+      givenConnector ?? new IoredisConnector(sentinelOptionsOf(connection.options)),
+      replicas,
+      (address) => translated(address, connection.options.natMap),
+      clock,
+      () => this.master.moved(),
+    );
+    this.master = new Master(connector, this.sentinels, replicas, options, onMaster, clock);
+  }
+
+  acquire(request: AcquireRequest): Attempt {
+    // A master outside a Cluster never answers `slot-moved`.
+    return this.master.acquire(request) as Attempt;
+  }
+
+  renew(
+    { keys, owner, validity }: HeldKeys,
+    leaseTime: number,
+    purpose: RenewPurpose,
+  ): Promise<RenewOutcome> {
+    return this.master.renew(keys, owner, leaseTime, validity, purpose) as Promise<RenewOutcome>;
+  }
+
+  release({ keys, owner, token, leaseTime }: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return this.master.release({ keys, owner, token, cooldown }, leaseTime);
+  }
+
+  watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
+    return this.master.watch(keys, owner);
+  }
+
+  ask(_key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
+    return this.master.ask(commandsFor) as Promise<Reply[] | Unavailable>;
+  }
+
+  get hearsChanges(): boolean {
+    return this.master.hearsChanges;
+  }
+
+  health(): readonly MasterHealth[] {
+    return [this.master.health()];
+  }
+
+  open(): void {
+    const { replicas, allowNoReplicas } = this.options;
+    if (this.sentinels === undefined && replicas === 'all' && !allowNoReplicas)
+      this.listener.onReport('log', 'members-by-sight', BY_SIGHT);
+    this.sentinels?.open();
+    this.master.open();
+  }
+
+  async close(): Promise<void> {
+    await this.master.close();
+    this.sentinels?.close();
+  }
+}
+
+const BY_SIGHT =
+  "On a plain connection replicas: 'all' counts the replicas that this process has seen connected, so one that starts after a crash " +
+  'may know fewer. Set replicas to their number (for example replicas: 2), or connect through Sentinel.';

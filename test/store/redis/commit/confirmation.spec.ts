@@ -1,0 +1,340 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { AcquireOutcome } from '../../../../lib/store/lock-store.js';
+import { systemClock } from '../../../../lib/common/clock.js';
+import { until } from '../../../support/eventually.js';
+import { startRedis } from '../../../support/redis-process.js';
+import { startReplication, type Replication } from '../../../support/replication.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStores } from '../redis-stores.js';
+
+const stores = new RedisStores();
+let redis: Replication;
+
+beforeAll(async () => {
+  redis = await startReplication({ replicas: 2 });
+});
+afterEach(async () => {
+  await stores.closeAll();
+});
+afterAll(async () => {
+  await redis.dispose();
+});
+
+/** ms after which a confirmation is late enough to be doubted. */
+const LATE = 10;
+
+describe('A grant counts once the replicas have confirmed it', () => {
+  it('says how many did', async () => {
+    const store = stores.open(redis.url);
+    expect(granted(await store.acquire(requestFor('both')).outcome).confirmedBy).toBe(2);
+  });
+
+  it("is refused with 'all' while a replica hangs, names it, and is taken back", async () => {
+    const store = stores.open(redis.url, { replicaTimeout: 300 });
+    await take(store, 'warm-all');
+    await redis.replica(0).stop();
+    try {
+      const outcome = await store.acquire(requestFor('hung', { replicaTimeout: 300 })).outcome;
+      expect(outcome).toMatchObject({ kind: 'unconfirmed', confirmed: 1, required: 2 });
+      const { replicas } = outcome as Extract<typeof outcome, { kind: 'unconfirmed' }>;
+      expect(replicas.find(({ address }) => address === redis.replica(0).address)).toMatchObject({
+        acknowledged: false,
+      });
+      expect(replicas.find(({ address }) => address === redis.replica(1).address)).toMatchObject({
+        acknowledged: true,
+      });
+      await until(async () => (await store.inspect('hung')).kind === 'free', { what: 'it was taken back' });
+    } finally {
+      redis.replica(0).resume();
+    }
+  });
+
+  it('is refused for a number of replicas that does not answer', async () => {
+    const store = stores.open(redis.url);
+    expect(
+      await store.acquire(requestFor('three', { replicas: 3, replicaTimeout: 200 })).outcome,
+    ).toMatchObject({
+      kind: 'unconfirmed',
+      confirmed: 2,
+      required: 3,
+    });
+  });
+
+  it('needs the majority for a smaller number too, and its owner is told', async () => {
+    await using three = await startReplication({ replicas: 3 });
+    const store = stores.open(three.url, { replicas: 1 });
+    expect(
+      granted(await store.acquire(requestFor('raised', { replicas: 1 })).outcome).confirmedBy,
+    ).toBeGreaterThanOrEqual(2);
+    expect(stores.reports).toMatchObject([
+      { level: 'warn', code: 'replicas-raised', message: expect.stringContaining('2 replicas must confirm') },
+    ]);
+    await stores.closeAll();
+  });
+
+  it('cannot do without any by replicas: 0, and its owner is told what can', async () => {
+    await using one = await startReplication({ replicas: 1 });
+    const store = stores.open(one.url, { replicas: 0 });
+    granted(await store.acquire(requestFor('none', { replicas: 0 })).outcome);
+    expect(stores.reports).toMatchObject([
+      {
+        code: 'replicas-raised',
+        message: expect.stringMatching(/1 replica must confirm\. .*allowNoReplicas: true/),
+      },
+    ]);
+    await stores.closeAll();
+  });
+
+  it('is refused on a server without replicas: its owner is told once what to do, and by its health', async () => {
+    await using alone = await startRedis();
+    const store = stores.open(alone.url);
+    expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
+      kind: 'unconfirmed',
+      required: 1,
+      replicas: [],
+    });
+    const advice = `Redis at ${alone.address} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true`;
+    expect(stores.reports).toContainEqual({
+      level: 'error',
+      code: 'no-replica',
+      message: expect.stringContaining(advice),
+    });
+    expect(store.health()).toMatchObject({
+      status: 'degraded',
+      masters: [{ reason: expect.stringContaining(advice) }],
+    });
+    await alone.call('CLIENT', 'KILL', 'TYPE', 'normal');
+    await until(() => stores.reports.some(({ code }) => code === 'connection-lost'), { what: 'it is gone' });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
+    const single = stores.open(alone.url, { allowNoReplicas: true });
+    granted(await single.acquire(requestFor('single')).outcome);
+    expect(stores.reports.filter(({ code }) => code === 'no-replica')).toHaveLength(1);
+    await stores.closeAll();
+  });
+
+  it("goes on with 'majority' while one of two replicas hangs, beside callers that need both", async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-majority');
+    await redis.replica(0).stop();
+    try {
+      let isPending = true;
+      const needsBoth = store.acquire(
+        requestFor('needs-both', { replicas: 2, replicaTimeout: 2_000 }),
+      ).outcome;
+      void needsBoth.then(() => (isPending = false));
+      for (let i = 0; i < 5; i++) {
+        const outcome = granted(
+          await store.acquire(requestFor(`needs-one-${i}`, { replicas: 'majority' })).outcome,
+        );
+        expect(outcome.confirmedBy).toBe(1);
+      }
+      expect(isPending).toBe(true);
+      expect((await needsBoth).kind).toBe('unconfirmed');
+    } finally {
+      redis.replica(0).resume();
+    }
+  });
+
+  it('comes late but comes when a replica stutters', async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-stutter');
+    await redis.replica(0).stop();
+    const pending = store.acquire(requestFor('stutter', { replicaTimeout: 5_000 })).outcome;
+    await until(async () => (await store.inspect('stutter')).kind === 'held', { what: 'it is written' });
+    redis.replica(0).resume();
+    expect(granted(await pending).confirmedBy).toBe(2);
+  });
+
+  it('renews by the majority, though a replica that the lock asked for hangs', async () => {
+    const store = stores.open(redis.url);
+    const held = await take(store, 'renewed-by-one');
+    await redis.replica(1).stop();
+    try {
+      expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    } finally {
+      redis.replica(1).resume();
+    }
+  });
+
+  it('is expired, not renewed, when the confirmation comes after the lease', async () => {
+    const store = stores.open(redis.url);
+    const held = await take(store, 'late-renewal', { leaseTime: 600 });
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const renewal = store.renew(held, 10_000);
+    try {
+      expect(await renewal).toMatchObject({ kind: 'expired', why: { kind: 'unconfirmed' } });
+      expect(held.validity.remaining(systemClock)).toBe(0);
+    } finally {
+      for (const replica of redis.replicas) replica.resume();
+    }
+  });
+
+  it('is asked again when somebody took its key meanwhile', async () => {
+    const store = stores.open(redis.url);
+    const operator = stores.open(redis.url);
+    await take(operator, 'warm-meanwhile');
+    await take(store, 'warm-meanwhile-too');
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const request = requestFor('meanwhile', { replicaTimeout: 10_000 });
+    const asked = performance.now();
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await store.inspect('meanwhile')).kind === 'held', { what: 'it is written' });
+    await until(() => performance.now() - asked > LATE, { what: 'its confirmation is late' });
+    expect(await operator.forceRelease('meanwhile')).toEqual({ kind: 'done', wasHeld: true });
+    for (const replica of redis.replicas) replica.resume();
+    const { token } = granted(await pending);
+    // It holds the key in Redis, too, and not only the confirmation of a write that is gone.
+    expect(await store.inspect('meanwhile')).toMatchObject({ holder: { owner: request.owner, token } });
+  });
+
+  it('grants hundreds at once, each confirmed by both', async () => {
+    const store = stores.open(redis.url);
+    const outcomes = await Promise.all(
+      Array.from({ length: 600 }, (_, i) => store.acquire(requestFor(`crowd-${i}`)).outcome),
+    );
+    expect(new Set(outcomes.map((outcome) => granted(outcome).confirmedBy))).toEqual(new Set([2]));
+  });
+
+  it('is not kept waiting by a backlog of renewals, nor are they by a backlog of new locks', async () => {
+    const store = stores.open(redis.url);
+    const held = await Promise.all(Array.from({ length: 1_000 }, (_, i) => take(store, `backlog-${i}`)));
+    const order: string[] = [];
+    const ask = (name: string, answer: Promise<unknown>): Promise<unknown> =>
+      answer.then(() => order.push(name));
+    await Promise.all([
+      ...held.map((each) => ask('renewal', store.renew(each, 10_000))),
+      ...held.map((_, i) => ask('grant', store.acquire(requestFor(`behind-backlog-${i}`)).outcome)),
+    ]);
+    // Of the 256 places of a group a quarter is for new locks while there are renewals, which come first.
+    expect(order.indexOf('grant')).toBeGreaterThanOrEqual(192);
+    expect(order.indexOf('grant')).toBeLessThan(192 * 4);
+    expect(order.lastIndexOf('renewal')).toBeLessThan(1_000 + 64 * 6);
+  });
+});
+
+describe('An attempt that is given up while the replicas are silent', () => {
+  it('is taken back at once', async () => {
+    const store = stores.open(redis.url);
+    await take(store, 'warm-abandon');
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    try {
+      const attempt = store.acquire(requestFor('given-up', { replicaTimeout: 10_000 }));
+      await until(async () => (await store.inspect('given-up')).kind === 'held', { what: 'it is written' });
+      attempt.abandon();
+      await until(async () => (await store.inspect('given-up')).kind === 'free', {
+        what: 'it was taken back',
+      });
+    } finally {
+      for (const replica of redis.replicas) replica.resume();
+    }
+  });
+});
+
+describe('On a master without replicas', () => {
+  it('nothing is granted, and the outcome says that there is none', async () => {
+    await using alone = await startReplication({ replicas: 0 });
+    const store = stores.open(alone.url);
+    expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
+      kind: 'unconfirmed',
+      confirmed: 0,
+      required: 1,
+      replicas: [],
+    });
+    await stores.closeAll();
+  });
+});
+
+describe('The quarantine', () => {
+  it('refuses at once, with the seconds left, who does not wait; and lets held locks go on', async () => {
+    await using young = await startReplication({ replicas: 2 });
+    const before = stores.open(young.url);
+    const held = await take(before, 'held-through');
+    const store = stores.open(young.url, { quarantine: 60_000 });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    const outcome = await store.acquire(requestFor('new', { waitUntil: systemClock.monotonic() })).outcome;
+    expect(outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/in \d+ s \(option quarantine\)/),
+    });
+    const { retryAfter } = outcome as Extract<typeof outcome, { kind: 'unavailable' }>;
+    expect(retryAfter).toBeGreaterThan(50_000);
+    expect(retryAfter).toBeLessThanOrEqual(66_000);
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(store.health()).toMatchObject({
+      status: 'degraded',
+      masters: [{ reason: expect.stringContaining('quarantine') }],
+    });
+    await stores.closeAll();
+  });
+
+  it('ends for who saw the links made when they are as old as it is long', async () => {
+    await using growing = await startReplication({ replicas: 0 });
+    const store = stores.open(growing.url, { quarantine: 1_500, replicas: 'majority' });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    await growing.join();
+    await until(() => store.health().masters[0]?.replicas.length === 1, {
+      what: 'the store has seen the replica',
+    });
+    const start = systemClock.monotonic();
+    const outcome = granted(
+      await store.acquire(requestFor('later', { waitUntil: start + 10_000, leaseTime: 1_500 })).outcome,
+    );
+    expect(outcome.confirmedBy).toBe(1);
+    expect(systemClock.monotonic() - start).toBeGreaterThan(500);
+    await stores.closeAll();
+  });
+
+  it('begins anew when the links are made anew, and starts no grant before', async () => {
+    await using broken = await startReplication({ replicas: 1 });
+    const store = stores.open(broken.url, { quarantine: 0 });
+    await take(store, 'before');
+    const strict = stores.open(broken.url, { quarantine: 1_000 });
+    granted(
+      await strict.acquire(
+        requestFor('first', { waitUntil: systemClock.monotonic() + 12_000, leaseTime: 1_000 }),
+      ).outcome,
+    );
+    await broken.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
+    await broken.waitUntilOnline();
+    await until(() => strict.health().masters[0]!.quarantine > 0, { what: 'the new link was seen' });
+    const outcome = await strict.acquire(
+      requestFor('second', { waitUntil: systemClock.monotonic(), leaseTime: 1_000 }),
+    ).outcome;
+    expect(outcome).toMatchObject({ kind: 'unavailable' });
+    expect((await store.inspect('second')).kind).toBe('free');
+    await stores.closeAll();
+  });
+
+  it('is not lengthened by a key that lives for a day, nor by one in its cooldown', async () => {
+    await using old = await startReplication({ replicas: 1 });
+    const one = stores.open(old.url, { quarantine: 0 });
+    const held = await take(one, 'nightly', { leaseTime: 1_000 });
+    expect(await one.renew(held, 3_600_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+    await old.master.call('SET', 'lock:job', 'rl:op:1:x:1 1700000000000000', 'EX', '86400');
+    const other = stores.open(old.url, { quarantine: 1_000 });
+    await until(() => other.health().masters[0]?.connected, { what: 'the other is connected' });
+    const ask = (key: string): Promise<AcquireOutcome> =>
+      other.acquire(requestFor(key, { leaseTime: 1_000, waitUntil: systemClock.monotonic() })).outcome;
+    await until(async () => (await ask('job')).kind === 'busy', {
+      within: 15_000,
+      what: 'it has met the key',
+    });
+    expect(await ask('nightly')).toMatchObject({ kind: 'busy' });
+    expect(await ask('job')).toMatchObject({ kind: 'busy' });
+    expect(await ask('other')).toMatchObject({ kind: 'granted' });
+    expect(other.health().masters[0]!.quarantine).toBe(0);
+    expect(stores.reports.filter(({ code }) => code === 'long-lease')).toEqual([
+      expect.objectContaining({
+        level: 'warn',
+        message: expect.stringMatching(
+          /^Key 'job' is held by rl:op:1:x:1 for 86\d+ s more, .*quarantine \(1000 ms\)/,
+        ),
+      }),
+    ]);
+    // The master that showed the lease shows its end.
+    await old.master.call('DEL', 'lock:job');
+    expect(await ask('job')).toMatchObject({ kind: 'granted' });
+    await stores.closeAll();
+  }, 20_000);
+});

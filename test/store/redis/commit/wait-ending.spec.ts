@@ -1,0 +1,90 @@
+import { describe, expect, it } from '@jest/globals';
+import { WaitEnding } from '../../../../lib/store/redis/commit/wait-ending.js';
+
+const EVENTS = {
+  'a group is sent': (waits: WaitEnding) => waits.sent(),
+  'its first INFO is answered': (waits: WaitEnding) => waits.began(),
+  'WAIT answers a count': (waits: WaitEnding) => waits.ended(false),
+  'WAIT answers UNBLOCKED': (waits: WaitEnding) => waits.ended(true),
+  'UNBLOCK is sent': (waits: WaitEnding) => waits.unblockSent(),
+  'UNBLOCK answers 1': (waits: WaitEnding) => waits.unblockAnswered(true),
+  'UNBLOCK answers 0': (waits: WaitEnding) => waits.unblockAnswered(false),
+};
+type Event = keyof typeof EVENTS;
+
+const OPEN: readonly Event[] = ['a group is sent', 'its first INFO is answered'];
+const TWO: readonly Event[] = [...OPEN, 'a group is sent'];
+const TWO_UNBLOCKING: readonly Event[] = [...TWO, 'UNBLOCK is sent'];
+const SECOND_OPEN: readonly Event[] = ['WAIT answers a count', 'its first INFO is answered'];
+
+const YES = true;
+const NO = false;
+
+/** After these events: may an UNBLOCK be sent, and may anything be sent on the commit connection? */
+const cases: readonly (readonly [
+  title: string,
+  events: readonly Event[],
+  mayUnblock: boolean,
+  maySend: boolean,
+])[] = [
+  ['nothing is out', [], NO, YES],
+  ['the scripts may be paused', ['a group is sent'], NO, YES],
+  ['the WAIT has begun', OPEN, YES, YES],
+  ['a second group stands behind the WAIT', TWO, YES, YES],
+  ['an UNBLOCK is on its way', [...OPEN, 'UNBLOCK is sent'], NO, NO],
+  ['it hit the WAIT, whose answer is on its way', [...OPEN, 'UNBLOCK is sent', 'UNBLOCK answers 1'], NO, YES],
+  [
+    'it found nothing: the network delivered the group in two pieces',
+    [...OPEN, 'UNBLOCK is sent', 'UNBLOCK answers 0'],
+    YES,
+    YES,
+  ],
+  ['the WAIT says first that it was hit', [...OPEN, 'UNBLOCK is sent', 'WAIT answers UNBLOCKED'], NO, NO],
+  ['the WAIT ended by itself', [...OPEN, 'UNBLOCK is sent', 'WAIT answers a count'], NO, NO],
+  [
+    'a group that was sent after the UNBLOCK was answered has begun its WAIT',
+    [...OPEN, 'UNBLOCK is sent', 'WAIT answers UNBLOCKED', 'UNBLOCK answers 1', ...OPEN],
+    YES,
+    YES,
+  ],
+  ['the second group’s scripts may be paused', [...TWO, 'WAIT answers a count'], NO, YES],
+  [
+    'the UNBLOCK for the first WAIT comes while the second is open',
+    [...TWO_UNBLOCKING, ...SECOND_OPEN],
+    NO,
+    NO,
+  ],
+  [
+    'and hit the second, since the first had ended by itself',
+    [...TWO_UNBLOCKING, ...SECOND_OPEN, 'UNBLOCK answers 1'],
+    NO,
+    YES,
+  ],
+  [
+    'and hit the second before its INFO was heard of',
+    [...TWO_UNBLOCKING, 'WAIT answers a count', 'UNBLOCK answers 1', 'its first INFO is answered'],
+    NO,
+    YES,
+  ],
+  ['and found nothing between the two', [...TWO_UNBLOCKING, ...SECOND_OPEN, 'UNBLOCK answers 0'], YES, YES],
+  [
+    'and hit the first, so that the second can be ended, too',
+    [...TWO_UNBLOCKING, 'WAIT answers UNBLOCKED', 'its first INFO is answered', 'UNBLOCK answers 1'],
+    YES,
+    YES,
+  ],
+  [
+    'another client ended the first, and the UNBLOCK found nothing',
+    [...TWO_UNBLOCKING, 'WAIT answers UNBLOCKED', 'UNBLOCK answers 0', 'its first INFO is answered'],
+    YES,
+    YES,
+  ],
+];
+
+describe('CLIENT UNBLOCK', () => {
+  it.each(cases)('%s', (_title, events, mayUnblock, maySend) => {
+    const waits = new WaitEnding();
+    for (const event of events) EVENTS[event](waits);
+    expect({ mayUnblock: waits.mayUnblock, maySend: waits.maySend }).toEqual({ mayUnblock, maySend });
+  });
+});

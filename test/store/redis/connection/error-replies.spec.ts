@@ -1,0 +1,530 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { networkInterfaces, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Redis } from 'ioredis';
+import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
+import { systemClock } from '../../../../lib/common/clock.js';
+import { until } from '../../../support/eventually.js';
+import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
+import { startReplication, waitUntilOnline } from '../../../support/replication.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStores } from '../redis-stores.js';
+
+const stores = new RedisStores();
+const single = { allowNoReplicas: true } as const;
+
+afterEach(async () => {
+  await stores.closeAll();
+});
+
+/** Asks without patience. */
+function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
+  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
+}
+
+function reasonOf(outcome: AcquireOutcome): string {
+  return outcome.kind === 'unavailable' ? outcome.reason : outcome.kind;
+}
+
+describe('A server that refuses is named, with its answer and what to do', () => {
+  it('NOREPLICAS', async () => {
+    await using server = await startRedis({ 'min-replicas-to-write': 2 });
+    expect(await askOnce(stores.open(server.url, single))).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: NOREPLICAS.*min-replicas-to-write/),
+    });
+    await stores.closeAll();
+  });
+
+  it('OOM', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    await take(store, 'before');
+    await server.call('CONFIG', 'SET', 'maxmemory', 1);
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: OOM.*maxmemory/),
+    });
+    await stores.closeAll();
+  });
+
+  it('READONLY: the master has become a replica', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = stores.open(redis.url);
+    await take(store, 'before');
+    await redis.master.call('REPLICAOF', '127.0.0.1', redis.replica(0).port);
+    await until(
+      async () => {
+        const outcome = await askOnce(store);
+        return outcome.kind === 'unavailable' && /replica/.test(outcome.reason);
+      },
+      { what: 'the store says that it speaks to a replica' },
+    );
+    await stores.closeAll();
+  });
+
+  it('NOAUTH and WRONGPASS, at once and without asking again', async () => {
+    await using server = await startRedis({ requirepass: 'secret' });
+    const without = stores.open(server.url, single);
+    await until(() => without.health().masters[0]?.reason?.includes('NOAUTH'), {
+      what: 'the reason is known',
+    });
+    expect(await without.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: `Redis at ${server.address} refused: NOAUTH Authentication required. Give the connection a password (and a username where ACLs are used).`,
+    });
+    const wrong = stores.open(`redis://:wrong@${server.address}`, single);
+    expect(await wrong.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: WRONGPASS [^.]*\. Check the username and password/),
+    });
+    await until(() => stores.reports.filter(({ code }) => code === 'unreachable').length === 2, {
+      what: 'both were reported',
+    });
+    for (const { message } of stores.reports.filter(({ code }) => code === 'unreachable'))
+      expect(message).toMatch(/\. Locks are refused until that is mended\.$/);
+    const right = stores.open(`redis://:secret@${server.address}`, single);
+    granted(await right.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  it('a Sentinel in the place of a server', async () => {
+    await using sentinel = await startRedis({}, 'sentinel');
+    const store = stores.open(sentinel.url, single);
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/it is a Sentinel.*\{ sentinels: \[.*name/),
+    });
+    await stores.closeAll();
+  });
+
+  it('a node of a Redis Cluster without nodes, to every caller at once', async () => {
+    await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
+    await node.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383);
+    const store = stores.open(node.url, single);
+    const asked = Array.from({ length: 5 }, (_, i) => store.acquire(requestFor(`k${i}`)).outcome);
+    for (const outcome of await Promise.all(asked)) {
+      expect(outcome).toMatchObject({
+        kind: 'unavailable',
+        permanent: true,
+        reason:
+          `Redis at ${node.address} cannot be used: ` +
+          'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }.',
+      });
+    }
+    expect(await store.inspect('k0')).toMatchObject({ kind: 'unavailable', permanent: true });
+    expect(store.health()).toMatchObject({ masters: [{ reason: expect.stringContaining('{ nodes: [') }] });
+    await stores.closeAll();
+  });
+
+  it('a server without a Cluster for one that was given as nodes, to every caller at once', async () => {
+    await using server = await startRedis();
+    const store = stores.open({ nodes: [{ host: '127.0.0.1', port: server.port }] }, single);
+    const asked = Array.from({ length: 5 }, (_, i) => store.acquire(requestFor(`k${i}`)).outcome);
+    for (const outcome of await Promise.all(asked)) {
+      expect(outcome).toMatchObject({
+        kind: 'unavailable',
+        permanent: true,
+        reason: expect.stringContaining(
+          `${server.address}: it is no Redis Cluster node: connect to it without`,
+        ),
+      });
+    }
+    await stores.closeAll();
+  });
+
+  it('a replica in the place of its master, at once', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = stores.open(redis.replica(0).url);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/is no master but a replica: point the connection to the master/),
+    });
+    // Once it is promoted it will do.
+    await redis.replica(0).call('REPLICAOF', 'NO', 'ONE');
+    await redis.master.call('REPLICAOF', '127.0.0.1', redis.replica(0).port);
+    await waitUntilOnline(redis.replica(0), 1);
+    await until(async () => (await askOnce(store)).kind === 'granted', { what: 'locks are granted' });
+    await stores.closeAll();
+  });
+
+  it('LOADING, until it has loaded its data', async () => {
+    // 1,000 keys that take a millisecond each, and the server answers in between.
+    await using server = await startRedis({
+      'key-load-delay': 1_000,
+      'loading-process-events-interval-bytes': 1_024,
+    });
+    await server.call('DEBUG', 'POPULATE', 1_500, 'key', 100);
+    await server.call('SAVE');
+    const store = stores.open(server.url, single);
+    await take(store, 'before');
+    const restarted = server.restart({ data: 'kept' });
+    const reasons = new Set<string>();
+    await until(
+      async () => {
+        const outcome = await askOnce(store, 'while-loading');
+        if (outcome.kind === 'unavailable') reasons.add(outcome.reason);
+        return outcome.kind === 'granted';
+      },
+      { within: 12_000, what: 'locks are granted again' },
+    );
+    expect([...reasons]).toContainEqual(expect.stringMatching(/refused: LOADING.*starting up/));
+    await restarted;
+    await stores.closeAll();
+  });
+
+  it('the database of the option db, instead of a lock in database 0', async () => {
+    await using server = await startRedis();
+    const store = stores.open({ host: '127.0.0.1', port: server.port, db: 99 }, single);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: ERR DB index is out of range\. .*option db/),
+      permanent: true,
+    });
+    expect(await server.call('EXISTS', 'lock:k')).toBe(0);
+    await stores.closeAll();
+  });
+
+  it('a user that may not choose the database, where another holds the lock', async () => {
+    await using server = await startRedis({ user: 'clerk on nopass ~* &* +@all -select' });
+    const address = { host: '127.0.0.1', port: server.port, db: 3 };
+    await take(stores.open(address, single), 'k');
+    const clerk = stores.open({ ...address, username: 'clerk', password: 'any' }, single);
+    expect(await askOnce(clerk)).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/refused: NOPERM .*select.*the commands and keys that the documentation/),
+    });
+    await stores.closeAll();
+  });
+
+  it('SELECT while the script of another program runs for long, and asks again in that database', async () => {
+    await using server = await startRedis({ 'busy-reply-threshold': 1 });
+    const script = server
+      .client()
+      .eval("while true do redis.call('TIME') end", 0)
+      .catch(() => {});
+    await until(
+      async () => /BUSY/.test(String(await server.call('GET', 'x').catch((e: Error) => e.message))),
+      {
+        what: 'the script blocks the server',
+      },
+    );
+    const store = stores.open({ host: '127.0.0.1', port: server.port, db: 3 }, single);
+    await until(async () => /BUSY/.test(reasonOf(await askOnce(store))), { what: 'the store is told so' });
+    await server.call('SCRIPT', 'KILL');
+    await script;
+    granted(await store.acquire(requestFor('k')).outcome);
+    expect(await server.client({ db: 3 }).exists('lock:k')).toBe(1);
+    await stores.closeAll();
+  });
+
+  it('SELECT in a Cluster and at a Sentinel, with what to give instead', async () => {
+    await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
+    await using sentinel = await startRedis({}, 'sentinel');
+    for (const [{ port }, advice] of [
+      [node, /give the connection as \{ nodes/],
+      [sentinel, /give the connection as \{ sentinels/],
+    ] as const) {
+      const store = stores.open({ host: '127.0.0.1', port, db: 3 }, single);
+      expect(reasonOf(await store.acquire(requestFor('k')).outcome)).toMatch(advice);
+    }
+    await stores.closeAll();
+  });
+
+  it('one client more than maxclients, until another has gone', async () => {
+    await using server = await startRedis({ maxclients: 3 });
+    const other = server.client();
+    await other.ping();
+    const store = stores.open(server.url, single);
+    await until(
+      async () =>
+        /refused: ERR max number of clients reached\. .*maxclients/.test(reasonOf(await askOnce(store))),
+      {
+        what: 'the store is told so',
+      },
+    );
+    other.disconnect();
+    granted(await store.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  const host = Object.values(networkInterfaces())
+    .flat()
+    .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
+  (host === undefined ? it.skip : it)('a client of another host, in protected mode', async () => {
+    await using server = await startRedis({ bind: '0.0.0.0', 'protected-mode': 'yes' });
+    const store = stores.open({ host: host!, port: server.port }, single);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: DENIED [^.]+\. Give it a password/),
+    });
+    await stores.closeAll();
+  });
+
+  it('no EVAL', async () => {
+    await using server = await startRedis({ 'rename-command': ['EVAL ""', 'EVALSHA ""'] });
+    expect(await askOnce(stores.open(server.url, single))).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/unknown command.*lacks a command/i),
+    });
+    await stores.closeAll();
+  });
+
+  it('no WAIT, which a server without replicas does not need', async () => {
+    const config = { user: 'clerk on nopass ~* &* +@all -wait' };
+    await using redis = await startReplication({ replicas: 1, config });
+    const store = stores.open(`redis://clerk:any@${redis.master.address}`);
+    expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringMatching(/refused: NOPERM .*wait.*the commands and keys/),
+    });
+    await using alone = await startRedis(config);
+    granted(await stores.open(`redis://clerk:any@${alone.address}`, single).acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  it('a key that an ACL forbids', async () => {
+    await using server = await startRedis();
+    await server.call('ACL', 'SETUSER', 'shop', 'on', '>pw', '~lock:shop:*', '&*', '+@all');
+    const store = stores.open(`redis://shop:pw@${server.address}`, single);
+    granted(await store.acquire(requestFor('shop:1')).outcome);
+    const refused = await askOnce(store, 'bank:1');
+    expect(refused).toMatchObject({
+      kind: 'unavailable',
+      permanent: true,
+      reason: expect.stringContaining('refused'),
+    });
+    await stores.closeAll();
+  });
+
+  it('a server that may evict locks, also to who asked while it was being connected to', async () => {
+    await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
+    const store = stores.open(server.url, { allowNoReplicas: true });
+    expect(await store.acquire(requestFor('early')).outcome).toMatchObject({
+      kind: 'misconfigured',
+      option: 'allowEviction',
+    });
+    await stores.closeAll();
+  });
+
+  it('a server that may evict locks, unless that is allowed', async () => {
+    await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
+    const store = stores.open(server.url, single);
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    expect(await askOnce(store)).toMatchObject({
+      kind: 'misconfigured',
+      option: 'allowEviction',
+      reason: expect.stringContaining('allkeys-lru'),
+    });
+    expect(store.health()).toMatchObject({ status: 'degraded' });
+    granted(
+      await stores.open(server.url, { ...single, allowEviction: true }).acquire(requestFor('k')).outcome,
+    );
+    await stores.closeAll();
+  });
+});
+
+/** The user of the README's "Redis commands that an ACL user needs". */
+function readmeUser(): string[] {
+  const readme = readFileSync('README.md', 'utf8');
+  const lines = [...readme.matchAll(/^ACL SETUSER locks (.*)$/gm)].map(([, rights = '']) => rights);
+  if (lines.length === 0) throw new Error('The README names no ACL user');
+  return ['locks', ...lines.join(' ').split(' ')];
+}
+
+describe('A user with the rights that the README lists', () => {
+  it('can do everything, and nothing is reported as missing', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    const url = `redis://locks:secret@${redis.master.address}`;
+    const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
+    const held = await take(one, 'acl');
+    expect(await one.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    let isTold = false;
+    other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
+    expect((await askOnce(other, 'acl')).kind).toBe('busy');
+    expect((await other.inspect('acl')).kind).toBe('held');
+    expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    await until(() => isTold, { what: 'the waiter was told' });
+    await take(other, 'acl');
+    expect(await one.forceRelease('acl')).toEqual({ kind: 'done', wasHeld: true });
+    expect(stores.reports).toEqual([]);
+    const log = String(await redis.master.call('ACL', 'LOG'));
+    expect(log).toBe('');
+    await stores.closeAll();
+  });
+
+  it.each([
+    ['client|tracking', 'waiters are told late'],
+    ['subscribe', 'waiters are told late'],
+    ['client|unblock', 'WAIT ends by its slices'],
+    ['client|list', 'the age of links is counted from the start'],
+    ['client|kill', 'a ghost is bounded by its lease'],
+    ['mget', 'keys are read one by one'],
+    ['pexpire', 'it is needed only when memory is full'],
+  ])('works without %s: %s', async (command) => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
+    const held = await take(store, 'less');
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    // Two beside each other: the second has to end the first one's WAIT.
+    await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
+    expect((await store.release(held, 0)).kind).toBe('released');
+    const isDeaf = ['client|tracking', 'subscribe'].includes(command);
+    expect(store.hearsChanges).toBe(!isDeaf);
+    expect(stores.reports.map(({ code }) => code)).toEqual(isDeaf ? ['tracking-refused'] : []);
+    await stores.closeAll();
+  });
+
+  it('counts the quarantine from its own first look without client|list', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, {
+      replicas: 1,
+      quarantine: 700,
+    });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    const once = { leaseTime: 700, replicaTimeout: 500, waitUntil: systemClock.monotonic() };
+    expect((await store.acquire(requestFor('k', once)).outcome).kind).toBe('unavailable');
+    granted(await store.acquire(requestFor('k', { leaseTime: 700 })).outcome);
+    await stores.closeAll();
+  });
+});
+
+/** Has the server listen with TLS, too, under a certificate for that name; resolves to the port. */
+async function listenWithTls(server: RedisProcess, name: string): Promise<{ port: number; ca: Buffer }> {
+  const [key, cert] = [join(server.folder, 'key.pem'), join(server.folder, 'cert.pem')];
+  const request = `req -x509 -newkey rsa:2048 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=redis`;
+  execFileSync('openssl', [...request.split(' '), '-addext', `subjectAltName=${name}`], { stdio: 'ignore' });
+  const port = server.port + 1;
+  for (const [option, value] of [
+    ['tls-cert-file', cert],
+    ['tls-key-file', key],
+    ['tls-ca-cert-file', cert],
+    ['tls-auth-clients', 'no'],
+    ['tls-port', String(port)],
+  ] as const) {
+    await server.call('CONFIG', 'SET', option, value);
+  }
+  return { port, ca: readFileSync(cert) };
+}
+
+describe('A connection', () => {
+  it.each([
+    ['{ path }', (path: string) => ({ path })],
+    ['a path', (path: string) => path],
+  ])('goes through a unix socket given as %s, and errors name the path', async (_, connectionTo) => {
+    const folder = mkdtempSync(join(tmpdir(), 'rl-'));
+    const path = join(folder, 'redis.sock');
+    await using server = await startRedis({ unixsocket: path });
+    const store = stores.open(connectionTo(path), single);
+    await take(store, 'by-path');
+    expect(await server.call('EXISTS', 'lock:by-path')).toBe(1);
+    expect(store.health().masters[0]?.address).toBe(path);
+    await server.kill();
+    await until(() => store.health().masters[0]?.reason?.startsWith(`Redis at ${path} cannot be used: `), {
+      what: 'the reason is known',
+    });
+    const reasons = [store.health().masters[0]?.reason, ...stores.reports.map(({ message }) => message)];
+    for (const reason of reasons) {
+      expect(reason).toContain(path);
+      expect(reason).not.toMatch(/localhost|6379/);
+    }
+    await stores.closeAll();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('survives SCRIPT FLUSH', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    const held = await take(store, 'scripts');
+    await server.call('SCRIPT', 'FLUSH');
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    await server.call('SCRIPT', 'FLUSH');
+    await take(store, 'scripts-2');
+    await server.call('SCRIPT', 'FLUSH');
+    expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    await server.call('SCRIPT', 'FLUSH');
+    expect((await store.forceRelease('scripts-2')).kind).toBe('done');
+    await stores.closeAll();
+  });
+
+  it('tells everybody of FLUSHALL', async () => {
+    await using server = await startRedis();
+    const store = stores.open(server.url, single);
+    const held = await take(store, 'flushed');
+    let isTold = false;
+    store.changes.subscribe((change) => (isTold ||= 'every' in change));
+    await server.call('FLUSHALL');
+    await until(() => isTold, { what: 'every key is to be looked at' });
+    expect((await store.renew(held, 10_000)).kind).toBe('gone');
+    await stores.closeAll();
+  });
+
+  it("takes an instance's address and credentials, and neither its habits nor itself", async () => {
+    await using server = await startRedis({ requirepass: 'secret' });
+    const mine = new Redis({
+      host: '127.0.0.1',
+      port: server.port,
+      password: 'secret',
+      db: 3,
+      keyPrefix: 'app:',
+      commandTimeout: 200,
+    });
+    const store = stores.open(mine, single);
+    await take(store, 'instance');
+    expect(await server.client({ password: 'secret', db: 3 }).keys('*')).toEqual(['lock:instance']);
+    await stores.closeAll();
+    expect(await mine.ping()).toBe('PONG');
+    mine.disconnect();
+  });
+
+  it('speaks TLS', async () => {
+    await using server = await startRedis();
+    const { port, ca } = await listenWithTls(server, 'IP:127.0.0.1');
+    const store = stores.open({ host: '127.0.0.1', port, tls: { ca } }, single);
+    granted(await store.acquire(requestFor('tls')).outcome);
+    await stores.closeAll();
+  });
+
+  it('refuses a certificate that names another host or that nobody vouches for, and the process goes on', async () => {
+    await using server = await startRedis();
+    const { port, ca } = await listenWithTls(server, 'DNS:localhost');
+    for (const [tls, reason] of [
+      [{ ca }, /does not match certificate's altnames/],
+      [{}, /self[- ]signed certificate/],
+    ] as const) {
+      const store = stores.open({ host: '127.0.0.1', port, tls }, single);
+      // Time for several tries to connect.
+      const request = requestFor('k', { waitUntil: systemClock.monotonic() + 1_500 });
+      expect(reasonOf(await store.acquire(request).outcome)).toMatch(reason);
+    }
+    const store = stores.open({ host: '127.0.0.1', port, tls: { ca, servername: 'localhost' } }, single);
+    granted(await store.acquire(requestFor('k')).outcome);
+    await stores.closeAll();
+  });
+
+  it('says on a plain connection that it counts what it has seen, and recommends the number', async () => {
+    await using server = await startRedis();
+    stores.open(server.url);
+    expect(stores.reports).toMatchObject([
+      {
+        level: 'log',
+        code: 'members-by-sight',
+        message: expect.stringContaining('Set replicas to their number'),
+      },
+    ]);
+    await stores.closeAll();
+  });
+});

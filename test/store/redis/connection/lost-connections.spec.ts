@@ -1,0 +1,416 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { LockService } from '../../../../lib/lock/lock-service.js';
+import type { LockDefaults } from '../../../../lib/lock/options.js';
+import type { LockStore } from '../../../../lib/store/lock-store.js';
+import { systemClock } from '../../../../lib/common/clock.js';
+import { until } from '../../../support/eventually.js';
+import { Link } from '../../../support/link.js';
+import type { LinkConnection } from '../../../support/link-connection.js';
+import { startReplication, type Replication } from '../../../support/replication.js';
+import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStore } from '../../../../lib/store/redis/redis-store.js';
+import { checkOwnerScript } from '../../../../lib/store/redis/scripts/check-owner.js';
+import { redisOptions, RedisStores } from '../redis-stores.js';
+
+const defaults: LockDefaults = {
+  leaseTime: 10_000,
+  waitTime: Infinity,
+  renew: true,
+  maxHoldTime: undefined,
+  replicas: 'all',
+  replicaTimeout: 1_000,
+  shutdownTimeout: 100,
+  quarantine: 0,
+};
+const stores = new RedisStores();
+let redis: Replication;
+let link: Link;
+let store: LockStore;
+let direct: LockStore;
+
+beforeAll(async () => {
+  redis = await startReplication({ replicas: 2 });
+});
+beforeEach(async () => {
+  link = await Link.to(redis.master);
+  store = stores.open(link.url);
+  direct = stores.open(redis.url);
+  await take(store, `warm-${Math.random()}`);
+});
+afterEach(async () => {
+  await stores.closeAll();
+  await link.dispose();
+});
+afterAll(async () => {
+  await redis.dispose();
+});
+
+/** How many WAITs the server has begun. */
+async function waitsOf(server: RedisProcess): Promise<number> {
+  return Number(/calls=(\d+)/.exec((await server.info('commandstats'))['cmdstat_wait'] ?? '')?.[1] ?? 0);
+}
+
+describe('When the connection is lost before the answer', () => {
+  it('asks again as the same owner, and does not wait for its own ghost', async () => {
+    link.dropReplies();
+    const request = requestFor('answer-lost');
+    const start = systemClock.monotonic();
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await direct.inspect('answer-lost')).kind === 'held', {
+      what: 'the script has run',
+    });
+    link.cut();
+    granted(await pending);
+    expect(systemClock.monotonic() - start).toBeLessThan(5_000);
+    expect(await direct.inspect('answer-lost')).toMatchObject({ holder: { owner: request.owner } });
+  });
+
+  it('keeps the key free when the caller had given up before the server ran the script', async () => {
+    await redis.master.stop();
+    const attempt = store.acquire(requestFor('ghost'));
+    // The script is in the server's socket now; the connection goes, the caller too, and then the server runs on.
+    await until(() => link.connections.size > 0, { what: 'the connection stands' });
+    await new Promise((resolve) => setImmediate(resolve));
+    link.cut();
+    attempt.abandon();
+    redis.master.resume();
+    granted(await direct.acquire(requestFor('after-ghost')).outcome);
+    await until(async () => (await direct.inspect('ghost')).kind === 'free', {
+      within: 4_000,
+      what: 'no ghost holds the key',
+    });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    expect((await direct.inspect('ghost')).kind).toBe('free');
+  });
+});
+
+describe('A script that is still on its way when its connection is given up', () => {
+  it('never runs: the server ends that connection before anything else is asked of it', async () => {
+    const accepted = link.accepted;
+    for (const connection of link.connections) connection.stall('requests');
+    const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 300 };
+    expect((await store.acquire(requestFor('late', impatient)).outcome).kind).toBe('unavailable');
+    await until(() => link.accepted >= accepted + 3 && store.health().masters[0]?.connected, {
+      what: 'the store is connected anew',
+    });
+    await take(store, 'after-late');
+    // Now what was held back reaches the server, and then the end of those connections.
+    link.resume();
+    await until(() => link.connections.size === 3, { what: 'the old connections have ended' });
+    expect(await direct.inspect('late')).toEqual({ kind: 'free' });
+  });
+});
+
+describe('An attempt that is given up while its script is on the way', () => {
+  it('is taken back behind it and not before', async () => {
+    let commit: LinkConnection | undefined;
+    void link.beforeReply('flags=S', (connection) => {
+      commit = connection;
+    });
+    await take(store, 'find-the-commit-connection');
+    commit!.stall('requests');
+    const attempt = store.acquire(requestFor('given-up'));
+    await new Promise((resolve) => setImmediate(resolve));
+    attempt.abandon();
+    // The other connection is free: what was sent on it has been answered.
+    expect(await store.inspect('given-up')).toEqual({ kind: 'free' });
+    commit!.resume();
+    await take(store, 'behind-it');
+    await until(async () => (await direct.inspect('given-up')).kind === 'free', {
+      within: 3_000,
+      what: 'nobody holds the key',
+    });
+  });
+});
+
+describe('When the connection is lost between the script’s answer and WAIT’s', () => {
+  it('counts nothing of the lost one, and asks again as the same owner', async () => {
+    await Promise.all(redis.replicas.map((replica) => replica.stop()));
+    const request = requestFor('wait-lost', {
+      replicaTimeout: 8_000,
+      leaseTime: 20_000,
+      waitUntil: systemClock.monotonic() + 8_000,
+    });
+    const pending = store.acquire(request).outcome;
+    await until(async () => (await direct.inspect('wait-lost')).kind === 'held', {
+      what: 'the script has run',
+    });
+    let isSettled = false;
+    void pending.then(() => (isSettled = true));
+    link.cut();
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
+    // A WAIT on the new connection has come to its end, and confirmed nothing of what the old one wrote.
+    const waits = await waitsOf(redis.master);
+    await until(async () => (await waitsOf(redis.master)) >= waits + 2, { what: 'a whole WAIT has passed' });
+    expect(isSettled).toBe(false);
+    for (const replica of redis.replicas) replica.resume();
+    expect(granted(await pending).confirmedBy).toBe(2);
+    expect(await direct.inspect('wait-lost')).toMatchObject({ holder: { owner: request.owner } });
+  });
+});
+
+describe('When the connection is lost during a renewal', () => {
+  it('renews on the next one', async () => {
+    const held = await take(store, 'renewing');
+    link.dropReplies();
+    const renewal = store.renew(held, 10_000);
+    link.cut();
+    expect(await renewal).toMatchObject({ kind: 'renewed' });
+  });
+});
+
+describe('When only the commit connection has died, and nobody says so', () => {
+  it('a waiter that looks at a renewal is not left behind by the release', async () => {
+    const waiting = new LockService(stores.open(link.url), { ...defaults, leaseTime: 900 });
+    await (await waiting.acquire('warm-dead')).release();
+    const held = await take(direct, 'dead');
+    let isDead = false;
+    void link.beforeRequest(checkOwnerScript.lua, (commit) => {
+      commit.stall();
+      isDead = true;
+    });
+    const pending = waiting.acquire('dead');
+    // The waiter looks after two renewals that are a third of its own lease apart.
+    const renewAtItsPace = async (): Promise<boolean> => {
+      expect(await direct.renew(held, held.leaseTime)).toMatchObject({ kind: 'renewed' });
+      await sleep(300);
+      return isDead;
+    };
+    await until(renewAtItsPace, { within: 10_000, what: 'the waiter looks' });
+    await direct.release(held, 0);
+    await using lock = await pending;
+    expect(lock.held).toBe(true);
+  });
+});
+
+/** Synchronous work: the event loop stands still. */
+function beBusy(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+describe('A process that was busy for longer than a server may be silent', () => {
+  let lost: string[];
+  beforeEach(() => {
+    lost = [];
+    store.reports.subscribe(({ code, message }) => {
+      if (code === 'connection-lost') lost.push(message);
+    });
+  });
+
+  it('keeps its connections when it was busy right after asking', async () => {
+    const attempt = store.acquire(requestFor('busy-after-asking')).outcome;
+    // The group is sent at the end of this turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    beBusy(1_300);
+    granted(await attempt);
+    expect(lost).toEqual([]);
+  });
+
+  it('grants a lock whose time passed meanwhile, and believes a release', async () => {
+    const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 500 };
+    const request = requestFor('busy-and-impatient', impatient);
+    const attempt = direct.acquire(request).outcome;
+    await new Promise((resolve) => setImmediate(resolve));
+    beBusy(1_300);
+    const { token, validity } = granted(await attempt);
+    const released = direct.release({ ...request, token, validity }, 0);
+    await new Promise((resolve) => setImmediate(resolve));
+    // Longer than a release may take.
+    beBusy(2_300);
+    expect(await released).toEqual({ kind: 'released', ours: true });
+  });
+
+  it('keeps its connections when signs of life were due meanwhile, several times in a row', async () => {
+    for (let i = 0; i < 3; i++) {
+      await link.afterRequest('ping');
+      beBusy(1_300);
+    }
+    await take(store, 'busy-while-pinged');
+    expect(lost).toEqual([]);
+  });
+});
+
+describe('While nothing is locked', () => {
+  it('the connections outlive the server’s timeout for idle clients', async () => {
+    await redis.master.call('CONFIG', 'SET', 'timeout', 1);
+    try {
+      const accepted = link.accepted;
+      // Clients that really are idle show that the server has looked, and looked again.
+      for (let i = 0; i < 2; i++) {
+        const idle = redis.master.client();
+        await idle.ping();
+        await new Promise((resolve) => idle.once('end', resolve));
+      }
+      expect(link.accepted).toBe(accepted);
+    } finally {
+      await redis.master.call('CONFIG', 'SET', 'timeout', 0);
+    }
+  });
+
+  it('a commit connection that died without a word is noticed', async () => {
+    let commit: LinkConnection | undefined;
+    void link.beforeReply('flags=S', (connection) => (commit = connection));
+    await take(store, 'find-the-silent-one');
+    const accepted = link.accepted;
+    commit!.stall();
+    await until(() => link.accepted >= accepted + 3 && store.health().masters[0]?.connected, {
+      what: 'the store is connected anew',
+    });
+    granted(await store.acquire(requestFor('first-after-it', { waitUntil: 0 })).outcome);
+  });
+});
+
+describe('A release', () => {
+  it('goes out again on the next connection when the first never reached the server', async () => {
+    const held = await take(store, 'release-again');
+    link.stall('requests');
+    const released = store.release(held, 0);
+    await new Promise((resolve) => setImmediate(resolve));
+    link.cut();
+    link.resume();
+    expect(await released).toEqual({ kind: 'released', ours: true });
+    expect((await direct.inspect('release-again')).kind).toBe('free');
+  });
+
+  it('tells in time that no answer came, and goes on in the background', async () => {
+    const held = await take(store, 'release-late');
+    link.onConnection((connection) => connection.cut());
+    link.cut();
+    const outcome = await store.release(held, 0);
+    expect(outcome).toMatchObject({ kind: 'unavailable', reason: expect.stringContaining('sent again') });
+    link.onConnection(() => {});
+    await until(async () => (await direct.inspect('release-late')).kind === 'free', {
+      what: 'it was released',
+    });
+  });
+});
+
+describe('After a new connection', () => {
+  it('says that anything may have changed', async () => {
+    const told: string[] = [];
+    store.changes.subscribe((change) => {
+      if ('every' in change) told.push(change.isLost === true ? 'lost' : 'found again');
+    });
+    link.cut();
+    await until(() => told.length > 1, { what: 'every key is to be looked at' });
+    expect(told.slice(0, 2)).toEqual(['lost', 'found again']);
+  });
+
+  it('says so too when only the watcher was lost, and works on', async () => {
+    let told = 0;
+    store.changes.subscribe((change) => (told += 'every' in change && change.isLost !== true ? 1 : 0));
+    await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await until(() => told > 0, { what: 'every key is to be looked at' });
+    await take(store, 'after-the-watcher');
+  });
+
+  it('is not taken in by one that was lost while it was made', async () => {
+    // The last answer of the set-up is late; by then the other connections have ended.
+    void link.beforeReply('flags=S', (last) => {
+      last.stall('replies');
+      for (const connection of link.connections) if (connection !== last) connection.cut();
+      setTimeout(() => last.resume(), 50);
+    });
+    link.cut();
+    granted(await store.acquire(requestFor('half-made')).outcome);
+  });
+
+  it('goes on to say why it could not connect while it tries again', async () => {
+    link.onConnection((connection) => connection.cut());
+    const unlucky = stores.open(link.url);
+    const reason = (): string | undefined => unlucky.health().masters[0]!.reason;
+    await until(() => reason()?.includes('cannot be used'), { what: 'the first try failed' });
+    let stalled = 0;
+    link.onConnection((connection) => {
+      connection.stall();
+      stalled++;
+    });
+    await until(() => stalled >= 3, { what: 'it tries again' });
+    expect(reason()).toMatch(/cannot be used/);
+    link.onConnection(() => {});
+    link.cut();
+    granted(await unlucky.acquire(requestFor('at-last')).outcome);
+  });
+
+  it('leaves nothing behind in the server when the store is closed', async () => {
+    await stores.closeAll();
+    await until(
+      async () => !String(await redis.master.call('CLIENT', 'LIST')).includes('name=replica-lock:'),
+      { what: 'our connections are gone' },
+    );
+  });
+});
+
+describe('A store that is closed', () => {
+  it('does not wait for a hung server as long as a confirmation may take', async () => {
+    const patient = stores.open(redis.url, { replicaTimeout: 30_000 });
+    await take(patient, 'before');
+    await redis.master.stop();
+    const attempt = patient.acquire(requestFor('hung', { replicaTimeout: 30_000 }));
+    await until(() => patient.health().masters[0]!.commits.requests === 2, { what: 'the request was sent' });
+    const start = performance.now();
+    await patient.close();
+    redis.master.resume();
+    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(await attempt.outcome).toMatchObject({ kind: 'unavailable', reason: 'The lock store is closed.' });
+  });
+
+  it('while its connections are cut in the making leaves no timer behind', async () => {
+    const timers = (): number =>
+      process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    await stores.closeAll();
+    await link.dispose();
+    let before = Infinity;
+    // What the connections before this test still need goes first.
+    await until(() => before === (before = timers()), { what: 'nothing changes any more' });
+    link = await Link.to(redis.master);
+    link.onConnection((connection) => connection.cut());
+    const unlucky = new RedisStore(redisOptions(link.url));
+    unlucky.open();
+    await until(() => unlucky.health().masters[0]!.reason?.includes('cannot be used'), {
+      what: 'a connection was lost',
+    });
+    await unlucky.close();
+    await until(() => timers() <= before, { within: 1_000, what: 'its timers are gone' });
+  });
+});
+
+describe('A server', () => {
+  it('that is down at start is found when it comes', async () => {
+    const server = await startRedis();
+    await server.kill();
+    const early = stores.open(server.url, { allowNoReplicas: true });
+    const at = requestFor('early', { waitUntil: systemClock.monotonic(), replicaTimeout: 300 });
+    expect(await early.acquire(at).outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringContaining(`Redis at ${server.address}`),
+    });
+    const pending = early.acquire(requestFor('early')).outcome;
+    await server.restart();
+    granted(await pending);
+    await stores.closeAll();
+    await server.dispose();
+  });
+
+  it('that comes back empty has lost the lock, and the holder is told at its renewal', async () => {
+    const server = await startRedis();
+    const single = stores.open(server.url, { allowNoReplicas: true });
+    const held = await take(single, 'forgotten');
+    await server.restart();
+    expect(await single.renew(held, 10_000)).toEqual({ kind: 'gone', key: 'forgotten' });
+    await stores.closeAll();
+    await server.dispose();
+  });
+
+  it('that hangs is given up, and found again when it runs on', async () => {
+    await redis.master.stop();
+    const outcome = await direct.acquire(requestFor('hang', { waitUntil: systemClock.monotonic() })).outcome;
+    expect(outcome.kind).toBe('unavailable');
+    await until(() => direct.health().masters[0]?.connected === false, { what: 'the server was given up' });
+    redis.master.resume();
+    granted(await direct.acquire(requestFor('hang', { waitUntil: systemClock.monotonic() + 8_000 })).outcome);
+  });
+});
