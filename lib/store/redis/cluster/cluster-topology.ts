@@ -209,10 +209,10 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     this.follow(new Set([slot]), this.nodes);
   }
 
-  rehome(release: Release): boolean {
+  handOver(release: Release): boolean {
     const shard = release.slot === undefined ? undefined : this.shardOf(release.slot);
     if (shard === undefined || this.isClosed) return false;
-    shard.master.adopt(release);
+    shard.master.takeOver(release);
     return true;
   }
 
@@ -305,7 +305,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNode>): void {
     this.leadShards(before);
     if (changed.size > 0) {
-      for (const { master } of [...this.shards, ...this.leaving]) master.reroute();
+      for (const { master } of [...this.shards, ...this.leaving]) master.onSlotsMoved();
       // Notices of these keys went to their former master, and a key that came over must be
       // confirmed here.
       const { keyPrefix } = this.options;

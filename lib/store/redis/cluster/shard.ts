@@ -13,7 +13,7 @@ export interface ShardCluster {
   mayGrant(slot: number): boolean;
   /** Master `by` sent somebody away. */
   redirected(redirection: Redirection, by: string): void;
-  rehome(release: Release): boolean;
+  handOver(release: Release): boolean;
   /** Where a server is reached from here. */
   reach(node: ClusterNode): Address;
   /** The slots of a master, in words. */
@@ -135,8 +135,8 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.cluster.redirected(redirection, this.masterId);
   }
 
-  rehome(release: Release): boolean {
-    return this.cluster.rehome(release);
+  handOver(release: Release): boolean {
+    return this.cluster.handOver(release);
   }
 
   private isOurs({ id, masterId, isMaster }: ClusterNode): boolean {

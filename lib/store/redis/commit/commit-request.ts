@@ -61,7 +61,7 @@ interface RequestBase {
   /** The request goes in a run of its own: one that it shared was refused, perhaps for its keys. */
   isAlone: boolean;
   /** Its index in the sets of `GroupCommit`. */
-  aliveIndex: number;
+  openIndex: number;
   pendingIndex: number;
   /**
    * The monotonic instant until which the request awaits the verdict of a WAIT that was ended for it; the past once that was given,

@@ -83,7 +83,7 @@ export class GroupCommit {
   private state: State;
   private readonly queue = new CommitQueue();
   /** All that have not ended; those of them that are written and await their confirmation. */
-  private readonly alive = new IntrusiveSet<'aliveIndex', CommitRequest>('aliveIndex');
+  private readonly open = new IntrusiveSet<'openIndex', CommitRequest>('openIndex');
   private readonly pending = new IntrusiveSet<'pendingIndex', CommitRequest>('pendingIndex');
   private arrivals = 0;
   private startScheduled = false;
@@ -149,7 +149,7 @@ export class GroupCommit {
     this.pauseTime = FIRST_GROUP_PAUSE;
     const { misconfigured } = this;
     if (misconfigured !== undefined) {
-      for (const request of this.alive) if (request.kind === 'acquire') this.refuse(request, misconfigured);
+      for (const request of this.open) if (request.kind === 'acquire') this.refuse(request, misconfigured);
     }
     this.pump();
   }
@@ -160,7 +160,7 @@ export class GroupCommit {
     this.leaveSession();
     this.state = { kind: 'detached', why };
     const unknown: CommitRequest[] = [];
-    for (const request of this.alive) {
+    for (const request of this.open) {
       if (request.stage === 'queued') {
         if (why.permanent === true && !request.mayBeWritten && request.kind === 'acquire')
           this.end(request, why);
@@ -192,19 +192,19 @@ export class GroupCommit {
   }
 
   /** Requests that wait for a master that their slot has left are sent away. */
-  reroute(): void {
-    for (const request of this.alive) if (request.stage === 'queued') this.endIfSlotMoved(request);
+  onSlotsMoved(): void {
+    for (const request of this.open) if (request.stage === 'queued') this.endIfSlotMoved(request);
   }
 
   /** Nothing is queued or out. */
   get isIdle(): boolean {
-    return this.alive.size === 0;
+    return this.open.size === 0;
   }
 
   /** Ends everything. What the server is about to answer is taken back then: see `settled`. */
   close(why: Unavailable): void {
     this.closing = why;
-    for (const request of this.alive) {
+    for (const request of this.open) {
       if (request.kind === 'renew') this.end(request, { kind: 'expired', why });
       else {
         request.settle(why);
@@ -215,7 +215,7 @@ export class GroupCommit {
 
   /** Resolves once no answer is out, at the latest at the monotonic instant `until`. */
   async settled(until: number): Promise<void> {
-    while (this.alive.size > 0 && this.clock.monotonic() < until) {
+    while (this.open.size > 0 && this.clock.monotonic() < until) {
       await new Promise<void>((resolve) => this.clock.after(SETTLE_POLL_TIME, resolve));
     }
   }
@@ -225,7 +225,7 @@ export class GroupCommit {
     this.leaveSession();
     this.state = { kind: 'closed', why };
     this.deadlineTimer.stop();
-    this.alive.clear();
+    this.open.clear();
     this.pending.clear();
     this.queue.clear();
   }
@@ -234,7 +234,7 @@ export class GroupCommit {
 
   private enqueue(request: CommitRequest): void {
     request.order = ++this.arrivals;
-    this.alive.add(request);
+    this.open.add(request);
     if (this.endIfSlotMoved(request)) return;
     this.queue.add(request);
     this.deadlineTimer.noLaterThan(this.clock.monotonic() + request.window);
@@ -503,7 +503,7 @@ export class GroupCommit {
 
   private forget(request: CommitRequest): void {
     request.stage = 'ended';
-    this.alive.delete(request);
+    this.open.delete(request);
     this.pending.delete(request);
   }
 
@@ -564,7 +564,7 @@ export class GroupCommit {
     let earliest = Infinity;
     for (const request of requests) earliest = Math.min(earliest, this.deadlineOf(request, now));
     this.deadlineTimer.noLaterThan(
-      Math.max(earliest, this.deadlinesCheckedAt + this.alive.size * DEADLINE_CHECK_COST),
+      Math.max(earliest, this.deadlinesCheckedAt + this.open.size * DEADLINE_CHECK_COST),
     );
   }
 
@@ -572,9 +572,9 @@ export class GroupCommit {
     const now = this.clock.monotonic();
     this.deadlinesCheckedAt = now;
     this.endWaitForVerdict(now);
-    for (const request of this.alive) if (this.deadlineOf(request, now) <= now) this.expire(request);
+    for (const request of this.open) if (this.deadlineOf(request, now) <= now) this.expire(request);
     this.queue.forgetEnded();
-    this.scheduleDeadlineCheck(this.alive);
+    this.scheduleDeadlineCheck(this.open);
   }
 
   /** Before a written request ends unconfirmed, the WAIT that blocks is ended: what it and INFO say may still confirm it, and says who did not. */

@@ -58,7 +58,7 @@ export class ReleaseOutbox {
     return new Promise((settle) => {
       const now = this.clock.monotonic();
       const { keys, owner, token, cooldown } = call;
-      this.adopt({
+      this.takeOver({
         keys,
         owner,
         token,
@@ -78,12 +78,12 @@ export class ReleaseOutbox {
   }
 
   /** Sends a release that another master was asked first. */
-  adopt(release: Release): void {
+  takeOver(release: Release): void {
     if (this.closed !== undefined) {
       release.settle(this.closed);
       return;
     }
-    if (this.ownership?.owns(release.slot) === false && this.ownership.rehome(release)) return;
+    if (this.ownership?.owns(release.slot) === false && this.ownership.handOver(release)) return;
     this.unanswered.add(release);
     this.toSend.push(release);
     if (this.stopCheck === undefined) this.checkAfter(RETRY_TIME);
@@ -91,7 +91,7 @@ export class ReleaseOutbox {
   }
 
   /** Gives away what waits to be sent in slots that belong to another master. */
-  reroute(): void {
+  onSlotsMoved(): void {
     if (this.ownership === undefined) return;
     this.toSend = this.ownOf(this.toSend);
     for (const release of this.ownOf(this.toRetry.splice(0))) this.toRetry.push(release);
@@ -221,7 +221,7 @@ export class ReleaseOutbox {
     }
     if (redirection !== undefined) {
       this.ownership?.redirected(redirection);
-      this.reroute();
+      this.onSlotsMoved();
     }
     if (meaning.reconnect === true) session.end(new Error(error.message));
   }
@@ -255,7 +255,7 @@ export class ReleaseOutbox {
     return releases.filter((release) => {
       if (ownership.owns(release.slot)) return true;
       this.unanswered.delete(release);
-      if (!ownership.rehome(release)) {
+      if (!ownership.handOver(release)) {
         this.unanswered.add(release);
         this.toRetry.push(release);
       }

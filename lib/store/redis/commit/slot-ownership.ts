@@ -10,5 +10,5 @@ export interface SlotOwnership {
   /** The master sent somebody away. */
   redirected(redirection: Redirection): void;
   /** A release whose slot this master does not own: the master that does adopts it. False while no master is known to. */
-  rehome(release: Release): boolean;
+  handOver(release: Release): boolean;
 }

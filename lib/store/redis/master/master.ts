@@ -146,7 +146,7 @@ export class Master {
         group: undefined,
         token: 0,
         isAlone: false,
-        aliveIndex: NO_INDEX,
+        openIndex: NO_INDEX,
         pendingIndex: NO_INDEX,
         verdictBy: undefined,
         settle,
@@ -183,7 +183,7 @@ export class Master {
         group: undefined,
         token: 0,
         isAlone: false,
-        aliveIndex: NO_INDEX,
+        openIndex: NO_INDEX,
         pendingIndex: NO_INDEX,
         verdictBy: undefined,
         heldUntil,
@@ -216,14 +216,14 @@ export class Master {
   }
 
   /** A release that another master of the Cluster was asked first. */
-  adopt(release: Release): void {
-    this.outbox.adopt(release);
+  takeOver(release: Release): void {
+    this.outbox.takeOver(release);
   }
 
   /** The slots of this master have changed: what waits in one that left goes to its new master. */
-  reroute(): void {
-    this.groupCommit.reroute();
-    this.outbox.reroute();
+  onSlotsMoved(): void {
+    this.groupCommit.onSlotsMoved();
+    this.outbox.onSlotsMoved();
   }
 
   /** Nothing is queued, out, or to be sent again. */

@@ -68,7 +68,7 @@ class CountedRequest {
   group: unknown;
   token = 0;
   isAlone = false;
-  aliveIndex = NO_INDEX;
+  openIndex = NO_INDEX;
   pendingIndex = NO_INDEX;
   verdictBy = undefined;
   readonly names: string[];

@@ -50,7 +50,7 @@ describe('A renewal while a group is out whose answers nobody has read', () => {
     waitUntil: Infinity,
     endsAt: Infinity,
     stage: 'queued',
-    aliveIndex: NO_INDEX,
+    openIndex: NO_INDEX,
     pendingIndex: NO_INDEX,
     verdictBy: undefined,
     settle: () => {},
