@@ -189,7 +189,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
       : address;
   }
 
-  redirected(redirection: Redirection, by: string): void {
+  onRedirection(redirection: Redirection, by: string): void {
     if (this.state !== 'open') return;
     const now = this.clock.monotonic();
     if (redirection.kind !== 'moved') {
@@ -323,7 +323,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
       const former = before.get(owner)?.masterId;
       const shard = this.shards.find(({ masterId }) => masterId === former && !owners.has(masterId));
       if (shard === undefined) this.shards.push(this.makeShard(node));
-      else shard.setMaster(node);
+      else shard.failOverTo(node);
     }
     this.leaving.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
     this.shards = this.shards.filter(({ masterId }) => owners.has(masterId));

@@ -7,7 +7,7 @@ import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import { parseReplicationInfo } from '../replication/replication-info.js';
 import { ReplicaView } from '../replication/replica-view.js';
 import { parseClusterNodes, type ClusterNode, type ClusterView } from './cluster-nodes.js';
-import { mayHaveLost, type MasterLook } from './loss-evidence.js';
+import { mayHaveLost, type MasterEvidence } from './loss-evidence.js';
 import type { Shard } from './shard.js';
 import {
   MIGRATION_QUESTIONS,
@@ -35,9 +35,10 @@ export interface CheckedCluster {
   reach(node: ClusterNode): Address;
 }
 
-interface Look {
-  readonly shows: MasterLook;
-  /** Undefined where the user may not ask. */
+/** What one master answered. */
+interface MasterAnswer {
+  readonly evidence: MasterEvidence;
+  /** Undefined if the user may not ask. */
   readonly migrations: readonly SlotMigration[] | undefined;
 }
 
@@ -57,7 +58,7 @@ export class LossCheck {
   private isWanted = false;
   private stopClock: () => void = () => {};
   /** Ends what is asked over connections of their own. */
-  private looking = new AbortController();
+  private asking = new AbortController();
 
   constructor(
     private readonly cluster: CheckedCluster,
@@ -83,7 +84,7 @@ export class LossCheck {
   close(): void {
     this.state = 'closed';
     this.stopClock();
-    this.looking.abort(new Error('closed'));
+    this.asking.abort(new Error('closed'));
   }
 
   /**
@@ -133,12 +134,12 @@ export class LossCheck {
         .flatMap((view) => (view?.nodes ?? []).filter(({ isMaster }) => isMaster))
         .map((node) => [node.id, node]),
     );
-    const looks = await this.lookAt([...masters.values()].filter(({ isFailed }) => !isFailed));
+    const answers = await this.askMasters([...masters.values()].filter(({ isFailed }) => !isFailed));
     if (this.isClosed) return;
-    const shown = new Map([...looks].map(([id, { shows }]) => [id, shows]));
-    const untold = [...looks].find(([, { migrations }]) => migrations === undefined);
+    const evidence = new Map([...answers].map(([id, answer]) => [id, answer.evidence]));
+    const untold = [...answers].find(([, { migrations }]) => migrations === undefined);
     const unproven = unprovenSlots(
-      [...looks.values()].flatMap(({ migrations }) => migrations ?? []),
+      [...answers.values()].flatMap(({ migrations }) => migrations ?? []),
       doubtTime,
     );
     const known = cluster.namedSince(startedAt - doubtTime);
@@ -147,7 +148,7 @@ export class LossCheck {
       const doubt =
         view === undefined
           ? 'its master does not say which servers there are'
-          : (mayHaveLost(view.nodes, known, shown, { doubtTime, allowNoReplicas }) ??
+          : (mayHaveLost(view.nodes, known, evidence, { doubtTime, allowNoReplicas }) ??
             (untold &&
               `${masters.get(untold[0])?.identity} may not be asked how its slots came to it (${ACL_RULE})`));
       if (doubt === undefined) cluster.table.show(owner, startedAt, unproven);
@@ -168,30 +169,30 @@ export class LossCheck {
   }
 
   /** By id; none of those that do not answer in time, or are no masters. */
-  private async lookAt(masters: readonly ClusterNode[]): Promise<Map<string, Look>> {
-    const looks = new Map<string, Look>();
-    const stopClock = this.clock.after(ANSWER_TIME, () => this.looking.abort(new Error('no answer in time')));
-    this.looking = new AbortController();
-    const { signal } = this.looking;
+  private async askMasters(masters: readonly ClusterNode[]): Promise<Map<string, MasterAnswer>> {
+    const answers = new Map<string, MasterAnswer>();
+    const stopClock = this.clock.after(ANSWER_TIME, () => this.asking.abort(new Error('no answer in time')));
+    this.asking = new AbortController();
+    const { signal } = this.asking;
     await Promise.all(
       masters.map(async (node) => {
         const shard = this.cluster.shardLedBy(node.id);
-        const look = await (shard === undefined ? this.lookOnce(node, signal) : this.lookBy(shard));
-        if (look !== undefined) looks.set(node.id, look);
+        const answer = await (shard === undefined ? this.askOnce(node, signal) : this.askShard(shard));
+        if (answer !== undefined) answers.set(node.id, answer);
       }),
     );
     stopClock();
-    return looks;
+    return answers;
   }
 
-  private async lookBy({ master }: Shard): Promise<Look | undefined> {
+  private async askShard({ master }: Shard): Promise<MasterAnswer | undefined> {
     const view = await master.pollNow();
     const answer = view && (await master.askNow(MIGRATION_QUESTIONS).catch(() => undefined));
-    return answer && lookOf(view, answer.replies, this.clock.monotonic());
+    return answer && answerOf(view, answer.replies, this.clock.monotonic());
   }
 
   /** Of a master that this process has no business with. */
-  private async lookOnce(node: ClusterNode, signal: AbortSignal): Promise<Look | undefined> {
+  private async askOnce(node: ClusterNode, signal: AbortSignal): Promise<MasterAnswer | undefined> {
     const links = new ListedLinkAges();
     const address = this.cluster.reach(node);
     const questions: Command[] = [['info', 'replication'], links.question, ...MIGRATION_QUESTIONS];
@@ -206,12 +207,12 @@ export class LossCheck {
     const now = this.clock.monotonic();
     const view = new ReplicaView(new AnnouncedReplicas(), links, this.settings.quarantine);
     view.observe(info, replies[1], now);
-    return lookOf(view, replies.slice(2), now);
+    return answerOf(view, replies.slice(2), now);
   }
 }
 
-function lookOf(view: ReplicaView, migrations: readonly (Reply | undefined)[], now: number): Look {
-  return { shows: view.shows(now), migrations: parseSlotMigrations(migrations) };
+function answerOf(view: ReplicaView, migrations: readonly (Reply | undefined)[], now: number): MasterAnswer {
+  return { evidence: view.shows(now), migrations: parseSlotMigrations(migrations) };
 }
 
 const NOWHERE: Address = { host: '', port: 0 };

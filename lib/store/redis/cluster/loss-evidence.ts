@@ -1,7 +1,7 @@
 import type { ClusterNode } from './cluster-nodes.js';
 
 /** What a master showed of itself when it was looked at. */
-export interface MasterLook {
+export interface MasterEvidence {
   /** How many replicas acknowledge its stream. */
   readonly replicas: number;
   /** Every link of a replica that it lists has stood for a whole quarantine. */
@@ -17,13 +17,13 @@ export interface LossSettings {
 /**
  * Why one of the servers may have lost a lock within the last quarantine while it served slots, in
  * words; undefined if none can have. `named` are all servers as one master names them, `known`
- * those (by id, with their addresses) that anybody has named lately, `looks` what the masters
+ * those (by id, with their addresses) that anybody has named lately, `evidence` what the masters
  * showed since: none of one that did not answer, or is no master any more.
  */
 export function mayHaveLost(
   named: readonly ClusterNode[],
   known: ReadonlyMap<string, string>,
-  looks: ReadonlyMap<string, MasterLook>,
+  evidence: ReadonlyMap<string, MasterEvidence>,
   { doubtTime, allowNoReplicas }: LossSettings,
 ): string | undefined {
   const ids = new Set(named.map(({ id }) => id));
@@ -41,7 +41,7 @@ export function mayHaveLost(
   }
   for (const node of present) {
     const doubt = node.isMaster
-      ? doubtAbout(node, replicas.get(node.id) ?? 0, looks.get(node.id), allowNoReplicas)
+      ? doubtAbout(node, replicas.get(node.id) ?? 0, evidence.get(node.id), allowNoReplicas)
       : undefined;
     if (doubt !== undefined) return `${node.identity} ${doubt}`;
   }
@@ -59,18 +59,20 @@ function isLongDead({ isFailed, heardAt }: ClusterNode, since: number): boolean 
 function doubtAbout(
   { epoch, slots, isSuspected }: ClusterNode,
   replicas: number,
-  look: MasterLook | undefined,
+  evidence: MasterEvidence | undefined,
   allowNoReplicas: boolean,
 ): string | undefined {
   if (isSuspected) return 'is not heard by the others';
   // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand one
   // may serve slots without an epoch, but hardly without a replica.
-  if (slots.length === 0 && epoch === 0 && replicas === 0 && (look?.replicas ?? 0) === 0) return undefined;
-  if (look === undefined) return 'cannot be asked, or is no master any more';
-  if (replicas === 0 && look.replicas === 0)
+  if (slots.length === 0 && epoch === 0 && replicas === 0 && (evidence?.replicas ?? 0) === 0)
+    return undefined;
+  if (evidence === undefined) return 'cannot be asked, or is no master any more';
+  if (replicas === 0 && evidence.replicas === 0)
     return allowNoReplicas
       ? undefined
       : 'has no replica, so it can show nothing: attach it, or a replica to it, or forget it';
-  if (look.replicas < replicas) return `has ${replicas} replicas, of which ${look.replicas} follow it`;
-  return look.areOld ? undefined : 'has a replica that has followed it for less than a quarantine';
+  if (evidence.replicas < replicas)
+    return `has ${replicas} replicas, of which ${evidence.replicas} follow it`;
+  return evidence.areOld ? undefined : 'has a replica that has followed it for less than a quarantine';
 }

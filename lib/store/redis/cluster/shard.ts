@@ -12,7 +12,7 @@ export interface ShardCluster {
   ownerOf(slot: number): string | undefined;
   mayGrant(slot: number): boolean;
   /** Master `by` sent somebody away. */
-  redirected(redirection: Redirection, by: string): void;
+  onRedirection(redirection: Redirection, by: string): void;
   handOver(release: Release): boolean;
   /** Where a server is reached from here. */
   reach(node: ClusterNode): Address;
@@ -95,15 +95,18 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.knownReplicas.unanswered();
   }
 
-  /** Another of its servers is the master now, or the same has another address. */
-  setMaster(node: ClusterNode): void {
+  /** After a fail-over: another node of this shard is the master now. */
+  failOverTo(node: ClusterNode): void {
+    this.formerMasters.add(this.node.id);
+    this.formerMasters.delete(node.id);
+    this.setMaster(node);
+  }
+
+  /** Takes the master's entry in CLUSTER NODES; connects anew if its id or address has changed. */
+  private setMaster(node: ClusterNode): void {
     const { id, identity } = this.node;
     this.node = node;
     if (node.id === id && node.identity === identity) return;
-    if (node.id !== id) {
-      this.formerMasters.add(id);
-      this.formerMasters.delete(node.id);
-    }
     this.knownReplicas.setMaster(node.identity);
     this.master.moved();
   }
@@ -131,8 +134,8 @@ export class Shard implements MasterLocator, SlotOwnership {
     return slot !== undefined && this.cluster.mayGrant(slot);
   }
 
-  redirected(redirection: Redirection): void {
-    this.cluster.redirected(redirection, this.masterId);
+  onRedirection(redirection: Redirection): void {
+    this.cluster.onRedirection(redirection, this.masterId);
   }
 
   handOver(release: Release): boolean {

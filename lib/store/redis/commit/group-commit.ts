@@ -348,7 +348,7 @@ export class GroupCommit {
     const meaning = meaningOf(error);
     const redirection = this.ownership && redirectionOf(error);
     if (redirection !== undefined) {
-      this.ownership?.redirected(redirection);
+      this.ownership?.onRedirection(redirection);
       request.isAlone = true;
     }
     if (!meaning.unwritten && error.code !== 'NOSCRIPT') request.mayBeWritten = true;

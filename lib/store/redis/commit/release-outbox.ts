@@ -220,7 +220,7 @@ export class ReleaseOutbox {
       }
     }
     if (redirection !== undefined) {
-      this.ownership?.redirected(redirection);
+      this.ownership?.onRedirection(redirection);
       this.onSlotsMoved();
     }
     if (meaning.reconnect === true) session.end(new Error(error.message));

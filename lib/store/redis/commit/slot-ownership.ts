@@ -8,7 +8,7 @@ export interface SlotOwnership {
   /** Whether new locks may be granted in the slot now, beside what the replicas say: see `SlotTrust`. */
   mayGrant(slot: number | undefined): boolean;
   /** The master sent somebody away. */
-  redirected(redirection: Redirection): void;
+  onRedirection(redirection: Redirection): void;
   /** A release whose slot this master does not own: the master that does adopts it. False while no master is known to. */
   handOver(release: Release): boolean;
 }

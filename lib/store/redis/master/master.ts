@@ -239,7 +239,7 @@ export class Master {
       const replies = await session.askControl(commandsFor(session));
       const refusal = replies.find((reply) => reply instanceof ErrorReply && reply.code !== 'WRONGTYPE');
       const redirection = this.ownership && redirectionOf(refusal);
-      if (redirection !== undefined) this.ownership?.redirected(redirection);
+      if (redirection !== undefined) this.ownership?.onRedirection(redirection);
       if (redirection?.kind === 'moved') return SLOT_MOVED;
       return refusal instanceof ErrorReply ? refusedBy(session.address, refusal) : replies;
     } catch (error) {

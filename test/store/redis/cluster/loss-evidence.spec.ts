@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { parseClusterNodes } from '../../../../lib/store/redis/cluster/cluster-nodes.js';
-import { mayHaveLost, type MasterLook } from '../../../../lib/store/redis/cluster/loss-evidence.js';
+import { mayHaveLost, type MasterEvidence } from '../../../../lib/store/redis/cluster/loss-evidence.js';
 import { parseSlotMigrations, unprovenSlots } from '../../../../lib/store/redis/cluster/slot-migrations.js';
 import { ErrorReply, type Reply } from '../../../../lib/store/redis/resp.js';
 import { ListedLinkAges } from '../../../../lib/store/redis/replication/link-ages.js';
@@ -28,9 +28,9 @@ const HEALTHY = [
   line('x1', 'slave', { of: 'x' }),
 ];
 
-type Looks = Record<string, MasterLook>;
-const old = (replicas: number): MasterLook => ({ replicas, areOld: true });
-const young = (replicas: number): MasterLook => ({ replicas, areOld: false });
+type Looks = Record<string, MasterEvidence>;
+const old = (replicas: number): MasterEvidence => ({ replicas, areOld: true });
+const young = (replicas: number): MasterEvidence => ({ replicas, areOld: false });
 const SHOWN: Looks = { t: old(1), x: old(1) };
 
 function doubt(
@@ -163,7 +163,7 @@ describe('One of the servers may have lost something', () => {
 });
 
 describe('What a master shows of its replicas', () => {
-  function shows(lines: readonly string[], clients: readonly string[]): MasterLook {
+  function shows(lines: readonly string[], clients: readonly string[]): MasterEvidence {
     const replicas = lines.map((each, i) => {
       const [state, offset, port = 7001 + i] = each.split(' ');
       return `slave${i}:ip=10.0.0.1,port=${port},state=${state},offset=${offset},lag=0`;
@@ -178,7 +178,7 @@ describe('What a master shows of its replicas', () => {
     return view.shows(100_000);
   }
 
-  it.each<[what: string, info: string[], clients: string[], expected: MasterLook]>([
+  it.each<[what: string, info: string[], clients: string[], expected: MasterEvidence]>([
     ['two old links', ['online 9', 'online 9'], ['11 replconf', '60 replconf'], old(2)],
     ['one that may be too young', ['online 9', 'online 9'], ['10 replconf', '60 replconf'], young(2)],
     ['one in full sync', ['online 9', 'wait_bgsave 0'], ['60 replconf', '60 psync'], young(1)],

@@ -30,7 +30,7 @@ function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => n
   const master = { moved: () => moves++ } as unknown as Master;
   const cluster: ShardCluster = {
     ownerOf: () => 'a',
-    redirected: () => {},
+    onRedirection: () => {},
     handOver: () => true,
     reach: ({ identity }) => ({ host: 'h', port: Number(identity.split(':')[1]) }),
     mayGrant: () => true,
@@ -57,7 +57,7 @@ describe('The servers of a shard', () => {
   it('go on to be the dead former master, which the Cluster lists by itself, for as long as it lists it', () => {
     const { shard, replicas: known, moves } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
-    shard.setMaster(node('b'));
+    shard.failOverTo(node('b'));
     expect(moves()).toBe(1);
     const after = [node('a', { failed: true }), node('b'), node('c', { of: 'b' })];
     for (let at = 1_000; at <= 5 * MINUTE; at += 1_000) shard.setNodes(after, owners('b'), at);
@@ -67,7 +67,7 @@ describe('The servers of a shard', () => {
   it('are rid of it a minute after the Cluster was made to forget it', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
-    shard.setMaster(node('b'));
+    shard.failOverTo(node('b'));
     shard.setNodes([node('b')], owners('b'), 1_000);
     shard.setNodes([node('b')], owners('b'), 1_000 + MINUTE - 1);
     expect(known.addresses).toEqual(replicas('a'));
@@ -100,7 +100,7 @@ describe('The servers of a shard', () => {
     for (const a of [node('a', { of: 'x' }), node('a')]) {
       const { shard, replicas: known } = shardOfA();
       shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
-      shard.setMaster(node('b'));
+      shard.failOverTo(node('b'));
       const slots = a.isMaster ? owners('b', 'x', 'a') : owners('b', 'x');
       shard.setNodes([a, node('b'), node('x')], slots, 1_000);
       shard.setNodes([a, node('b'), node('x')], slots, 1_000 + MINUTE);
@@ -111,7 +111,7 @@ describe('The servers of a shard', () => {
   it('stay while a replica still follows the dead master, and has not heard of the new one', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
-    shard.setMaster(node('b'));
+    shard.failOverTo(node('b'));
     const after = [node('a', { failed: true }), node('b'), node('c', { of: 'a' })];
     for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.setNodes(after, owners('b'), at);
     expect(known.addresses).toEqual(replicas('a', 'c'));

@@ -59,9 +59,9 @@ describe('Who watches a Cluster', () => {
   afterEach(() => topology.close());
 
   it('believes a redirection of the master that served the slot, and of nobody else', () => {
-    topology.redirected({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'b');
+    topology.onRedirection({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'b');
     expect(topology.ownerOf(7)).toBe('a');
-    topology.redirected({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'a');
+    topology.onRedirection({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'a');
     expect(topology.ownerOf(7)).toBe('b');
     expect(topology.ownerOf(8)).toBe('a');
   });
@@ -81,7 +81,7 @@ describe('Who watches a Cluster', () => {
       line('a', 6379, 'slave c 0 0 3 connected'),
       line('c', 6381, 'master - 0 0 3 connected 0-99'),
     ].join('\n');
-    topology.redirected({ kind: 'moved', slot: 7, to: '10.0.0.1:6381' }, 'a');
+    topology.onRedirection({ kind: 'moved', slot: 7, to: '10.0.0.1:6381' }, 'a');
     expect(topology.ownerOf(7)).toBe('a');
     await clock.advance(1_100);
     for (const slot of [0, 7, 99]) expect(topology.ownerOf(slot)).toBe('c');
@@ -149,7 +149,7 @@ describe('Who watches a Cluster', () => {
     };
     const calm = await count(10_000);
     // A question is out each time that somebody is sent away.
-    servers.onQuestion = () => topology.redirected({ kind: 'split' }, 'a');
+    servers.onQuestion = () => topology.onRedirection({ kind: 'split' }, 'a');
     await clock.advance(1_000);
     expect(await count(1_000)).toBeGreaterThan(calm / 2);
     servers.onQuestion = () => {};
