@@ -115,6 +115,11 @@ export class LockNotReplicatedError extends ReplicaLockError {
     this.required = outcome.required;
     this.replicas = outcome.replicas;
   }
+
+  /** @deprecated The old name of `replicas`. */
+  get members(): readonly ReplicaReport[] {
+    return this.replicas;
+  }
 }
 
 /** Redis cannot be reached, refuses, or its replicas are in quarantine. Nothing is held. */

@@ -270,7 +270,13 @@ export class LockService {
 
   /** The state of Redis and its replicas as last seen, and of this process's locks; asks nobody. */
   health(): LockHealth {
-    return { ...this.store.health(), held: this.held.length, lost: this.lostCount };
+    const { status, masters } = this.store.health();
+    return {
+      status,
+      masters: masters.map((master) => ({ ...master, members: master.replicas })),
+      held: this.held.length,
+      lost: this.lostCount,
+    };
   }
 
   /** For tracing: tells the observer of every acquisition from now on. There can be one. */

@@ -250,6 +250,8 @@ export interface MasterHealth {
   /** What should be set otherwise, in words, although locks are granted. */
   readonly warnings?: readonly string[];
   readonly replicas: readonly ReplicaReport[];
+  /** @deprecated The old name of `replicas`. Only `LockService.health` fills it in. */
+  readonly members?: readonly ReplicaReport[];
   /** ms until new locks are granted, 0 where they are. */
   readonly quarantine: number;
   /** Whether waiters and holders are told of changes by client tracking. */

@@ -14,6 +14,7 @@ import type { LockDefaults, WithLockOptions } from '../../lib/lock/options.js';
 import { MemoryStore } from '../../lib/store/memory/memory-store.js';
 import { until } from '../support/eventually.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
+import type { MasterHealth } from '../../lib/store/lock-store.js';
 import { FakeStore } from './fake-store.js';
 
 const defaults: LockDefaults = {
@@ -1162,6 +1163,18 @@ describe('LockService in memory', () => {
       const withLock = locks.withLock.bind(locks) as (...all: unknown[]) => Promise<unknown>;
       await expect(withLock('k', ...args)).rejects.toThrow(message);
     });
+  });
+
+  it('lists the replicas of a master by their old name, too', () => {
+    const replicas = [{ address: '10.0.0.2:6379', acknowledged: true, lag: 0 }];
+    store.health = () => ({ status: 'up', masters: [{ replicas } as unknown as MasterHealth] });
+    expect(locks.health().masters).toEqual([{ replicas, members: replicas }]);
+    const error = new LockNotReplicatedError(
+      ['k'],
+      { kind: 'unconfirmed', confirmed: 1, required: 2, replicas },
+      1_000,
+    );
+    expect(error.members).toBe(replicas);
   });
 
   it('accepts durations as text', async () => {
