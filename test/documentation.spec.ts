@@ -103,6 +103,19 @@ describe('A link in the documentation', () => {
   });
 });
 
+describe('A path in CONTRIBUTING', () => {
+  it('leads to a file or folder, from the root or from lib/', () => {
+    const text = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
+    const paths = [...text.matchAll(/`([\w-]+(?:\/[\w.-]+)+)`/g)].map(([, path = '']) => path);
+    expect(paths.length).toBeGreaterThan(30);
+    const isThere = (path: string): boolean => {
+      const inLib = join('lib', path.replace(/^redis\//, 'store/redis/'));
+      return [path, inLib, `${inLib}.ts`].some((each) => existsSync(join(root, each)));
+    };
+    expect(paths.filter((path) => !isThere(path))).toEqual([]);
+  });
+});
+
 describe('The README', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
