@@ -96,8 +96,8 @@ export class GroupCommit {
   private verifyingUntil = -Infinity;
   /** Set once nothing new is taken. */
   private closing: Unavailable | undefined;
-  /** Set while the server must not be trusted with a lock. */
-  misconfigured: Misconfigured | undefined;
+  /** Why the server of the last session must not be trusted with a lock. */
+  private misconfigured: Misconfigured | undefined;
 
   constructor(
     private readonly outbox: ReleaseOutbox,
@@ -143,11 +143,12 @@ export class GroupCommit {
     if (request.stage !== 'sent') this.takeBack(request);
   }
 
-  attach(session: Session, view: ReplicaView): void {
+  /** `misconfigured`: why this server must not be trusted with new locks. */
+  attach(session: Session, view: ReplicaView, misconfigured?: Misconfigured): void {
+    this.misconfigured = misconfigured;
     const inFlight = new GroupsInFlight(session, this.clock);
     this.state = { kind: 'attached', session, view, inFlight, endPause: undefined };
     this.pauseTime = FIRST_GROUP_PAUSE;
-    const { misconfigured } = this;
     if (misconfigured !== undefined) {
       for (const request of this.open) if (request.kind === 'acquire') this.refuse(request, misconfigured);
     }

@@ -3,6 +3,7 @@ import type {
   AcquireOutcome,
   AcquireRequest,
   MasterHealth,
+  Misconfigured,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -38,6 +39,7 @@ import type { SlotOwnership } from '../commit/slot-ownership.js';
 import type { ServerRun, Session } from '../connection/session.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { KeyTracking } from '../commit/key-tracking.js';
+import { evictionRisk } from './eviction.js';
 import type { MasterListener, MasterSettings } from './master-settings.js';
 
 /** ms that a question beside the commits may take at the least, however impatient the callers are: a server that is only slow is not given up. */
@@ -71,7 +73,12 @@ type State =
       readonly why: Unavailable | undefined;
       readonly attempt: AbortController;
     }
-  | { readonly kind: 'ready'; readonly session: Session; readonly view: ReplicaView }
+  | {
+      readonly kind: 'ready';
+      readonly session: Session;
+      readonly view: ReplicaView;
+      readonly misconfigured: Misconfigured | undefined;
+    }
   | { readonly kind: 'down'; readonly why: Unavailable; readonly cancelRetry: () => void }
   | { readonly kind: 'closed' };
 
@@ -283,14 +290,14 @@ export class Master {
         commits: this.groupCommit.commits,
       };
     }
-    const { session, view } = this.state;
+    const { session, view, misconfigured } = this.state;
     const quarantine = view.quarantineLeft(this.clock.monotonic());
     const replicas = view.health();
     const confirming = replicas.filter((replica) => replica.acknowledged).length;
     const { replicas: policy, allowNoReplicas } = this.settings;
     const required = view.required({ policy, allowNoReplicas });
     const reason =
-      this.groupCommit.misconfigured?.reason ??
+      misconfigured?.reason ??
       (quarantine > 0 ? `${this.where}: ${quarantineText(quarantine)}` : undefined) ??
       (confirming < required ? this.lackOf(view, confirming, required) : undefined);
     return {
@@ -385,15 +392,16 @@ export class Master {
       this.shared,
     );
     view.observe(session.opened.firstInfo, session.opened.firstLinkAnswer, this.clock.monotonic());
-    this.state = { kind: 'ready', session, view };
     this.lastRun = session.run;
     this.failures = 0;
-    this.reportSession(session);
+    const misconfigured = evictionRisk(session, this.settings.allowEviction);
+    this.state = { kind: 'ready', session, view, misconfigured };
+    this.reportSession(session, misconfigured);
     this.reportAlone(view);
     this.reportMajority(view);
     session.onEnd((cause) => this.onSessionEnd(session, cause));
     this.outbox.attach(session);
-    this.groupCommit.attach(session, view);
+    this.groupCommit.attach(session, view, misconfigured);
     this.notifyWaiters(session);
     this.schedulePoll(session, view);
     // Notices may have been missed, and the data may be another: whoever waits asks again, whoever holds renews.
@@ -474,7 +482,7 @@ export class Master {
 
   // --- reports
 
-  private reportSession(session: Session): void {
+  private reportSession(session: Session, misconfigured: Misconfigured | undefined): void {
     const where = `Redis at ${addressText(session.address)}`;
     if (session.opened.untracked !== undefined) {
       this.listener.onReport(
@@ -483,20 +491,7 @@ export class Master {
         `${where} refuses client tracking (${session.opened.untracked.message}): waiters and holders are told of changes late, by timers.`,
       );
     }
-    const evicts = session.opened.evictionPolicy !== undefined && !this.settings.allowEviction;
-    const policy = session.opened.evictionPolicy;
-    this.groupCommit.misconfigured = evicts
-      ? {
-          kind: 'misconfigured',
-          option: 'allowEviction',
-          value: false,
-          reason:
-            `${where} has maxmemory-policy ${policy}, so it may evict a lock that is held. Set it to noeviction, use a server of their own ` +
-            'for locks, or allow it with allowEviction: true.',
-        }
-      : undefined;
-    if (this.groupCommit.misconfigured !== undefined)
-      this.listener.onReport('error', 'eviction', this.groupCommit.misconfigured.reason);
+    if (misconfigured !== undefined) this.listener.onReport('error', 'eviction', misconfigured.reason);
   }
 
   /** Whoever starts with a server of its own has to be told what to do. A known replica that is merely away still counts. */

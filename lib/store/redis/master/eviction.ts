@@ -1,0 +1,24 @@
+import type { Misconfigured } from '../../lock-store.js';
+import type { Session } from '../connection/session.js';
+import { addressText } from '../resp.js';
+
+/**
+ * Whether the server may evict locks; undefined if not, or if the user allows eviction. An evicted
+ * lock is free for the next caller while its holder still works under it.
+ * @see https://redis.io/docs/latest/develop/reference/eviction/
+ */
+export function evictionRisk(
+  { address, opened }: Pick<Session, 'address' | 'opened'>,
+  allowEviction: boolean,
+): Misconfigured | undefined {
+  const policy = opened.evictionPolicy;
+  if (policy === undefined || allowEviction) return undefined;
+  return {
+    kind: 'misconfigured',
+    option: 'allowEviction',
+    value: false,
+    reason:
+      `Redis at ${addressText(address)} has maxmemory-policy ${policy}, so it may evict a lock that is held. ` +
+      'Set it to noeviction, use a server of their own for locks, or allow it with allowEviction: true.',
+  };
+}
