@@ -730,6 +730,18 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(events.at(-1)).toMatchObject({ type: 'released' });
     });
 
+    it('lists the replicas of a master by their old name, too', () => {
+      const replicas = [{ address: '10.0.0.2:6379', acknowledged: true, lag: 0 }];
+      store.health = () => ({ status: 'up', masters: [{ replicas } as unknown as MasterHealth] });
+      expect(locks.health().masters).toEqual([{ replicas, members: replicas }]);
+      const error = new LockNotReplicatedError(
+        ['k'],
+        { kind: 'unconfirmed', confirmed: 1, required: 2, replicas },
+        1_000,
+      );
+      expect(error.members).toBe(replicas);
+    });
+
     it('says false where the key was no longer ours', async () => {
       const lock = await held();
       store.releaseOutcome = { kind: 'released', ours: false };
@@ -1163,18 +1175,6 @@ describe('LockService in memory', () => {
       const withLock = locks.withLock.bind(locks) as (...all: unknown[]) => Promise<unknown>;
       await expect(withLock('k', ...args)).rejects.toThrow(message);
     });
-  });
-
-  it('lists the replicas of a master by their old name, too', () => {
-    const replicas = [{ address: '10.0.0.2:6379', acknowledged: true, lag: 0 }];
-    store.health = () => ({ status: 'up', masters: [{ replicas } as unknown as MasterHealth] });
-    expect(locks.health().masters).toEqual([{ replicas, members: replicas }]);
-    const error = new LockNotReplicatedError(
-      ['k'],
-      { kind: 'unconfirmed', confirmed: 1, required: 2, replicas },
-      1_000,
-    );
-    expect(error.members).toBe(replicas);
   });
 
   it('accepts durations as text', async () => {
