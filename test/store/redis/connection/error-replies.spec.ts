@@ -227,7 +227,8 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
     await using sentinel = await startRedis({}, 'sentinel');
     for (const [{ port }, advice] of [
-      [node, /give the connection as \{ nodes/],
+      // Valkey 9 has databases in a Cluster, but only one by default.
+      [node, /give the connection as \{ nodes|change the option db/],
       [sentinel, /give the connection as \{ sentinels/],
     ] as const) {
       const store = stores.open({ host: '127.0.0.1', port, db: 3 }, single);
