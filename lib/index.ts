@@ -2,7 +2,8 @@ export type { LockExceptionFactory } from './decorators/error-responses.js';
 export { CurrentLock } from './decorators/current-lock.decorator.js';
 export { InjectLockService } from './decorators/inject-lock-service.js';
 export { getLockServiceToken } from './tokens.js';
-export type { KeySource, OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
+export type { OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
+export type { KeySource } from './decorators/method-keys.js';
 export { ReplicaLocked } from './decorators/replica-locked.decorator.js';
 export { ReplicaLockInterceptor } from './decorators/replica-lock.interceptor.js';
 export {

@@ -1,13 +1,14 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { Lock } from '../lock/lock.js';
 import { handlerFrames, LOCK_TO_COME } from './handler-frames.js';
-import { LOCKED_METHOD } from './locked-metadata.js';
+import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 
 /**
- * Finds the lock for the argument when Nest calls a handler. A method that is known to be locked fills
- * the argument in itself, behind the pipes: one that validates custom decorators, too, would try to
- * copy the lock.
+ * Finds the lock for the argument when Nest calls a handler. A method that is known to be locked
+ * puts the lock in itself, after the pipes: a pipe that validates the arguments of custom
+ * decorators as well would try to copy the lock.
  */
-export function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
+function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
   if (Reflect.hasMetadata(LOCKED_METHOD, context.getHandler())) return undefined;
   const frame = handlerFrames.getStore();
   if (frame !== undefined && frame.instance === undefined) return frame.handler.lock ?? LOCK_TO_COME;
@@ -17,5 +18,32 @@ export function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
   );
 }
 
-/** Hands a handler that `@ReplicaLocked` decorates its `Lock`, also if the handler is called directly without one. */
+/**
+ * Parameter decorator: gives a method that `@ReplicaLocked` decorates its `Lock`. A direct call of
+ * the method may leave the argument out.
+ * @throws Error when Nest calls a handler that is not locked.
+ * @example
+ * ```ts
+ * @Post('orders/:id/pay')
+ * @ReplicaLocked('order:{params.id}')
+ * async pay(@Param('id') id: string, @CurrentLock() lock: Lock) {
+ *   await this.payments.charge(id, { fencingToken: lock.fencingToken, signal: lock.signal });
+ * }
+ * ```
+ */
 export const CurrentLock: () => ParameterDecorator = createParamDecorator(lockOfHandler);
+
+/** A handler's arguments with the lock for `@CurrentLock()`, in place of whatever pipes made of it. */
+export function withLock({ decorators }: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+  const index = decorators.indexOf(lockOfHandler);
+  if (index === undefined) return args;
+  const own = [...args];
+  own[index] = lock;
+  return own;
+}
+
+/** The arguments of a direct call, with the lock for `@CurrentLock()` if the caller gave none. */
+export function withMissingLock(method: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+  const index = method.decorators.indexOf(lockOfHandler);
+  return index === undefined || args[index] !== undefined ? args : withLock(method, args, lock);
+}

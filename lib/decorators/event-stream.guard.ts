@@ -1,9 +1,8 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { EnteredLock, LockKeys } from '../lock/lock-service.js';
 import { enterLockAnew } from './enter-lock.js';
-import type { LockedMethod } from './locked-method.js';
-import { LOCKED_METHOD } from './locked-metadata.js';
-import { GONE } from './locked-run.js';
+import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
+import { GONE } from './locked-subscription.js';
 import type { ModuleServices } from './module-services.js';
 
 /** Nest's names of its own metadata. */
@@ -42,7 +41,7 @@ export class EventStreamGuard implements CanActivate {
   /** Undefined if only the method's arguments tell the keys. */
   private async take(context: ExecutionContext): Promise<Outcome | undefined> {
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod;
-    const keys = method.keysBeforeCall(context);
+    const keys = method.keys.beforeCall(context);
     if (keys === undefined) return undefined;
     let endWait: ((reason: unknown) => void) | undefined;
     onResponseEnd(context, () => endWait?.(GONE));

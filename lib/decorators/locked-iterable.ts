@@ -1,7 +1,7 @@
 import type { EnteredLock } from '../lock/lock-service.js';
-import { isAsyncIterable } from './bodies.js';
+import { isAsyncIterable } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
-import { GONE } from './locked-run.js';
+import { GONE } from './locked-subscription.js';
 
 type Generator = AsyncGenerator<unknown, unknown>;
 

@@ -4,8 +4,7 @@ import { LockOptionsError } from '../lock/errors.js';
 import { LockService } from '../lock/lock-service.js';
 import { EventStreamGuard, guardEventStream } from './event-stream.guard.js';
 import { giveService, neededBy } from './instance-services.js';
-import { LOCKED_METHOD } from './locked-metadata.js';
-import type { LockedMethod } from './locked-method.js';
+import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
 
 /**

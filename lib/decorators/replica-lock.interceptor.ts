@@ -2,10 +2,10 @@ import { Injectable, type CallHandler, type ExecutionContext, type NestIntercept
 import { ModuleRef } from '@nestjs/core';
 import { catchError, from, map, Observable } from 'rxjs';
 import { responseTo } from './error-responses.js';
+import { kindOf } from './handler-context.js';
 import { handlerFrames } from './handler-frames.js';
-import { HandlerRun } from './handler-run.js';
-import type { LockedMethod } from './locked-method.js';
-import { LOCKED_METHOD } from './locked-metadata.js';
+import { HandlerInvocation } from './handler-invocation.js';
+import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
 
 /**
@@ -26,7 +26,7 @@ export class ReplicaLockInterceptor implements NestInterceptor {
     const isLocked = handlerFrames.getStore()?.handler.context === context;
     const result = method === undefined || isLocked ? next.handle() : this.locked(context, next, method);
     // A library's own caller, which ExternalContextCreator calls one of HTTP by default: there is no response to answer with.
-    if (method?.kindOf(context) === 'other' && context.getType() === 'http') return result;
+    if (method !== undefined && kindOf(context) === 'other' && context.getType() === 'http') return result;
     return result.pipe(
       catchError((error: unknown) =>
         from(responseTo(context, error, this.services.exceptionFactoryOf(method?.instanceName))).pipe(
@@ -40,7 +40,12 @@ export class ReplicaLockInterceptor implements NestInterceptor {
 
   private locked(context: ExecutionContext, next: CallHandler, method: LockedMethod): Observable<unknown> {
     return new Observable((subscriber) => {
-      const run = new HandlerRun(method, context, this.services.serviceOf(method.instanceName), subscriber);
+      const run = new HandlerInvocation(
+        method,
+        context,
+        this.services.serviceOf(method.instanceName),
+        subscriber,
+      );
       run.start(next);
       return () => run.leave();
     });

@@ -1,13 +1,19 @@
 import { UseInterceptors, type ExecutionContext } from '@nestjs/common';
 import type { Lock } from '../lock/lock.js';
+import { ArgumentDecorators } from './argument-decorators.js';
+import { withMissingLock } from './current-lock.decorator.js';
 import type { LockedDecorator, UnannotatedArgument } from './decorator-types.js';
+import { checkDecoratorOptions, checkKey, lockableMethod } from './definition-checks.js';
+import { FunctionKeys } from './function-keys.js';
 import { handlerFrames, type HandlerFrame, type Original } from './handler-frames.js';
 import { needService } from './instance-services.js';
-import { lockedCall } from './locked-call.js';
-import { LockedMethod, type KeySource, type ReplicaLockedOptions } from './locked-method.js';
-import { LOCKED_METHOD } from './locked-metadata.js';
+import { KeyTemplate } from './key-template.js';
+import { LOCKED_METHOD, LockedMethod, type ReplicaLockedOptions } from './locked-method.js';
+import type { KeySource, MethodKeys } from './method-keys.js';
+import { lockedCall } from './plain-call.js';
 import { ReplicaLockInterceptor } from './replica-lock.interceptor.js';
 import { resultKindOf } from './result-kind.js';
+import { TemplateKeys } from './template-keys.js';
 
 /**
  * Runs the method under a lock: over all copies of the application one call at a time for each key. On controller, resolver, gateway and message handlers, and on
@@ -42,7 +48,12 @@ export function ReplicaLocked(
 ): MethodDecorator {
   return (target, property, descriptor: PropertyDescriptor) => {
     const original = lockableMethod(target, property, descriptor);
-    const method = new LockedMethod(target, property, key, options);
+    const name = `${target.constructor.name}.${String(property)}`;
+    checkDecoratorOptions(name, options);
+    checkKey(name, key);
+    const decorators = new ArgumentDecorators(target, property);
+    const keys = keysOf(key, name, decorators);
+    const method = new LockedMethod(name, property, keys, decorators, options);
     const wrapper = lockedFunction(target, method, original);
     // Decorators below this one have left their metadata on the original; those above will see the wrapper.
     for (const metadataKey of Reflect.getMetadataKeys(original)) {
@@ -57,13 +68,26 @@ export function ReplicaLocked(
   };
 }
 
+/** Throws `LockKeyError` if a template cannot be read. */
+function keysOf(
+  // oxlint-disable-next-line typescript/no-explicit-any -- whatever arguments the method has
+  key: KeySource<any[]>,
+  name: string,
+  decorators: ArgumentDecorators,
+): MethodKeys {
+  if (typeof key === 'function') return new FunctionKeys(key, name);
+  const texts = typeof key === 'string' ? [key] : key;
+  const templates = texts.map((text) => new KeyTemplate(text, name));
+  return new TemplateKeys(templates, name, decorators);
+}
+
 function lockedFunction(target: object, method: LockedMethod, original: Original): Original {
   const kind = resultKindOf(target, method.property, original);
   return function locked(this: object, ...args: unknown[]): unknown {
     const frame = handlerFrames.getStore();
     const isHandler = frame?.instance === undefined && frame?.handler.method === method;
     if (isHandler) return frame.handler.call(this, args, original, kind);
-    const work = (lock: Lock): unknown => original.apply(this, method.withMissingLock(args, lock));
+    const work = (lock: Lock): unknown => original.apply(this, withMissingLock(method, args, lock));
     return lockedCall(
       { method, instance: this, args, context: contextOfSuper(frame, this, method), work },
       kind,
@@ -80,33 +104,4 @@ function contextOfSuper(
   if (frame?.instance !== instance) return undefined;
   const { method: caller, context } = frame.handler;
   return caller !== method && caller.property === method.property ? context : undefined;
-}
-
-function lockableMethod(
-  target: object,
-  property: string | symbol,
-  descriptor: PropertyDescriptor | undefined,
-): Original {
-  const original: unknown = descriptor?.value;
-  const refuse = (why: string): never => {
-    const owner = typeof target === 'function' ? target.name : target.constructor.name;
-    const name = typeof property === 'object' ? '' : `.${String(property)}`;
-    throw new TypeError(`@ReplicaLocked on ${owner}${name}: ${why}`);
-  };
-  // A standard decorator is called with the method and a context.
-  if (typeof property === 'object')
-    refuse("set experimentalDecorators in tsconfig.json, as Nest's own decorators need it.");
-  if (typeof target === 'function')
-    refuse(
-      'a static method has no instance to inject the LockService into. Use an instance method, or LockService.withLock.',
-    );
-  if (typeof original !== 'function')
-    return refuse('only methods can be locked, not properties or accessors.');
-  if (Object.prototype.toString.call(original) === '[object GeneratorFunction]')
-    refuse(
-      'a synchronous generator cannot wait for a lock. Make it an async generator (async *), or return a Promise.',
-    );
-  if (Reflect.hasMetadata(LOCKED_METHOD, original))
-    refuse('the method is decorated with it twice. Give one of them an array of keys.');
-  return original as Original;
 }

@@ -29,8 +29,7 @@ import {
   ReplicaLocked,
   ReplicaLockModule,
 } from '../../lib/index.js';
-import { LOCKED_METHOD } from '../../lib/decorators/locked-metadata.js';
-import type { LockedMethod } from '../../lib/decorators/locked-method.js';
+import { LOCKED_METHOD, type LockedMethod } from '../../lib/decorators/locked-method.js';
 import { adapters, free, Gates, Inside, locked, startApp } from './apps.js';
 
 type Method = (...args: never[]) => unknown;
@@ -92,7 +91,7 @@ describe('The keys of a handler before its call', () => {
     ['order:{body.id}', 'http', [{ body: {} }, {}], Post(), undefined],
   ] as const)('of %j in %s(%j)', (key, type, args, decorate, keys) => {
     const { method, context } = handlerOf(key, type, args, decorate);
-    expect(method.keysBeforeCall(context)).toEqual(keys);
+    expect(method.keys.beforeCall(context)).toEqual(keys);
   });
 
   it.each([
@@ -116,8 +115,8 @@ describe('The keys of a handler before its call', () => {
     ['{data.id}', 'rmq', [], undefined, true, /value for \{data\.id\} is undefined/],
   ] as const)('%s in %s(%j) are refused', (key, type, args, decorate, fromRequest, text) => {
     const { method, context } = handlerOf(key, type, args, decorate);
-    expect(() => method.keysBeforeCall(context)).toThrow(text);
-    expect(() => method.keysBeforeCall(context)).toThrow(expect.objectContaining({ fromRequest }));
+    expect(() => method.keys.beforeCall(context)).toThrow(text);
+    expect(() => method.keys.beforeCall(context)).toThrow(expect.objectContaining({ fromRequest }));
   });
 });
 
@@ -140,13 +139,13 @@ describe('A key function', () => {
   ] as const)('is given in %s(%j) the context, or the arguments', (type, args, decorate, hasContext) => {
     given.length = 0;
     const { method, context } = handlerOf(key, type, args, decorate);
-    expect(method.keysBeforeCall(context) ?? method.keysOfCall([message, 5], context)).toBe('key');
+    expect(method.keys.beforeCall(context) ?? method.keys.ofCall([message, 5], context)).toBe('key');
     expect(given).toEqual([hasContext ? [context] : [message, 5]]);
   });
 
   it.each([
     [(m: { id: string }) => m.id, undefined, /returned undefined/],
-    [() => '', '', /returned an empty text/],
+    [() => '', '', /returned an empty string/],
     [() => [], '', /returned an empty array/],
     [() => ['a', undefined], '', /returned an array of a string, undefined/],
     [() => 5, '', /returned a number/],
@@ -158,13 +157,13 @@ describe('A key function', () => {
     ],
   ])('is named with what it was given if it fails or returns no key (%s)', (bad, _shown, text) => {
     const { method, context } = handlerOf(bad as () => string, ...http);
-    expect(() => method.keysBeforeCall(context)).toThrow(LockKeyError);
-    expect(() => method.keysBeforeCall(context)).toThrow(text);
-    expect(() => method.keysBeforeCall(context)).toThrow(
+    expect(() => method.keys.beforeCall(context)).toThrow(LockKeyError);
+    expect(() => method.keys.beforeCall(context)).toThrow(text);
+    expect(() => method.keys.beforeCall(context)).toThrow(
       /key function of Shop\.handle.*called with the ExecutionContext of a 'http' handler\.$/,
     );
     const other = handlerOf(bad as () => string, 'rmq', [{}]);
-    expect(() => other.method.keysOfCall([{ secret: 1 }, null, 'b'], other.context)).toThrow(
+    expect(() => other.method.keys.ofCall([{ secret: 1 }, null, 'b'], other.context)).toThrow(
       /called with the method's own arguments \(an object, null, a string\)\.$/,
     );
   });
@@ -177,7 +176,7 @@ describe('A key function', () => {
       },
       ...http,
     );
-    expect(() => method.keysBeforeCall(context)).toThrow(own);
+    expect(() => method.keys.beforeCall(context)).toThrow(own);
   });
 });
 
@@ -198,7 +197,7 @@ describe('The keys of a call', () => {
   const keysOf = (key: string, name: keyof Shop, given: unknown[], context?: ExecutionContext): unknown => {
     const descriptor = { value: async (): Promise<void> => {} };
     (ReplicaLocked(key) as MethodDecorator)(Shop.prototype, name, descriptor as never);
-    return (Reflect.getMetadata(LOCKED_METHOD, descriptor.value) as LockedMethod).keysOfCall(given, context);
+    return (Reflect.getMetadata(LOCKED_METHOD, descriptor.value) as LockedMethod).keys.ofCall(given, context);
   };
 
   it.each([

@@ -12,7 +12,7 @@ import {
 import { type Observable, Subject } from 'rxjs';
 import ts from 'typescript';
 import { type KeySource, ReplicaLocked, type ReplicaLockedOptions } from '../../lib/index.js';
-import { LOCKED_METHOD } from '../../lib/decorators/locked-metadata.js';
+import { LOCKED_METHOD } from '../../lib/decorators/locked-method.js';
 
 /* Decorators of an application's own, in the ways that people write them. */
 

@@ -2,13 +2,13 @@ import type { ExecutionContext } from '@nestjs/common';
 import { isObservable, Observable } from 'rxjs';
 import type { Lock } from '../lock/lock.js';
 import type { LockKeys, LockService } from '../lock/lock-service.js';
-import { PROMISES } from './bodies.js';
+import { PROMISES } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, withLock } from './enter-lock.js';
 import { noService, serviceOf } from './instance-services.js';
 import { lockedIterable } from './locked-iterable.js';
-import { LockedResult } from './locked-result.js';
-import { asObservable, LockedRun } from './locked-run.js';
+import { AwaitableObservable } from './awaitable-observable.js';
+import { asObservable, LockedSubscription } from './locked-subscription.js';
 import type { ResultKind } from './result-kind.js';
 
 /** A call of a locked method that takes the lock by itself: on a provider, or of a handler that Nest did not call. */
@@ -61,7 +61,7 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
 /** The lock is taken by each subscriber, and held while the Observable runs. */
 function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
-    const run = new LockedRun(call.method, () => demandService(call), subscriber, PROMISES);
+    const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
     void run.take(keysOf(call), ({ lock }) => asObservable(run.work(() => call.work(lock))));
     return () => run.leave();
   });
@@ -70,7 +70,7 @@ function lockedStream(call: PlainCall): Observable<unknown> {
 /** An Observable that a promise resolved with runs only once it is subscribed to, and then under the lock again. */
 function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
-    const run = new LockedRun(call.method, () => demandService(call), subscriber, PROMISES);
+    const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
     void run.take(keys, () => source);
     return () => run.leave();
   });
@@ -84,7 +84,7 @@ function lockedSteps(call: PlainCall): AsyncGenerator<unknown, unknown> {
   );
 }
 
-function lockedEither(call: PlainCall): LockedResult {
+function lockedEither(call: PlainCall): AwaitableObservable {
   let isCalled = false;
   const watched: PlainCall = {
     ...call,
@@ -93,7 +93,7 @@ function lockedEither(call: PlainCall): LockedResult {
       return call.work(lock);
     },
   };
-  return new LockedResult(
+  return new AwaitableObservable(
     () => lockedStream(call),
     () => lockedSteps(call),
     () => lockedPromise(watched),
@@ -102,8 +102,8 @@ function lockedEither(call: PlainCall): LockedResult {
 }
 
 function keysOf({ method, args, context }: PlainCall): LockKeys {
-  const keys = context && method.keysBeforeCall(context);
-  return keys ?? method.keysOfCall(args, context);
+  const keys = context && method.keys.beforeCall(context);
+  return keys ?? method.keys.ofCall(args, context);
 }
 
 function demandService({ instance, method }: PlainCall): LockService {

@@ -3,14 +3,16 @@ import type { CallHandler, ExecutionContext } from '@nestjs/common';
 import { defer, isObservable, mergeMap, Observable, type Subscriber } from 'rxjs';
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
-import { bodiesOf } from './bodies.js';
+import { streamingResultsOf } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
+import { withLock } from './current-lock.decorator.js';
+import { kindOf } from './handler-context.js';
 import { claimOutcome, type Outcome } from './event-stream.guard.js';
 import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
-import { LockedResult } from './locked-result.js';
-import { asObservable, LockedRun } from './locked-run.js';
+import { AwaitableObservable } from './awaitable-observable.js';
+import { asObservable, LockedSubscription } from './locked-subscription.js';
 import type { ResultKind } from './result-kind.js';
 
 /** Calls the method with these arguments, so that what it starts is no call of Nest. */
@@ -20,7 +22,7 @@ type Work = (args: unknown[]) => unknown;
  * One invocation of a locked handler, from its interceptor on. If the raw request tells the keys, the interceptor takes the lock: around the interceptors below it, the
  * pipes and the method. If only the method's arguments tell them, the method takes it, around itself.
  */
-export class HandlerRun extends LockedRun implements LockedHandler {
+export class HandlerInvocation extends LockedSubscription implements LockedHandler {
   private readonly keys: LockKeys | undefined;
   /** What a guard made of the lock before this run. */
   private readonly outcome: Outcome | undefined;
@@ -35,9 +37,9 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     service: LockService,
     subscriber: Subscriber<unknown>,
   ) {
-    super(method, () => service, subscriber, bodiesOf(method.kindOf(context), context));
-    this.outcome = method.kindOf(context) === 'http' ? claimOutcome(context) : undefined;
-    this.keys = this.outcome === undefined ? method.keysBeforeCall(context) : this.outcome.keys;
+    super(method, () => service, subscriber, streamingResultsOf(kindOf(context), context));
+    this.outcome = kindOf(context) === 'http' ? claimOutcome(context) : undefined;
+    this.keys = this.outcome === undefined ? method.keys.beforeCall(context) : this.outcome.keys;
   }
 
   get lock(): Lock | undefined {
@@ -64,7 +66,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     // If the caller left before the method was called, the lock has gone with it: the method takes one of its own.
     if (this.entered !== undefined && !this.isEnded) {
       const { lock } = this.entered;
-      return this.work(() => work(this.method.withLock(args, lock)));
+      return this.work(() => work(withLock(this.method, args, lock)));
     }
     const called = (): Promise<unknown> => this.lockAndCall(args, work);
     const streamed = (): Observable<unknown> => defer(called).pipe(mergeMap(asObservable));
@@ -72,7 +74,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
       lockedIterable(
         this.method,
         (onWaiting) => this.ask(this.keysOf(args), onWaiting),
-        ({ lock }) => work(this.method.withLock(args, lock)),
+        ({ lock }) => work(withLock(this.method, args, lock)),
       );
     switch (kind) {
       case 'promise':
@@ -82,7 +84,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
       case 'iterable':
         return iterated();
       default:
-        return new LockedResult(streamed, iterated, called, () => true);
+        return new AwaitableObservable(streamed, iterated, called, () => true);
     }
   }
 
@@ -90,7 +92,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     keys: LockKeys,
     onWaiting: (cancel: (reason: unknown) => void) => void,
   ): Promise<EnteredLock> {
-    const kind = this.method.kindOf(this.context);
+    const kind = kindOf(this.context);
     const enter = kind === 'field' || kind === 'other' ? enterLock : enterLockAnew;
     return enter(this.service(), keys, this.method.options, onWaiting);
   }
@@ -106,7 +108,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
     }
     let result: unknown;
     try {
-      result = await entered.run(() => work(this.method.withLock(args, entered.lock)));
+      result = await entered.run(() => work(withLock(this.method, args, entered.lock)));
     } catch (error) {
       await this.giveBack(entered, error);
       throw error;
@@ -116,7 +118,7 @@ export class HandlerRun extends LockedRun implements LockedHandler {
       this.keep(keys, entered);
       return new Observable((subscriber) => entered.run(() => result.subscribe(subscriber)));
     }
-    if (this.bodies.isBody(result)) this.keep(keys, entered);
+    if (this.bodies.isStreaming(result)) this.keep(keys, entered);
     else await this.giveBack(entered);
     return result;
   }
@@ -138,6 +140,6 @@ export class HandlerRun extends LockedRun implements LockedHandler {
   }
 
   private keysOf(args: unknown[]): LockKeys {
-    return this.keys ?? this.method.keysOfCall(args, this.context);
+    return this.keys ?? this.method.keys.ofCall(args, this.context);
   }
 }

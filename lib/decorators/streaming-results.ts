@@ -3,7 +3,7 @@ import { type ExecutionContext, StreamableFile } from '@nestjs/common';
 import { isSubscription, type HandlerKind } from './handler-context.js';
 
 /** A result that goes on after its handler has returned: a file that is sent, the events of a GraphQL subscription. */
-export interface Body {
+export interface StreamingResult {
   /** What the caller gets in place of the result. */
   readonly value: unknown;
   /** Runs this once the body was produced, has failed or was given up; at once if that has happened. */
@@ -16,44 +16,44 @@ export interface Body {
 export type Within = <T>(step: () => T) => T;
 
 /** Which results go on, and where they end. */
-export interface Bodies {
-  isBody(value: unknown): boolean;
+export interface StreamingResults {
+  isStreaming(value: unknown): boolean;
   /** Undefined for a result that is complete when it is returned. Watches a body from now on. */
-  bodyOf(value: unknown, within: Within): Body | undefined;
+  watch(value: unknown, within: Within): StreamingResult | undefined;
 }
 
 /** Outside of HTTP and subscriptions only a promise that an Observable emits goes on: its reader waits for it. */
-export const PROMISES: Bodies = {
-  isBody: () => false,
-  bodyOf: (value) =>
+export const PROMISES: StreamingResults = {
+  isStreaming: () => false,
+  watch: (value) =>
     isThenable(value) ? { value, onEnd: (run) => void value.then(run, run), cancel: () => {} } : undefined,
 };
 
 /** GraphQL servers iterate what a subscription returns, and end it when the subscriber leaves. */
-const SUBSCRIPTIONS: Bodies = {
-  isBody: isAsyncIterable,
-  bodyOf: (value, within) => (isAsyncIterable(value) ? iterableBody(value, within) : undefined),
+const SUBSCRIPTIONS: StreamingResults = {
+  isStreaming: isAsyncIterable,
+  watch: (value, within) => (isAsyncIterable(value) ? iterableBody(value, within) : undefined),
 };
 
-export function bodiesOf(kind: HandlerKind, context: ExecutionContext): Bodies {
+export function streamingResultsOf(kind: HandlerKind, context: ExecutionContext): StreamingResults {
   if (kind === 'http') return responsesOf(context);
   return kind === 'graphql' && isSubscription(context) ? SUBSCRIPTIONS : PROMISES;
 }
 
 /** Nest sends files, and from version 12 on async iterables, ReadableStreams and Responses. */
-function responsesOf(context: ExecutionContext): Bodies {
+function responsesOf(context: ExecutionContext): StreamingResults {
   return {
-    isBody: (value) => value instanceof StreamableFile || isWebResponse(value) || isAsyncIterable(value),
-    bodyOf(value, within) {
+    isStreaming: (value) => value instanceof StreamableFile || isWebResponse(value) || isAsyncIterable(value),
+    watch(value, within) {
       const body = sentBodyOf(value, within);
-      if (body === undefined) return PROMISES.bodyOf(value, within);
+      if (body === undefined) return PROMISES.watch(value, within);
       whenSent(context, () => body.abandon());
       return body;
     },
   };
 }
 
-function sentBodyOf(value: unknown, within: Within): SentBody | undefined {
+function sentBodyOf(value: unknown, within: Within): SentResult | undefined {
   if (value instanceof StreamableFile) return fileBody(value);
   if (isWebStream(value)) return webStreamBody(value, within);
   if (value instanceof Readable) return streamBody(value);
@@ -72,7 +72,7 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
 }
 
 /** A body whose reader may leave it lying. */
-interface SentBody extends Body {
+interface SentResult extends StreamingResult {
   /** The response is over: no further part is going to be asked for. */
   abandon(): void;
 }
@@ -94,12 +94,12 @@ class End {
   }
 }
 
-function fileBody(file: StreamableFile): SentBody | undefined {
+function fileBody(file: StreamableFile): SentResult | undefined {
   const stream: unknown = file.getStream();
   return stream instanceof Readable ? { ...streamBody(stream), value: file } : undefined;
 }
 
-function streamBody(stream: Readable): SentBody {
+function streamBody(stream: Readable): SentResult {
   const end = new End();
   // At once if the stream has ended; also for streams that never say `close`.
   finished(stream, { writable: false }, () => end.happen());
@@ -114,7 +114,7 @@ function streamBody(stream: Readable): SentBody {
   };
 }
 
-function iterableBody(iterable: AsyncIterable<unknown>, within: Within): SentBody {
+function iterableBody(iterable: AsyncIterable<unknown>, within: Within): SentResult {
   const end = new End();
   let steps = 0;
   let source: AsyncIterator<unknown> | undefined;
@@ -155,7 +155,7 @@ function iterableBody(iterable: AsyncIterable<unknown>, within: Within): SentBod
   };
 }
 
-function webStreamBody(stream: ReadableStream<unknown>, within: Within): SentBody | undefined {
+function webStreamBody(stream: ReadableStream<unknown>, within: Within): SentResult | undefined {
   if (stream.locked) return undefined;
   let reader: ReadableStreamDefaultReader<unknown> | undefined;
   // Opened late: a stream that was replaced by another result stays unlocked, so that Nest can cancel it.
@@ -192,7 +192,7 @@ function webStreamBody(stream: ReadableStream<unknown>, within: Within): SentBod
 }
 
 /** The Response stays what it is (status, headers, where it came from); its body is read through the watched stream. */
-function responseBody(response: Response, within: Within): SentBody | undefined {
+function responseBody(response: Response, within: Within): SentResult | undefined {
   const body = response.body === null ? undefined : webStreamBody(response.body, within);
   if (body === undefined) return undefined;
   Object.defineProperty(response, 'body', { configurable: true, value: body.value });

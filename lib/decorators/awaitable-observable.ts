@@ -1,13 +1,13 @@
 import { AsyncResource } from 'node:async_hooks';
 import { setImmediate } from 'node:timers';
 import { defer, mergeMap, Observable, type Operator } from 'rxjs';
-import { asObservable } from './locked-run.js';
+import { asObservable } from './locked-subscription.js';
 
 /**
  * What a locked method returns if only its call shows whether it gives a promise, an Observable or an AsyncIterable: all of them. A caller that awaits it gets the promise, a
  * caller that subscribes the stream, a caller that iterates the steps. If none of that happens, the promise starts by itself: a job that no caller waits for is done all the same.
  */
-export class LockedResult
+export class AwaitableObservable
   extends Observable<unknown>
   implements PromiseLike<unknown>, AsyncIterable<unknown>
 {

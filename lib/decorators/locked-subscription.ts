@@ -1,6 +1,6 @@
 import { from, isObservable, of, type Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
-import { isThenable, type Bodies } from './bodies.js';
+import { isThenable, type StreamingResults } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock } from './enter-lock.js';
 
@@ -21,7 +21,7 @@ type Stage =
  * One subscription to locked work. The lock is held until the work's promise has settled, even if the subscriber has gone; until an Observable has ended or was unsubscribed;
  * until every body that was handed out has been produced.
  */
-export class LockedRun {
+export class LockedSubscription {
   private readonly held: EnteredLock[] = [];
   private finishing: Promise<void> | undefined;
   private readonly cancels = new Set<() => void>();
@@ -37,7 +37,7 @@ export class LockedRun {
     readonly method: LockedMethod,
     protected readonly service: () => LockService,
     private readonly subscriber: Subscriber<unknown>,
-    protected readonly bodies: Bodies,
+    protected readonly bodies: StreamingResults,
   ) {}
 
   /** Takes the lock, then subscribes to the work under it. What the method makes of a lock that stays busy is the result. */
@@ -169,7 +169,7 @@ export class LockedRun {
 
   private onValue(value: unknown): void {
     this.stage = 'streaming';
-    const body = this.bodies.bodyOf(value, (step) => this.held[0]?.run(step) ?? step());
+    const body = this.bodies.watch(value, (step) => this.held[0]?.run(step) ?? step());
     if (body !== undefined) {
       this.goingOn++;
       body.onEnd(() => this.onBodyEnd());
