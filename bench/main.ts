@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { startReplication } from '../test/support/replication.js';
 import { describeMachine, machineText } from './report/machine.js';
 import { svgOf } from './report/plot.js';
-import { markdownOf } from './report/table.js';
+import { markdownOf, wrapped } from './report/table.js';
 import { subjects } from './subjects/index.js';
 import { OURS, THROUGH_DECORATOR } from './subjects/replica-lock.js';
 import { workloads } from './workloads/index.js';
@@ -85,7 +85,8 @@ for (const workload of chosen) {
   const write = (ending: string, text: string): void =>
     writeFileSync(join(values.out!, `${workload.name}.${ending}`), text);
   const plots = (report.plots ?? []).map(({ name, title }) => `![${title}](${name}.svg)\n`);
-  const head = `# ${workload.name}\n\nWritten by \`npm run bench\`.\n${machineText(machine)}\n`;
+  const intro = wrapped(`Written by \`npm run bench\`. ${machineText(machine)}`);
+  const head = `# ${workload.name}\n\n${intro}\n`;
   write('md', [head, ...plots, ...tables].join('\n'));
   write('json', `${JSON.stringify({ machine, rounds, tables: report.tables }, undefined, 1)}\n`);
   for (const plot of report.plots ?? []) writeFileSync(join(values.out, `${plot.name}.svg`), svgOf(plot));

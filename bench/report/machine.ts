@@ -34,13 +34,12 @@ export function describeMachine(): Machine {
   };
 }
 
-/** One sentence a line, so that no line of a page is too long. */
 export function machineText(machine: Machine): string {
   return [
     `${machine.cores} cores (${machine.cpu}), shared by master, two replicas, the benchmark and its processes, ${machine.memoryGiB} GiB, ${machine.system}.`,
     `Node ${machine.node}, redis-server ${machine.redis}, ioredis ${machine.ioredis}, everything on loopback.`,
     `Load before the run ${machine.loadBefore.toFixed(1)}. ${machine.date}.`,
-  ].join('\n');
+  ].join(' ');
 }
 
 function versionOf(from: string, name: string): string {

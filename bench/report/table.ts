@@ -8,7 +8,12 @@ export interface Table {
   readonly rows: readonly (readonly Cell[])[];
 }
 
-/** The table as Markdown, aligned for a terminal, too. Each sentence of the note is a line. */
+/** Breaks text into lines of at most 120 characters. */
+export function wrapped(text: string): string {
+  return text.replaceAll(/(.{1,120})(?: |$)/g, '$1\n').trimEnd();
+}
+
+/** The table as Markdown, aligned for a terminal, too. */
 export function markdownOf({ title, note, columns, rows }: Table): string {
   const texts = [columns, ...rows.map((row) => row.map(textOf))];
   const widths = columns.map((_, column) => Math.max(3, ...texts.map((row) => row[column]?.length ?? 0)));
@@ -21,7 +26,7 @@ export function markdownOf({ title, note, columns, rows }: Table): string {
   return [
     `### ${title}`,
     '',
-    ...(note === undefined ? [] : [note.replaceAll('. ', '.\n'), '']),
+    ...(note === undefined ? [] : [wrapped(note), '']),
     line(texts[0]!),
     line(rule),
     ...texts.slice(1).map(line),
