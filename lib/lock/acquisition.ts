@@ -1,50 +1,39 @@
 import type { Clock } from '../common/clock.js';
-import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
-import type {
-  AcquireOutcome,
-  Attempt,
-  Busy,
-  LockStore,
-  Unavailable,
-  Unconfirmed,
-} from '../store/lock-store.js';
+import type { Deadlines, Timed } from '../common/deadlines.js';
+import type { AcquireOutcome, Busy, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
-import type { AbortSignals } from './abort-signals.js';
 import {
-  LockContendedError,
-  LockKeyError,
-  LockNotReplicatedError,
-  LockOptionsError,
-  LockUnavailableError,
-} from './errors.js';
+  ENDED,
+  PAUSING,
+  QUEUED,
+  SLEEPING,
+  STAYING_ON,
+  type Asking,
+  type State,
+} from './acquisition-state.js';
+import type { AbortSignals } from './abort-signals.js';
+import { BusyKey } from './busy-key.js';
+import { LockKeyError, LockOptionsError } from './errors.js';
 import { confirmTimeOf, needsAtLeast } from './demand.js';
-import type { LockEvent } from './events.js';
+import { unconfirmedEvent, type LockEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import type { Owners } from './owners.js';
-import type { Question } from './questions.js';
-import { renewalPeriodOf } from './renewals.js';
+import { KeyQueues } from './key-queues.js';
+import { isInVain, newestOutcome, refusalOf, silenceOf } from './last-answer.js';
+import { TimeLimit } from './time-limit.js';
 import type { SharedOutcome, WaitQueue } from './wait-queue.js';
 import type { Waiter } from './waiter.js';
 import type { WaitQueues } from './wait-queues.js';
 
-/** ms between two looks of a waiter that hears of changes; it is told, so this is only for a notice that got lost. */
-const FALLBACK_POLL_TIME = 8_000;
-/** The same for one that hears of none. */
-const UNTRACKED_POLL_TIME = 250;
-/** ms that one sleeps at the least: a key that is about to expire is not asked for in a loop. */
-const SHORTEST_SLEEP = 10;
-/** ms that a renewal may be early or late by, at the least. */
-const RENEWAL_TOLERANCE = 50;
 /** ms before asking again after a failure: doubled each time. */
 const FIRST_RETRY_PAUSE = 25;
 const LONGEST_RETRY_PAUSE = 1_000;
-/** ms beyond `waitTime` that a caller in the queue waits for an answer to the one before it: the time of both may end in one instant. */
+/**
+ * ms beyond `waitTime` that a queued caller waits for the answer to the caller before it: the time of
+ * both may end in one instant.
+ */
 const GRACE = 50;
-/** ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store does. */
-const GUARD = 1_000;
-/** ms after which a deadline that fires late shows that the process was busy. */
-const LATE = 100;
 
 /** What an acquisition needs of the service. */
 export interface AcquisitionHost {
@@ -54,91 +43,61 @@ export interface AcquisitionHost {
   readonly queues: WaitQueues;
   readonly owners: Owners;
   readonly signals: AbortSignals;
-  /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
+  /** True if events have a listener. Without a listener no event of a success is made. */
   isHeard(): boolean;
   emit(event: LockEvent): void;
-  /** It got its lock: from now on it is held. */
+  /** The acquisition got its lock, which is held from now on. */
   granted(acquisition: Acquisition, owner: string, grant: Grant): HeldLock;
-  /** It has ended, either way. */
+  /** The acquisition has ended, with or without a lock. */
   left(acquisition: Acquisition): void;
 }
 
-type State =
-  /** Until its turn comes. */
-  | { readonly kind: 'queued' }
-  | Asking
-  /** Busy: until somebody changes the key, its lease ends, or it is time to look. */
-  | { readonly kind: 'sleeping' }
-  /** Whether its holder holds it still. */
-  | { readonly kind: 'checking' }
-  /** Refused for now: until it is time to ask again. */
-  | { readonly kind: 'pausing' }
-  /** Its time is up: until the store answers another caller of this process, whose answer is its own. */
-  | { readonly kind: 'staying on' }
-  | { readonly kind: 'ended' };
-
-interface Asking {
-  readonly kind: 'asking';
-  readonly attempt: Attempt;
-  readonly owner: string;
-  /** One for each of the sorted keys. */
-  readonly questions: readonly Question[];
-}
-
-const QUEUED: State = { kind: 'queued' };
-const SLEEPING: State = { kind: 'sleeping' };
-const PAUSING: State = { kind: 'pausing' };
-const STAYING_ON: State = { kind: 'staying on' };
-const ENDED: State = { kind: 'ended' };
-const NO_QUEUES: readonly WaitQueue[] = [];
-
 /**
- * One caller on its way to a lock: asks the store; where the key is busy, stands in the key's queue and asks again when it is first and
- * something has changed. Of several keys it stands in the queue of the one that was found busy, and then asks for all of them again; standing
- * in all queues at once could wait for somebody who waits for us.
+ * One caller on its way to a lock. Asks the store. If the key is busy, the caller stands in the key's
+ * queue and asks again when it is first and the key has changed.
+ *
+ * A caller that asks for several keys stands in the queue of the key that was found busy, and then
+ * asks for all of them again. A caller that stood in all queues at once could wait for another caller
+ * that waits for it.
  */
 export class Acquisition implements Waiter, Timed {
-  /** Among those of the service. */
+  /** The index among the acquisitions of the service. */
   index = NO_INDEX;
   ahead: Waiter | undefined = undefined;
   behind: Waiter | undefined = undefined;
   private state: State = QUEUED;
-  /** The monotonic instant. */
-  readonly askedAt: number;
   readonly sorted: readonly string[];
-  /** The queues of the sorted keys, from the start to the end. */
-  private queues: readonly WaitQueue[] = NO_QUEUES;
-  /** The one in which it stands, or stays on. */
-  private queue: WaitQueue | undefined;
+  private readonly queues = new KeyQueues(this);
   private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_RETRY_PAUSE;
-  /** It was woken by a change of the key, and asks because of that. */
+  /** A change of the key woke the caller, which asks because of the change. */
   private wasChanged = false;
-  /** The monotonic instants at which the holder was last seen to renew, and at which its lease ends unless it renews. */
-  private renewedAt: number | undefined;
-  private busyUntil = 0;
-  /** The end of `waitTime`, then that of the store's own time. */
-  private patience: Deadline | undefined;
-  private wasBusy = false;
+  private busyKey: BusyKey | undefined;
+  private readonly time: TimeLimit;
   private stopClock: (() => void) | undefined;
 
   constructor(
     readonly keys: readonly string[],
     readonly options: ResolvedOptions,
-    /** Asked by work that holds a lock already, and that must be able to end. */
+    /** The caller is work that holds a lock already, and that must be able to end. */
     readonly isNested: boolean,
-    /** Who holds one of the keys in the very context that asks. */
+    /** The owner of a lock on one of the keys that the asking context itself holds. */
     private readonly ownOwner: string | undefined,
     private readonly host: AcquisitionHost,
     private readonly resolve: (lock: HeldLock) => void,
     private readonly reject: (reason: unknown) => void,
   ) {
-    this.askedAt = host.clock.monotonic();
+    this.time = new TimeLimit(options, host);
     this.sorted = keys.length === 1 ? keys : keys.toSorted();
   }
 
+  /** The monotonic instant at which the caller asked. */
+  get askedAt(): number {
+    return this.time.askedAt;
+  }
+
   start(): void {
-    const { signal, waitTime, replicaTimeout } = this.options;
+    const { signal, waitTime } = this.options;
     if (signal?.aborted === true) {
       this.state = ENDED;
       this.host.left(this);
@@ -146,26 +105,26 @@ export class Acquisition implements Waiter, Timed {
       return;
     }
     if (signal !== undefined) this.host.signals.add(signal, this);
-    this.queues = this.sorted.map((key) => this.host.queues.watch(key));
-    const patience = waitTime > 0 ? waitTime : replicaTimeout + GUARD;
-    this.patience = this.host.deadlines.add(this.askedAt + patience, this);
-    // Without a wait it asks beside the queue; else it stands behind those who asked before.
-    const queue =
-      this.queues.length === 1 ? this.queues[0] : this.queues.find(({ hasWaiters }) => hasWaiters);
-    if (waitTime === 0 || queue === undefined) this.ask();
-    else if (this.join(queue)) this.ask();
+    this.queues.watch(this.host.queues);
+    this.time.start(this);
+    // Without a wait the caller asks beside the queue, else stands behind the earlier callers.
+    const queue = this.queues.entry;
+    if (waitTime === 0 || queue === undefined || this.join(queue)) this.ask();
   }
 
-  /** Ends the waiting with this reason; what was asked is taken back. */
+  /** Ends the waiting with this reason. What an open attempt writes is taken back. */
   cancel(reason: unknown): void {
     if (this.state.kind === 'ended') return;
     this.end();
     this.reject(reason);
   }
 
-  /** Whose time is up does not ask once more: its deadline is about to fire, and thousands may expire together. */
+  /**
+   * A waiter past its `waitTime` does not ask again: its deadline is about to fire, and thousands of
+   * waiters may expire together.
+   */
   get isReady(): boolean {
-    return this.state.kind === 'queued' && !this.isOutOfTime;
+    return this.state.kind === 'queued' && !this.time.isOver;
   }
 
   onTurn(): void {
@@ -176,35 +135,35 @@ export class Acquisition implements Waiter, Timed {
     if (this.state.kind !== 'sleeping' && this.state.kind !== 'checking') return;
     this.stopClock?.();
     this.wasChanged = true;
-    if (this.state.kind === 'sleeping' && this.isRenewalDue && this.lastFailure?.kind === 'busy')
-      void this.checkHolder(this.lastFailure, true);
+    const now = this.host.clock.monotonic();
+    const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isRenewalDue(now) === true;
+    if (isRenewal && this.lastFailure?.kind === 'busy') void this.checkHolder(this.lastFailure, true);
     else this.ask();
   }
 
   onAnswer(): void {
     if (this.state.kind !== 'staying on') return;
-    const answer = this.queue?.lastAnswer;
+    const answer = this.queues.current?.lastAnswer;
     const hasFailed =
       answer !== undefined && answer.outcome.kind !== 'busy' && needsAtLeast(this, answer.asker);
     if (this.options.waitTime > 0 || answer?.outcome.kind === 'busy' || hasFailed) this.failAsLast();
     else {
-      this.queue = undefined;
+      this.queues.endStay();
       this.ask();
     }
   }
 
-  /** True if nobody stands before it. */
+  /** True if no other caller stands before this one. */
   private join(queue: WaitQueue): boolean {
-    this.queue = queue;
     this.state = QUEUED;
-    return queue.join(this);
+    return this.queues.join(queue);
   }
 
   private ask(): void {
     const { store, owners } = this.host;
     const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
     const owner = owners.next();
-    const questions = this.queues.map((queue) => queue.ask(owner));
+    const questions = this.queues.ask(owner);
     const attempt = store.acquire({
       keys: this.sorted,
       owner,
@@ -215,7 +174,7 @@ export class Acquisition implements Waiter, Timed {
     });
     const asking: Asking = { kind: 'asking', attempt, owner, questions };
     this.state = asking;
-    this.queue?.takeTurn(this);
+    this.queues.current?.takeTurn(this);
     void attempt.outcome.then((outcome) => {
       if (this.state === asking) this.onOutcome(outcome, asking);
     });
@@ -223,7 +182,7 @@ export class Acquisition implements Waiter, Timed {
 
   private onOutcome(outcome: AcquireOutcome, asking: Asking): void {
     const isTakenBack = outcome.kind === 'unconfirmed' || outcome.kind === 'unavailable';
-    this.close(asking, isTakenBack);
+    this.queues.close(asking.questions, isTakenBack);
     switch (outcome.kind) {
       case 'granted':
         this.onGranted(outcome, asking.owner);
@@ -245,105 +204,82 @@ export class Acquisition implements Waiter, Timed {
 
   private onGranted(grant: Grant, owner: string): void {
     this.state = ENDED;
-    // Into the caller's hands first: the next in the queue asks only then.
+    // The caller gets the lock first. The next caller in the queue asks only then.
     const lock = this.host.granted(this, owner, grant);
     this.resolve(lock);
-    for (const queue of this.queues) {
-      if (!queue.isShared) continue;
-      const holder = { owner, token: grant.token, remainingTime: lock.remainingTime, inCooldown: false };
-      queue.hear(this, { kind: 'busy', key: queue.key, holder });
-    }
-    this.leaveLine();
+    this.queues.shareGrant(grant, owner, lock.remainingTime);
+    this.queues.leave();
     this.leave();
   }
 
   private onBusy(busy: Busy, asking: Asking): void {
-    const index = this.sorted.indexOf(busy.key);
-    const queue = this.queues[index]!;
+    const queue = this.queues.of(busy.key);
     // An attempt of this process holds nothing before it is granted.
     const isHeld = queue.questions.attemptOf(busy.holder.owner) === undefined;
     const last = this.lastFailure;
-    const isSame = last?.kind === 'busy' && last.holder.owner === busy.holder.owner;
-    if (!isSame) this.renewedAt = undefined;
-    else if (this.wasChanged) this.renewedAt = this.host.clock.monotonic();
+    const now = this.host.clock.monotonic();
+    this.busyKey ??= new BusyKey(this.options.leaseTime);
+    this.busyKey.found(busy.holder, this.wasChanged, now);
     this.wasChanged = false;
     if (isHeld || last === undefined || last.kind === 'busy') this.lastFailure = busy;
+    else this.busyKey.forgetHolder();
     this.pauseTime = FIRST_RETRY_PAUSE;
-    if (this.queue !== queue && !this.isOutOfTime) {
-      this.queue?.leave(this);
+    if (this.queues.current !== queue && !this.time.isOver) {
+      this.queues.leave();
       this.join(queue);
     }
-    if (isHeld) this.shareOutcome(busy);
-    if (this.queue === queue) queue.yield(this);
-    // It may have been cancelled by somebody who was told, or have got its turn in the other queue.
+    if (isHeld) this.queues.share(busy);
+    if (this.queues.current === queue) queue.yield(this);
+    // A caller that heard of the answer may have cancelled this one, or its turn may have come in
+    // the other queue.
     if (this.state !== asking && this.state.kind !== 'queued') return;
-    if (this.isOutOfTime) {
+    if (this.time.isOver) {
       this.failAsLast();
       return;
     }
     const isFirst = queue.isFirst(this);
-    this.busyUntil = this.host.clock.monotonic() + busy.holder.remainingTime;
-    if (queue.changes !== asking.questions[index]!.changes) this.ask();
-    else if (isFirst) this.sleep(busy);
+    const question = asking.questions[this.sorted.indexOf(busy.key)]!;
+    if (queue.changes !== question.changes) this.ask();
+    else if (isFirst) this.sleep(busy, this.busyKey);
     else {
       this.state = QUEUED;
       queue.handOn();
     }
   }
 
-  private sleep(busy: Busy): void {
+  private sleep(busy: Busy, busyKey: BusyKey): void {
     const { clock, store } = this.host;
-    const pollTime =
-      (store.hearsChanges ? FALLBACK_POLL_TIME : UNTRACKED_POLL_TIME) * (0.75 + Math.random() / 2);
-    const left = Math.max(SHORTEST_SLEEP, this.busyUntil - clock.monotonic() + 1);
-    if (pollTime < left && store.hearsChanges)
-      this.pauseAs(SLEEPING, pollTime, () => void this.checkHolder(busy, false));
-    else this.pauseAs(SLEEPING, Math.min(pollTime, left), () => this.ask());
+    const { kind, after } = busyKey.nextStep(clock.monotonic(), store.hearsChanges, Math.random());
+    const onEnd = kind === 'ask' ? () => this.ask() : () => void this.checkHolder(busy, false);
+    this.pauseAs(SLEEPING, after, onEnd);
   }
 
-  /** Whether the holder's next renewal should come about now, if its lease is what is asked for here. */
-  private get isRenewalDue(): boolean {
-    if (this.renewedAt === undefined) return false;
-    const period = renewalPeriodOf(this.options.leaseTime);
-    const off = Math.abs(this.host.clock.monotonic() - this.renewedAt - period);
-    return off < Math.max(RENEWAL_TOLERANCE, period / 25);
-  }
-
-  /** Only whether its holder holds it still: a fifth of the commands of asking for it. A change that leaves it so was a renewal. */
+  /** Asks only whether the holder still holds the key. `wasChanged`: the key was changed before. */
   private async checkHolder(busy: Busy, wasChanged: boolean): Promise<void> {
     const checking: State = { kind: 'checking' };
     this.state = checking;
     const { kind } = await this.host.store.watch({ keys: [busy.key], owner: busy.holder.owner });
     if (this.state !== checking) return;
-    if (kind !== 'held') this.ask();
+    const { busyKey } = this;
+    if (kind !== 'held' || busyKey === undefined) this.ask();
     else {
-      if (wasChanged) {
-        this.renewedAt = this.host.clock.monotonic();
-        this.busyUntil = this.renewedAt + busy.holder.remainingTime;
-      }
-      this.sleep(busy);
+      if (wasChanged) busyKey.renewed(busy.holder, this.host.clock.monotonic());
+      this.sleep(busy, busyKey);
     }
   }
 
   private onFailure(failure: Unconfirmed | Unavailable, asking: Asking): void {
     this.lastFailure = failure;
-    const { keys, options, queue } = this;
-    if (failure.kind === 'unconfirmed') {
-      const { confirmed, required } = failure;
-      this.host.emit({
-        type: 'unconfirmed',
-        keys,
-        label: options.label,
-        confirmed,
-        required,
-        error: new LockNotReplicatedError(keys, failure, confirmTimeOf(this)),
-      });
-    }
+    this.busyKey?.forgetHolder();
+    const { keys, options } = this;
+    const queue = this.queues.current;
+    if (failure.kind === 'unconfirmed')
+      this.host.emit(unconfirmedEvent(keys, options.label, failure, confirmTimeOf(this)));
     queue?.fail(this);
-    this.shareOutcome(failure);
-    // It may have been cancelled by somebody who was told.
+    this.queues.share(failure);
+    // A caller that heard of the failure may have cancelled this one.
     if (this.state !== asking) return;
-    if (this.isOutOfTime || this.isInVain(failure)) this.failAsLast();
+    if (this.time.isOver || isInVain(failure, options.waitTime - this.time.waited)) this.failAsLast();
     else if (queue !== undefined && !queue.isFirst(this)) {
       this.state = QUEUED;
       queue.handOn(true);
@@ -354,32 +290,11 @@ export class Acquisition implements Waiter, Timed {
     }
   }
 
-  /** Whether waiting cannot help: until somebody mends the configuration, or for longer than there is time. */
-  private isInVain(failure: Unconfirmed | Unavailable): boolean {
-    if (failure.kind !== 'unavailable') return false;
-    const { permanent = false, retryAfter = 0 } = failure;
-    return permanent || retryAfter > this.options.waitTime - this.waited;
-  }
-
   private onPauseEnd(): void {
     this.state = QUEUED;
-    if (this.queue === undefined) this.ask();
-    else this.queue.handOn();
-  }
-
-  /** Tells the others who wait for the key what the store said. What only keys of this acquisition have in common says nothing of one of them. */
-  private shareOutcome(outcome: SharedOutcome['outcome']): void {
-    const own = this.queue ?? (this.queues.length === 1 ? this.queues[0] : undefined);
-    // Whoever holds another key says nothing of this one.
-    const isOfOther = outcome.kind === 'busy' && outcome.key !== own?.key;
-    if (own !== undefined && !isOfOther) own.hear(this, outcome);
-    else for (const queue of this.queues) queue.notifyLatecomers();
-  }
-
-  /** What was asked is not out any more. */
-  private close({ questions }: Asking, isTakenBack: boolean): void {
-    this.queues.forEach((queue, index) => queue.questions.close(questions[index]!, isTakenBack));
-    this.queue?.endTurn(this);
+    const queue = this.queues.current;
+    if (queue === undefined) this.ask();
+    else queue.handOn();
   }
 
   private pauseAs(state: State, time: number, onEnd: () => void): void {
@@ -387,29 +302,16 @@ export class Acquisition implements Waiter, Timed {
     this.stopClock = this.host.clock.after(time, onEnd);
   }
 
-  private get isOutOfTime(): boolean {
-    return this.waited >= this.options.waitTime;
-  }
-
-  private get waited(): number {
-    return this.host.clock.monotonic() - this.askedAt;
-  }
-
-  /** `waitTime` is over. What has been asked may still be answered, for a while. */
+  /** `waitTime` is over. Questions that are open may still be answered, for a while. */
   onDue(): void {
-    const { state, queue, options } = this;
+    const { state, options } = this;
+    const queue = this.queues.current;
     const now = this.host.clock.monotonic();
     if (state.kind === 'asking') {
-      if (now < this.latestEnd) this.stayUntil(this.latestEnd);
-      else if (now > this.latestEnd + LATE && !this.wasBusy) {
-        // The answer may have come while the process was busy: once, it gets the time to read it.
-        this.wasBusy = true;
-        this.stayUntil(now + GUARD);
-      } else {
-        if (this.lastFailure === undefined || this.lastFailure.kind === 'busy')
-          this.lastFailure = this.silence();
-        this.failAsLast();
-      }
+      if (this.time.extendForAnswer()) return;
+      if (this.lastFailure === undefined || this.lastFailure.kind === 'busy')
+        this.lastFailure = silenceOf(this.host.store);
+      this.failAsLast();
       return;
     }
     const since = state.kind === 'queued' ? queue?.questions.awaitedSince : undefined;
@@ -418,76 +320,46 @@ export class Acquisition implements Waiter, Timed {
     else this.failAsLast();
   }
 
-  /** What another caller of this process asked may still be answered: that answer is this acquisition's own. */
+  /** The answer to the open question of another caller of this process serves this one as well. */
   private stayOn(queue: WaitQueue, until: number): void {
     this.stopClock?.();
-    this.leaveLine();
-    this.queue = queue;
+    this.queues.stayOn(queue);
     this.state = STAYING_ON;
-    queue.stayOn(this);
-    this.stayUntil(until);
-  }
-
-  private stayUntil(instant: number): void {
-    this.host.deadlines.move(this.patience!, instant);
-  }
-
-  /** The instant at which it ends whatever the store does. */
-  private get latestEnd(): number {
-    const { waitTime, replicaTimeout } = this.options;
-    return this.askedAt + waitTime + replicaTimeout + GUARD;
+    this.time.extendTo(until);
   }
 
   private failAsLast(): void {
     const { keys, options } = this;
-    const { outcome, asker, at } = this.why();
-    if (outcome.kind === 'busy') {
-      const { holder } = outcome;
-      const queue = this.queues[this.sorted.indexOf(outcome.key)]!;
-      if (
-        queue.questions.attemptOf(holder.owner) === 'open' &&
-        this.host.clock.monotonic() < this.latestEnd
-      ) {
-        this.stayOn(queue, this.latestEnd);
+    const last = this.why();
+    const now = this.host.clock.monotonic();
+    if (last.outcome.kind === 'busy') {
+      const { key, holder } = last.outcome;
+      const queue = this.queues.of(key);
+      if (queue.questions.attemptOf(holder.owner) === 'open' && now < this.time.latestEnd) {
+        this.stayOn(queue, this.time.latestEnd);
         return;
       }
-      const { label, waitTime } = options;
+      const { label } = options;
       if (this.host.isHeard())
-        this.host.emit({ type: 'contended', keys, label, holder: holder.owner, waited: this.waited });
-      const remainingTime = Math.max(0, holder.remainingTime - (this.host.clock.monotonic() - at));
-      const isOwn = holder.owner === this.ownOwner;
-      this.fail(new LockContendedError(keys, holder.owner, remainingTime, waitTime, isOwn));
-    } else if (outcome.kind === 'unconfirmed')
-      this.fail(new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker)));
-    else this.fail(new LockUnavailableError(keys, outcome));
+        this.host.emit({ type: 'contended', keys, label, holder: holder.owner, waited: this.time.waited });
+    }
+    this.fail(refusalOf(keys, last, { waitTime: options.waitTime, ownOwner: this.ownOwner, now }));
   }
 
-  /** The last that is known of its keys: its own answer, or a newer one of another kind that a caller in its queue got. */
+  /**
+   * The last that is known of the keys: the caller's own answer, or a newer answer of another kind that
+   * a caller in the same queue got.
+   */
   private why(): SharedOutcome {
-    const { queue, lastFailure: own } = this;
+    const { lastFailure } = this;
+    const queue = this.queues.current;
     const now = this.host.clock.monotonic();
-    const heard = queue?.lastAnswer;
-    const isOther =
-      heard !== undefined &&
-      (own === undefined ||
-        (own.kind === 'busy') !== (heard.outcome.kind === 'busy') ||
-        own === heard.outcome);
-    const last = isOther ? heard : own && { outcome: own, asker: this, at: now };
+    const own = lastFailure && { outcome: lastFailure, asker: this, at: now };
+    const last = newestOutcome(own, queue?.lastAnswer);
     const isUnanswered = queue?.questions.isSilentSince(now - this.options.replicaTimeout) === true;
     if (last === undefined || (last.outcome.kind === 'busy' && isUnanswered))
-      return { outcome: this.silence(), asker: this, at: now };
+      return { outcome: silenceOf(this.host.store), asker: this, at: now };
     return last;
-  }
-
-  /** No answer came: what the store knows of its masters tells why. */
-  private silence(): Unavailable {
-    const master = this.host.store.health().masters.find(({ reason }) => reason !== undefined);
-    const retryAfter = master?.quarantine === 0 ? undefined : master?.quarantine;
-    return {
-      kind: 'unavailable',
-      reason: master?.reason ?? 'the store did not answer in time.',
-      ...(retryAfter !== undefined && { retryAfter }),
-    };
   }
 
   private fail(error: Error): void {
@@ -499,25 +371,20 @@ export class Acquisition implements Waiter, Timed {
     const { state } = this;
     if (state.kind === 'asking') {
       state.attempt.abandon();
-      this.close(state, true);
+      this.queues.close(state.questions, true);
     }
-    this.leaveLine();
+    this.queues.leave();
     this.state = ENDED;
     this.leave();
-    if (state.kind === 'asking') for (const queue of this.queues) queue.notifyLatecomers();
-  }
-
-  private leaveLine(): void {
-    if (this.state.kind === 'staying on') this.queue?.giveUp(this);
-    else this.queue?.leave(this);
+    if (state.kind === 'asking') this.queues.notifyLatecomers();
   }
 
   private leave(): void {
     this.stopClock?.();
-    if (this.patience !== undefined) this.host.deadlines.stop(this.patience);
+    this.time.stop();
     const { signal } = this.options;
     if (signal !== undefined) this.host.signals.delete(signal, this);
-    for (const queue of this.queues) queue.unwatch();
+    this.queues.unwatch();
     this.host.left(this);
   }
 }

@@ -1,6 +1,6 @@
 import { namesOf } from '../store/key-names.js';
-import type { StoreReport } from '../store/lock-store.js';
-import type { LockNotReplicatedError } from './errors.js';
+import type { StoreReport, Unconfirmed } from '../store/lock-store.js';
+import { LockNotReplicatedError } from './errors.js';
 import type { Lock } from './lock.js';
 
 /** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
@@ -62,6 +62,18 @@ export type LockEvent =
       /** False where Redis has not answered yet: it is told again in the background, at most until the lease has passed. */
       readonly answered: boolean;
     };
+
+/** An attempt that was not confirmed. `within`: ms that the replicas had for their confirmation. */
+export function unconfirmedEvent(
+  keys: readonly string[],
+  label: string | undefined,
+  outcome: Unconfirmed,
+  within: number,
+): LockEvent {
+  const { confirmed, required } = outcome;
+  const error = new LockNotReplicatedError(keys, outcome, within);
+  return { type: 'unconfirmed', keys, label, confirmed, required, error };
+}
 
 /** What an operator should read of it; undefined where all is well. */
 export function reportOf(event: LockEvent): StoreReport | undefined {

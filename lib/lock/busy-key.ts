@@ -1,0 +1,84 @@
+import type { Holder } from '../store/lock-store.js';
+import { renewalPeriodOf } from './renewals.js';
+
+/**
+ * ms between two checks of a waiter that the store notifies of changes. The check only covers a
+ * notice that was lost.
+ */
+const FALLBACK_POLL_TIME = 8_000;
+/** ms between two attempts of a waiter that receives no notices. */
+const UNTRACKED_POLL_TIME = 250;
+/** The shortest sleep in ms, so that a key that is about to expire is not asked for in a loop. */
+const SHORTEST_SLEEP = 10;
+/** ms by which a renewal may be early or late, at the least. */
+const RENEWAL_TOLERANCE = 50;
+/** A renewal may also be early or late by this part of its period. */
+const TOLERATED_PART = 25;
+
+/**
+ * `ask`: try to take the key. `verify`: ask only whether the holder still holds the key, which costs
+ * a fifth of the commands of an attempt.
+ */
+export interface NextStep {
+  readonly kind: 'ask' | 'verify';
+  /** ms from now. */
+  readonly after: number;
+}
+
+/**
+ * What one waiter knows of a busy key: who holds it, when the holder was last seen to renew, and when
+ * the lease ends. Decides whether the waiter asks or verifies next, and when. Has no clock: `now` is
+ * always a monotonic instant that the caller passes in.
+ */
+export class BusyKey {
+  private owner: string | undefined;
+  /** The holder was last seen to renew. */
+  private renewedAt: number | undefined;
+  /** The lease ends, unless the holder renews. */
+  private endsAt = 0;
+
+  /** `leaseTime`: what the waiter itself asks for. Most holders of a key use the same lease. */
+  constructor(private readonly leaseTime: number) {}
+
+  /**
+   * An attempt found the key busy. `wasChanged`: the attempt followed a change of the key. A change
+   * that leaves the same holder in place was a renewal.
+   */
+  found(holder: Holder, wasChanged: boolean, now: number): void {
+    if (holder.owner !== this.owner) this.renewedAt = undefined;
+    else if (wasChanged) this.renewedAt = now;
+    this.owner = holder.owner;
+    this.endsAt = now + holder.remainingTime;
+  }
+
+  /** The same holder still holds the key, after a change of it: a renewal. */
+  renewed(holder: Holder, now: number): void {
+    this.renewedAt = now;
+    this.endsAt = now + holder.remainingTime;
+  }
+
+  /** Another answer came in between, so the next holder counts as a new one. */
+  forgetHolder(): void {
+    this.owner = undefined;
+    this.renewedAt = undefined;
+  }
+
+  /** True if a change of the key at `now` is probably the next renewal of its holder. */
+  isRenewalDue(now: number): boolean {
+    if (this.renewedAt === undefined) return false;
+    const period = renewalPeriodOf(this.leaseTime);
+    const off = Math.abs(now - this.renewedAt - period);
+    return off < Math.max(RENEWAL_TOLERANCE, period / TOLERATED_PART);
+  }
+
+  /**
+   * The step that the waiter takes if no change of the key comes first. `random`, from 0 to 1, spreads
+   * the waiters of many processes.
+   */
+  nextStep(now: number, hearsChanges: boolean, random: number): NextStep {
+    const pollTime = (hearsChanges ? FALLBACK_POLL_TIME : UNTRACKED_POLL_TIME) * (0.75 + random / 2);
+    const left = Math.max(SHORTEST_SLEEP, this.endsAt - now + 1);
+    if (hearsChanges && pollTime < left) return { kind: 'verify', after: pollTime };
+    return { kind: 'ask', after: Math.min(pollTime, left) };
+  }
+}

@@ -1,0 +1,62 @@
+import type { LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import { confirmTimeOf } from './demand.js';
+import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from './errors.js';
+import type { SharedOutcome } from './wait-queue.js';
+
+/**
+ * The answer that tells a caller best why it got no lock: its own, or the one that its queue heard
+ * last. The queue's answer is preferred if it is of another kind (busy or failed), since the queue
+ * heard it later.
+ */
+export function newestOutcome(
+  own: SharedOutcome | undefined,
+  heard: SharedOutcome | undefined,
+): SharedOutcome | undefined {
+  if (own === undefined || heard === undefined) return heard ?? own;
+  const isOtherKind = (own.outcome.kind === 'busy') !== (heard.outcome.kind === 'busy');
+  return isOtherKind || own.outcome === heard.outcome ? heard : own;
+}
+
+/**
+ * True if waiting cannot help: an operator has to mend the configuration first, or the store refuses for
+ * longer than the ms that the caller has left.
+ */
+export function isInVain(failure: Unconfirmed | Unavailable, timeLeft: number): boolean {
+  if (failure.kind !== 'unavailable') return false;
+  const { permanent = false, retryAfter = 0 } = failure;
+  return permanent || retryAfter > timeLeft;
+}
+
+/** No answer came. What the store knows of its masters tells why. */
+export function silenceOf(store: LockStore): Unavailable {
+  const master = store.health().masters.find(({ reason }) => reason !== undefined);
+  const retryAfter = master?.quarantine === 0 ? undefined : master?.quarantine;
+  return {
+    kind: 'unavailable',
+    reason: master?.reason ?? 'the store did not answer in time.',
+    ...(retryAfter !== undefined && { retryAfter }),
+  };
+}
+
+/** The error of a caller whose last answer this was. `ownOwner`: see `Acquisition`. */
+export function refusalOf(
+  keys: readonly string[],
+  { outcome, asker, at }: SharedOutcome,
+  {
+    waitTime,
+    ownOwner,
+    now,
+  }: { readonly waitTime: number; readonly ownOwner: string | undefined; readonly now: number },
+): Error {
+  switch (outcome.kind) {
+    case 'busy': {
+      const { owner, remainingTime } = outcome.holder;
+      const left = Math.max(0, remainingTime - (now - at));
+      return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner);
+    }
+    case 'unconfirmed':
+      return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker));
+    case 'unavailable':
+      return new LockUnavailableError(keys, outcome);
+  }
+}

@@ -1,0 +1,87 @@
+import { describe, expect, it } from '@jest/globals';
+import { BusyKey } from '../../lib/lock/busy-key.js';
+import type { Holder } from '../../lib/store/lock-store.js';
+
+/** A third of it is 3,000 ms: the period of the holder's renewals. */
+const LEASE = 9_000;
+
+function holderOf(owner: string, remainingTime = LEASE): Holder {
+  return { owner, token: 1, remainingTime, inCooldown: false };
+}
+
+describe('The next step of a waiter for a busy key', () => {
+  it.each([
+    // [lease that is left, time since the answer, notices, random] -> [step, ms]
+    ['at the end of the lease', 900, 0, true, 0.5, 'ask', 901],
+    ['after the part of the lease that is left', 900, 400, true, 0.5, 'ask', 501],
+    ['never sooner than in 10 ms', 3, 0, true, 0.5, 'ask', 10],
+    ['never sooner than in 10 ms after the lease', 900, 5_000, true, 0.5, 'ask', 10],
+    ['with a check if the lease is long', 60_000, 0, true, 0.5, 'verify', 8_000],
+    ['with a check, earlier at the least', 60_000, 0, true, 0, 'verify', 6_000],
+    ['with a check, later at the most', 60_000, 0, true, 1, 'verify', 10_000],
+    ['with a check if the key never expires', Infinity, 0, true, 0.5, 'verify', 8_000],
+    ['by polling if no notices come', 60_000, 0, false, 0.5, 'ask', 250],
+    ['by polling, but at the end of the lease', 100, 0, false, 0.5, 'ask', 101],
+  ] as const)('comes %s', (_, left, passed, hearsChanges, random, kind, after) => {
+    const key = new BusyKey(LEASE);
+    key.found(holderOf('a', left), false, 1_000);
+    expect(key.nextStep(1_000 + passed, hearsChanges, random)).toEqual({ kind, after });
+  });
+
+  it('follows the lease that a renewal has extended', () => {
+    const key = new BusyKey(LEASE);
+    key.found(holderOf('a', 900), false, 0);
+    key.renewed(holderOf('a', 900), 600);
+    expect(key.nextStep(600, true, 0.5)).toEqual({ kind: 'ask', after: 901 });
+  });
+});
+
+describe('A change of a busy key', () => {
+  /** The holder's renewal was seen at 1,000: the key was changed, and the holder stayed. */
+  const renewedAt1000 = (): BusyKey => {
+    const key = new BusyKey(LEASE);
+    key.found(holderOf('a'), false, 0);
+    key.found(holderOf('a'), true, 1_000);
+    return key;
+  };
+
+  it.each([
+    [1_000, false],
+    [3_879, false],
+    [3_881, true],
+    [4_000, true],
+    [4_119, true],
+    [4_121, false],
+  ])('at %d is taken for the next renewal: %p', (now, isDue) => {
+    expect(renewedAt1000().isRenewalDue(now)).toBe(isDue);
+  });
+
+  it('is taken for a renewal within 50 ms of a short period', () => {
+    const key = new BusyKey(300);
+    key.renewed(holderOf('a'), 0);
+    expect([49, 51, 149, 151].map((now) => key.isRenewalDue(now))).toEqual([false, true, true, false]);
+  });
+
+  it.each<[string, (key: BusyKey) => void]>([
+    ['no renewal was seen', (key) => key.found(holderOf('b'), false, 500)],
+    ['the holder is another one now', (key) => key.found(holderOf('b'), true, 1_500)],
+    ['an answer of another kind came in between', (key) => key.forgetHolder()],
+    [
+      'the same holder was found after an answer of another kind',
+      (key) => {
+        key.forgetHolder();
+        key.found(holderOf('a'), true, 1_000);
+      },
+    ],
+  ])('is no renewal if %s', (_, happen) => {
+    const key = renewedAt1000();
+    happen(key);
+    expect([1_000, 4_000, 4_500].some((now) => key.isRenewalDue(now))).toBe(false);
+  });
+
+  it('keeps the known renewal if the key was not changed before the answer', () => {
+    const key = renewedAt1000();
+    key.found(holderOf('a'), false, 2_000);
+    expect(key.isRenewalDue(4_000)).toBe(true);
+  });
+});
