@@ -82,7 +82,7 @@ export async function until(
 ): Promise<void> {
   const deadline = performance.now() + within;
   while (!(await Promise.resolve(condition()).catch(() => false))) {
-    if (performance.now() > deadline) throw new Error(`Waited ${within / 1000} s in vain until ${what}`);
+    if (performance.now() > deadline) throw new Error(`Not true after ${within / 1000} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
