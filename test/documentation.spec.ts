@@ -103,6 +103,16 @@ describe('A link in the documentation', () => {
   });
 });
 
+describe('A line of the documentation', () => {
+  it.each([...documents, 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'sample/README.md'])(
+    'has at most 160 characters: %s',
+    (document) => {
+      const lines = readFileSync(join(root, document), 'utf8').split('\n');
+      expect(lines.filter(({ length }) => length > 160)).toEqual([]);
+    },
+  );
+});
+
 describe('A path in CONTRIBUTING', () => {
   it('leads to a file or folder, from the root or from lib/', () => {
     const text = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
