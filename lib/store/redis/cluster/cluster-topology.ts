@@ -9,7 +9,7 @@ import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { RedisStoreOptions } from '../options.js';
 import type { Redirection } from '../connection/redirection.js';
 import type { Release } from '../commit/commit-request.js';
-import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
+import { ClusterPoller, type PolledCluster } from './cluster-poller.js';
 import type { ClusterNode, ClusterView } from './cluster-nodes.js';
 import { hashSlot, SLOTS } from './hash-slot.js';
 import { LossCheck, type CheckedCluster } from './loss-check.js';
@@ -17,30 +17,17 @@ import { Shard, type ShardCluster } from './shard.js';
 import { SlotTable } from './slot-table.js';
 import { SlotTrust } from './slot-trust.js';
 
-/** ms between two questions who serves what. */
-const POLL_TIME = 1_000;
-/** ms between two questions while somebody waits for a slot that is on its way. */
-const HURRIED_TIME = 100;
-/**
- * ms before the next question where nobody answered: doubled each time, and each time only a random
- * part of it.
- */
-const FIRST_POLL_RETRY = 50;
-const LONGEST_POLL_RETRY = 500;
-/** ms within which a further question would hear nothing new. */
-const SAME_QUESTION = 20;
-
 /**
  * Who serves which slot: asked of one server after the other, every second and whenever one sends
  * somebody away. Keeps one `Master` for each shard that has slots, and leads it to another server
  * when that takes its place.
  */
-export class ClusterTopology implements ShardCluster, CheckedCluster {
+export class ClusterTopology implements PolledCluster, ShardCluster, CheckedCluster {
   readonly table = new SlotTable((before, after) => this.nodes.get(after)?.masterId === before);
-  private readonly survey: ClusterSurvey;
+  private readonly poller: ClusterPoller;
   readonly trust: SlotTrust;
   readonly lossCheck: LossCheck;
-  private shards: Shard[] = [];
+  shards: readonly Shard[] = [];
   private byMaster = new Map<string, Shard>();
   /** Those whose slots have all gone; they still owe some answers. */
   private leaving: Shard[] = [];
@@ -50,17 +37,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
   /** The servers want to be called by their host names. */
   private prefersHostnames = false;
-  private lastQuestion: { readonly at: number; readonly answered: Promise<void> } | undefined;
   private readonly waiters = new Set<() => void>();
-  private failures = 0;
-  private state: 'new' | 'open' | 'closed' = 'new';
-  private stopPolling: () => void = () => {};
-  private isHurried = false;
-  /** Why nobody could tell; undefined while somebody does. */
-  private trouble: Unavailable | undefined = {
-    kind: 'unavailable',
-    reason: 'The Redis Cluster is not connected yet.',
-  };
 
   constructor(
     private readonly connection: ClusterSettings,
@@ -69,20 +46,17 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     private readonly listener: DeploymentListener,
     private readonly clock: Clock,
   ) {
-    this.survey = new ClusterSurvey(connector, clock);
+    this.poller = new ClusterPoller(this, connector, clock);
     this.trust = new SlotTrust(this.table, options.quarantine);
     this.lossCheck = new LossCheck(this, connector, options, clock, () => this.notifyWaiters());
   }
 
   open(): void {
-    this.state = 'open';
-    void this.poll();
+    this.poller.open();
   }
 
   async close(): Promise<void> {
-    this.state = 'closed';
-    this.stopPolling();
-    this.survey.close();
+    this.poller.close();
     this.lossCheck.close();
     this.notifyWaiters();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
@@ -98,7 +72,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   /** Why a slot has no shard. */
   whyUnserved(slot: number): Unavailable {
     if (this.isClosed) return CLOSED;
-    if (this.trouble !== undefined) return this.trouble;
+    if (this.poller.trouble !== undefined) return this.poller.trouble;
     const uncovered = SLOTS - [...this.table.owners().values()].reduce((sum, count) => sum + count, 0);
     return {
       kind: 'unavailable',
@@ -124,7 +98,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   }
 
   get isClosed(): boolean {
-    return this.state === 'closed';
+    return this.poller.isClosed;
   }
 
   get hearsChanges(): boolean {
@@ -190,11 +164,11 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
   }
 
   onRedirection(redirection: Redirection, by: string): void {
-    if (this.state !== 'open') return;
+    if (!this.poller.isOpen) return;
     const now = this.clock.monotonic();
     if (redirection.kind !== 'moved') {
       if (redirection.kind === 'ask') this.table.leaving(redirection.slot, now);
-      this.hurry();
+      this.poller.hurry();
       return;
     }
     const { slot, to } = redirection;
@@ -216,64 +190,31 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
     return true;
   }
 
-  /** Asks again who serves what; resolves when somebody has answered, or after a while. */
   refresh(): Promise<void> {
-    const now = this.clock.monotonic();
-    if (this.lastQuestion === undefined || now - this.lastQuestion.at > SAME_QUESTION)
-      this.lastQuestion = { at: now, answered: this.ask() };
-    return this.lastQuestion.answered;
+    return this.poller.refresh();
   }
 
-  // --- asking
-
-  private async poll(): Promise<void> {
-    this.isHurried = false;
-    await this.refresh();
-    if (this.isClosed) return;
-    // Somebody may have been in a hurry meanwhile.
-    this.stopPolling();
-    const retry = Math.random() * Math.min(LONGEST_POLL_RETRY, FIRST_POLL_RETRY * 2 ** this.failures);
-    const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
-    this.stopPolling = this.clock.after(pause, () => void this.poll());
-  }
-
-  /** Somebody waits for a slot that is on its way. */
-  private hurry(): void {
-    if (this.isHurried) return;
-    this.isHurried = true;
-    this.stopPolling();
-    this.stopPolling = this.clock.after(HURRIED_TIME, () => void this.poll());
-  }
-
-  private async ask(): Promise<void> {
-    try {
-      const view = await this.survey.view(this.shards, this.addresses);
-      if (this.isClosed) return;
-      this.trouble = undefined;
-      this.failures = 0;
-      this.take(view, this.clock.monotonic());
-    } catch (error) {
-      if (this.isClosed) return;
-      this.trouble = whyUnknown(error);
-      for (const shard of this.shards) shard.unanswered();
-      if (this.failures++ === 1) {
-        this.listener.onReport(
-          'error',
-          'unreachable',
-          `${this.trouble.reason} Locks are refused until that is mended.`,
-        );
-      }
-    }
-    this.notifyWaiters();
-  }
+  // --- what the poller asks and tells
 
   /** Where it can be asked who serves what. */
-  private get addresses(): Address[] {
+  get addresses(): Address[] {
     const known = [...this.nodes.values()].filter((node) => !node.isFailed).map((node) => this.reach(node));
     const all = [...known, ...this.connection.seeds].map(
       (address) => [addressText(address), address] as const,
     );
     return [...new Map(all).values()];
+  }
+
+  onView(view: ClusterView, at: number): void {
+    this.take(view, at);
+    this.notifyWaiters();
+  }
+
+  onSilence({ reason }: Unavailable, times: number): void {
+    for (const shard of this.shards) shard.unanswered();
+    if (times === 2)
+      this.listener.onReport('error', 'unreachable', `${reason} Locks are refused until that is mended.`);
+    this.notifyWaiters();
   }
 
   private notifyWaiters(): void {
@@ -322,7 +263,7 @@ export class ClusterTopology implements ShardCluster, CheckedCluster {
       if (node === undefined || this.shards.some((shard) => shard.masterId === owner)) continue;
       const former = before.get(owner)?.masterId;
       const shard = this.shards.find(({ masterId }) => masterId === former && !owners.has(masterId));
-      if (shard === undefined) this.shards.push(this.makeShard(node));
+      if (shard === undefined) this.shards = [...this.shards, this.makeShard(node)];
       else shard.failOverTo(node);
     }
     this.leaving.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
