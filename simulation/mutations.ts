@@ -10,6 +10,9 @@ export interface Mutant {
 }
 
 const GROUP_COMMIT = 'lib/store/redis/commit/group-commit.ts';
+const OPEN_REQUESTS = 'lib/store/redis/commit/open-requests.ts';
+const DEADLINES = 'lib/store/redis/commit/request-deadlines.ts';
+const VERDICTS = 'lib/store/redis/commit/verdicts.ts';
 const VIEW = 'lib/store/redis/replication/replica-view.ts';
 const LINKS = 'lib/store/redis/replication/link-ages.ts';
 const LONG_LEASES = 'lib/store/redis/replication/long-leases.ts';
@@ -24,7 +27,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'WAIT is sent again on the next connection',
     // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           `      request.mayBeWritten = true;
       if (request.kind === 'acquire' && request.abandoned)`,
@@ -123,7 +126,7 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy:
       "test/store/redis/replication/quorum.spec.ts, 'needs links that are older than the quarantine at the moment of sending'",
     changes: {
-      [GROUP_COMMIT]: [
+      [VERDICTS]: [
         [
           'return view.judge(demand, offset, group?.start.monotonic ?? 0, standingSince);',
           'return view.judge(demand, offset, this.clock.monotonic(), standingSince);',
@@ -134,7 +137,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'validity counts from the answer instead of the request',
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           'const validity = Validity.since(group.start, request.leaseTime);',
           'const validity = Validity.ofLease(request.leaseTime, this.clock);',
@@ -147,11 +150,13 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy:
       "test/store/redis/commit/confirmation.spec.ts, 'is expired, not renewed, when the confirmation comes after the lease'",
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           'const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;',
           'const inTime = validity.remaining(this.clock) > 0;',
         ],
+      ],
+      [DEADLINES]: [
         [
           "if (request.kind === 'renew') return now + request.heldUntil.remaining(this.clock);",
           "if (request.kind === 'renew') return Infinity;",
@@ -210,7 +215,7 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy:
       "test/store/redis/commit/confirmation.spec.ts, 'is taken back at once', and lost-connections.spec.ts, 'never runs'",
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           'if (mayBeWritten) void this.outbox.add(',
           'if (mayBeWritten && keys.length === 0) void this.outbox.add(',
@@ -226,7 +231,7 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy:
       "test/store/redis/connection/lost-connections.spec.ts, 'keeps the key free when the caller had given up' and 'is taken back behind it and not before'",
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           "if (request.stage !== 'sent') this.takeBack(request);",
           'request.mayBeWritten = true; this.takeBack(request);',
@@ -246,7 +251,7 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy:
       "test/store/redis/commit/confirmation.spec.ts, 'is asked again when somebody took its key meanwhile'",
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           'else if (this.clock.monotonic() - group.start.monotonic > PROMPT_TIME)',
           'else if (request.keys.length === 0)',
@@ -257,7 +262,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a busy answer beside a full count is a grant',
     changes: {
-      [GROUP_COMMIT]: [
+      [OPEN_REQUESTS]: [
         [
           "      else if (answer.kind === 'busy') {",
           "      else if (answer.kind === 'busy') { request.stage = 'written'; this.pending.add(request); } else if (answer.kind === 'busy') {",
@@ -365,7 +370,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'one refused acquisition refuses its neighbours',
     faults: 'key forbidden',
     changes: {
-      [GROUP_COMMIT]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
+      [OPEN_REQUESTS]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
     },
   },
   {

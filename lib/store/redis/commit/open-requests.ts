@@ -1,0 +1,394 @@
+import type { Clock } from '../../../common/clock.js';
+import { IntrusiveSet } from '../../../common/intrusive-set.js';
+import type { AcquireOutcome, Misconfigured, Unavailable } from '../../lock-store.js';
+import { Validity } from '../../validity.js';
+import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
+import { redirectionOf } from '../connection/redirection.js';
+import type { Session } from '../connection/session.js';
+import type { LongLeases } from '../replication/long-leases.js';
+import type { ReplicaView } from '../replication/replica-view.js';
+import type { ErrorReply } from '../resp.js';
+import { checkOwners } from './check-owners.js';
+import type { CommitGroup, ScriptAnswer } from './commit-group.js';
+import { CommitQueue } from './commit-queue.js';
+import {
+  SLOT_MOVED,
+  type AcquireCommit,
+  type CommitRequest,
+  type RenewCommit,
+  type SlotMoved,
+} from './commit-request.js';
+import { SLOT_LEFT } from './messages.js';
+import type { ReleaseOutbox } from './release-outbox.js';
+import { RequestDeadlines, VERDICT_TIME } from './request-deadlines.js';
+import type { SlotOwnership } from './slot-ownership.js';
+import { Verdicts, type Connection } from './verdicts.js';
+
+/**
+ * ms between the sending of a request and its confirmation, above which its keys are checked once
+ * more.
+ */
+const PROMPT_TIME = 10;
+/** ms after which a renewal that the server refused is sent again. */
+const RENEW_RETRY_TIME = 100;
+/** What the open requests need from the group commit. */
+export interface OpenRequestsHost {
+  connection(): Connection;
+  /** The queue or the pending requests have changed: a group may be due. */
+  pump(): void;
+  /** Ends the WAIT that blocks. True if a verdict is on its way because of that. */
+  endWait(): boolean;
+}
+
+/** A lock that the replicas have confirmed, so late that its keys are checked before the grant. */
+interface LateLock {
+  readonly request: AcquireCommit;
+  readonly validity: Validity;
+  readonly confirmedBy: number;
+}
+
+/**
+ * All requests of one master that have not ended: their stages, deadlines, verdicts and outcomes.
+ *
+ * A request ends exactly once. The stages are drawn at `Stage`; no other class changes them.
+ */
+export class OpenRequests {
+  readonly queue = new CommitQueue();
+  private readonly open = new IntrusiveSet<'openIndex', CommitRequest>('openIndex');
+  /** The open requests that are written and wait for their confirmation. */
+  private readonly pending = new IntrusiveSet<'pendingIndex', CommitRequest>('pendingIndex');
+  private readonly verdicts: Verdicts;
+  private arrivals = 0;
+  private readonly deadlines: RequestDeadlines;
+
+  constructor(
+    private readonly outbox: ReleaseOutbox,
+    private readonly longLeases: LongLeases,
+    private readonly clock: Clock,
+    private readonly host: OpenRequestsHost,
+    private readonly ownership?: SlotOwnership,
+  ) {
+    this.verdicts = new Verdicts(longLeases, clock);
+    this.deadlines = new RequestDeadlines(clock, (now) => this.onDeadlines(now));
+  }
+
+  get isEmpty(): boolean {
+    return this.open.size === 0;
+  }
+
+  get hasPending(): boolean {
+    return this.pending.size > 0;
+  }
+
+  add(request: CommitRequest): void {
+    request.order = ++this.arrivals;
+    this.open.add(request);
+    if (this.endIfSlotMoved(request)) return;
+    this.queue.add(request);
+    this.deadlines.added(request);
+    this.host.pump();
+  }
+
+  /** The caller has given up: no key may be left behind. */
+  abandon(request: AcquireCommit): void {
+    if (request.stage === 'ended') {
+      // The grant has not reached the caller.
+      if (request.granted) {
+        request.granted = false;
+        request.mayBeWritten = true;
+        this.releaseWritten(request);
+      }
+      return;
+    }
+    request.abandoned = true;
+    // A script without an answer may still run. The take-back follows that answer, or comes from
+    // the next session, which kills the old connection first.
+    if (request.stage !== 'sent') this.takeBack(request);
+  }
+
+  /** The server cannot be trusted with a new lock. */
+  refuseNewLocks(why: Misconfigured): void {
+    for (const request of this.open) if (request.kind === 'acquire') this.refuse(request, why);
+  }
+
+  /** Ends the queued requests whose slot belongs to another master now. */
+  onSlotsMoved(): void {
+    for (const request of this.open) if (request.stage === 'queued') this.endIfSlotMoved(request);
+  }
+
+  /**
+   * The session has ended: whether the server ran what was sent is unknown, and it is sent again
+   * first.
+   */
+  onSessionEnd(why: Unavailable): void {
+    const unknown: CommitRequest[] = [];
+    for (const request of this.open) {
+      if (request.stage === 'queued') {
+        if (why.permanent === true && !request.mayBeWritten && request.kind === 'acquire')
+          this.end(request, why);
+        continue;
+      }
+      request.mayBeWritten = true;
+      if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+      else if (this.prepareToSendAgain(request)) unknown.push(request);
+    }
+    this.queue.addFirst(unknown.toSorted((a, b) => a.order - b.order));
+  }
+
+  /**
+   * Answers every request. A request that was sent stays open until its script's answer allows to
+   * take it back.
+   */
+  close(why: Unavailable): void {
+    for (const request of this.open) {
+      if (request.kind === 'renew') this.end(request, { kind: 'expired', why });
+      else {
+        request.settle(why);
+        this.abandon(request);
+      }
+    }
+  }
+
+  /** Forgets every request. */
+  dispose(): void {
+    this.deadlines.stop();
+    this.open.clear();
+    this.pending.clear();
+    this.queue.clear();
+  }
+
+  // --- groups
+
+  /** Ends those of the requests whose slot may not be granted in now, and returns the others. */
+  withoutMoved(requests: CommitRequest[]): CommitRequest[] {
+    const { ownership } = this;
+    if (ownership === undefined) return requests;
+    return requests.filter((request) => {
+      if (request.kind === 'renew' || ownership.mayGrant(request.slot)) return true;
+      this.endAsSlotMoved(request);
+      return false;
+    });
+  }
+
+  onSent(group: CommitGroup): void {
+    for (const request of group.requests) {
+      request.stage = 'sent';
+      request.group = group;
+    }
+  }
+
+  /**
+   * The smallest number of replicas that can decide one of these requests, or one that is pending.
+   */
+  leastRequired(requests: readonly CommitRequest[], view: ReplicaView): number {
+    let need = Infinity;
+    for (const { demand } of requests) need = Math.min(need, view.required(demand));
+    for (const { demand } of this.pending) need = Math.min(need, view.required(demand));
+    return need;
+  }
+
+  onAnswer(session: Session, request: CommitRequest, answer: ScriptAnswer): void {
+    if (request.stage !== 'sent') return;
+    if (answer.kind === 'refused' || answer.kind === 'refused-together')
+      this.onRefused(session, request, answer.error, answer.kind === 'refused-together');
+    else if (answer.kind === 'written') {
+      request.stage = 'written';
+      request.mayBeWritten = true;
+      this.pending.add(request);
+      if ('token' in answer) request.token = answer.token;
+      if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+    } else {
+      const key = request.names[answer.index] ?? '';
+      if (request.kind === 'renew') this.end(request, { kind: 'gone', key });
+      else if (answer.kind === 'busy') {
+        this.longLeases.met(key, answer.holder, this.clock.monotonic());
+        this.refuse(request, { kind: 'busy', key, holder: answer.holder });
+      } else if (answer.kind === 'foreign')
+        this.refuse(request, { kind: 'foreign', key, found: answer.found });
+    }
+  }
+
+  /** `together`: the error is for a run with several requests, any of which may be the reason. */
+  private onRefused(session: Session, request: CommitRequest, error: ErrorReply, together: boolean): void {
+    const meaning = meaningOf(error);
+    const redirection = this.ownership && redirectionOf(error);
+    if (redirection !== undefined) {
+      this.ownership?.onRedirection(redirection);
+      request.isAlone = true;
+    }
+    if (!meaning.unwritten && error.code !== 'NOSCRIPT') request.mayBeWritten = true;
+    if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+    else if (redirection?.kind === 'moved') this.endAsSlotMoved(request);
+    else if (error.code === 'NOSCRIPT') this.requeue(request);
+    else if (together && mayBlameOne(error)) {
+      // Happens once: a request that is refused alone is refused for its own sake.
+      request.isAlone = true;
+      this.requeue(request);
+    } else if (request.kind === 'renew') {
+      // The server may accept the renewal before the lock's validity ends.
+      request.stage = 'queued';
+      request.refused = refusedBy(session.address, error);
+      this.clock.after(RENEW_RETRY_TIME, () => {
+        if (request.stage === 'queued') this.requeue(request);
+        this.host.pump();
+      });
+    } else this.refuse(request, refusedBy(session.address, error));
+    if (meaning.reconnect === true) session.end(new Error(error.message));
+  }
+
+  /** Sends the pending requests again, by the same owners. */
+  requeuePending(): void {
+    for (const request of this.pending) this.requeue(request);
+  }
+
+  // --- verdicts
+
+  /** Decides which pending requests are confirmed. Returns their number. */
+  decide(session: Session, view: ReplicaView): number {
+    let decided = 0;
+    const late: LateLock[] = [];
+    for (const request of this.pending) {
+      if (this.decideOne(view, request, late)) decided++;
+      else if (request.verdictBy !== undefined) request.verdictBy = -Infinity;
+    }
+    if (late.length > 0) void this.verify(session, late);
+    this.deadlines.schedule(this.pending, this.open.size);
+    return decided;
+  }
+
+  /** True if the request is not pending any more. */
+  private decideOne(view: ReplicaView, request: CommitRequest, late: LateLock[]): boolean {
+    const { group } = request;
+    if (group?.offset === undefined) return false;
+    const verdict = this.verdicts.judge(view, request, group.offset);
+    if (verdict.kind !== 'confirmed') return false;
+    const validity = Validity.since(group.start, request.leaseTime);
+    if (request.kind === 'renew') {
+      const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;
+      if (inTime) this.end(request, { kind: 'renewed', validity, confirmedBy: verdict.by });
+      else this.expire(request);
+    } else if (validity.remaining(this.clock) <= 0) this.expire(request);
+    else if (this.clock.monotonic() - group.start.monotonic > PROMPT_TIME) {
+      request.stage = 'verifying';
+      this.pending.delete(request);
+      late.push({ request, validity, confirmedBy: verdict.by });
+    } else this.grant(request, validity, verdict.by);
+    return true;
+  }
+
+  /**
+   * The confirmation took so long that another program may have deleted a key meanwhile. Only Redis
+   * knows whether the owner still holds all keys.
+   */
+  private async verify(session: Session, late: readonly LateLock[]): Promise<void> {
+    const requests = late.map(({ request }) => request);
+    this.deadlines.verifying();
+    const found = await checkOwners(requests, (commands) => session.askControl(commands));
+    for (const { request, validity, confirmedBy } of late) {
+      if (request.stage !== 'verifying') continue;
+      if (found.get(request) !== -1) this.requeue(request);
+      else if (validity.remaining(this.clock) <= 0) this.expire(request);
+      else this.grant(request, validity, confirmedBy);
+    }
+    this.host.pump();
+  }
+
+  private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
+    request.mayBeWritten = false;
+    request.granted = true;
+    this.end(request, { kind: 'granted', token: request.token, confirmedBy, validity });
+  }
+
+  // --- ends
+
+  private requeue(request: CommitRequest): void {
+    if (this.prepareToSendAgain(request)) this.queue.add(request);
+  }
+
+  /** False if the request has ended here, because its slot belongs to another master. */
+  private prepareToSendAgain(request: CommitRequest): boolean {
+    request.stage = 'queued';
+    request.verdictBy = undefined;
+    this.pending.delete(request);
+    return !this.endIfSlotMoved(request);
+  }
+
+  /** True if the request has ended here, because its slot belongs to another master. */
+  private endIfSlotMoved(request: CommitRequest): boolean {
+    if (this.ownership === undefined || this.ownership.owns(request.slot)) return false;
+    this.endAsSlotMoved(request);
+    return true;
+  }
+
+  /**
+   * The caller asks the slot's new master with the same owner. An attempt that may be written here
+   * is over instead, because its take-back is on its way.
+   */
+  private endAsSlotMoved(request: CommitRequest): void {
+    if (request.kind === 'renew') this.end(request, SLOT_MOVED);
+    else if (request.abandoned) this.takeBack(request);
+    else this.refuse(request, request.mayBeWritten ? SLOT_LEFT : SLOT_MOVED);
+  }
+
+  /** Ends an attempt without its keys, and releases what an earlier connection may have written. */
+  private refuse(request: AcquireCommit, outcome: AcquireOutcome | SlotMoved): void {
+    this.releaseWritten(request);
+    this.end(request, outcome);
+  }
+
+  private end(request: AcquireCommit, outcome: AcquireOutcome | SlotMoved): void;
+  private end(request: RenewCommit, outcome: Parameters<RenewCommit['settle']>[0]): void;
+  private end(request: CommitRequest, outcome: never): void {
+    this.forget(request);
+    request.settle(outcome);
+  }
+
+  private forget(request: CommitRequest): void {
+    request.stage = 'ended';
+    this.open.delete(request);
+    this.pending.delete(request);
+  }
+
+  private takeBack(request: AcquireCommit): void {
+    this.releaseWritten(request);
+    this.forget(request);
+  }
+
+  private releaseWritten({ mayBeWritten, keys, slot, owner, token, ttl }: AcquireCommit): void {
+    if (mayBeWritten) void this.outbox.add({ keys, owner, token, cooldown: 0 }, slot, ttl);
+  }
+
+  private expire(request: CommitRequest): void {
+    const why = this.verdicts.whyNot(this.host.connection(), request);
+    if (request.kind === 'renew') {
+      this.end(request, { kind: 'expired', why });
+      return;
+    }
+    request.settle(why);
+    this.abandon(request);
+  }
+
+  // --- deadlines
+
+  private onDeadlines(now: number): void {
+    this.endWaitForVerdict(now);
+    for (const request of this.open) if (this.deadlines.of(request, now) <= now) this.expire(request);
+    this.queue.forgetEnded();
+    this.deadlines.schedule(this.open, this.open.size);
+  }
+
+  /**
+   * Before a written request ends unconfirmed, the WAIT that blocks is ended. The replies to WAIT
+   * and INFO may still confirm the request, and name the replicas that did not.
+   */
+  private endWaitForVerdict(now: number): void {
+    const due = [...this.pending].filter(
+      (request) =>
+        request.kind === 'acquire' &&
+        request.verdictBy === undefined &&
+        this.deadlines.of(request, now) <= now,
+    );
+    if (due.length === 0 || !this.host.endWait()) return;
+    for (const request of due) request.verdictBy = now + VERDICT_TIME;
+  }
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../../../common/clock.js';
+import type { AcquireOutcome, Unavailable } from '../../lock-store.js';
+import type { Session } from '../connection/session.js';
+import type { LongLeases } from '../replication/long-leases.js';
+import type { ReplicaView, Verdict } from '../replication/replica-view.js';
+import type { CommitRequest } from './commit-request.js';
+import { longLease, noAnswer, quarantined } from './messages.js';
+
+/** The session to the master and the view of its replicas, or why there is none. */
+export type Connection =
+  | { readonly kind: 'closed' | 'detached'; readonly why: Unavailable }
+  | { readonly kind: 'attached'; readonly session: Session; readonly view: ReplicaView };
+
+/** What the replicas say about a request, and why a request without their confirmation fails. */
+export class Verdicts {
+  constructor(
+    private readonly longLeases: LongLeases,
+    private readonly clock: Clock,
+  ) {}
+
+  /** `offset`: the master's replication offset right after the request's script. */
+  judge(view: ReplicaView, { kind, names, demand, group }: CommitRequest, offset: number): Verdict {
+    const standingSince = kind === 'renew' ? Infinity : this.longLeases.metAt(names, this.clock.monotonic());
+    return view.judge(demand, offset, group?.start.monotonic ?? 0, standingSince);
+  }
+
+  /** Why the request fails if its time is up now. */
+  whyNot(
+    connection: Connection,
+    request: CommitRequest,
+  ): Extract<AcquireOutcome, { kind: 'unavailable' | 'unconfirmed' }> {
+    if (connection.kind !== 'attached') return connection.why;
+    const { session, view } = connection;
+    const left = view.quarantineLeft(this.clock.monotonic());
+    const offset = request.group?.offset;
+    if (request.kind === 'acquire' && left > 0) return quarantined(left);
+    if (request.stage !== 'written' || offset === undefined) {
+      return (request.kind === 'renew' ? request.refused : undefined) ?? noAnswer(session);
+    }
+    const verdict = this.judge(view, request, offset);
+    if (verdict.kind === 'young') return longLease(request.names);
+    const required = view.required(request.demand);
+    return {
+      kind: 'unconfirmed',
+      confirmed: verdict.kind === 'lacking' ? verdict.confirmed : verdict.by,
+      required,
+      replicas: view.report(offset),
+    };
+  }
+}
