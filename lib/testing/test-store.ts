@@ -1,4 +1,5 @@
 import type { Clock } from '../common/clock.js';
+import { Waiters } from '../common/waiters.js';
 import type {
   AcquireOutcome,
   AcquireRequest,
@@ -27,13 +28,14 @@ const SILENT: Unconfirmed = {
 /** Locks in memory, with the faults of a Redis that a test asks for. */
 export class TestStore extends MemoryStore {
   private state: 'well' | 'replicas silent' | 'down' = 'well';
-  private readonly recoveries = new Set<() => void>();
+  private readonly recoveries: Waiters;
 
   constructor(
     private readonly testClock: Clock,
     private readonly testServer: MemoryServer,
   ) {
     super(testClock, testServer);
+    this.recoveries = new Waiters(testClock);
   }
 
   fail(state: 'replicas silent' | 'down'): void {
@@ -42,7 +44,7 @@ export class TestStore extends MemoryStore {
 
   recover(): void {
     this.state = 'well';
-    for (const recovered of this.recoveries) recovered();
+    this.recoveries.notify();
   }
 
   override acquire(request: AcquireRequest): Attempt {
@@ -86,17 +88,7 @@ export class TestStore extends MemoryStore {
     return { outcome: settle(), abandon: () => attempt.abandon() };
   }
 
-  private recoversWithin(ms: number): Promise<boolean> {
-    if (this.state === 'well') return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const end = (hasRecovered: boolean): void => {
-        stopClock();
-        this.recoveries.delete(recovered);
-        resolve(hasRecovered);
-      };
-      const recovered = (): void => end(true);
-      const stopClock = this.testClock.after(ms, () => end(false));
-      this.recoveries.add(recovered);
-    });
+  private async recoversWithin(ms: number): Promise<boolean> {
+    return this.state === 'well' || (await this.recoveries.next(ms));
   }
 }

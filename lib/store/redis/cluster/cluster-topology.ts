@@ -1,4 +1,5 @@
 import type { Clock } from '../../../common/clock.js';
+import { Waiters } from '../../../common/waiters.js';
 import type { MasterHealth, Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
 import { addressText, type Address } from '../resp.js';
@@ -37,7 +38,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
   /** The servers want to be called by their host names. */
   private prefersHostnames = false;
-  private readonly waiters = new Set<() => void>();
+  private readonly waiters: Waiters;
 
   constructor(
     private readonly connection: ClusterSettings,
@@ -47,8 +48,9 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     private readonly clock: Clock,
   ) {
     this.poller = new ClusterPoller(this, connector, clock);
+    this.waiters = new Waiters(clock);
     this.trust = new SlotTrust(this.table, options.quarantine);
-    this.lossCheck = new LossCheck(this, connector, options, clock, () => this.notifyWaiters());
+    this.lossCheck = new LossCheck(this, connector, options, clock, () => this.waiters.notify());
   }
 
   open(): void {
@@ -58,7 +60,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   async close(): Promise<void> {
     this.poller.close();
     this.lossCheck.close();
-    this.notifyWaiters();
+    this.waiters.notify();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
 
@@ -85,16 +87,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   /**
    * Resolves when somebody has told who serves what, or what was lost, after `ms` at the latest.
    */
-  nextView(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const end = (): void => {
-        stopClock();
-        this.waiters.delete(end);
-        resolve();
-      };
-      const stopClock = this.clock.after(ms, end);
-      this.waiters.add(end);
-    });
+  async nextView(ms: number): Promise<void> {
+    await this.waiters.next(ms);
   }
 
   get isClosed(): boolean {
@@ -207,18 +201,14 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
   onView(view: ClusterView, at: number): void {
     this.take(view, at);
-    this.notifyWaiters();
+    this.waiters.notify();
   }
 
   onSilence({ reason }: Unavailable, times: number): void {
     for (const shard of this.shards) shard.unanswered();
     if (times === 2)
       this.listener.onReport('error', 'unreachable', `${reason} Locks are refused until that is mended.`);
-    this.notifyWaiters();
-  }
-
-  private notifyWaiters(): void {
-    for (const notify of this.waiters) notify();
+    this.waiters.notify();
   }
 
   // --- answers

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../common/clock.js';
+import { Waiters } from '../../../common/waiters.js';
 import type { Connector } from '../connection/connection.js';
 import { addressText, type Address } from '../resp.js';
 import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
@@ -21,7 +22,7 @@ const REST_TIME = 100;
 export class Sentinels implements MasterLocator {
   readonly isFixed = false;
   private readonly links: SentinelLink[];
-  private readonly searches = new Set<{ readonly isDone: () => boolean; readonly end: () => void }>();
+  private readonly searches: Waiters;
   private named: string | undefined;
   /** The greatest that was heard of; of the fail-over that made `named` the master. */
   private epoch = 0;
@@ -38,6 +39,7 @@ export class Sentinels implements MasterLocator {
     /** Another master is in charge. */
     private readonly onSwitch: (identity: string) => void,
   ) {
+    this.searches = new Waiters(clock);
     this.links = addresses.map(
       (address) => new SentinelLink(address, name, connector, clock, () => this.onAnswer()),
     );
@@ -50,7 +52,7 @@ export class Sentinels implements MasterLocator {
   close(): void {
     this.isClosed = true;
     for (const link of this.links) link.close();
-    for (const search of this.searches) search.end();
+    this.searches.notify();
   }
 
   isCurrent(identity: string): boolean {
@@ -83,21 +85,12 @@ export class Sentinels implements MasterLocator {
     return this.views.length * 2 > this.links.length;
   }
 
-  /** Resolves once answers have made it so, after `ms` at the latest. */
-  private until(isDone: () => boolean, ms: number): Promise<void> {
-    if (this.isClosed || isDone()) return Promise.resolve();
-    return new Promise((resolve) => {
-      const search = {
-        isDone,
-        end: () => {
-          stopClock();
-          this.searches.delete(search);
-          resolve();
-        },
-      };
-      const stopClock = this.clock.after(ms, search.end);
-      this.searches.add(search);
-    });
+  /** Resolves once answers have fulfilled the condition, or after `ms` milliseconds. */
+  private async until(isDone: () => boolean, ms: number): Promise<void> {
+    const endsAt = this.clock.monotonic() + ms;
+    let hasTime = true;
+    while (hasTime && !this.isClosed && !isDone())
+      hasTime = await this.searches.next(endsAt - this.clock.monotonic());
   }
 
   private onAnswer(): void {
@@ -111,16 +104,12 @@ export class Sentinels implements MasterLocator {
       const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
       const before = this.named;
       // A few that have not heard of the last fail-over do not lead us back; a majority may have been set up anew.
-      if (newest.epoch < this.epoch && isMinority) return this.endSearches();
+      if (newest.epoch < this.epoch && isMinority) return this.searches.notify();
       this.epoch = newest.epoch;
       this.named = newest.master;
       if (before !== undefined && before !== newest.master) this.onSwitch(newest.master);
     }
-    this.endSearches();
-  }
-
-  private endSearches(): void {
-    for (const search of this.searches) if (search.isDone()) search.end();
+    this.searches.notify();
   }
 
   private whyNot(): Error {
