@@ -1,4 +1,4 @@
-import { FORBIDDEN_KEY, FOREIGN_KEY, FOREIGN_OWNER, LEASE, LONG_KEY, SKEW, type Scene } from './scene.js';
+import { FORBIDDEN_KEY, FOREIGN_KEY, LEASE, LONG_KEY, SKEW, type Scene } from './scene.js';
 import { SimServer } from './server.js';
 import type { SimHost } from './world.js';
 
@@ -319,9 +319,10 @@ const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
   if (watch.master.valueAt(`lock:${FOREIGN_KEY}`)?.startsWith('rl:') === true) return;
   const ms = world.dice.pick([4_000, 7_000, 86_400_000]);
   world.tell('nemesis', `takes ${FOREIGN_KEY} for ${ms} ms`);
-  foreign.until = world.now + ms;
+  const owner = `rl:foreign:${foreign.size + 1}`;
+  foreign.set(owner, world.now + ms);
   strayKeys.add(FOREIGN_KEY);
-  watch.master.put(`lock:${FOREIGN_KEY}`, `${FOREIGN_OWNER} 1700000000000000`, ms + SKEW);
+  watch.master.put(`lock:${FOREIGN_KEY}`, `${owner} 1700000000000000`, ms + SKEW);
 };
 
 /** One request is refused, and with it nobody else's. */

@@ -2,15 +2,7 @@ import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
 import { BUSY, RUSH } from './faults.js';
-import {
-  FOREIGN_KEY,
-  FOREIGN_OWNER,
-  FORBIDDEN_KEY,
-  IDLE_TIMEOUT,
-  LEASE,
-  type Scene,
-  type Worker,
-} from './scene.js';
+import { FOREIGN_KEY, FORBIDDEN_KEY, IDLE_TIMEOUT, LEASE, type Scene, type Worker } from './scene.js';
 import type { SimServer } from './server.js';
 
 /** ms by which the clocks of a process and of the world differ over one lease, and then some. */
@@ -29,8 +21,8 @@ export class Judge {
   private readonly lastToken = new Map<string, number>();
   /** Owners of locks that are renewed: they end by their release alone. */
   private readonly renewed = new Set<string>();
-  /** Processes that met the foreign lock. */
-  private readonly warned = new Set<Worker>();
+  /** The holders of the foreign key that each process has met. */
+  private readonly met = new Map<Worker, Set<string>>();
   grants = 0;
 
   constructor(private readonly scene: Scene) {
@@ -75,14 +67,17 @@ export class Judge {
       this.lastToken.set(key, Math.max(lock.fencingToken, last));
     }
     this.checkConfirmation(lock);
-    if (lock.keys.includes(FOREIGN_KEY) && this.warned.has(worker) && world.now < this.scene.foreign.until)
+    const believes = (owner: string): boolean => world.now < this.scene.foreign.get(owner)!;
+    if (lock.keys.includes(FOREIGN_KEY) && [...(this.met.get(worker) ?? [])].some(believes))
       this.violate('a key was granted to a process that had met its holder, who believes in it still');
   }
 
   /** A lock was refused, which somebody asked for at the instant `askedAt`; `isFree`: nobody else ever asks for it. */
   refused(worker: Worker, keys: readonly string[], error: unknown, askedAt: number, isFree: boolean): void {
     const { message } = error as Error;
-    if (error instanceof LockContendedError && error.owner === FOREIGN_OWNER) this.warned.add(worker);
+    const owner = error instanceof LockContendedError ? error.owner : undefined;
+    if (owner !== undefined && this.scene.foreign.has(owner))
+      this.met.set(worker, (this.met.get(worker) ?? new Set()).add(owner));
     this.checkNeighbour(keys, message);
     if (isFree) this.wrong('refusal', askedAt, 'a free lock was refused', message);
   }

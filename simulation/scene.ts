@@ -54,7 +54,8 @@ export interface Scene {
   /** Keys that are asked for beside the others, although that may be refused. */
   readonly strayKeys: Set<string>;
   /** Until when somebody else believes in its lock. */
-  readonly foreign: { until: number };
+  /** Until when each holder of the foreign key believes in its lock, by owner. */
+  readonly foreign: Map<string, number>;
   /** The names of the faults that have begun. */
   readonly happened: Set<string>;
   /** Has a process ask for dozens of locks at once, again and again for `ms`. */
@@ -67,7 +68,6 @@ export interface Scene {
 export const FORBIDDEN_KEY = 'x';
 export const LONG_KEY = 'long';
 export const FOREIGN_KEY = 'odd';
-export const FOREIGN_OWNER = 'rl:foreign:1';
 
 function weatherOf({ dice }: SimWorld): Weather {
   const isMild = dice.chance(0.4);
@@ -132,7 +132,7 @@ export function setScene(world: SimWorld): Scene {
     strayKeys: new Set(),
     happened: new Set(),
     rush: () => {},
-    foreign: { until: -Infinity },
+    foreign: new Map(),
     nemesis: new SimHost(world, 'nemesis', 1, 0, true),
   };
 }

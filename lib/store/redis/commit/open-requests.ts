@@ -296,6 +296,7 @@ export class OpenRequests {
   private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
     request.mayBeWritten = false;
     request.granted = true;
+    this.longLeases.granted(request.names);
     this.end(request, { kind: 'granted', token: request.token, confirmedBy, validity });
   }
 

@@ -34,7 +34,14 @@ export class LongLeases {
     const known = this.byKey.get(key);
     if (known === undefined) this.onMet(key, owner, remainingTime);
     if (this.byKey.size >= MANY) this.dropEnded(now);
-    this.byKey.set(key, { metAt: known?.metAt ?? now, endsAt: now + remainingTime });
+    // After a loss of data the key may have another holder while the first still believes.
+    const endsAt = Math.max(now + remainingTime, known?.endsAt ?? 0);
+    this.byKey.set(key, { metAt: known?.metAt ?? now, endsAt });
+  }
+
+  /** The keys were granted: over links that have stood since a lease was met, so it had ended. */
+  granted(keys: readonly string[]): void {
+    if (this.byKey.size > 0) for (const key of keys) this.byKey.delete(key);
   }
 
   /**

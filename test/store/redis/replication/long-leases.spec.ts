@@ -1,0 +1,48 @@
+import { describe, expect, it } from '@jest/globals';
+import { LongLeases } from '../../../../lib/store/redis/replication/long-leases.js';
+import type { Holder } from '../../../../lib/store/lock-store.js';
+
+const held = (owner: string, remainingTime: number): Holder => ({
+  owner,
+  token: 1,
+  remainingTime,
+  inCooldown: false,
+});
+
+describe('A lease that is longer than the quarantine', () => {
+  const leasesOf = (): LongLeases => new LongLeases(2_000, () => {});
+
+  it('asks for links that have stood since it was met, until it ends', () => {
+    const leases = leasesOf();
+    leases.met('k', held('a', 5_000), 100);
+    expect(leases.metAt(['other', 'k'], 200)).toBe(100);
+    expect(leases.metAt(['other'], 200)).toBe(Infinity);
+    expect(leases.metAt(['k'], 5_099)).toBe(100);
+    expect(leases.metAt(['k'], 5_100)).toBe(Infinity);
+  });
+
+  it('is not forgotten for a shorter one of another holder, who has the key after a loss of data', () => {
+    const leases = leasesOf();
+    leases.met('k', held('a', 60_000), 100);
+    leases.met('k', held('b', 5_000), 1_000);
+    expect(leases.metAt(['k'], 10_000)).toBe(100);
+    expect(leases.metAt(['k'], 60_100)).toBe(Infinity);
+  });
+
+  it('is over once the key was granted, over links that have stood since it was met', () => {
+    const leases = leasesOf();
+    leases.met('k', held('a', 60_000), 100);
+    leases.met('other', held('a', 60_000), 100);
+    leases.granted(['k']);
+    expect(leases.metAt(['k'], 200)).toBe(Infinity);
+    expect(leases.metAt(['other'], 200)).toBe(100);
+  });
+
+  it('is one that ends, and that a holder has: no cooldown, no key without an expiry', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 5_000), inCooldown: true }, 100);
+    leases.met('k', held('a', Infinity), 100);
+    leases.met('k', held('a', 2_000), 100);
+    expect(leases.metAt(['k'], 200)).toBe(Infinity);
+  });
+});
