@@ -1,18 +1,14 @@
 import type { Clock } from '../../../common/clock.js';
 import type { Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
+import { POLL_TIME, retryPause } from '../polling.js';
 import type { Address } from '../resp.js';
 import type { ClusterView } from './cluster-nodes.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
 import type { Shard } from './shard.js';
 
-/** ms between two polls. */
-const POLL_TIME = 1_000;
 /** ms between two polls while a request waits for a slot that is on its way. */
 const HURRIED_TIME = 100;
-/** ms before the next poll if no node answered: doubled each time, and a random part of that. */
-const FIRST_POLL_RETRY = 50;
-const LONGEST_POLL_RETRY = 500;
 /** ms within which a further poll would bring nothing new. */
 const SAME_POLL = 20;
 
@@ -92,7 +88,7 @@ export class ClusterPoller {
     if (this.isClosed) return;
     // `hurry` may have been called meanwhile.
     this.stopPolling();
-    const retry = Math.random() * Math.min(LONGEST_POLL_RETRY, FIRST_POLL_RETRY * 2 ** this.failures);
+    const retry = retryPause(this.failures);
     const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
     this.stopPolling = this.clock.after(pause, () => void this.poll());
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { connecting } from '../connection/connecting.js';
+import { ANSWER_TIME } from '../polling.js';
 import { ask, type Connector } from '../connection/connection.js';
 import type { Address, Command, Reply } from '../resp.js';
 import { ListedLinkAges } from '../replication/link-ages.js';
@@ -18,8 +19,6 @@ import {
 import type { SlotTable } from './slot-table.js';
 import { doubtTimeOf } from './slot-trust.js';
 
-/** ms that a server without slots may take to answer. */
-const ANSWER_TIME = 1_000;
 /** ms between the beginnings of two checks. */
 const PAUSE = 100;
 

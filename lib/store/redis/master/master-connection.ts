@@ -5,6 +5,7 @@ import type { Connector } from '../connection/connection.js';
 import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
 import { NoMasterError, openSession } from '../connection/open-session.js';
 import type { ServerRun, Session } from '../connection/session.js';
+import { retryPause } from '../polling.js';
 import type { ReplicaView } from '../replication/replica-view.js';
 import { addressText, type Address } from '../resp.js';
 import type { LocatedMaster, MasterLocator } from './master-locator.js';
@@ -15,12 +16,6 @@ import type { MasterSettings } from './master-settings.js';
  * less: a server that is only slow is not given up.
  */
 const SHORTEST_CONTROL_TIMEOUT = 250;
-/**
- * ms before the next try to connect. The limit doubles with each failure. Each pause is a random
- * part of the limit, so that many processes do not connect at the same instant.
- */
-const FIRST_RECONNECT_PAUSE = 50;
-const LONGEST_RECONNECT_PAUSE = 500;
 
 /** A session that can be used, and what is known of its server. */
 export interface ReadySession {
@@ -194,8 +189,7 @@ export class MasterConnection {
   }
 
   private retryLater(why: Unavailable): void {
-    const limit = Math.min(LONGEST_RECONNECT_PAUSE, FIRST_RECONNECT_PAUSE * 2 ** this.failures++);
-    const cancelRetry = this.clock.after(Math.random() * limit, () => void this.connect());
+    const cancelRetry = this.clock.after(retryPause(this.failures++), () => void this.connect());
     this.state = { kind: 'down', why, cancelRetry };
     if (why.permanent === true) this.sessionWaiters.notify();
   }

@@ -32,6 +32,7 @@ import { RENEWAL } from '../replication/quorum.js';
 import { ReplicaView } from '../replication/replica-view.js';
 import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
+import { POLL_TIME } from '../polling.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
 import type { ReleaseCall } from '../scripts/release.js';
 import { evictionRisk } from './eviction.js';
@@ -45,8 +46,6 @@ import type { MasterLocator } from './master-locator.js';
 import { MasterReports } from './master-reports.js';
 import type { MasterListener, MasterSettings } from './master-settings.js';
 
-/** ms between two polls of the replicas. */
-const POLL_TIME = 1_000;
 /** The longest time in ms that closing waits for answers, even if confirmations may take longer. */
 const CLOSE_TIMEOUT = 2_000;
 

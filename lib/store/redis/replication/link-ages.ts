@@ -39,7 +39,7 @@ export function countOlderThan(links: LinkAges, instant: number): number {
  * CLIENT LIST gives whole seconds, and a link accepted behind a long command looks older by that
  * command's length: 5 s are allowed.
  */
-const AGE_UNCERTAINTY = 6_000;
+const LINK_AGE_UNCERTAINTY = 6_000;
 
 /**
  * Knows each link by its client id; links made before this process looked are as old as the server
@@ -55,7 +55,7 @@ export class ListedLinkAges implements LinkAges {
     const next = new Map<string, number>();
     const links = parseReplicaClients(answer).filter((client) => !carriesFile(client));
     for (const { id, age } of links) {
-      const atTheLatest = answeredAt - Math.max(0, age * 1000 - AGE_UNCERTAINTY);
+      const atTheLatest = answeredAt - Math.max(0, age * 1000 - LINK_AGE_UNCERTAINTY);
       next.set(id, Math.min(atTheLatest, this.byId.get(id) ?? Infinity));
     }
     this.byId = next;

@@ -16,7 +16,7 @@ import { listedAddresses, syncingLinks, type ReplicationInfo } from './replicati
 import { SharedAddresses } from './shared-addresses.js';
 
 /** s; a replica acknowledges every second, and Redis counts in whole ones. */
-const LONGEST_SILENCE = 2;
+const LONGEST_CONFIRMING_SILENCE = 2;
 
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
@@ -183,7 +183,7 @@ export class ReplicaView {
   health(): ReplicaReport[] {
     const heard = new Set(
       this.info?.links
-        .filter(({ silence }) => silence <= LONGEST_SILENCE)
+        .filter(({ silence }) => silence <= LONGEST_CONFIRMING_SILENCE)
         .map(({ address }) => this.knownReplicas.nameOf(address)),
     );
     return this.report(0).map((replica) => ({

@@ -14,7 +14,7 @@ import { parseReplicaClients, type ReplicaLine, type ReplicationInfo } from './r
  */
 
 /** s without an acknowledgement after which a link may be dead: a replica that is well acknowledges every second, and Redis counts in whole ones. */
-const LONGEST_SILENCE = 1;
+const LONGEST_LIVE_SILENCE = 1;
 /** ms for which lines must have been alive side by side to be of different replicas. */
 const PROOF_TIME = 3_000;
 /** s by which the ages and silences that the server tells may differ. */
@@ -96,7 +96,7 @@ export class SharedAddresses {
     const known = this.addresses.get(address) ?? unknown;
     this.addresses.set(address, known);
     this.seen.add(address);
-    const alive = online.filter(({ silence }) => silence <= LONGEST_SILENCE).length;
+    const alive = online.filter(({ silence }) => silence <= LONGEST_LIVE_SILENCE).length;
     known.alive = Math.max(known.alive, alive);
     known.proof =
       alive < 2

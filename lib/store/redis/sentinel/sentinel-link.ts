@@ -1,6 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import { connecting } from '../connection/connecting.js';
 import { ask, type Connection, type Connector } from '../connection/connection.js';
+import { ANSWER_TIME, POLL_TIME } from '../polling.js';
 import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
 import { MonitoredConnection } from '../connection/monitored-connection.js';
 import { RefusedError } from '../connection/error-replies.js';
@@ -19,13 +20,10 @@ export interface SentinelView {
   readonly runIds: ReadonlyMap<string, string>;
 }
 
-/** ms between two questions, and ms that one may take. */
-const POLL_TIME = 1_000;
-const ANSWER_TIME = 1_000;
-/** ms without traffic after which the connection that waits for events is asked for a sign of life. */
-const PING_AFTER = 10_000;
-/** ms before the next try to connect to a Sentinel that is away. */
-const RECONNECT_TIME = 500;
+/** ms without traffic after which PING is sent on the connection that waits for events. */
+const EVENTS_PING_AFTER = 10_000;
+/** The longest pause in ms before the next try to connect to a Sentinel. The shortest is half of that. */
+const LONGEST_RECONNECT_PAUSE = 500;
 
 /** The two connections to one Sentinel, which end together: a subscribed one answers no questions. */
 interface Line {
@@ -155,14 +153,14 @@ export class SentinelLink {
   private monitored(connection: Connection): Connection {
     return new MonitoredConnection(connection, `Sentinel at ${addressText(this.address)}`, this.clock, {
       silenceLimit: ANSWER_TIME,
-      pingAfter: PING_AFTER,
+      pingAfter: EVENTS_PING_AFTER,
     });
   }
 
   private lost(cause: unknown): void {
     this.view = undefined;
     this.trouble = cause;
-    const pause = RECONNECT_TIME * (0.5 + Math.random() / 2);
+    const pause = LONGEST_RECONNECT_PAUSE * (0.5 + Math.random() / 2);
     this.state = { kind: 'away', stopClock: this.clock.after(pause, () => void this.connect()) };
     this.onAnswer();
   }

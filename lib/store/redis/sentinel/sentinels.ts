@@ -13,7 +13,7 @@ const LOCATE_TIME = 1_000;
  * ms that a search waits for the other Sentinels once a majority has answered. Every fail-over is authorised by a majority, so this one knows of the
  * latest; the rest is heard for the replicas that they alone name. A Sentinel that hangs must not delay every reconnect.
  */
-const REST_TIME = 100;
+const OTHER_SENTINELS_TIME = 100;
 
 /**
  * The Sentinels of one master: who the servers are is the union of what those name that answer, and who is the master is what the one with the
@@ -66,7 +66,7 @@ export class Sentinels implements MasterLocator {
   async locate(): Promise<LocatedMaster> {
     for (const link of this.links) link.askNow();
     await this.until(() => this.isSettled || this.hasMajority, LOCATE_TIME);
-    await this.until(() => this.isSettled, REST_TIME);
+    await this.until(() => this.isSettled, OTHER_SENTINELS_TIME);
     if (this.named === undefined || this.views.length === 0) throw this.whyNot();
     this.knownReplicas.setMaster(this.named);
     return { address: this.translate(this.named), identity: this.named };
