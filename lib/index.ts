@@ -19,7 +19,9 @@ export {
 } from './lock/errors.js';
 export type { AcquisitionEnd, AcquisitionObserver } from './lock/events.js';
 export type { LockEvent } from './lock/events.js';
-export { LockService, type LockHealth, type LockInfo, type LockKeys } from './lock/lock-service.js';
+export type { LockKeys } from './lock/keys.js';
+export type { LockHealth, LockInfo } from './lock/lock-info.js';
+export { LockService } from './lock/lock-service.js';
 export { Lock } from './lock/lock.js';
 export type { AcquireOptions, Duration, WithLockOptions } from './lock/options.js';
 export type { ReplicaLockModuleOptions } from './module/options.js';

@@ -430,7 +430,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a lock that was granted late is renewed a turn later',
     faults: 'busy event loop',
     changes: {
-      'lib/lock/lock-service.ts': [
+      'lib/lock/held-locks.ts': [
         [
           'if (lock.wasGrantedLate) lock.startKeeping();',
           'if (lock.wasGrantedLate && lock.hasEnded) lock.startKeeping();',

@@ -1,4 +1,6 @@
-import { LockService, type EnteredLock, type LockKeys } from '../lock/lock-service.js';
+import type { EnteredLock } from '../lock/entered-lock.js';
+import type { LockKeys } from '../lock/keys.js';
+import { LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
 import type { WithLockOptions } from '../lock/options.js';
 

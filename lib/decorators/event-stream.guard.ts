@@ -1,5 +1,6 @@
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
-import type { EnteredLock, LockKeys } from '../lock/lock-service.js';
+import type { EnteredLock } from '../lock/entered-lock.js';
+import type { LockKeys } from '../lock/keys.js';
 import { enterLockAnew } from './enter-lock.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { GONE } from './locked-subscription.js';

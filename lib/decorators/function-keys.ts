@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { LockKeyError } from '../lock/errors.js';
-import type { LockKeys } from '../lock/lock-service.js';
+import type { LockKeys } from '../lock/keys.js';
 import { kindOf } from './handler-context.js';
 import type { MethodKeys } from './method-keys.js';
 

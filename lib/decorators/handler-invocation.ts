@@ -1,7 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { CallHandler, ExecutionContext } from '@nestjs/common';
 import { defer, isObservable, mergeMap, Observable, type Subscriber } from 'rxjs';
-import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
+import type { EnteredLock } from '../lock/entered-lock.js';
+import type { LockKeys } from '../lock/keys.js';
+import type { LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
 import { streamingResultsOf } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';

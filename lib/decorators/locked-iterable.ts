@@ -1,4 +1,4 @@
-import type { EnteredLock } from '../lock/lock-service.js';
+import type { EnteredLock } from '../lock/entered-lock.js';
 import { isAsyncIterable } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { GONE } from './locked-subscription.js';

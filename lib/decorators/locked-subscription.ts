@@ -1,5 +1,7 @@
 import { from, isObservable, of, type Observable, type Subscriber, type Subscription } from 'rxjs';
-import type { EnteredLock, LockKeys, LockService } from '../lock/lock-service.js';
+import type { EnteredLock } from '../lock/entered-lock.js';
+import type { LockKeys } from '../lock/keys.js';
+import type { LockService } from '../lock/lock-service.js';
 import { isThenable, type StreamingResults } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock } from './enter-lock.js';

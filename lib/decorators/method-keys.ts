@@ -1,5 +1,5 @@
 import type { ExecutionContext } from '@nestjs/common';
-import type { LockKeys } from '../lock/lock-service.js';
+import type { LockKeys } from '../lock/keys.js';
 
 /**
  * The key of a locked method: a template, an array of templates, or a function. The function is

@@ -1,7 +1,8 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { isObservable, Observable } from 'rxjs';
 import type { Lock } from '../lock/lock.js';
-import type { LockKeys, LockService } from '../lock/lock-service.js';
+import type { LockKeys } from '../lock/keys.js';
+import type { LockService } from '../lock/lock-service.js';
 import { PROMISES } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, withLock } from './enter-lock.js';

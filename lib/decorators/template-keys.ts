@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import { LockKeyError } from '../lock/errors.js';
-import type { LockKeys } from '../lock/lock-service.js';
+import type { LockKeys } from '../lock/keys.js';
 import type { ArgumentDecorators } from './argument-decorators.js';
 import { kindOf, REQUEST_ROOTS, requestRoot, rootsOf, type HandlerKind } from './handler-context.js';
 import { valueAt, type FindPlace, type KeyTemplate, type Place, type PlaceValue } from './key-template.js';

@@ -2,7 +2,8 @@ import { Injectable } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
 import { getLockServiceToken } from '../tokens.js';
-import type { LockHealth, LockService } from '../lock/lock-service.js';
+import type { LockHealth } from '../lock/lock-info.js';
+import type { LockService } from '../lock/lock-service.js';
 import type { MasterHealth } from '../store/lock-store.js';
 import { countReplicas, type ReplicaCounts } from '../store/replica-counts.js';
 

@@ -1,6 +1,14 @@
 import { nearestTo } from '../common/nearest.js';
 import { namesOf } from '../store/key-names.js';
-import type { Foreign, ReplicaReport, Misconfigured, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import type {
+  ForceReleaseOutcome,
+  Foreign,
+  InspectOutcome,
+  Misconfigured,
+  ReplicaReport,
+  Unavailable,
+  Unconfirmed,
+} from '../store/lock-store.js';
 
 export type LockErrorCode =
   | 'LOCK_CONTENDED'
@@ -300,4 +308,14 @@ function shown(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
   return String(value);
+}
+
+/** Throws if the store could not answer the question about the key. */
+export function answered<T extends InspectOutcome | ForceReleaseOutcome>(
+  keys: readonly string[],
+  outcome: T,
+): Exclude<T, Unavailable | Foreign> {
+  if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
+  if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
+  return outcome as Exclude<T, Unavailable | Foreign>;
 }

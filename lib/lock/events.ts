@@ -63,6 +63,26 @@ export type LockEvent =
       readonly answered: boolean;
     };
 
+/** `askedAt`, `sentAt`: the monotonic instants at which the caller asked, and the granted request was sent. */
+export function acquiredEvent(
+  lock: Lock & { readonly grantedAt: number },
+  label: string | undefined,
+  askedAt: number,
+  sentAt: number,
+): LockEvent {
+  const { keys, owner, fencingToken, confirmedBy, grantedAt } = lock;
+  return {
+    type: 'acquired',
+    keys,
+    label,
+    owner,
+    fencingToken,
+    confirmedBy,
+    waited: grantedAt - askedAt,
+    confirmedIn: grantedAt - sentAt,
+  };
+}
+
 /** An attempt that was not confirmed. `within`: ms that the replicas had for their confirmation. */
 export function unconfirmedEvent(
   keys: readonly string[],

@@ -4,8 +4,11 @@ import { LockKeyError } from './errors.js';
 /** Longest key, in UTF-16 code units. */
 const LONGEST_KEY = 1_024;
 
+/** A key, or several keys that are taken together: all of them or none. At most 256 keys. */
+export type LockKeys = string | readonly string[];
+
 /** Checks what the caller gave and makes it a list of distinct keys, in the caller's order. */
-export function keysOf(key: string | readonly string[]): readonly string[] {
+export function keysOf(key: LockKeys): readonly string[] {
   if (typeof key === 'string') return [keyOf(key)];
   if (!Array.isArray(key))
     throw new LockKeyError([], `A lock's key must be a string or an array of strings, not ${nameOf(key)}.`);

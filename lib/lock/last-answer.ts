@@ -48,15 +48,9 @@ export function refusalOf(
     now,
   }: { readonly waitTime: number; readonly ownOwner: string | undefined; readonly now: number },
 ): Error {
-  switch (outcome.kind) {
-    case 'busy': {
-      const { owner, remainingTime } = outcome.holder;
-      const left = Math.max(0, remainingTime - (now - at));
-      return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner);
-    }
-    case 'unconfirmed':
-      return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker));
-    case 'unavailable':
-      return new LockUnavailableError(keys, outcome);
-  }
+  if (outcome.kind === 'unavailable') return new LockUnavailableError(keys, outcome);
+  if (outcome.kind === 'unconfirmed') return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker));
+  const { owner, remainingTime } = outcome.holder;
+  const left = Math.max(0, remainingTime - (now - at));
+  return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner);
 }

@@ -1,39 +1,22 @@
-import { merge, Subject, type Observable, type Subscription } from 'rxjs';
+import type { Observable, Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../common/clock.js';
 import { Deadlines } from '../common/deadlines.js';
-import {
-  concerns,
-  type KeyChange,
-  type LockStore,
-  type StoreHealth,
-  type StoreReport,
-} from '../store/lock-store.js';
 import { IntrusiveSet } from '../common/intrusive-set.js';
+import type { KeyChange, LockStore, StoreReport } from '../store/lock-store.js';
 import { AbortSignals } from './abort-signals.js';
-import {
-  listenerFailed,
-  reportOf,
-  type AcquisitionEnd,
-  type AcquisitionObserver,
-  type LockEvent,
-} from './events.js';
+import { CallOptions } from './call-options.js';
 import { Acquisition, type AcquisitionHost } from './acquisition.js';
-import {
-  LockContendedError,
-  LockKeyError,
-  LockLostError,
-  LockServiceClosedError,
-  LockUnavailableError,
-} from './errors.js';
-import { NewLocks } from './new-locks.js';
-import { GuardedObservable } from './guarded-observable.js';
+import { enterTaken, join, leave, type EnteredLock } from './entered-lock.js';
+import { answered, LockContendedError, LockLostError, LockServiceClosedError } from './errors.js';
+import { acquiredEvent, type AcquisitionObserver, type LockEvent } from './events.js';
 import { HeldLock, type Grant, type HeldLockHost } from './held-lock.js';
-import { keyOf, keysOf } from './keys.js';
+import { HeldLocks } from './held-locks.js';
+import { keyOf, keysOf, type LockKeys } from './keys.js';
+import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
+import { lockHealth, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
 import {
-  resolveOptions,
-  withoutOptions,
   type AcquireOptions,
   type LockDefaults,
   type ResolvedOptions,
@@ -43,70 +26,57 @@ import { Owners } from './owners.js';
 import { Renewals } from './renewals.js';
 import { WaitQueues } from './wait-queues.js';
 
-/** Who holds a key. */
-export interface LockInfo {
-  readonly key: string;
-  /** Tells host and process. */
-  readonly owner: string;
-  readonly fencingToken: number;
-  /** ms until the key expires unless it is renewed: up to `clockSkew` more than is left of the lease. */
-  readonly remainingTime: number;
-}
-
-/** What a health check can tell of locks: the store's view, and what this process holds. */
-export interface LockHealth extends StoreHealth {
-  /** Locks that this process holds now. */
-  readonly held: number;
-  /** Locks that this process has lost since its start. */
-  readonly lost: number;
-}
-
-/** A key, or several that are taken all or none. */
-export type LockKeys = string | readonly string[];
-
-/** Locks that are given up in one turn of the event loop when the application ends. */
-const SLICE = 100;
-
-/** `open`: as usual. `draining`: only what is asked inside a held lock is granted. `closed`: nothing is. */
+/** `draining`: only requests from inside a held lock are granted. `closed`: no request is granted. */
 type State = 'open' | 'draining' | 'closed';
 
-/** Takes, holds and gives back locks. Injected where it is needed. */
+/**
+ * Takes, holds and gives back locks. Provided by `ReplicaLockModule`, never constructed by hand.
+ *
+ * ```ts
+ * constructor(private readonly locks: LockService) {}
+ *
+ * close(day: string) {
+ *   return this.locks.withLock(`report:${day}`, (lock) => this.write(day, lock.signal));
+ * }
+ * ```
+ */
 export class LockService {
   private state: State = 'open';
-  private readonly base: ResolvedOptions;
-  /** Options that cannot change, such as those of a decorator, are checked once. */
-  private readonly resolved = new WeakMap<WithLockOptions, ResolvedOptions>();
+  private readonly options: CallOptions;
   private readonly queues: WaitQueues;
   private readonly context = new LockContext();
-  private readonly locks = new IntrusiveSet<'index', HeldLock>('index');
-  private readonly locksByKey = new Map<string, HeldLock>();
-  private readonly newLocks: NewLocks<HeldLock>;
+  private readonly locks: HeldLocks;
   private readonly waiting = new IntrusiveSet<'index', Acquisition>('index');
-  private readonly emitted = new Subject<LockEvent>();
-  private readonly reported = new Subject<StoreReport>();
+  private readonly listeners: Listeners;
   private readonly host: HeldLockHost & AcquisitionHost;
   private readonly listening: Subscription;
-  private observer: AcquisitionObserver | undefined;
-  private hasObserverFailed = false;
-  private lostCount = 0;
-  private onAllReleased: () => void = () => {};
   private draining: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
   private isOpen = false;
 
-  /** What happens to locks: acquired, contended, unconfirmed, renewed, lost, released. */
-  readonly events: Observable<LockEvent> = this.guarded('events', this.emitted);
-  /** What an operator should read: of the store, and of locks that were lost, not confirmed, or released without an answer. */
+  /**
+   * What happens to the locks of this process: acquired, contended, unconfirmed, renewed, lost,
+   * released. Completes when the application shuts down.
+   */
+  readonly events: Observable<LockEvent>;
+  /**
+   * What an operator should read: reports about Redis, and about locks that were lost, not confirmed, or
+   * released without an answer. The module writes them to the Nest logger. Completes when the
+   * application shuts down.
+   */
   readonly reports: Observable<StoreReport>;
 
+  /** @internal */
   constructor(
     private readonly store: LockStore,
     private readonly defaults: LockDefaults,
     private readonly clock: Clock = systemClock,
   ) {
-    this.base = withoutOptions(defaults);
-    this.reports = this.guarded('reports', merge(store.reports, this.reported));
-    this.newLocks = new NewLocks(clock);
+    this.options = new CallOptions(defaults);
+    this.listeners = new Listeners(store.reports);
+    this.events = this.listeners.events;
+    this.reports = this.listeners.reports;
+    this.locks = new HeldLocks(clock);
     const deadlines = new Deadlines(clock);
     this.queues = new WaitQueues(clock, deadlines);
     this.host = {
@@ -117,35 +87,49 @@ export class LockService {
       owners: new Owners(),
       signals: new AbortSignals(),
       renewals: new Renewals(clock),
-      isHeard: () => this.emitted.observed,
-      emit: (event) => this.emit(event),
+      isHeard: () => this.listeners.isHeard,
+      emit: (event) => this.listeners.emit(event),
       granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
       left: (acquisition) => this.waiting.delete(acquisition),
-      ended: (lock) => this.forget(lock),
+      ended: (lock) => this.locks.delete(lock),
     };
     this.listening = store.changes.subscribe((change) => this.onChange(change));
   }
 
   /**
-   * Takes the lock, waiting up to `waitTime` while somebody else holds it. Resolves only once the replicas have confirmed the write; the lock then renews itself
-   * until it is released. Throws `LockContendedError` when the wait ends, `LockNotReplicatedError` when too few replicas answered, `LockUnavailableError`
-   * when Redis could not be asked, `LockKeyError`, `LockOptionsError`, `LockServiceClosedError`, or the reason of `signal`.
+   * Takes the lock, and waits up to `waitTime` while another caller holds it. Resolves only once the
+   * replicas have confirmed the write. The lock then renews itself until it is released.
+   *
+   * ```ts
+   * await using lock = await locks.acquire('order:42', { waitTime: '2s' });
+   * ```
+   *
+   * @throws `LockContendedError` if the lock stays busy until `waitTime` ends.
+   * @throws `LockNotReplicatedError` if too few replicas confirm the write in time.
+   * @throws `LockUnavailableError` if Redis cannot be reached, refuses, or its replicas are in quarantine.
+   * @throws `LockKeyError` if a key cannot be used, or holds a value that no lock wrote.
+   * @throws `LockOptionsError` if an option is not accepted, or the server is set up so that it may lose locks.
+   * @throws `LockServiceClosedError` if the application is shutting down.
+   * @throws the reason of `signal` if the signal aborts first.
    */
   acquire(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
     try {
-      return this.take(keysOf(key), resolveOptions(options, this.base));
+      return this.take(keysOf(key), this.options.resolve(options));
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /**
-   * Like `acquire`, but does not wait for a holder unless `waitTime` is given: null where the lock stays busy. A Redis or replica that is silent or being connected to is
-   * waited for up to `replicaTimeout`.
+   * Like `acquire`, but resolves with null if the lock stays busy, and does not wait for a holder unless
+   * `waitTime` is given. A server that is silent or being connected to is waited for up to
+   * `replicaTimeout`.
+   *
+   * @throws as `acquire`, apart from `LockContendedError`.
    */
   async tryAcquire(key: LockKeys, options?: AcquireOptions): Promise<Lock | null> {
     const keys = keysOf(key);
-    const resolved = resolveOptions({ waitTime: 0, ...options }, this.base);
+    const resolved = this.options.resolve({ waitTime: 0, ...options });
     try {
       return await this.take(keys, resolved);
     } catch (error) {
@@ -155,8 +139,13 @@ export class LockService {
   }
 
   /**
-   * Runs `work` under the lock and resolves with its result. Where this asynchronous context holds the key already, the work joins that lock. Rejects with `LockLostError`
-   * when the lock was lost before the work ended, whatever it returned; else with the work's own error, or as `acquire` does.
+   * Runs `work` under the lock and resolves with its result. If this asynchronous context holds the key
+   * already, the work joins that lock.
+   *
+   * @throws `LockLostError` if the lock is lost before the work ends, whatever the work returns. The
+   *   error of the work is then its `cause`.
+   * @throws the error of the work.
+   * @throws as `acquire` if the lock cannot be taken.
    */
   withLock<T>(key: LockKeys, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   withLock<T>(key: LockKeys, options: WithLockOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
@@ -171,9 +160,9 @@ export class LockService {
       throw new TypeError('withLock needs the work to do under the lock: a function');
     if (work === optionsOrWork && maybeWork !== undefined)
       throw new TypeError('withLock takes its options before the work');
-    // As `enter`, without the object that `enter` makes: every decorated method goes this way.
+    // The same as `enter`, without the object that `enter` makes: every decorated method comes here.
     const keys = keysOf(key);
-    const resolved = this.resolve(options);
+    const resolved = this.options.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
     const held = outer ?? (await this.take(keys, resolved));
     held.enter();
@@ -191,8 +180,81 @@ export class LockService {
   }
 
   /**
-   * For decorators: takes the lock, or joins the one that this context holds. `run` puts work under it, `finish` releases it and throws
-   * `LockLostError` where it was lost meanwhile, with the work's own error as its cause. `onWaiting` is told how to end the waiting.
+   * The holder of the key; null if the key is free. Asks the master.
+   *
+   * @throws `LockKeyError` if the key cannot be used, or holds a value that no lock wrote.
+   * @throws `LockUnavailableError` if Redis cannot be reached or refuses.
+   */
+  async inspect(key: string): Promise<LockInfo | null> {
+    const keys = [keyOf(key)];
+    this.open();
+    const outcome = answered(keys, await this.store.inspect(key));
+    if (outcome.kind === 'free') return null;
+    const { owner, token, remainingTime } = outcome.holder;
+    return { key, owner, fencingToken: token, remainingTime };
+  }
+
+  /**
+   * True if the key is held, by this process or any other.
+   *
+   * @throws as `inspect`.
+   */
+  async isLocked(key: string): Promise<boolean> {
+    return (await this.inspect(key)) !== null;
+  }
+
+  /**
+   * For operators: takes the key away from its holder, whose signal aborts. False if the key was free.
+   *
+   * @throws as `inspect`.
+   */
+  async forceRelease(key: string): Promise<boolean> {
+    const keys = [keyOf(key)];
+    this.open();
+    const outcome = answered(keys, await this.store.forceRelease(key));
+    return outcome.wasHeld;
+  }
+
+  /**
+   * The innermost lock that this asynchronous context runs under and still holds. With `key`: the lock on
+   * that key. Undefined if there is none.
+   *
+   * @throws `LockKeyError` if the key cannot be used.
+   */
+  current(key?: string): Lock | undefined {
+    return this.context.find(key === undefined ? undefined : keyOf(key));
+  }
+
+  /**
+   * The lock on `key` that this asynchronous context runs under and holds: for the line before a write.
+   *
+   * @throws `LockLostError` if the context holds no such lock, or no longer.
+   * @throws `LockKeyError` if the key cannot be used.
+   */
+  assertHeld(key: string): Lock {
+    const lock = this.context.find(keyOf(key));
+    if (lock !== undefined) return lock;
+    throw LockLostError.notHeld([key], new Date(this.clock.wall()));
+  }
+
+  /** The locks that this process holds now. */
+  get held(): readonly Lock[] {
+    return this.locks.held;
+  }
+
+  /**
+   * The state of Redis and its replicas as last seen, and the number of locks of this process. Sends no
+   * command.
+   */
+  health(): LockHealth {
+    return lockHealth(this.store.health(), this.held.length, this.listeners.lostCount);
+  }
+
+  /**
+   * Takes the lock, or joins the lock that this context holds. `onWaiting` receives the function that
+   * ends the waiting. For decorators.
+   *
+   * @internal
    */
   async enter(
     key: LockKeys,
@@ -200,130 +262,75 @@ export class LockService {
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<EnteredLock> {
     const keys = keysOf(key);
-    const resolved = this.resolve(options);
+    const resolved = this.options.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
-    if (outer !== undefined) {
-      outer.enter();
-      return {
-        lock: new JoinedLock(outer),
-        run: (work) => work(),
-        finish: (failure) => leave(outer, failure),
-      };
-    }
-    const lock = await this.take(keys, resolved, onWaiting);
-    lock.enter();
-    return {
-      lock,
-      run: (work) => this.context.run(lock, work),
-      finish: (failure) => leave(lock, failure),
-    };
+    if (outer !== undefined) return join(outer);
+    return enterTaken(await this.take(keys, resolved, onWaiting), this.context);
   }
 
-  /** Runs `work` as if this asynchronous context held no lock. */
+  /**
+   * Runs `work` as if this asynchronous context held no lock.
+   *
+   * @internal
+   */
   outside<T>(work: () => T): T {
     return this.context.outside(work);
   }
 
-  /** Who holds the key; null where nobody does. Throws `LockKeyError` where it holds another program's value, `LockUnavailableError`. */
-  async inspect(key: string): Promise<LockInfo | null> {
-    const keys = [keyOf(key)];
-    this.open();
-    const outcome = await this.store.inspect(key);
-    if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
-    if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
-    if (outcome.kind === 'free') return null;
-    const { owner, token, remainingTime } = outcome.holder;
-    return { key, owner, fencingToken: token, remainingTime };
-  }
-
-  /** Whether anybody holds the key. Throws as `inspect` does. */
-  async isLocked(key: string): Promise<boolean> {
-    return (await this.inspect(key)) !== null;
-  }
-
-  /** For operators: takes the key from whoever holds it, whose signal aborts. False where nobody held it. Throws as `inspect` does. */
-  async forceRelease(key: string): Promise<boolean> {
-    const keys = [keyOf(key)];
-    this.open();
-    const outcome = await this.store.forceRelease(key);
-    if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
-    if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
-    return outcome.wasHeld;
-  }
-
-  /** The lock that this asynchronous context runs under and holds (the innermost, or the one on `key`). */
-  current(key?: string): Lock | undefined {
-    return this.context.find(key === undefined ? undefined : keyOf(key));
-  }
-
-  /** The lock on `key` that this context runs under. Throws `LockLostError` where it holds none: for the line before the write. */
-  assertHeld(key: string): Lock {
-    const lock = this.context.find(keyOf(key));
-    if (lock !== undefined) return lock;
-    throw LockLostError.notHeld([key], new Date(this.clock.wall()));
-  }
-
-  /** What this process holds now. */
-  get held(): readonly Lock[] {
-    return [...this.locks].filter((lock) => lock.held);
-  }
-
-  /** The state of Redis and its replicas as last seen, and of this process's locks; asks nobody. */
-  health(): LockHealth {
-    const { status, masters } = this.store.health();
-    return {
-      status,
-      masters: masters.map((master) => ({ ...master, members: master.replicas })),
-      held: this.held.length,
-      lost: this.lostCount,
-    };
-  }
-
-  /** For tracing: tells the observer of every acquisition from now on. There can be one. */
+  /**
+   * Tells the observer of every acquisition from now on. A service has one observer at most.
+   *
+   * @internal
+   */
   observe(observer: AcquisitionObserver): void {
-    if (this.observer !== undefined)
-      throw new Error('The acquisitions of this LockService are observed already.');
-    this.observer = observer;
+    this.listeners.observe(observer);
   }
 
-  /** Begins to connect. The first use does it, too: locks are taken before an application has started. */
+  /**
+   * Begins to connect. The first use of the service also connects: locks are taken before an application
+   * has started.
+   *
+   * @internal
+   */
   open(): void {
     if (this.isOpen || this.state === 'closed') return;
     this.isOpen = true;
     this.store.open();
   }
 
-  /** Checks options that a decorator will use with this service. Throws `LockOptionsError`. */
+  /**
+   * Checks options that a decorator will use with this service. Throws `LockOptionsError`.
+   *
+   * @internal
+   */
   checkOptions(options: WithLockOptions): void {
-    resolveOptions(options, this.base);
+    this.options.resolve(options);
   }
 
   /**
-   * Refuses who waits and grants nothing new, but what is asked inside a held lock, so that running work can end; resolves when no lock is held any more, or
-   * after `shutdownTimeout`. Idempotent.
+   * Rejects all waiting callers and grants nothing new, apart from requests inside a held lock, so that
+   * running work can end. Resolves when no lock is held any more, or after `shutdownTimeout`. A second
+   * call returns the same promise.
+   *
+   * @internal
    */
   drain(): Promise<void> {
-    this.draining ??= this.refuseAndWait();
+    this.draining ??= this.rejectAndWait();
     return this.draining;
   }
 
-  private async refuseAndWait(): Promise<void> {
+  private rejectAndWait(): Promise<void> {
     if (this.state === 'open') this.state = 'draining';
-    // From the last to the first: none gets its turn in the queue only to be cancelled.
-    for (const acquisition of [...this.waiting].toReversed()) {
-      if (!acquisition.isNested) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
-    }
-    if (this.locks.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const stopClock = this.clock.after(this.defaults.shutdownTimeout, resolve);
-      this.onAllReleased = () => {
-        stopClock();
-        resolve();
-      };
-    });
+    this.rejectWaiting(({ isNested }) => !isNested);
+    return this.locks.allReleased(this.defaults.shutdownTimeout);
   }
 
-  /** Tells the holders of what is left, releases it, and closes the store. Idempotent. */
+  /**
+   * Loses and releases the locks that are left, and closes the store. A second call returns the same
+   * promise.
+   *
+   * @internal
+   */
   close(): Promise<void> {
     this.closing ??= this.end();
     return this.closing;
@@ -331,30 +338,19 @@ export class LockService {
 
   private async end(): Promise<void> {
     this.state = 'closed';
-    for (const acquisition of [...this.waiting].toReversed())
-      acquisition.cancel(new LockServiceClosedError(acquisition.keys));
-    let lost = 0;
-    for (const lock of this.locks) {
-      if (lock.hasEnded) continue;
-      lock.lose('the application shut down before its work had ended', { takeBack: true });
-      // Tens of thousands at once would block the event loop for so long that the connections are given up.
-      if (++lost % SLICE === 0) await new Promise<void>((resolve) => this.clock.after(0, resolve));
-    }
+    this.rejectWaiting(() => true);
+    await this.locks.loseAll('the application shut down before its work had ended');
     this.host.renewals.close();
-    this.newLocks.close();
+    this.locks.close();
     await this.store.close();
     this.listening.unsubscribe();
-    this.emitted.complete();
-    this.reported.complete();
+    this.listeners.complete();
   }
 
-  private resolve(options: WithLockOptions | undefined): ResolvedOptions {
-    if (options === undefined) return this.base;
-    const known = this.resolved.get(options);
-    if (known !== undefined) return known;
-    const resolved = resolveOptions(options, this.base);
-    if (Object.isFrozen(options)) this.resolved.set(options, resolved);
-    return resolved;
+  private rejectWaiting(isMeant: (acquisition: Acquisition) => boolean): void {
+    // From the last to the first, so that no caller gets its turn in the queue only to be cancelled.
+    for (const acquisition of [...this.waiting].toReversed())
+      if (isMeant(acquisition)) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
   }
 
   private take(
@@ -363,12 +359,11 @@ export class LockService {
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<HeldLock> {
     const isNested = this.context.find() !== undefined;
-    if (this.state === 'closed' || (this.state === 'draining' && !isNested)) {
+    if (this.state === 'closed' || (this.state === 'draining' && !isNested))
       return Promise.reject(new LockServiceClosedError(keys));
-    }
     this.open();
     const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
-    const onEnd = this.observed(keys, options.label);
+    const onEnd = this.listeners.asked(keys, options.label);
     const taking = new Promise<HeldLock>((resolve, reject) => {
       const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.host, resolve, reject);
       this.waiting.add(acquisition);
@@ -383,98 +378,16 @@ export class LockService {
     return taking;
   }
 
-  /** Tells the observer, if there is one. Returns what is to be told of the end. */
-  private observed(
-    keys: readonly string[],
-    label: string | undefined,
-  ): ((end: AcquisitionEnd) => void) | undefined {
-    const { observer } = this;
-    if (observer === undefined) return undefined;
-    const onEnd = this.listened(() => observer.onAsked(keys, label));
-    return onEnd && ((end) => this.listened(() => onEnd(end)));
-  }
-
-  private listened<T>(call: () => T): T | undefined {
-    try {
-      return call();
-    } catch (error) {
-      if (!this.hasObserverFailed)
-        this.reported.next(listenerFailed('The observer of acquisitions', error, 'it is called again.'));
-      this.hasObserverFailed = true;
-      return undefined;
-    }
-  }
-
-  private guarded<T>(name: string, source: Observable<T>): Observable<T> {
-    return new GuardedObservable<T>(source, (error, hasEnded) => {
-      const end = hasEnded ? 'it has ended its subscription.' : 'it is told of what follows.';
-      this.reported.next(listenerFailed(`A subscriber of LockService.${name}`, error, end));
-    });
-  }
-
   private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
     const lock = new HeldLock(keys, owner, grant, options, this.host);
     this.locks.add(lock);
-    // After a late grant on a busy event loop, the turn that would keep it is too late.
-    if (lock.wasGrantedLate) lock.startKeeping();
-    else this.newLocks.add(lock);
-    for (const key of keys) this.locksByKey.set(key, lock);
-    if (this.emitted.observed) {
-      const now = lock.grantedAt;
-      this.emitted.next({
-        type: 'acquired',
-        keys,
-        label: options.label,
-        owner,
-        fencingToken: grant.token,
-        confirmedBy: grant.confirmedBy,
-        waited: now - askedAt,
-        confirmedIn: now - grant.validity.startedAt,
-      });
-    }
+    if (this.listeners.isHeard)
+      this.listeners.emit(acquiredEvent(lock, options.label, askedAt, grant.validity.startedAt));
     return lock;
-  }
-
-  private emit(event: LockEvent): void {
-    if (event.type === 'lost') this.lostCount++;
-    const report = reportOf(event);
-    if (report !== undefined) this.reported.next(report);
-    this.emitted.next(event);
-  }
-
-  private forget(lock: HeldLock): void {
-    this.locks.delete(lock);
-    for (const key of lock.keys) if (this.locksByKey.get(key) === lock) this.locksByKey.delete(key);
-    if (this.locks.size === 0) this.onAllReleased();
   }
 
   private onChange(change: KeyChange): void {
     this.queues.changed(change);
-    if ('key' in change) this.locksByKey.get(change.key)?.check();
-    else if (change.isLost !== true)
-      for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
+    this.locks.check(change);
   }
-}
-
-/** A lock that work can be put under. */
-export interface EnteredLock {
-  readonly lock: Lock;
-  run<T>(work: () => T): T;
-  finish(failure?: unknown): Promise<void>;
-}
-
-/** The last to leave releases: work that joined and was not awaited must not run on without the lock. */
-async function leave(lock: HeldLock, failure: unknown): Promise<void> {
-  // A release that Redis does not answer goes on by itself; it is no reason to lose the work's result.
-  if (lock.leave()) {
-    try {
-      await lock.release();
-    } catch {
-      // An event tells of the release that was not answered.
-    }
-  }
-  const { loss } = lock;
-  if (loss === undefined) return;
-  if (failure === undefined || failure === loss) throw loss;
-  throw loss.because(failure);
 }

@@ -106,7 +106,7 @@ describe('A subscriber of events that throws', () => {
     await lockOnce();
     expect(heard).toEqual(['acquired', 'released']);
     expect(others).toEqual(heard);
-    expect(reports[0]!.message).toContain('it is told of what follows');
+    expect(reports[0]!.message).toContain('the subscriber receives what follows');
   });
 
   it('has its own handler for errors of its operators', async () => {
@@ -120,7 +120,7 @@ describe('A subscriber of events that throws', () => {
   it('is told so if that ended its subscription', async () => {
     locks.events.pipe(map(fail)).subscribe();
     await lockOnce();
-    expect(reports[0]!.message).toContain('it has ended its subscription');
+    expect(reports[0]!.message).toContain('its subscription has ended');
   });
 
   it('when all is over, is reported as well', async () => {

@@ -1,0 +1,73 @@
+import type { Clock } from '../common/clock.js';
+import { IntrusiveSet } from '../common/intrusive-set.js';
+import { concerns, type KeyChange } from '../store/lock-store.js';
+import type { HeldLock } from './held-lock.js';
+import { NewLocks } from './new-locks.js';
+
+/** Locks that are given up in one turn of the event loop when the application ends. */
+const LOCKS_PER_TURN = 100;
+
+/** The locks that one service holds. */
+export class HeldLocks {
+  private readonly locks = new IntrusiveSet<'index', HeldLock>('index');
+  private readonly byKey = new Map<string, HeldLock>();
+  private readonly newLocks: NewLocks<HeldLock>;
+  private onAllReleased: () => void = () => {};
+
+  constructor(private readonly clock: Clock) {
+    this.newLocks = new NewLocks(clock);
+  }
+
+  add(lock: HeldLock): void {
+    this.locks.add(lock);
+    // After a late grant on a busy event loop, the turn that would start the renewal is too late.
+    if (lock.wasGrantedLate) lock.startKeeping();
+    else this.newLocks.add(lock);
+    for (const key of lock.keys) this.byKey.set(key, lock);
+  }
+
+  delete(lock: HeldLock): void {
+    this.locks.delete(lock);
+    for (const key of lock.keys) if (this.byKey.get(key) === lock) this.byKey.delete(key);
+    if (this.locks.size === 0) this.onAllReleased();
+  }
+
+  /** The locks that are certainly held now. */
+  get held(): readonly HeldLock[] {
+    return [...this.locks].filter((lock) => lock.held);
+  }
+
+  /** Has every lock checked that the change may concern. */
+  check(change: KeyChange): void {
+    if ('key' in change) this.byKey.get(change.key)?.check();
+    else if (change.isLost !== true)
+      for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
+  }
+
+  /** Resolves when no lock is held any more, or after `timeout` ms. */
+  async allReleased(timeout: number): Promise<void> {
+    if (this.locks.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const stopClock = this.clock.after(timeout, resolve);
+      this.onAllReleased = () => {
+        stopClock();
+        resolve();
+      };
+    });
+  }
+
+  /** Tells the holder of every lock that is left that the lock is lost, and gives the lock back. */
+  async loseAll(why: string): Promise<void> {
+    let lost = 0;
+    for (const lock of this.locks) {
+      if (lock.hasEnded) continue;
+      lock.lose(why, { takeBack: true });
+      // Tens of thousands of locks at once would block the event loop until connections time out.
+      if (++lost % LOCKS_PER_TURN === 0) await new Promise<void>((resolve) => this.clock.after(0, resolve));
+    }
+  }
+
+  close(): void {
+    this.newLocks.close();
+  }
+}

@@ -1,0 +1,32 @@
+import type { StoreHealth } from '../store/lock-store.js';
+
+/** The holder of a key, as `LockService.inspect` returns it. */
+export interface LockInfo {
+  readonly key: string;
+  /** Names the grant, with the host and the process that hold the key. */
+  readonly owner: string;
+  /** The fencing token of the grant, see `Lock.fencingToken`. */
+  readonly fencingToken: number;
+  /**
+   * ms until the key expires unless the holder renews it. At most the option `clockSkew` more than is
+   * left of the lease. Infinity if the key has no time to live.
+   */
+  readonly remainingTime: number;
+}
+
+/** The state of Redis as last seen, and the locks of this process. */
+export interface LockHealth extends StoreHealth {
+  /** Locks that this process holds now. */
+  readonly held: number;
+  /** Locks that this process has lost since its start. */
+  readonly lost: number;
+}
+
+export function lockHealth({ status, masters }: StoreHealth, held: number, lost: number): LockHealth {
+  return {
+    status,
+    masters: masters.map((master) => ({ ...master, members: master.replicas })),
+    held,
+    lost,
+  };
+}
