@@ -1,11 +1,17 @@
 import type { Holder } from '../../lock-store.js';
 
 /*
- * What a key of ours holds: `<owner> <token>` while the lock is held, the bare token after its release. Owners begin with `rl:` and
- * tokens have 16 digits (microseconds since 1970, until the year 2255), so that another program's value is not taken for ours. A lock that was released
- * before its `minHoldTime` leaves `<owner>~ <token>`: busy, but nobody's.
+ * What a key of this library holds:
+ *
+ *     <owner> <token>     a lock holds the key
+ *     <owner>~ <token>    the lock was released before its `minHoldTime`: busy, but not held
+ *     <token>             the key is free; its next token is greater
+ *
+ * Owners begin with `rl:`, and tokens have 16 digits (microseconds since 1970, until the year
+ * 2255). So another program's value is not mistaken for one of ours.
  */
 
+/** Stands behind the owner's name while the key is in cooldown. */
 export const COOLDOWN_MARK = '~';
 
 export type KeyValue =
@@ -13,7 +19,7 @@ export type KeyValue =
   | { readonly kind: 'held'; readonly holder: Holder }
   | { readonly kind: 'foreign'; readonly found: string };
 
-/** Reads a key's value and its remaining time in ms. */
+/** `pttl`: the key's remaining time in ms, as PTTL reports it. */
 export function parseValue(value: string | null, pttl: number): KeyValue {
   if (value === null || /^\d{16}$/.test(value)) return { kind: 'free' };
   const match = /^(rl:[^ ~]+)(~?) (\d{16})$/.exec(value);
@@ -23,16 +29,11 @@ export function parseValue(value: string | null, pttl: number): KeyValue {
     holder: {
       owner: match[1]!,
       token: Number(match[3]),
-      // -1: it has no time to live. -2: it has just expired.
+      // -1: the key has no time to live. -2: the key has just expired.
       remainingTime: pttl === -1 ? Infinity : Math.max(0, pttl),
       inCooldown: match[2] === COOLDOWN_MARK,
     },
   };
-}
-
-/** Whether the value says that `owner` holds the key. */
-export function isHeldBy(value: unknown, owner: string): boolean {
-  return typeof value === 'string' && value.startsWith(`${owner} `);
 }
 
 function shortened(value: string): string {

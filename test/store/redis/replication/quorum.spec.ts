@@ -25,7 +25,7 @@ import {
   parseReplicationInfo,
   type ReplicationInfo,
 } from '../../../../lib/store/redis/replication/replication-info.js';
-import { isHeldBy, parseValue } from '../../../../lib/store/redis/scripts/value.js';
+import { parseValue } from '../../../../lib/store/redis/scripts/value.js';
 
 /** INFO replication as Redis 7 writes it, with these replicas. */
 function infoText(...replicas: { port: number; state?: string; offset: number }[]): string {
@@ -372,12 +372,6 @@ describe('A key’s value', () => {
     ['x'.repeat(60), { kind: 'foreign', found: `the value '${'x'.repeat(40)}…'` }],
   ])('%p', (value, expected) => {
     expect(parseValue(value, 5)).toEqual(expected);
-  });
-
-  it('belongs to the owner whose whole name it begins with', () => {
-    expect(isHeldBy(`rl:a:1 ${token}`, 'rl:a:1')).toBe(true);
-    expect(isHeldBy(`rl:a:12 ${token}`, 'rl:a:1')).toBe(false);
-    expect(isHeldBy(null, 'rl:a:1')).toBe(false);
   });
 });
 
