@@ -350,7 +350,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any bare token shows that a release has run',
-    caughtBy: "test/simulation/simulation.spec.ts, 'do what the Lua scripts do on a real server'",
+    caughtBy: "test/simulation/scripts.spec.ts, 'does what the script does on a real server'",
     changes: {
       'simulation/scripts.ts': [
         ['if (value !== lockToken) ours = 0;', 'if (!/^\\d{16}$/.test(value ?? "")) ours = 0;'],

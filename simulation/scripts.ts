@@ -79,7 +79,8 @@ function forget(data: Data, keys: readonly string[]): void {
 }
 
 /*
- * What the Lua scripts do, in TypeScript; a differential test holds the two against each other.
+ * What the Lua scripts do, in TypeScript. A differential test compares each script with its twin
+ * here: test/simulation/scripts.spec.ts.
  */
 
 const acquire: SimScript = (data, keys, args) => {
@@ -152,7 +153,7 @@ const release: SimScript = (data, keys, args) =>
     return ours;
   });
 
-const look: SimScript = (data, keys, args) => {
+const checkOwner: SimScript = (data, keys, args) => {
   const calls = [...callsOf(keys, args, 0)];
   const replies = calls.map(
     ({ keys: own, owner }) =>
@@ -174,13 +175,13 @@ const forceRelease: SimScript = (data, [key = '']) => {
   return 1;
 };
 
-export type ScriptName = 'acquire' | 'renew' | 'release' | 'look' | 'forceRelease';
+export type ScriptName = 'acquire' | 'renew' | 'release' | 'checkOwner' | 'forceRelease';
 
 const SCRIPTS = [
   ['acquire', acquireScript, acquire],
   ['renew', renewScript, renew],
   ['release', releaseScript, release],
-  ['look', checkOwnerScript, look],
+  ['checkOwner', checkOwnerScript, checkOwner],
   ['forceRelease', FORCE_RELEASE, forceRelease],
 ] as const;
 

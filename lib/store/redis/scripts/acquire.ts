@@ -4,24 +4,34 @@ import { FORGET, GroupScript, reading, TOMBSTONE_TIME, type ScriptCall } from '.
 import { parseValue } from './value.js';
 
 export interface AcquireCall extends ScriptCall {
-  /** ms */
+  /** ms that the keys live. */
   readonly ttl: number;
-  /** The least that the token may be. */
+  /** The smallest token that the request may get. */
   readonly floor: number;
 }
 
 /**
- * Takes the keys of one or more requests, each request all or nothing.
+ * Takes the keys of one or more requests. Each request gets all of its keys or none of them.
  *
- * Reply for each request: the token, or [index of the key that is not free, its value, its PTTL], or [index, the error of reading it]
+ * KEYS    the keys of each request in turn
+ * ARGV    for each series of like requests: their number, the number of keys of each, `ttl`,
+ *         `floor`; then the owner of each request (see `GroupScript`)
+ * Reply   for each request: the token as a string; or [index, value, PTTL] of the first key that is
+ *         not free; or [index, error] of the first key that cannot be read or written
+ * Writes  `<owner> <token>` to each key, with `ttl`. A key that this owner already holds is written
+ *         again with its token, because WAIT covers only what this connection wrote, and because
+ *         the answer to an earlier write may have been lost.
  *
- * A key that this owner holds already is written again with its token: WAIT covers only what this connection wrote, and an answer may
- * have been lost. The token is the largest of the last one + 1, the clock in microseconds, and the floor: that of keys which the same
- * lock holds in other slots.
- * A key that holds no string shows only when it is written (see `reading`); then what was taken before it is released.
+ * The token is the largest of three: the last token of the keys + 1, the clock in microseconds, and
+ * `floor`, which is the token of keys that the same lock holds in other slots.
  *
- * What is found busy was read, so that client tracking tells of its release. What is taken is not: that would cost as much as all the rest, and most locks are
- * given back before anybody could have changed them (see `KeyTracking`). So a single key is first tried as a free one, without being read.
+ * MGET reads a key that holds no string as a missing key (see `reading`). Such a key shows only
+ * when it is written. Then the keys that were taken before it are released.
+ *
+ * A busy key was read, so client tracking reports its release. A taken key is not read: tracking
+ * would cost as much as everything else together, and most locks are released before another
+ * program could have changed them (see `KeyTracking`). So a single key is first written with NX,
+ * as if it were free, without a read.
  */
 export const acquireScript = new GroupScript<AcquireCall>({
   common: ['ttl', 'floor'],
@@ -29,7 +39,7 @@ export const acquireScript = new GroupScript<AcquireCall>({
 local absent
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
-local fresh = string.format('%.0f', now)
+local newest = string.format('%.0f', now)
 
 local function take(count, own, ttl, token)
   local keys = {unpack(KEYS, first + 1, first + count)}
@@ -78,8 +88,8 @@ end
 `,
   each: `
     local own, least = owner .. ' ', tonumber(floor)
-    if count == 1 and least <= now and call('SET', KEYS[first + 1], own .. fresh, 'PX', ttl, 'NX') then
-      replies[#replies + 1] = fresh
+    if count == 1 and least <= now and call('SET', KEYS[first + 1], own .. newest, 'PX', ttl, 'NX') then
+      replies[#replies + 1] = newest
     else
       replies[#replies + 1] = take(count, own, ttl, least)
     end
@@ -93,7 +103,7 @@ export type AcquireAnswer =
   | { readonly kind: 'foreign'; readonly index: number; readonly found: string }
   | { readonly kind: 'refused'; readonly error: ErrorReply };
 
-/** Reads the script's reply to one request. */
+/** Decodes the script's reply to one request. */
 export function acquireAnswer(reply: Reply | undefined): AcquireAnswer {
   if (typeof reply === 'string') return { kind: 'written', token: Number(reply) };
   const [index, text, pttl] = reply as [number, string, number?];

@@ -1,11 +1,20 @@
 import { FORGET, GroupScript, READ_ALL } from './script.js';
 
+/** The reply for a lock with a key that the server refuses to read. */
 export const UNREADABLE = -1;
 
 /**
- * Looks whether locks are still held, and makes client tracking watch their keys: every key is read, whatever was found before it.
+ * Checks whether locks are still held, and has client tracking report changes of their keys.
  *
- * Reply for each lock: 0, or the position (from 1) of the first key that its owner does not hold, or -1 where the server would not read one.
+ * KEYS    the keys of each lock in turn
+ * ARGV    for each series of like locks: their number, the number of keys of each; then the owner
+ *         of each lock (see `GroupScript`)
+ * Reply   for each lock: 0 if its owner holds all keys; or the position (from 1) of the first key
+ *         that its owner does not hold; or -1 if the server refuses to read a key
+ * Writes  nothing that lasts: see `FORGET`
+ *
+ * Every key is read, also behind a key that is lost, because client tracking follows only keys that
+ * were read.
  */
 export const checkOwnerScript = new GroupScript({
   common: [],

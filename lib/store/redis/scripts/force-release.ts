@@ -1,10 +1,12 @@
 import { Script, TOMBSTONE_TIME, WRITE } from './script.js';
 
-/*
- * Takes a lock from whoever holds it; its fencing token stays, as after a release.
+/**
+ * Takes a lock away from its holder.
  *
- * KEYS  the key
- * reply 1 where it was held, 0 where it was free, or the value of another program, which is left alone
+ * KEYS    the key
+ * ARGV    none
+ * Reply   1 if the key was held; 0 if it was free; or another program's value, which is left alone
+ * Writes  the bare token, as a release does, so that the next grant gets a greater token
  */
 export const FORCE_RELEASE = new Script(`${WRITE}
 local value = redis.call('GET', KEYS[1])

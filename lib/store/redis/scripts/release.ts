@@ -2,27 +2,34 @@ import { GroupScript, READ_ALL, TOMBSTONE_TIME, WRITE, type ScriptCall } from '.
 import { COOLDOWN_MARK } from './value.js';
 
 export interface ReleaseCall extends ScriptCall {
-  /** The lock's token; 0 for an attempt whose answer never came. */
+  /** The lock's token; 0 if the attempt was never answered. */
   readonly token: number;
   /** ms for which the keys stay busy; 0 frees them. */
   readonly cooldown: number;
 }
 
 /**
- * Releases one or more locks, or takes an attempt back: the same thing. Each key that the owner still holds keeps its bare token for a
- * while, so that the next grant's token is greater; or stays busy, marked so that nobody holds it and no renewal brings it back.
+ * Releases one or more locks. To take an attempt back is the same.
  *
- * A release whose answer was lost is sent again. So a key that holds the bare token of this very lock counts as released by it: every
- * later grant has a greater token, so nobody has held the key since. A key that is kept busy already stays so until then, and no longer.
+ * KEYS    the keys of each lock in turn
+ * ARGV    for each series of like locks: their number, the number of keys of each, `cooldown`; then
+ *         the owner and the token of each lock (see `GroupScript`)
+ * Reply   for each lock: 1 if its owner held all keys or had released them, else 0
+ * Writes  to each key that the owner still holds: its bare token for `TOMBSTONE_TIME`, so that the
+ *         next grant gets a greater token. With a cooldown: `<owner>~ <token>`, so that the key
+ *         stays busy, no program holds it, and no renewal brings it back.
  *
- * Reply for each lock: 1 if the owner held all its keys, or had released them, else 0.
+ * A release whose answer was lost is sent again. So a key with the bare token of this very lock
+ * counts as released by its owner: every later grant has a greater token, so no lock has held the
+ * key since. A key that is in cooldown already stays busy until the end of that cooldown and no
+ * longer.
  */
 export const releaseScript = new GroupScript<ReleaseCall>({
   common: ['cooldown'],
   own: ['token'],
   before: READ_ALL + WRITE,
   each: `
-    local own, kept, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
+    local own, marked, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
     for i = 1, count do
       local key = KEYS[first + i]
       local value = found[key]
@@ -32,13 +39,13 @@ export const releaseScript = new GroupScript<ReleaseCall>({
       elseif sub(value, 1, #own) == own then
         bare = sub(value, #own + 1)
         if cooldown ~= '0' then
-          found[key] = kept .. bare
+          found[key] = marked .. bare
           write(key, found[key], cooldown)
           bare = nil
         end
-      elseif sub(value, 1, #kept) == kept then
+      elseif sub(value, 1, #marked) == marked then
         if cooldown == '0' then
-          bare = sub(value, #kept + 1)
+          bare = sub(value, #marked + 1)
         end
       elseif value ~= token then
         ours = 0

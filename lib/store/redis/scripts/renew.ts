@@ -4,20 +4,25 @@ import { FORGET, GroupScript, READ_ALL, reading, WRITE, type ScriptCall } from '
 import { COOLDOWN_MARK } from './value.js';
 
 export interface RenewCall extends ScriptCall {
-  /** ms */
+  /** ms that the keys live from now on. */
   readonly ttl: number;
-  /** `keep`: what is put behind the owner's name marks a lock that was given back and whose keys only stay busy. */
+  /** `cooldown`: the lock was released, and its keys only stay busy (`COOLDOWN_MARK`). */
   readonly purpose: RenewPurpose;
 }
 
 /**
- * Extends the leases of one or more locks. Never creates a lock's key: what is gone stays gone.
+ * Extends the leases of one or more locks. Never creates a key: a lock that is lost stays lost.
  *
- * Reply for each lock: 0, or the position (from 1) of the first key that its owner does not hold; then none of them was extended
+ * KEYS    the keys of each lock in turn
+ * ARGV    for each series of like locks: their number, the number of keys of each, `ttl`,
+ *         `purpose`; then the owner of each lock (see `GroupScript`)
+ * Reply   for each lock: 0 if its lease was extended; or the position (from 1) of the first key
+ *         that its owner does not hold. Then none of its keys was extended.
+ * Writes  the value of each key again, with `ttl`, instead of PEXPIRE: so a replica that lost the
+ *         key has it again, and WAIT has something to wait for. With the purpose `cooldown` the
+ *         value becomes `<owner>~ <token>`; a key in cooldown keeps the time that it has left.
  *
- * It writes the value again instead of moving the expiry, so that a replica that lost the key has it again, and WAIT has
- * something to wait for. A key that is kept busy already is written with the time that it has left. The read behind the writes makes
- * client tracking watch the keys again.
+ * The keys are read behind the writes, so that client tracking reports their next change.
  */
 export const renewScript = new GroupScript<RenewCall>({
   common: ['ttl', 'purpose'],
@@ -59,7 +64,7 @@ local written, absent = {}, nil
 
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };
 
-/** Reads the script's reply to one renewal. */
+/** Decodes the script's reply to one renewal. */
 export function renewAnswer(reply: Reply | undefined): RenewAnswer {
   return reply === 0 ? { kind: 'written' } : { kind: 'gone', index: Number(reply) - 1 };
 }

@@ -1,13 +1,15 @@
 import { MOST_KEYS } from '../../lock-store.js';
 
-/** Requests in one run of a script, so that the run does not block the server for long (about 0.5 ms). */
+/** The most requests in one run of a script, which then blocks the server for about 0.5 ms. */
 const BATCH = 64;
+
 interface Item {
   readonly keys: readonly string[];
   readonly slot: number | undefined;
   /**
-   * The item goes in a run of its own. Redis refuses a run as a whole: for one key that the user may not touch, or that has
-   * moved ahead to another master. So an item that was refused together with others is sent again alone.
+   * The item gets a run of its own. Redis refuses a run as a whole, even if the user may not touch
+   * only one of its keys, or if only one key has already moved to another master. So an item that
+   * was refused together with others is sent again alone.
    */
   readonly isAlone?: boolean;
 }
@@ -18,8 +20,9 @@ interface Batch<T> {
 }
 
 /**
- * Cuts what is to be sent into runs of a script: by requests, by keys, and in a Cluster by slot. A run has no more keys than a
- * lock may have: with client tracking, Redis 7.0 remembers all keys of a run at each read in it, so the cost is quadratic.
+ * Cuts items into runs of a script: by their number, by keys, and in a Cluster by slot. A run has
+ * no more keys than a lock may have. With client tracking, Redis 7.0 remembers all keys of a run at
+ * each read in it, so the cost is quadratic in the number of keys.
  */
 export function batchesOf<T extends Item>(items: readonly T[]): T[][] {
   const batches: T[][] = [];

@@ -10,7 +10,7 @@ export class Script {
     this.sha = createHash('sha1').update(lua).digest('hex');
   }
 
-  /** `cached`: the server has run it before, so its hash is enough. */
+  /** `cached`: the server has run the script before, so its hash is enough. */
   command(keys: readonly string[], args: readonly Argument[], cached: boolean): Command {
     return cached
       ? ['evalsha', this.sha, keys.length, ...keys, ...args]
@@ -18,31 +18,38 @@ export class Script {
   }
 }
 
-/** What a script does for one of many. */
+/** One of the calls that a run of a script serves. */
 export interface ScriptCall {
   readonly keys: readonly string[];
   readonly owner: string;
 }
 
 interface GroupScriptParts<C extends ScriptCall> {
-  /** Properties of a call that the Lua code needs, too, and knows by the same names. Calls that have them in common travel as one run. */
+  /**
+   * Properties that the Lua code knows by the same names. Consecutive calls with equal values form
+   * a series, which carries the values once.
+   */
   readonly common: readonly (keyof C & string)[];
-  /** Properties that differ from call to call, as the owner does. The Lua code knows them by the same names. */
+  /** Properties that each call carries, as the owner. The Lua code knows them by the same names. */
   readonly own?: readonly (keyof C & string)[];
-  /** Lua code that runs once. */
+  /** Lua code that runs once, before all calls. */
   readonly before?: string;
-  /** Lua code that runs for each call. It finds `owner`, `count` keys behind `KEYS[first]`, and the properties as strings; it adds one to `replies`. */
+  /**
+   * Lua code that runs for each call. The keys of the call are the `count` keys behind
+   * `KEYS[first]`; `owner` and the properties are strings. The code appends one reply to `replies`.
+   */
   readonly each: string;
   /** Lua code that runs once, after all calls. */
   readonly after?: string;
 }
 
 /**
- * A Lua script that serves many calls at once: fewer commands, one run of the interpreter.
+ * A Lua script that serves many calls at once: fewer commands, and one run of the interpreter.
  *
- * KEYS  the keys of the first call, then those of the second, ...
- * ARGV  for each run of calls that are like each other: their number, the number of keys of each, what they have in common, and for each
- *       call its owner and what is its own
+ * KEYS    the keys of the first call, then the keys of the second call, and so on
+ * ARGV    for each series of like calls: their number, the number of keys of each, and the `common`
+ *         properties; then for each call its owner and its `own` properties
+ * Reply   for each call, in the same order, what `each` appends to `replies`
  */
 export class GroupScript<C extends ScriptCall> extends Script {
   private readonly common: readonly (keyof C & string)[];
@@ -85,11 +92,11 @@ return replies
   argsOf(calls: readonly C[]): Argument[] {
     const args: Argument[] = [];
     for (let from = 0; from < calls.length;) {
-      const run = calls[from]!;
+      const first = calls[from]!;
       let to = from + 1;
-      while (to < calls.length && this.areLike(run, calls[to]!)) to++;
-      args.push(to - from, run.keys.length);
-      for (const name of this.common) args.push(run[name] as Argument);
+      while (to < calls.length && this.areLike(first, calls[to]!)) to++;
+      args.push(to - from, first.keys.length);
+      for (const name of this.common) args.push(first[name] as Argument);
       for (; from < to; from++) {
         const call = calls[from]!;
         args.push(call.owner);
@@ -106,12 +113,18 @@ return replies
   }
 }
 
-/** What a released key holds is kept this long, so that the next token is greater even where a clock steps back. */
+/**
+ * ms for which a released key keeps its bare token, so that the next token is greater even if a
+ * server's clock steps back.
+ */
 export const TOMBSTONE_TIME = 10_000;
 
 /**
- * Reads the keys in the table `keys` and does `use` with the `value` of key `i`: a string, false, or the error of reading it (a table). One MGET if the
- * user may, because Redis 7.0 has client tracking remember all keys of the script at each read in it. MGET takes a value that is no string for none.
+ * Lua code that reads the keys in the table `keys`, and runs `use` for each. `use` finds the index
+ * `i` and the `value` of the key: a string, false, or the error of reading the key (a table).
+ *
+ * One MGET if the user may call it: with client tracking, Redis 7.0 remembers all keys of the
+ * script at each read in it. MGET reads a key that holds no string as a missing key.
  */
 export function reading(keys: string, use = ''): string {
   return `
@@ -125,15 +138,19 @@ end
 `;
 }
 
-/** `found[key]`: what each key of the script holds. Two calls may have the same key, so each write is noted there, too. */
+/**
+ * Lua code that fills `found[key]` with the value of each key of the script. Two calls may have the
+ * same key, so a script also stores there what it writes.
+ */
 export const READ_ALL = `
 local found = {}
 ${reading('KEYS', 'found[KEYS[i]] = value').trim()}
 `;
 
 /**
- * `write(key, value, px)` of a key that is there, also where the server's memory is full: Redis refuses a SET as a script's first write then, but
- * neither PEXPIRE nor what follows it. The value is no longer than the one before by more than a character.
+ * The Lua function `write(key, value, px)` for a key that exists. The function works even if the
+ * server's memory is full. Redis then refuses a SET as the first write of a script, but neither
+ * PEXPIRE nor the writes behind it. The new value is at most one character longer than the old one.
  */
 export const WRITE = `
 local function write(key, value, px)
@@ -145,9 +162,13 @@ end
 `;
 
 /**
- * Client tracking remembers a key that was read while it was missing until it is written, which may be never. So each key in `absent`, if there is
- * such a table, is written unless it is there meanwhile, and given an expiry of 1970 before the script ends: no reader ever sees it. (Valkey ignores a first write with such an
- * expiry, and DEL is a right that users do not have.) Stands at the end: on Redis 7.0 any later read would have all keys remembered again.
+ * Lua code that has client tracking forget the keys in the table `absent`, if a script made one.
+ * Tracking remembers a missing key that was read until the key is written, which may be never.
+ *
+ * So each of these keys that is still missing is written, and given an expiry of 1970 before the
+ * script ends: no reader ever sees the key. Valkey ignores a first write with an expiry in the
+ * past, and the right to use DEL is not required. FORGET stands at the end of a script: on Redis
+ * 7.0 a later read would have tracking remember all keys again.
  */
 export const FORGET = `
 if absent then
