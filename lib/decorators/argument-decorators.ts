@@ -1,7 +1,10 @@
-/** Metadata in which Nest keeps the parameter decorators of a class's methods. */
+/** Nest's name for the metadata of the parameter decorators of a class's methods. */
 const ROUTE_ARGUMENTS = '__routeArguments__';
 
-/** The number by which Nest's parameter decorators of each root are kept: `@Body()`, `@Payload()` and `@Args()` share one. */
+/**
+ * Nest's number for the parameter decorators that carry each root of a template. `@Body()`,
+ * `@Payload()` and `@Args()` share one number.
+ */
 const PARAMTYPE: Readonly<Record<string, string>> = {
   body: '3',
   data: '3',
@@ -15,15 +18,17 @@ const FROM_REQUEST: ReadonlySet<string> = new Set(['3', '4', '5', '6']);
 
 interface DecoratedArgument {
   readonly index: number;
-  /** Nest's number, or the name of a custom decorator. */
+  /** Nest's number for its own decorators, or the name of a custom decorator. */
   readonly paramtype: string;
-  /** What the decorator asks for, such as `id` in `@Param('id')`; undefined: all of it. */
+  /**
+   * The name that the decorator asks for, such as `id` in `@Param('id')`. Undefined: everything.
+   */
   readonly name: string | undefined;
-  /** What finds the value of a custom decorator's argument. */
+  /** The function that a custom decorator was made with. */
   readonly factory: unknown;
 }
 
-/** What the parameter decorators of a method say about its arguments. */
+/** Reads from the parameter decorators of a method what its arguments carry. */
 export class ArgumentDecorators {
   private found: readonly DecoratedArgument[] | undefined;
 
@@ -32,7 +37,10 @@ export class ArgumentDecorators {
     private readonly property: string | symbol,
   ) {}
 
-  /** The argument that carries a part of the request: its index, and what of the path is left to follow in it. */
+  /**
+   * Finds the argument that carries a part of the request: its index, and the rest of the path to
+   * follow inside the argument.
+   */
   find(root: string, path: readonly string[]): { index: number; path: readonly string[] } | undefined {
     const ofRoot = this.arguments.filter(({ paramtype }) => paramtype === PARAMTYPE[root]);
     const named = ofRoot.find(({ name }) => name !== undefined && nameOf(root, name) === path[0]);
@@ -41,13 +49,16 @@ export class ArgumentDecorators {
     return whole && { index: whole.index, path };
   }
 
-  /** Whether a handler's argument comes from its caller's request, as far as the decorators tell. */
+  /**
+   * Whether a handler's argument comes from the caller's request. True for an argument without a
+   * decorator: some contexts pass their message in it.
+   */
   isFromRequest(index: number): boolean {
     const argument = this.arguments.find((each) => each.index === index);
     return argument === undefined || FROM_REQUEST.has(argument.paramtype);
   }
 
-  /** The index of the argument that the custom decorator with this factory stands on. */
+  /** The index of the argument whose custom decorator was made with this factory. */
   indexOf(factory: unknown): number | undefined {
     return this.arguments.find((each) => each.factory === factory)?.index;
   }
@@ -68,7 +79,7 @@ export class ArgumentDecorators {
   }
 }
 
-/** Names of headers are lower case in a request, whatever the decorator writes. */
+/** A request has header names in lower case, in whatever case the decorator writes them. */
 function nameOf(root: string, name: string): string {
   return root === 'headers' ? name.toLowerCase() : name;
 }

@@ -4,8 +4,11 @@ import { defer, mergeMap, Observable, type Operator } from 'rxjs';
 import { asObservable } from './locked-subscription.js';
 
 /**
- * What a locked method returns if only its call shows whether it gives a promise, an Observable or an AsyncIterable: all of them. A caller that awaits it gets the promise, a
- * caller that subscribes the stream, a caller that iterates the steps. If none of that happens, the promise starts by itself: a job that no caller waits for is done all the same.
+ * The result of a locked method whose definition does not tell if a call returns a promise, an
+ * Observable or an AsyncIterable. This result can be used as any of the three: the caller awaits,
+ * subscribes or iterates, and the method is called accordingly. If the caller does none of that
+ * until the next turn of the event loop, the method is called as if the result were awaited: a job
+ * that no caller waits for is done as well.
  */
 export class AwaitableObservable
   extends Observable<unknown>
@@ -19,7 +22,7 @@ export class AwaitableObservable
     stream: () => Observable<unknown>,
     private readonly iterate: () => AsyncGenerator<unknown, unknown>,
     start: () => Promise<unknown>,
-    /** False while it may still be an Observable whose subscriber comes later. */
+    /** Whether the method itself was called. False, for example, if the lock was refused. */
     private readonly wasCalled: () => boolean,
   ) {
     super((subscriber) => {
@@ -31,14 +34,17 @@ export class AwaitableObservable
           : defer(() => promise).pipe(mergeMap((result) => asObservable(result)));
       return source.subscribe(subscriber);
     });
-    // Whoever awaits it later, the work belongs to where the method was called, and to the locks that are held there.
+    // The work belongs to the asynchronous context of the method's caller, and to the locks that
+    // are held there, wherever the result is awaited.
     this.start = AsyncResource.bind(start);
     setImmediate(() => {
       if (!this.isStream && this.promise === undefined) this.startAlone();
     });
   }
 
-  /** Every operator begins with this: what stands in a pipe is a stream, whenever it is subscribed to. */
+  /**
+   * Every operator calls `lift`: a result in a pipe is a stream, however late the subscriber comes.
+   */
   override lift<R>(operator?: Operator<unknown, R>): Observable<R> {
     this.isStream = true;
     return super.lift(operator);
@@ -49,7 +55,7 @@ export class AwaitableObservable
     return this.iterate();
   }
 
-  // oxlint-disable-next-line unicorn/no-thenable -- it stands for a promise
+  // oxlint-disable-next-line unicorn/no-thenable -- can be awaited like a promise
   then<T = unknown, F = never>(
     onFulfilled?: ((value: unknown) => T | PromiseLike<T>) | null,
     onRejected?: ((reason: unknown) => F | PromiseLike<F>) | null,
@@ -69,7 +75,10 @@ export class AwaitableObservable
     return (this.promise ??= this.start());
   }
 
-  /** A failure of the method reaches no handler, as that of any promise that is left alone. A lock that was refused may be asked for again by a later subscriber. */
+  /**
+   * An error of the method becomes an unhandled rejection, as with any promise without a handler. A
+   * refused lock does not: a later subscriber may ask for the lock again.
+   */
   private startAlone(): void {
     this.settled().catch((error: unknown) => {
       if (this.wasCalled()) throw error;

@@ -33,7 +33,9 @@ function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
  */
 export const CurrentLock: () => ParameterDecorator = createParamDecorator(lockOfHandler);
 
-/** A handler's arguments with the lock for `@CurrentLock()`, in place of whatever pipes made of it. */
+/**
+ * A handler's arguments with the lock for `@CurrentLock()`, in place of whatever pipes made of it.
+ */
 export function withLock({ decorators }: LockedMethod, args: unknown[], lock: Lock): unknown[] {
   const index = decorators.indexOf(lockOfHandler);
   if (index === undefined) return args;

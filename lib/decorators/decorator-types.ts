@@ -1,21 +1,30 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 
-// oxlint-disable-next-line typescript/no-explicit-any -- whatever the user's methods give
+// oxlint-disable-next-line typescript/no-explicit-any -- any result of the user's methods
 type Asynchronous = PromiseLike<any> | Observable<any> | AsyncIterableIterator<any> | void;
 
-/** Streams are AsyncIterables, too, but what stands for one would lack everything else that a stream can do. */
+/**
+ * True for a type whose only member is `[Symbol.asyncIterator]`. A stream is an AsyncIterable with
+ * more members, which the locked result would lack.
+ */
 type IsOnlyIterable<R> =
   R extends AsyncIterable<unknown> ? ([keyof R] extends [typeof Symbol.asyncIterator] ? true : false) : false;
 
-/** The type of a key function's parameter that has no annotation: the compiler cannot take it from the method. */
+/**
+ * The type of a key function's parameter without an annotation: the compiler cannot infer the type
+ * from the method.
+ */
 export interface UnannotatedArgument {
   readonly 'annotate the parameters of the key function': never;
 }
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 
-/** Compile-time refusals, worded as the property that is missing: the compiler prints it. */
+/**
+ * Refuses a method at compile time if a lock cannot be put around it. The reason is the name of a
+ * missing property, because the compiler prints that name.
+ */
 export type Lockable<M, A extends unknown[]> = M extends (...args: infer P) => infer R
   ? [R] extends [Asynchronous]
     ? KeyArguments<P, A>
@@ -24,7 +33,7 @@ export type Lockable<M, A extends unknown[]> = M extends (...args: infer P) => i
       : { 'a locked method must return a Promise, an Observable or an AsyncIterable, not': R }
   : { 'only methods can be locked, not': M };
 
-/** `A`: the key function's parameters; none of a template. `P`: the method's. */
+/** `A`: the parameters of the key function (a template has none). `P`: those of the method. */
 type KeyArguments<P, A extends unknown[]> = A extends [] | [ExecutionContext]
   ? unknown
   : IsAny<A[number]> extends true
@@ -38,8 +47,10 @@ type KeyArguments<P, A extends unknown[]> = A extends [] | [ExecutionContext]
           : { "the key function does not take this method's arguments": P };
 
 /**
- * What `@ReplicaLocked` returns: a method decorator that refuses methods that cannot be locked. Written on a method, the name of the property is a literal, and the method is
- * checked; given to `applyDecorators` or returned as a `MethodDecorator`, the name is any and the method is not known.
+ * The type of `@ReplicaLocked(...)`: a method decorator that the compiler checks against the
+ * method. Directly on a method the property's name is a literal type, and the method is checked.
+ * Inside `applyDecorators`, or as a `MethodDecorator`, the name is any string: the method is
+ * unknown then.
  */
 export type LockedDecorator<A extends unknown[]> = <M, K extends string | symbol>(
   target: object,

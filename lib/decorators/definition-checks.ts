@@ -4,8 +4,8 @@ import { MOST_KEYS } from '../store/lock-store.js';
 import type { Original } from './handler-frames.js';
 import { LOCKED_METHOD, type ReplicaLockedOptions } from './locked-method.js';
 
-// What @ReplicaLocked refuses when a class is defined, so that a mistake in the source shows at
-// start and not at the first call. A template that cannot be read is refused by `KeyTemplate`.
+// The checks of @ReplicaLocked when a class is defined. A mistake in the source then shows at start
+// and not at the first call. `KeyTemplate` refuses a template that cannot be read.
 
 /** The decorated method. Throws `TypeError` if a lock cannot be put around what is decorated. */
 export function lockableMethod(

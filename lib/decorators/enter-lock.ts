@@ -7,7 +7,7 @@ import type { WithLockOptions } from '../lock/options.js';
 type OnWaiting = (cancel: (reason: unknown) => void) => void;
 type LockedWork = (lock: Lock) => unknown;
 
-/** Takes the lock, or joins the one that this asynchronous context holds. */
+/** Takes the lock, or joins the lock that this asynchronous context holds already. */
 export function enterLock(
   service: LockService,
   keys: LockKeys,
@@ -20,9 +20,9 @@ export function enterLock(
 }
 
 /**
- * Takes the lock for a request that comes from outside, which joins no lock. The context may be one
- * that the request only inherited: a server that began to listen inside `withLock` hands that
- * context to every request.
+ * Takes the lock for a request from outside, which never joins a lock. The asynchronous context may
+ * hold a lock that the request only inherited: a server that began to listen inside `withLock`
+ * hands that context to every request.
  */
 export function enterLockAnew(
   service: LockService,
@@ -34,7 +34,7 @@ export function enterLockAnew(
   return service instanceof LockService ? service.outside(enter) : enter();
 }
 
-/** Runs the work under the lock, or joins the one that this asynchronous context holds. */
+/** Runs the work under the lock, or under the lock that this asynchronous context holds already. */
 export function withLock(
   service: LockService,
   keys: LockKeys,
@@ -46,7 +46,7 @@ export function withLock(
     : withDouble(service, keys, options, work);
 }
 
-/** What a test may have put in the place of the service. */
+/** The object that a test may have put in place of the service. */
 type ServiceDouble = Partial<Pick<LockService, 'withLock'>>;
 
 function enterDouble(double: ServiceDouble, keys: LockKeys, options: WithLockOptions): Promise<EnteredLock> {
@@ -59,7 +59,7 @@ function enterDouble(double: ServiceDouble, keys: LockKeys, options: WithLockOpt
   });
 }
 
-/** Rejects if the double does not run the work, as a function that a mocking library made would not. */
+/** Rejects if the double does not run the work: functions of mocking libraries do not. */
 async function withDouble(
   double: ServiceDouble,
   keys: LockKeys,
@@ -74,7 +74,7 @@ async function withDouble(
   const result: unknown = await double.withLock?.(keys, options, called);
   if (isCalled) return result;
   throw new Error(
-    `The object in the place of LockService did not run the work of lock '${[keys].flat().join("', '")}': ` +
+    `The object in place of LockService did not run the work of lock '${[keys].flat().join("', '")}': ` +
       "give it a withLock(key, options, work) that calls work, or use TestLocks of 'nestjs-replica-lock/testing'.",
   );
 }

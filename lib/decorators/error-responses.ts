@@ -9,23 +9,27 @@ import {
   ReplicaLockError,
 } from '../lock/errors.js';
 
-/** ms to wait before the next request, if nothing better is known. */
+/** ms until another request makes sense, if the error does not say. */
 const RETRY_AFTER = 1_000;
-/** ms: a holder that renews may release at any time, so the rest of its lease says little. */
+/** ms. A holder that renews may release at any time: the rest of its lease says little. */
 const LONGEST_RETRY_AFTER_BUSY = 2_000;
 
 /**
- * What is thrown in place of a lock's error; undefined: what would be thrown without the factory. A `Retry-After` header has been set already.
- *
+ * Makes the exception that is thrown in place of a lock's error. If the factory returns undefined,
+ * the module's own exception is thrown. On HTTP a `Retry-After` header has been set already.
+ * @example
  * ```ts
- * exceptionFactory: (error) => error instanceof LockContendedError ? new HttpException('Locked', 423, { cause: error }) : undefined
+ * exceptionFactory: (error) =>
+ *   error instanceof LockContendedError
+ *     ? new HttpException('Locked', 423, { cause: error })
+ *     : undefined
  * ```
  */
 export type LockExceptionFactory = (error: ReplicaLockError, context: ExecutionContext) => unknown;
 
 /**
- * What may be told to the caller of a request. Keys, hosts, processes and addresses are for the
- * log, so the lock's own error is the cause of what is thrown.
+ * The part of a lock's error that the caller of a request may read. Keys, hosts, processes and
+ * addresses are for the log: the lock's own error is the `cause` of the exception.
  */
 export interface ErrorResponse {
   readonly status: HttpStatus;
@@ -33,11 +37,14 @@ export interface ErrorResponse {
   readonly title: string;
   readonly message: string;
   readonly code: string;
-  /** s after which another request makes sense. */
+  /** Seconds until another request makes sense. */
   readonly retryAfter: number | undefined;
 }
 
-/** What a handler's caller is told of an error: a lock's error in the form of its context, anything else as it is. */
+/**
+ * The exception to throw for an error of a handler: a lock's error becomes an exception of the
+ * handler's context, any other error stays as it is.
+ */
 export async function responseTo(
   context: ExecutionContext,
   error: unknown,
@@ -51,11 +58,12 @@ export async function responseTo(
   try {
     own = factory?.(error, context);
   } catch (thrown) {
-    // Thrown instead of returned: meant alike.
+    // A factory may throw its exception instead of returning the exception.
     own = thrown;
   }
   if (own !== undefined) return own;
-  // A mistake of the program: Nest logs it with its stack and tells the caller nothing. GraphQL servers tell everything.
+  // A mistake of the program. Nest logs the error with its stack, and the caller sees no detail.
+  // GraphQL servers would send the message to the caller.
   if (answer.status === HttpStatus.INTERNAL_SERVER_ERROR && type !== 'graphql') return error;
   switch (type) {
     case 'http':
@@ -77,7 +85,7 @@ export function errorResponseOf(error: ReplicaLockError): ErrorResponse {
   const isLost = error instanceof LockLostError;
   return {
     status,
-    // Clients repeat by themselves what is UNAVAILABLE; work that may have been done they must not.
+    // Clients retry UNAVAILABLE on their own, which they must not if the work may have been done.
     grpcStatus: isLost ? GRPC_ABORTED : grpcStatus,
     title,
     message: isLost ? LOST : ((error as LockKeyError).requestProblem ?? message),
@@ -92,7 +100,7 @@ type Status =
   | HttpStatus.INTERNAL_SERVER_ERROR
   | HttpStatus.SERVICE_UNAVAILABLE;
 
-/** The HTTP status of a lock's error, and after how many ms another request makes sense. */
+/** The HTTP status of a lock's error, and the ms until another request makes sense. */
 function statusOf(error: ReplicaLockError): { status: Status; retryAfter?: number } {
   if (error instanceof LockContendedError) {
     return {
@@ -111,7 +119,7 @@ function statusOf(error: ReplicaLockError): { status: Status; retryAfter?: numbe
 
 const GRPC_ABORTED = 10;
 
-/** Statuses of gRPC: https://grpc.io/docs/guides/status-codes */
+/** The numbers are gRPC's: https://grpc.io/docs/guides/status-codes */
 const ANSWERS: Readonly<Record<Status, { title: string; grpcStatus: number; message: string }>> = {
   [HttpStatus.BAD_REQUEST]: {
     title: 'Bad Request',
@@ -135,20 +143,20 @@ const ANSWERS: Readonly<Record<Status, { title: string; grpcStatus: number; mess
   },
 };
 
-/** Refused work has not begun; this has, and may have ended. */
+/** For a lost lock. Unlike refused work, this work has begun and may have ended. */
 const LOST =
   'This may or may not have been done: its lock was lost while it ran. Look before you try it again.';
 
 interface ResponseLike {
   readonly headersSent?: boolean;
-  /** Fastify's reply has Node's response there. */
+  /** Node's response, in the reply of Fastify. */
   readonly raw?: { readonly headersSent?: boolean };
   header?(name: string, value: string): unknown;
-  /** Middleware on Fastify is given Node's response. */
+  /** Node's response has no `header`, and is what middleware on Fastify is given. */
   setHeader?(name: string, value: string): unknown;
 }
 
-/** A response that has begun, as that of `@Sse` may have, takes no header any more. */
+/** Sets `Retry-After`, unless the response has begun (as with `@Sse`) and takes no more headers. */
 export function setRetryAfter(host: ArgumentsHost, { retryAfter }: ErrorResponse): void {
   const response = host.switchToHttp().getResponse<ResponseLike | undefined>();
   const hasBegun = (response?.raw ?? response)?.headersSent === true;
@@ -164,13 +172,16 @@ export function httpException(
   return new HttpException({ statusCode: status, error: title, message, code }, status, { cause });
 }
 
-/** GraphQL servers read `extensions` of whatever error a resolver throws. */
+/** GraphQL servers read the `extensions` of any error that a resolver throws. */
 export function graphqlError({ message, code, retryAfter }: ErrorResponse, cause: ReplicaLockError): Error {
   const extensions = { code, ...(retryAfter !== undefined && { retryAfter }) };
   return Object.assign(new Error(message, { cause }), { extensions });
 }
 
-/** The packages of these contexts are loaded only where a handler of theirs has failed: whoever has such a handler has the package. */
+/**
+ * The package is loaded only after a WebSocket handler has failed: an application with such a
+ * handler has the package installed. The same holds for `rpcException`.
+ */
 async function wsException(answer: ErrorResponse, cause: ReplicaLockError): Promise<Error | undefined> {
   const websockets = await import('@nestjs/websockets').catch(() => undefined);
   return websockets && Object.assign(new websockets.WsException(payloadOf(answer)), { cause });
@@ -181,7 +192,7 @@ async function rpcException(payload: object, cause: ReplicaLockError): Promise<E
   return microservices && Object.assign(new microservices.RpcException(payload), { cause });
 }
 
-/** What a gateway or a message handler answers. */
+/** The error that a gateway or a message handler sends to its client. */
 export function payloadOf({ message, code, retryAfter }: ErrorResponse): object {
   return { status: 'error', code, message, ...(retryAfter !== undefined && { retryAfter }) };
 }
@@ -191,7 +202,10 @@ interface GrpcMetadata {
   toHttp2Headers(): unknown;
 }
 
-/** gRPC needs a number as `code`; the lock's code and the time to wait are trailing metadata there. */
+/**
+ * The error that a message handler sends. gRPC needs a number as `code`: the lock's code and the
+ * time to wait travel in its trailing metadata.
+ */
 export function rpcPayloadOf(answer: ErrorResponse, host: ArgumentsHost): object {
   const transport = host.switchToRpc().getContext<Partial<GrpcMetadata> | undefined>();
   if (typeof transport?.toHttp2Headers !== 'function') return payloadOf(answer);

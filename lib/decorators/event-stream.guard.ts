@@ -6,23 +6,24 @@ import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { GONE } from './locked-subscription.js';
 import type { ModuleServices } from './module-services.js';
 
-/** Nest's names of its own metadata. */
+/** Nest's names for the metadata of `@Sse` and `@UseGuards`. */
 const SSE = '__sse__';
 const GUARDS = '__guards__';
 
-/** What came of taking the lock for a request. */
+/** The result of taking the lock for a request: the lock with its keys, or why there is none. */
 export type Outcome =
   | { readonly keys: LockKeys; readonly entered: EnteredLock }
   | { readonly keys: undefined; readonly refusal: unknown };
 
-/** What the guard hands on to the interceptor of the same request. */
+/** The outcomes that the guard leaves for the interceptor, by request. */
 const outcomes = new WeakMap<object, Outcome>();
 
 /**
- * Takes the lock of an `@Sse` handler, or waits until it is refused, and lets the request pass to
- * the interceptors either way. Nest sends the status 200 of an event stream one turn of the event
- * loop after it asked the interceptors, so an interceptor that waited for the lock itself could not
- * answer 409. An EventSource gives up at 409, and comes again after a stream that ends at once.
+ * Takes the lock of an `@Sse` handler before the interceptors run, and lets the request pass with
+ * the lock or with the refusal. Nest sends the status 200 of an event stream one turn of the event
+ * loop after the interceptors were called: an interceptor that waited for the lock could not answer
+ * 409 any more. The difference matters: an EventSource gives up at 409, but reconnects after a
+ * stream that ends at once.
  */
 export class EventStreamGuard implements CanActivate {
   constructor(private readonly services: ModuleServices) {}
@@ -33,13 +34,13 @@ export class EventStreamGuard implements CanActivate {
     if (outcome === undefined) return true;
     outcomes.set(request, outcome);
     onResponseEnd(context, () => {
-      // A client that left before the interceptor was asked.
+      // The client left before the interceptor took over the lock.
       if (outcomes.delete(request) && 'entered' in outcome) outcome.entered.finish().catch(() => {});
     });
     return true;
   }
 
-  /** Undefined if only the method's arguments tell the keys. */
+  /** Undefined if only the method's call tells the keys. */
   private async take(context: ExecutionContext): Promise<Outcome | undefined> {
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod;
     const keys = method.keys.beforeCall(context);
@@ -52,7 +53,10 @@ export class EventStreamGuard implements CanActivate {
   }
 }
 
-/** What the guard did for this request; undefined if it did nothing. A lock is the caller's from now on. */
+/**
+ * The outcome that the guard left for this request; undefined if the guard did nothing. The caller
+ * owns the lock from now on.
+ */
 export function claimOutcome(context: ExecutionContext): Outcome | undefined {
   const request = context.switchToHttp().getRequest<object | undefined>();
   if (typeof request !== 'object' || request === null) return undefined;
@@ -65,7 +69,7 @@ export function claimOutcome(context: ExecutionContext): Outcome | undefined {
 export function guardEventStream(handler: object, guard: EventStreamGuard): void {
   if (Reflect.getMetadata(SSE, handler) !== true) return;
   const guards = (Reflect.getMetadata(GUARDS, handler) ?? []) as readonly unknown[];
-  // Another application in this process may have the same controller.
+  // Another application in this process may have put its own guard on the same controller.
   const others = guards.filter((each) => !(each instanceof EventStreamGuard));
   Reflect.defineMetadata(GUARDS, [...others, guard], handler);
 }
@@ -76,7 +80,7 @@ interface ResponseLike {
   once(event: 'close', listener: () => void): unknown;
 }
 
-/** Runs this once the response is over, whether it was sent or the client has left. */
+/** Calls `run` once the response was sent or the client has left. */
 function onResponseEnd(context: ExecutionContext, run: () => void): void {
   const response = context.switchToHttp().getResponse<ResponseLike>();
   const raw = response.raw ?? response;

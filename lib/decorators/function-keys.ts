@@ -37,14 +37,14 @@ export class FunctionKeys implements MethodKeys {
       keys = key(...args);
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      const failure = `The key function of ${method} failed: ${error.message}. It was called with ${given}.`;
+      const failure = `The key function of ${method} failed: ${error.message}. The function was called with ${given}.`;
       throw Object.assign(new LockKeyError([], failure), { cause: error });
     }
     const isKey = (each: unknown): boolean => typeof each === 'string' && each !== '';
     if (isKey(keys) || (Array.isArray(keys) && keys.length > 0 && keys.every(isKey))) return keys as LockKeys;
     throw new LockKeyError(
       [],
-      `The key function of ${method} returned ${shown(keys)}: a key must be a non-empty string, or a non-empty array of such strings. It was called with ${given}.`,
+      `The key function of ${method} returned ${shown(keys)}: a key must be a non-empty string, or a non-empty array of such strings. The function was called with ${given}.`,
     );
   }
 }

@@ -1,12 +1,13 @@
 import type { ExecutionContext } from '@nestjs/common';
 
 /**
- * How a handler was reached. `field`: a GraphQL field resolver with enhancers. `other`: a library that runs enhancers around a method of its own choosing
- * (ExternalContextCreator), for example the subscriber of a message broker.
+ * How a handler was reached. `field`: as a GraphQL field resolver with enhancers. `other`: by a
+ * library that runs enhancers around a method (ExternalContextCreator), for example the subscriber
+ * of a message broker.
  */
 export type HandlerKind = 'http' | 'graphql' | 'field' | 'ws' | 'rpc' | 'other';
 
-/** What a template's place may begin with; true if the caller's request decides the value. */
+/** The names that a place of a template may begin with. True: the caller decides the value. */
 export const REQUEST_ROOTS: Readonly<Record<string, boolean>> = {
   params: true,
   query: true,
@@ -19,7 +20,10 @@ export const REQUEST_ROOTS: Readonly<Record<string, boolean>> = {
 };
 
 const OF_HTTP = ['params', 'query', 'body', 'headers', 'user', 'ip'];
-/** The roots that exist in each kind. What a WebSocket client or another library's message has is the application's own affair: its parts are looked for in it. */
+/**
+ * The roots that exist in each kind. A WebSocket client and the message of another library may have
+ * any property that the application gives them: the roots of HTTP are looked up there.
+ */
 const ROOTS_OF: Readonly<Record<HandlerKind, readonly string[]>> = {
   http: OF_HTTP,
   graphql: ['args', ...OF_HTTP],
@@ -34,7 +38,10 @@ const ROUTE_PATH = 'path';
 const RESOLVER_TYPE = 'graphql:resolver_type';
 const ROOT_TYPES: ReadonlySet<unknown> = new Set(['Query', 'Mutation', 'Subscription']);
 
-/** ExternalContextCreator calls its contexts `http` unless told otherwise, so that a handler is one of HTTP only if it has a route. */
+/**
+ * The kind of the handler of this context. ExternalContextCreator calls its contexts `http` by
+ * default, so a handler counts as HTTP only if it has a route.
+ */
 export function kindOf(context: ExecutionContext): HandlerKind {
   const type = context.getType<string>();
   switch (type) {
@@ -64,7 +71,7 @@ interface RequestLike {
   readonly [name: string]: unknown;
 }
 
-/** The raw request's part of this name, as it is before any pipe. */
+/** The part of the raw request with this name, before any pipe. */
 export function requestRoot(root: string, kind: HandlerKind, context: ExecutionContext): unknown {
   switch (kind) {
     case 'http':

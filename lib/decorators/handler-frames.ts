@@ -4,27 +4,40 @@ import type { Lock } from '../lock/lock.js';
 import type { LockedMethod } from './locked-method.js';
 import type { ResultKind } from './result-kind.js';
 
-/** A locked handler that was reached through its interceptor. */
+/** One invocation of a locked handler that Nest called through its interceptor. */
 export interface LockedHandler {
-  /** Recognises the method below the interceptor, whatever functions stand between them. */
+  /**
+   * The locked method, which recognises itself by this: any number of wrappers may stand between
+   * the interceptor and the method.
+   */
   readonly method: LockedMethod;
   readonly context: ExecutionContext;
-  /** The interceptor's lock. Undefined before the method takes one that its arguments name. */
+  /**
+   * The interceptor's lock. Undefined if only the arguments name the key: the method takes the
+   * lock.
+   */
   readonly lock: Lock | undefined;
-  /** Runs the method as Nest calls it: under the interceptor's lock, or under one that its arguments name. */
+  /**
+   * Calls the method for Nest: under the interceptor's lock, or under a lock whose key the
+   * arguments name.
+   */
   call(instance: object, args: unknown[], original: Original, kind: ResultKind): unknown;
 }
 
 export type Original = (...args: unknown[]) => unknown;
 
+/** The handler that the asynchronous context below an interceptor belongs to. */
 export interface HandlerFrame {
   readonly handler: LockedHandler;
-  /** The object whose method runs; undefined before the method was entered. What the method itself starts is no call of Nest: another call of it locks (or joins) for itself. */
+  /**
+   * The object whose method runs; undefined until Nest's call has reached the method. A further
+   * call that the method itself makes is not Nest's: that call locks (or joins a lock) on its own.
+   */
   readonly instance: object | undefined;
 }
 
-/** How the interceptor tells the method below it what it did: a handler is locked once, whichever way it is reached. */
+/** How the interceptor tells the method that the lock is taken: a handler is locked once. */
 export const handlerFrames = new AsyncLocalStorage<HandlerFrame>();
 
-/** Stands for the lock among a handler's arguments until the method has taken it. */
+/** Placeholder among a handler's arguments until the method has taken the lock. */
 export const LOCK_TO_COME = Symbol('the lock that the method is about to take');

@@ -17,19 +17,22 @@ import { AwaitableObservable } from './awaitable-observable.js';
 import { asObservable, LockedSubscription } from './locked-subscription.js';
 import type { ResultKind } from './result-kind.js';
 
-/** Calls the method with these arguments, so that what it starts is no call of Nest. */
+/** Calls the method itself with these arguments. Calls that the method makes are not Nest's. */
 type Work = (args: unknown[]) => unknown;
 
 /**
- * One invocation of a locked handler, from its interceptor on. If the raw request tells the keys, the interceptor takes the lock: around the interceptors below it, the
- * pipes and the method. If only the method's arguments tell them, the method takes it, around itself.
+ * One invocation of a locked handler, from its interceptor on. If the raw request tells the keys,
+ * the interceptor takes the lock: around the interceptors below, the pipes and the method. If only
+ * the method's arguments tell the keys, the method takes the lock, around itself.
  */
 export class HandlerInvocation extends LockedSubscription implements LockedHandler {
   private readonly keys: LockKeys | undefined;
-  /** What a guard made of the lock before this run. */
+  /** The lock that a guard took, or the refusal, before this invocation. */
   private readonly outcome: Outcome | undefined;
   private entered: EnteredLock | undefined;
-  /** The lock that the method took and that what it returned keeps until this run is over. */
+  /**
+   * The lock that the method took and that its streaming result needs until the invocation ends.
+   */
   private kept: { readonly keys: LockKeys; readonly entered: EnteredLock } | undefined;
 
   /** Throws `LockKeyError`. */
@@ -65,7 +68,8 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
   call(instance: object, args: unknown[], original: Original, kind: ResultKind): unknown {
     const work: Work = (own) =>
       handlerFrames.run({ handler: this, instance }, () => original.apply(instance, own));
-    // If the caller left before the method was called, the lock has gone with it: the method takes one of its own.
+    // If the caller left before the method was called, the interceptor has given its lock back: the
+    // method takes a lock of its own.
     if (this.entered !== undefined && !this.isEnded) {
       const { lock } = this.entered;
       return this.work(() => work(withLock(this.method, args, lock)));
@@ -115,17 +119,17 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
       await this.giveBack(entered, error);
       throw error;
     }
-    // What goes on is over when this run is.
+    // A result that is produced later keeps the lock until the invocation ends.
     if (isObservable(result)) {
       this.keep(keys, entered);
       return new Observable((subscriber) => entered.run(() => result.subscribe(subscriber)));
     }
-    if (this.bodies.isStreaming(result)) this.keep(keys, entered);
+    if (this.streaming.isStreaming(result)) this.keep(keys, entered);
     else await this.giveBack(entered);
     return result;
   }
 
-  /** The lock that an earlier call keeps, for an interceptor (a retry) that calls the method again. */
+  /** The lock that an earlier call keeps, if an interceptor (a retry) calls the method again. */
   private keptFor(keys: LockKeys): EnteredLock | undefined {
     const { kept } = this;
     return kept?.entered.lock.held === true && isDeepStrictEqual(kept.keys, keys) ? kept.entered : undefined;

@@ -2,16 +2,22 @@ import { Inject } from '@nestjs/common';
 import type { LockService } from '../lock/lock-service.js';
 import { getLockServiceToken } from '../tokens.js';
 
-/** The services that each instance was given, by instance name: beside the instance, so that it looks as its author made it. */
+/**
+ * The services that each object was given, by instance name. The map is kept outside the object,
+ * which gets no additional property.
+ */
 const services = new WeakMap<object, Map<string | undefined, LockService>>();
 /** The services of the applications that run in this process, by instance name. */
 const running = new Map<string | undefined, Set<LockService>>();
-/** For each prototype with locked methods: the properties through which its instances are given services. */
+/**
+ * For each prototype with locked methods: the properties through which Nest injects the services.
+ */
 const needs = new WeakMap<object, Map<string | undefined, string>>();
 
 /**
- * Has Nest hand the class's every instance its own application's service, by a property that the decorator adds: singletons, request-scoped and transient
- * providers, controllers, and several applications in one process are all served by Nest's own injector.
+ * Makes Nest inject the application's service into every object of the class, through a property
+ * that the decorator adds. Nest's own injector then serves singletons, request-scoped and transient
+ * providers, controllers, and several applications in one process.
  */
 export function needService(prototype: object, name: string | undefined): void {
   const own = needs.get(prototype) ?? new Map<string | undefined, string>();
@@ -36,7 +42,7 @@ export function giveService(instance: object, name: string | undefined, service:
   services.set(instance, own.set(name, service));
 }
 
-/** An application runs with this service. */
+/** Called when an application with this service starts; `forgetService` when it stops. */
 export function offerService(name: string | undefined, service: LockService): void {
   const others = running.get(name) ?? new Set();
   running.set(name, others.add(service));
@@ -47,9 +53,10 @@ export function forgetService(name: string | undefined, service: LockService): v
 }
 
 /**
- * The service that the instance locks with: the one that Nest gave it. An object that a
- * request-scoped, transient or lazily loaded factory made was given none, so the service of the
- * application is taken if only one runs. Undefined if it is not known: see `noService`.
+ * The service that the object locks with: the service that Nest injected. Nest injects nothing into
+ * an object that a request-scoped, transient or lazily loaded factory made. Such an object gets the
+ * service of the running application, if there is exactly one. Undefined otherwise: see
+ * `noService`.
  */
 export function serviceOf(instance: unknown, name: string | undefined): LockService | undefined {
   const given =
@@ -59,7 +66,7 @@ export function serviceOf(instance: unknown, name: string | undefined): LockServ
   return others.length === 0 ? only : undefined;
 }
 
-/** Why `serviceOf` found none, for the method that needs it. */
+/** The error of a locked method for which `serviceOf` found no service. */
 export function noService(name: string | undefined, method: string): Error {
   const module = name === undefined ? 'ReplicaLockModule' : `ReplicaLockModule '${name}'`;
   const count = running.get(name)?.size ?? 0;
@@ -72,7 +79,9 @@ export function noService(name: string | undefined, method: string): Error {
   );
 }
 
-/** The instance names that locked methods of this object, inherited ones included, ask for. */
+/**
+ * The instance names that the locked methods of this object ask for, inherited methods included.
+ */
 export function neededBy(instance: object): Set<string | undefined> {
   const names = new Set<string | undefined>();
   for (let at: object | null = Object.getPrototypeOf(instance); at !== null; at = Object.getPrototypeOf(at)) {

@@ -1,22 +1,25 @@
 import { LockKeyError } from '../lock/errors.js';
 import { REQUEST_ROOTS } from './handler-context.js';
 
-/** Longest value of a place, once it is encoded. */
+/** The most characters of a place's value, after percent-encoding. */
 const LONGEST_VALUE = 256;
 const UNREACHABLE = new Set(['__proto__', 'prototype', 'constructor']);
-/** Values that `encodeURIComponent` leaves as they are. */
+/** Values that `encodeURIComponent` does not change. */
 const NEEDS_NO_ENCODING = /^[\w.~-]+$/;
 
-/** What stands in braces: `{params.id}`, `{0.id}`. */
+/** A pair of braces in a template: `{params.id}`, `{0.id}`. */
 export interface Place {
+  /** The text between the braces. */
   readonly text: string;
+  /** The first name: `params`. */
   readonly root: string;
+  /** The names to follow inside the root: `id`. */
   readonly path: readonly string[];
-  /** The number of the method's own argument; undefined for a part of the request. */
+  /** The index of the method's own argument; undefined for a part of the request. */
   readonly argument: number | undefined;
 }
 
-/** What a place stands for in one call. */
+/** The value of a place in one call. */
 export interface PlaceValue {
   readonly value: unknown;
   /** Whether the caller's request decided the value. */
@@ -27,8 +30,9 @@ export interface PlaceValue {
 export type FindPlace = (place: Place) => PlaceValue;
 
 /**
- * A key with places in braces: a number is the method's own argument (`order:{0.id}`), a name a part of the request (`order:{params.id}`); `{{` and `}}` stand
- * for braces. Parsed when the class is defined, so that a mistake shows at start.
+ * A key with places in braces. A number is the method's own argument (`order:{0.id}`), a name is a
+ * part of the request (`order:{params.id}`). `{{` and `}}` stand for literal braces. A template is
+ * parsed when the class is defined, so that a mistake shows at start.
  */
 export class KeyTemplate {
   private readonly parts: readonly (string | Place)[];
@@ -36,7 +40,7 @@ export class KeyTemplate {
   /** Throws `LockKeyError` if the template cannot be read. */
   constructor(
     readonly text: string,
-    /** Class and method that it locks, for messages. */
+    /** Class and method that the template locks, for messages. */
     private readonly owner: string,
   ) {
     this.parts = parse(text, owner);
@@ -47,8 +51,9 @@ export class KeyTemplate {
   }
 
   /**
-   * The key with every place filled in. Values are percent-encoded, so that input can neither forge another key nor move it to another hash slot. Throws `LockKeyError` for a
-   * value that is undefined, null, empty, an object or too long.
+   * The key with every place filled in. Values are percent-encoded, so that input can neither forge
+   * another key nor move the key to another hash slot. Throws `LockKeyError` for a value that is
+   * undefined, null, empty, an object or too long.
    */
   fill(find: FindPlace): string {
     let key = '';
@@ -65,7 +70,7 @@ export class KeyTemplate {
       try {
         encoded = encodeURIComponent(text);
       } catch {
-        return this.refuse(place, 'text that is no valid Unicode', isFromRequest);
+        return this.refuse(place, 'not well-formed Unicode', isFromRequest);
       }
     }
     if (encoded.length <= LONGEST_VALUE) return encoded;
@@ -79,13 +84,13 @@ export class KeyTemplate {
   private refuse(place: Place, problem: string, fromRequest: boolean): never {
     throw new LockKeyError(
       [this.text],
-      `Lock '${this.text}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. It must be a text, a number, a bigint or a boolean.`,
+      `Lock '${this.text}'${fromRequest ? '' : ` of ${this.owner}`} was not taken: the value for {${place.text}} is ${problem}. The value must be a string, a number, a bigint or a boolean.`,
       fromRequest ? problemForCaller(place, problem) : undefined,
     );
   }
 }
 
-/** Follows the names of a path; what every object inherits is out of reach. */
+/** Follows the names of a path. Properties that every object inherits are out of reach. */
 export function valueAt(value: unknown, path: readonly string[]): unknown {
   let found = value;
   for (const name of path) {
@@ -121,7 +126,7 @@ function parse(template: string, owner: string): (string | Place)[] {
   }
   if (literal !== '') parts.push(literal);
   if (parts.length === 0) unreadable('it is empty');
-  if (!template.isWellFormed()) unreadable('it is no well-formed Unicode');
+  if (!template.isWellFormed()) unreadable('it is not well-formed Unicode');
   return parts;
 }
 
@@ -130,19 +135,22 @@ function placeOf(text: string, unreadable: (why: string) => never): Place {
   const argument = /^\d+$/.test(root) ? Number(root) : undefined;
   if (argument === undefined && !Object.hasOwn(REQUEST_ROOTS, root)) {
     unreadable(
-      `the place {${text}} begins with none of ${Object.keys(REQUEST_ROOTS).join(', ')}, and with no argument's number`,
+      `the place {${text}} begins with none of ${Object.keys(REQUEST_ROOTS).join(', ')}, and with no number of an argument`,
     );
   }
   if (path.includes('')) unreadable(`the place {${text}} has an empty name`);
-  // Node.js keeps the names of headers in lower case.
+  // Node.js keeps header names in lower case.
   if (root === 'headers' && path[0] !== undefined) path[0] = path[0].toLowerCase();
   return { text, root, path, argument };
 }
 
-/** The caller does not know which argument of the method the value is for. */
+/**
+ * The problem in words for the caller of the request. An argument's number is left out: the caller
+ * does not know the method.
+ */
 function problemForCaller({ argument, text }: Place, problem: string): string {
   const what = argument === undefined ? `The value of ${text}` : 'A value';
-  return `${what} in this request is ${problem}. It must be a text, a number or a boolean.`;
+  return `${what} in this request is ${problem}. The value must be a string, a number or a boolean.`;
 }
 
 function problemWith(value: unknown): string | undefined {

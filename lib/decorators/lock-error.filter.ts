@@ -17,10 +17,11 @@ import { ReplicaLockError } from '../lock/errors.js';
 import { responseTo, type LockExceptionFactory } from './error-responses.js';
 
 /**
- * Answers lock errors that escape from handlers without `@ReplicaLocked`, such as those of a service
- * that a handler calls. The answer is that of a decorated handler, and the application's own global
- * filters are given it, as they are given that of a decorated handler. A filter costs nothing while
- * there is no error. Filters of a handler or controller, and global ones for lock errors, come first.
+ * Answers lock errors that escape from handlers without `@ReplicaLocked`, for example from a
+ * service that a handler calls. The caller gets the same exception as from a decorated handler, and
+ * so do the application's own global filters. A filter costs nothing while there is no error.
+ *
+ * Filters of a handler or controller, and global filters that name lock errors, come first.
  */
 @Catch(ReplicaLockError)
 export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
@@ -35,7 +36,7 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     if (own !== undefined) return own.catch(error, host);
     switch (host.getType<string>()) {
       case 'http':
-        // A library's own caller, which ExternalContextCreator calls one of HTTP by default, has no response.
+        // ExternalContextCreator calls the contexts of a library `http`, without a response.
         return hasResponse(host) ? this.answerHttp(error, host) : Promise.reject(error);
       case 'ws':
         return this.answerGateway(error, host);
@@ -54,7 +55,7 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     try {
       return await own.catch(answer, host);
     } catch (failure) {
-      // Nest leaves a promise of a filter alone: its rejection would end the process.
+      // Nest ignores the promise that a filter returns: a rejection would end the process.
       return standard.catch(failure, host);
     }
   }
@@ -64,7 +65,7 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     new BaseWsExceptionFilter().catch(await this.responseTo(error, host), host);
   }
 
-  /** Nest expects an Observable of message handlers. */
+  /** For message handlers Nest expects the filter to return an Observable. */
   private answerMessage(error: ReplicaLockError, host: ArgumentsHost): Observable<unknown> {
     return defer(() =>
       from(Promise.all([import('@nestjs/microservices'), this.responseTo(error, host)])).pipe(
@@ -75,17 +76,17 @@ export class LockErrorFilter implements ExceptionFilter<ReplicaLockError> {
     );
   }
 
-  /** GraphQL and other callers of handlers take what is thrown. */
+  /** GraphQL servers and other libraries that call handlers take the exception that is thrown. */
   private async rethrow(error: ReplicaLockError, host: ArgumentsHost): Promise<never> {
     throw await this.responseTo(error, host);
   }
 
   private responseTo(error: ReplicaLockError, host: ArgumentsHost): Promise<unknown> {
-    // Nest hands filters the same kind of object, without class and handler.
+    // Nest gives filters an object of the same class, with neither class nor handler set.
     return responseTo(host as ExecutionContext, error, this.exceptionFactory);
   }
 
-  /** The application's global filter that Nest would ask: the last one that catches the error. */
+  /** The application's global filter that Nest would call: the last one that catches the error. */
   private globalFilterFor(
     error: unknown,
     isMeant: (types: readonly ErrorClass[]) => boolean = () => true,
@@ -103,10 +104,10 @@ interface ErrorClass {
   readonly prototype: object;
 }
 
-/** Nest's name of its own metadata. */
+/** Nest's name for the metadata of `@Catch`. */
 const CAUGHT = '__filterCatchExceptions__';
 
-/** The classes of errors that a filter catches; none: all errors. */
+/** The classes of errors that a filter catches. An empty list means all errors. */
 function caughtBy(filter: ExceptionFilter): readonly ErrorClass[] {
   return (Reflect.getMetadata(CAUGHT, filter.constructor) ?? []) as readonly ErrorClass[];
 }
@@ -116,14 +117,15 @@ function namesLockErrors(types: readonly ErrorClass[]): boolean {
 }
 
 /**
- * Puts the filter before the global filters that an application sets up after it was created
- * (`app.useGlobalFilters`), so that a filter for everything is given the answer, not the lock's error.
+ * Moves the filter behind the global filters that an application sets after its creation
+ * (`app.useGlobalFilters`). Nest asks the last filter first: a catch-all filter of the application
+ * then gets the exception for the caller, and not the lock's error.
  */
 @Module({})
 export class LockErrorFilterOrder implements NestModule {
   constructor(private readonly config: ApplicationConfig) {}
 
-  /** The only hook that Nest calls between `useGlobalFilters` and the registration of routes. */
+  /** Nest calls no other hook between `useGlobalFilters` and the registration of routes. */
   configure(): void {
     const filters = this.config.getGlobalFilters().filter((each) => each instanceof LockErrorFilter);
     this.config.useGlobalFilters(...filters);
@@ -132,11 +134,14 @@ export class LockErrorFilterOrder implements NestModule {
 
 function hasResponse(host: ArgumentsHost): boolean {
   const response = host.switchToHttp().getResponse<{ header?: unknown; setHeader?: unknown } | undefined>();
-  // Middleware on Fastify is given Node's response, which has no `header`.
+  // Middleware on Fastify gets Node's response, which has no `header`.
   return typeof response?.header === 'function' || typeof response?.setHeader === 'function';
 }
 
-/** In the place of the filter if the option `answerErrors` is false: what it catches is never thrown. */
+/**
+ * Stands in for the filter if the option `answerErrors` is false. This class is also the only error
+ * that the filter catches, so that no error is caught.
+ */
 class NoErrorFilter implements ExceptionFilter {
   catch(error: unknown): never {
     throw error;
@@ -144,7 +149,7 @@ class NoErrorFilter implements ExceptionFilter {
 }
 Catch(NoErrorFilter)(NoErrorFilter);
 
-/** What a module registers as `APP_FILTER`. */
+/** The filter that a module registers as `APP_FILTER`. */
 export function errorFilterFor(
   options: ErrorFilterOptions | undefined,
   adapterHost: HttpAdapterHost,
@@ -162,17 +167,19 @@ interface ErrorFilterOptions {
   readonly exceptionFactory?: LockExceptionFactory | undefined;
 }
 
-/** Nest's names of its own metadata. */
+/** Nest's names for the metadata of `@WebSocketGateway` and `@UseFilters`. */
 const GATEWAY = 'websockets:is_gateway';
 const FILTERS = '__exceptionFilters__';
 
-/** Nest gives gateways no global filters, so the filter becomes the last of each gateway's own. */
+/**
+ * Nest applies no global filters to gateways: the filter is added to each gateway's own filters.
+ */
 function answerOnGateways(filter: LockErrorFilter, modules: ModulesContainer): void {
   for (const { providers } of modules.values()) {
     for (const { metatype } of providers.values()) {
       if (typeof metatype !== 'function' || Reflect.getMetadata(GATEWAY, metatype) !== true) continue;
       const own = (Reflect.getMetadata(FILTERS, metatype) ?? []) as readonly unknown[];
-      // Of another application in this process, which has the same gateway.
+      // Another application in this process may have added its filter to the same gateway.
       const others = own.filter((each) => !(each instanceof LockErrorFilter));
       Reflect.defineMetadata(FILTERS, [filter, ...others], metatype);
     }

@@ -6,8 +6,9 @@ import { GONE } from './locked-subscription.js';
 type Generator = AsyncGenerator<unknown, unknown>;
 
 /**
- * What a locked async generator method returns: the lock is taken with its first step, and held until it has ended or was left. Leaving it while it waits for the lock
- * ends the wait.
+ * The result of a locked async generator method. The first step takes the lock, which is held until
+ * the generator has ended or the caller has left the loop. Leaving the loop during the wait for the
+ * lock ends the wait.
  */
 export function lockedIterable(
   method: LockedMethod,
@@ -45,7 +46,7 @@ export function lockedIterable(
   return generator;
 }
 
-/** Every step of the work runs under the lock, whatever context asks for it. */
+/** Every step of the work runs under the lock, in whatever context the caller asks for the step. */
 function stepsUnder(
   entered: EnteredLock,
   method: LockedMethod,
@@ -53,7 +54,7 @@ function stepsUnder(
 ): AsyncIterable<unknown, unknown> {
   const result = entered.run(() => work(entered));
   if (!isAsyncIterable(result))
-    throw new TypeError(`${method.name} is iterated, but what it returned is no AsyncIterable.`);
+    throw new TypeError(`${method.name} is iterated, but did not return an AsyncIterable.`);
   const source: AsyncIterator<unknown, unknown> = entered.run(() => result[Symbol.asyncIterator]());
   const end = Promise.resolve({ done: true, value: undefined } as const);
   const iterator: AsyncIterableIterator<unknown, unknown> = {

@@ -6,7 +6,7 @@ import type { MethodKeys } from './method-keys.js';
 /** Metadata of a locked method's function: its `LockedMethod`. */
 export const LOCKED_METHOD = 'nestjs-replica-lock:locked-method';
 
-/** What happens if the lock stays busy: see `ReplicaLockedOptions.onContended`. */
+/** The result of a call whose lock stays busy: see `ReplicaLockedOptions.onContended`. */
 export type OnContended = 'throw' | 'skip' | ((error: LockContendedError) => unknown);
 
 /** The options of `@ReplicaLocked`: those of `LockService.withLock`, and two of its own. */
@@ -17,15 +17,16 @@ export interface ReplicaLockedOptions extends WithLockOptions {
    */
   name?: string | undefined;
   /**
-   * What a call results in if the lock stays busy for the whole `waitTime`. `'throw'`: the
-   * `LockContendedError`. `'skip'`: undefined, for jobs of which one copy is enough. A function: what
-   * it returns for the error.
+   * The result of a call if the lock stays busy for the whole `waitTime`:
+   * - `'throw'`: the call rejects with the `LockContendedError`;
+   * - `'skip'`: the call resolves undefined, for jobs that one copy of the application runs;
+   * - a function: its result for the error.
    * @default 'throw'
    */
   onContended?: OnContended | undefined;
 }
 
-/** What `@ReplicaLocked` says of one method. */
+/** One locked method: everything that its `@ReplicaLocked` says. */
 export class LockedMethod {
   readonly options: WithLockOptions;
   /** The name of the module instance; undefined for the unnamed one. */

@@ -8,10 +8,12 @@ import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
 
 /**
- * Looks at every object with locked methods once, when the application starts: gives their services
- * to those that Nest did not construct (`useFactory`, `useValue`), which property injection does not
- * reach, checks the decorators' options against those of the service, and guards event streams. An object that two
- * applications share locks with the one that started last.
+ * Visits every object with locked methods once, when the application starts:
+ * - gives the service to objects that Nest did not construct (`useFactory`, `useValue`), which
+ *   property injection does not reach. An object that two applications share locks with the service
+ *   of the application that started last;
+ * - checks the options of the decorators against those of the service;
+ * - guards event streams.
  */
 @Injectable()
 export class LockedProviderExplorer implements OnModuleInit {
@@ -23,7 +25,7 @@ export class LockedProviderExplorer implements OnModuleInit {
     modules: ModuleRef,
   ) {
     this.services = new ModuleServices(modules);
-    // Nest reads the guards of routes before it runs the hook below.
+    // Here and not in the hook below: Nest reads the guards of routes before it runs the hook.
     const guard = new EventStreamGuard(this.services);
     for (const { metatype } of discovery.getControllers())
       for (const [handler] of this.lockedMethods(metatype?.prototype)) guardEventStream(handler, guard);
@@ -52,10 +54,12 @@ export class LockedProviderExplorer implements OnModuleInit {
     });
   }
 
-  /** A decorator may ask for more than this application's service permits. */
+  /**
+   * A decorator may ask for more than this application's service permits, such as a longer lease.
+   */
   private checkOptions({ instanceName, name, options }: LockedMethod): void {
     const service = this.services.serviceOf(instanceName);
-    // A test may have put a plain object in its place.
+    // A test may have put a plain object in place of the service.
     if (!(service instanceof LockService)) return;
     try {
       service.checkOptions(options);

@@ -6,22 +6,25 @@ import { isThenable, type StreamingResults } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock } from './enter-lock.js';
 
-/** Why a wait ends whose caller has gone. The rejection reaches no caller. */
+/** Ends the wait for a lock whose caller has gone. The rejection reaches no caller. */
 export const GONE = new Error('The caller has gone and does not wait for the lock any more.');
 
 type Stage =
   /** The method has not been called. */
   | 'before the call'
-  /** The method's promise runs, or interceptors are at work on what the promise gave. */
+  /** The method's promise has not settled, or interceptors work on its value. */
   | 'at work'
-  /** A value was handed out, or an Observable was returned: what follows can be cut short. */
+  /** A value was handed out, or an Observable was returned: the rest can be cut short. */
   | 'streaming'
-  /** Nothing more comes from the method and the interceptors. */
+  /** Nothing more comes from the method or the interceptors. */
   | 'ended';
 
 /**
- * One subscription to locked work. The lock is held until the work's promise has settled, even if the subscriber has gone; until an Observable has ended or was unsubscribed;
- * until every body that was handed out has been produced.
+ * One subscription to locked work, and the rule when its lock is released. Three things keep the
+ * lock:
+ * - the work's promise, until it has settled, even if the subscriber has gone;
+ * - an Observable, until it has ended or was unsubscribed;
+ * - every streaming result that was handed out, until the result was produced.
  */
 export class LockedSubscription {
   private readonly held: EnteredLock[] = [];
@@ -32,17 +35,20 @@ export class LockedSubscription {
   private isGone = false;
   /** The promise of the method, until it has settled. */
   private unsettled: Promise<unknown> | undefined;
-  /** How many bodies have been handed out and go on. */
-  private goingOn = 0;
+  /** The number of streaming results that were handed out and have not ended. */
+  private streams = 0;
 
   constructor(
     readonly method: LockedMethod,
     protected readonly service: () => LockService,
     private readonly subscriber: Subscriber<unknown>,
-    protected readonly bodies: StreamingResults,
+    protected readonly streaming: StreamingResults,
   ) {}
 
-  /** Takes the lock, then subscribes to the work under it. What the method makes of a lock that stays busy is the result. */
+  /**
+   * Takes the lock, then subscribes to the work under the lock. If the lock stays busy, the
+   * method's `onContended` decides the result.
+   */
   async take(keys: LockKeys, work: (entered: EnteredLock) => Observable<unknown>): Promise<void> {
     let entered: EnteredLock;
     try {
@@ -60,7 +66,10 @@ export class LockedSubscription {
     entered.run(() => this.subscribe(() => work(entered)));
   }
 
-  /** Subscribes to the work: the method's Observable, or the interceptors and the handler below this one. */
+  /**
+   * Subscribes to the work: the method's Observable, or the interceptors and the handler below this
+   * one.
+   */
   subscribe(work: () => Observable<unknown>): void {
     try {
       this.inner = work().subscribe({
@@ -71,19 +80,19 @@ export class LockedSubscription {
     } catch (error) {
       this.onError(error);
     }
-    // A source that emits at once may be unsubscribed before its subscription is known here.
+    // A synchronous source may have ended the work before `subscribe` returned the subscription.
     if (this.isEnded) this.inner?.unsubscribe();
   }
 
   /** Calls the method itself under the lock that is held already. */
   work(call: () => unknown): unknown {
-    // Tried again by an interceptor, for a caller that has gone.
+    // An interceptor retries for a caller that has gone.
     if (this.isGone) {
       if (this.unsettled === undefined) this.stop();
       throw GONE;
     }
-    // An interceptor calls again (a timeout with a retry) before the last call has settled: one
-    // call at a time.
+    // An interceptor calls again (a timeout with a retry) before the last call has settled: the
+    // calls run one after the other.
     if (this.unsettled !== undefined) {
       const again = (): unknown => this.work(call);
       return this.unsettled.then(again, again);
@@ -95,14 +104,17 @@ export class LockedSubscription {
     return result;
   }
 
-  /** The subscriber has gone, or has all it gets. */
+  /** Called when the subscriber has gone, or has received everything. */
   leave(): void {
     this.isGone = true;
     for (const cancel of this.cancels) cancel();
     if (!this.isBusy) this.stop();
   }
 
-  /** Takes a lock; a wait ends when the subscriber leaves, and a lock that is granted all the same is given back. */
+  /**
+   * Takes a lock. When the subscriber leaves, the wait ends; a lock that is granted nevertheless is
+   * given back.
+   */
   protected async enter(keys: LockKeys): Promise<EnteredLock> {
     let endWait: ((reason: unknown) => void) | undefined;
     let isCancelled = false;
@@ -121,7 +133,7 @@ export class LockedSubscription {
     }
   }
 
-  /** Asks the service for the lock. `onWaiting` is told how to end the waiting. */
+  /** Asks the service for the lock. `onWaiting` receives a function that ends the wait. */
   protected async ask(
     keys: LockKeys,
     onWaiting: (cancel: (reason: unknown) => void) => void,
@@ -129,7 +141,7 @@ export class LockedSubscription {
     return enterLock(this.service(), keys, this.method.options, onWaiting);
   }
 
-  /** Gives the lock back when this run is over. */
+  /** Keeps the lock until this subscription is over. */
   protected hold(entered: EnteredLock): void {
     if (this.finishing === undefined) this.held.push(entered);
     else entered.finish().catch(() => {});
@@ -139,7 +151,7 @@ export class LockedSubscription {
     return this.stage === 'ended';
   }
 
-  /** The lock stays busy, or cannot be had: the result is what the method makes of it. */
+  /** Called if the lock stayed busy or cannot be taken: `onContended` decides the result. */
   protected refuse(error: unknown): void {
     try {
       asObservable(resultWhenContended(this.method, error)).subscribe(this.subscriber);
@@ -164,41 +176,41 @@ export class LockedSubscription {
     if (this.isGone && !this.isBusy) this.stop();
   }
 
-  /** To cut the work short now would leave some of it running without the lock. */
+  /** If true, work would go on without the lock if the lock were released now. */
   private get isBusy(): boolean {
     return this.unsettled !== undefined || this.stage === 'at work';
   }
 
   private onValue(value: unknown): void {
     this.stage = 'streaming';
-    const body = this.bodies.watch(value, (step) => this.held[0]?.run(step) ?? step());
-    if (body !== undefined) {
-      this.goingOn++;
-      body.onEnd(() => this.onBodyEnd());
+    const streaming = this.streaming.watch(value, (step) => this.held[0]?.run(step) ?? step());
+    if (streaming !== undefined) {
+      this.streams++;
+      streaming.onEnd(() => this.onStreamEnd());
     }
-    if (!this.isGone) this.subscriber.next(body === undefined ? value : body.value);
+    if (!this.isGone) this.subscriber.next(streaming === undefined ? value : streaming.value);
     else {
-      body?.cancel();
+      streaming?.cancel();
       if (!this.isBusy) this.stop();
     }
   }
 
-  private onBodyEnd(): void {
-    if (--this.goingOn === 0 && this.isEnded) this.finishQuietly();
+  private onStreamEnd(): void {
+    if (--this.streams === 0 && this.isEnded) this.finishQuietly();
   }
 
   private onError(error: unknown): void {
     this.stage = 'ended';
     const fail = (reason: unknown): void => this.subscriber.error(reason);
-    // An interceptor below does not wait for the method any more (a timeout), the lock does.
+    // An interceptor (a timeout) has stopped waiting for the method. The lock has not.
     if (this.unsettled !== undefined) fail(error);
     else this.finish(error).then(() => fail(error), fail);
   }
 
   private onComplete(): void {
     this.stage = 'ended';
-    // The response has only begun, or an interceptor below did not wait for the method.
-    if (this.goingOn > 0 || this.unsettled !== undefined) this.subscriber.complete();
+    // The response has only begun, or an interceptor did not wait for the method.
+    if (this.streams > 0 || this.unsettled !== undefined) this.subscriber.complete();
     else
       this.finish().then(
         () => this.subscriber.complete(),
@@ -209,10 +221,10 @@ export class LockedSubscription {
   private stop(): void {
     this.stage = 'ended';
     this.inner?.unsubscribe();
-    if (this.goingOn === 0) this.finishQuietly();
+    if (this.streams === 0) this.finishQuietly();
   }
 
-  /** There is no caller to be told of a lock that was lost; the log tells of it. */
+  /** Ignores a lost lock: no caller is left to receive the error, and the log reports the loss. */
   private finishQuietly(): void {
     this.finish().catch(() => {});
   }
@@ -228,7 +240,9 @@ export class LockedSubscription {
   }
 }
 
-/** A result as a stream: of an Observable its values, of a promise its value. */
+/**
+ * A result as a stream: the values of an Observable, the value of a promise, or the result itself.
+ */
 export function asObservable(result: unknown): Observable<unknown> {
   if (isThenable(result)) return from(result);
   return isObservable(result) ? result : of(result);

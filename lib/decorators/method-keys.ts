@@ -10,7 +10,7 @@ export type KeySource<A extends unknown[]> = string | readonly string[] | ((...a
 
 /** Where the keys of one locked method come from. */
 export interface MethodKeys {
-  /** What telemetry calls the lock. Undefined if the key is a function. */
+  /** The lock's name in telemetry. Undefined if the key is a function. */
   readonly label: string | undefined;
 
   /**

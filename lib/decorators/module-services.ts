@@ -3,7 +3,7 @@ import type { LockService } from '../lock/lock-service.js';
 import type { LockExceptionFactory } from './error-responses.js';
 import { getExceptionFactoryToken, getLockServiceToken } from '../tokens.js';
 
-/** What decorated handlers need of one application, by instance name. */
+/** The providers of one application that decorated handlers need, by instance name. */
 export class ModuleServices {
   private readonly services = new Map<string | undefined, LockService>();
 
@@ -22,7 +22,7 @@ export class ModuleServices {
     try {
       return this.modules.get(getExceptionFactoryToken(name), { strict: false });
     } catch {
-      // All instances have names, and this handler asks for none.
+      // All instances of the module have names, and this handler asks for the unnamed instance.
       return undefined;
     }
   }

@@ -12,16 +12,20 @@ import { AwaitableObservable } from './awaitable-observable.js';
 import { asObservable, LockedSubscription } from './locked-subscription.js';
 import type { ResultKind } from './result-kind.js';
 
-/** A call of a locked method that takes the lock by itself: on a provider, or of a handler that Nest did not call. */
+/**
+ * A call of a locked method that takes the lock by itself: of a provider's method, or of a handler
+ * that Nest did not call.
+ */
 export interface PlainCall {
   readonly method: LockedMethod;
   readonly instance: unknown;
   readonly args: readonly unknown[];
-  /** The handler's, if it is `super`'s method that a locked handler of the same name calls. */
+  /** The context of a locked handler, if that handler calls `super`'s method of the same name. */
   readonly context: ExecutionContext | undefined;
   readonly work: (lock: Lock) => unknown;
 }
 
+/** Calls the method under its lock. The kind decides if a promise, a stream or steps come back. */
 export function lockedCall(call: PlainCall, kind: ResultKind): unknown {
   switch (kind) {
     case 'promise':
@@ -50,7 +54,7 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
       return work(lock);
     };
     return withLock(service, keys, method.options, called).then(onResult, (error: unknown) => {
-      // A contended lock inside the work is the work's own affair.
+      // The work itself failed with a contended lock, which `onContended` does not cover.
       if (isCalled) throw error;
       return resultWhenContended(method, error);
     });
@@ -59,7 +63,7 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
   }
 }
 
-/** The lock is taken by each subscriber, and held while the Observable runs. */
+/** Each subscriber takes the lock, which is held while the Observable runs. */
 function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
     const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
@@ -68,7 +72,10 @@ function lockedStream(call: PlainCall): Observable<unknown> {
   });
 }
 
-/** An Observable that a promise resolved with runs only once it is subscribed to, and then under the lock again. */
+/**
+ * An Observable that the method's promise resolved with. Its work begins when it is subscribed to:
+ * each subscriber takes the lock again.
+ */
 function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
     const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);

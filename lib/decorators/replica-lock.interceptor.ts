@@ -9,8 +9,12 @@ import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
 
 /**
- * Locks the handlers that `@ReplicaLocked` decorates, which binds it: after guards, so that a refused caller never locks, and before pipes. Answers a lock's
- * errors in the form of the handler's own context. Bound to more than that (`APP_INTERCEPTOR`), it answers those that any handler's own work throws, too.
+ * Locks the handlers that `@ReplicaLocked` decorates, and turns the errors of locks into exceptions
+ * of the handler's context. `@ReplicaLocked` binds this interceptor, so an application need not.
+ * The interceptor runs after guards, so that a refused caller never takes a lock, and before pipes.
+ *
+ * Bound to further handlers (`APP_INTERCEPTOR`), the interceptor turns the lock errors that their
+ * own work throws into exceptions as well.
  */
 @Injectable()
 export class ReplicaLockInterceptor implements NestInterceptor {
@@ -22,10 +26,11 @@ export class ReplicaLockInterceptor implements NestInterceptor {
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod | undefined;
-    // Bound twice, the inner one finds the lock of the outer one.
+    // If this interceptor is bound twice, the inner one finds the frame of the outer one.
     const isLocked = handlerFrames.getStore()?.handler.context === context;
     const result = method === undefined || isLocked ? next.handle() : this.locked(context, next, method);
-    // A library's own caller, which ExternalContextCreator calls one of HTTP by default: there is no response to answer with.
+    // A library called the handler through ExternalContextCreator, whose contexts are `http` by
+    // default. There is no response to set headers on.
     if (method !== undefined && kindOf(context) === 'other' && context.getType() === 'http') return result;
     return result.pipe(
       catchError((error: unknown) =>

@@ -16,22 +16,33 @@ import { resultKindOf } from './result-kind.js';
 import { TemplateKeys } from './template-keys.js';
 
 /**
- * Runs the method under a lock: over all copies of the application one call at a time for each key. On controller, resolver, gateway and message handlers, and on
- * methods of any provider.
+ * Method decorator: runs the method under a lock, so that all copies of the application together
+ * run one call at a time for each key. For controller, resolver, gateway and message handlers, and
+ * for methods of any provider.
  *
- * The lock is held until the method's promise settles, even if its caller has gone; until its Observable completes, errors or is unsubscribed; until a `StreamableFile`,
- * async iterable, `ReadableStream` or `Response` that a handler returned has been sent. A call that cannot have the lock rejects as `LockService.acquire` does; over HTTP with
- * 409 or 503 and Retry-After.
+ * The lock is held
+ * - until the method's promise settles, even if the caller has gone;
+ * - until the method's Observable completes, errors or is unsubscribed;
+ * - until a `StreamableFile`, async iterable, `ReadableStream` or `Response` that a handler
+ *   returned has been sent.
  *
- * In a template a number is the method's own argument, after pipes, and a name a part of the raw request, before pipes:
+ * A call that does not get the lock rejects with the error of `LockService.acquire`. Over HTTP the
+ * caller gets 409 (busy) or 503 (Redis unavailable, too few replicas) with `Retry-After`.
  *
+ * In a template a number is one of the method's own arguments, after pipes. A name is a part of the
+ * raw request, before pipes: `params`, `query`, `body`, `headers`, `user`, `ip`, in GraphQL also
+ * `args`, in a message `data`.
+ * @param key A template, an array of templates, or a function: see `KeySource`.
+ * @throws LockKeyError at definition, if a template cannot be read.
+ * @throws LockOptionsError at definition, if an option is unknown or wrong.
+ * @throws TypeError at definition, on anything but an instance method that can wait for a lock.
+ * @example
  * ```ts
- * @ReplicaLocked('order:{params.id}')                        // a handler: params, query, body, headers, user, ip; args in GraphQL, data in a message
- * @ReplicaLocked('report:{0}')                               // the first argument of any method
- * @ReplicaLocked((order: Order) => `order:${order.id}`)      // a function of the arguments; on a handler of its ExecutionContext
+ * @ReplicaLocked('order:{params.id}') // a part of the request
+ * @ReplicaLocked('report:{0}') // the first argument
+ * @ReplicaLocked((order: Order) => `order:${order.id}`) // a function of the arguments
+ * @ReplicaLocked('nightly-report', { waitTime: 0, onContended: 'skip' }) // a job: one copy runs it
  * ```
- *
- * Throws `LockKeyError` at definition if the key cannot be read, `LockOptionsError` if an option is wrong, `TypeError` on what cannot be locked.
  */
 export function ReplicaLocked(
   key: string | readonly string[],
@@ -55,7 +66,8 @@ export function ReplicaLocked(
     const keys = keysOf(key, name, decorators);
     const method = new LockedMethod(name, property, keys, decorators, options);
     const wrapper = lockedFunction(target, method, original);
-    // Decorators below this one have left their metadata on the original; those above will see the wrapper.
+    // Decorators below this one have put their metadata on the original function. Decorators above
+    // will see the wrapper, which therefore gets a copy.
     for (const metadataKey of Reflect.getMetadataKeys(original)) {
       Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, original), wrapper);
     }
@@ -95,7 +107,10 @@ function lockedFunction(target: object, method: LockedMethod, original: Original
   };
 }
 
-/** A locked handler that calls `super`'s method of the same name does so for its own request. */
+/**
+ * The handler's context, if a locked handler calls `super`'s locked method of the same name: the
+ * keys of that method come from the handler's request as well.
+ */
 function contextOfSuper(
   frame: HandlerFrame | undefined,
   instance: object,

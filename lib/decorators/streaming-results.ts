@@ -2,37 +2,46 @@ import { finished, Readable, Stream, type Writable } from 'node:stream';
 import { type ExecutionContext, StreamableFile } from '@nestjs/common';
 import { isSubscription, type HandlerKind } from './handler-context.js';
 
-/** A result that goes on after its handler has returned: a file that is sent, the events of a GraphQL subscription. */
+/**
+ * A result that is produced after the handler has returned it: a file that is sent, the events of a
+ * GraphQL subscription.
+ */
 export interface StreamingResult {
-  /** What the caller gets in place of the result. */
+  /** The watched result, which the caller gets in place of the handler's own. */
   readonly value: unknown;
-  /** Runs this once the body was produced, has failed or was given up; at once if that has happened. */
+  /**
+   * Calls `run` once the result was produced completely, has failed or was given up; at once if
+   * that has happened already.
+   */
   onEnd(run: () => void): void;
-  /** Gives up a body that no caller will read. */
+  /** Gives up a result that no caller will read. */
   cancel(): void;
 }
 
-/** Runs a step of a body's production as part of the locked work. */
+/** Runs one step of a result's production as part of the locked work. */
 export type Within = <T>(step: () => T) => T;
 
-/** Which results go on, and where they end. */
+/** Tells which results of a kind of handler are streaming, and watches for their end. */
 export interface StreamingResults {
   isStreaming(value: unknown): boolean;
-  /** Undefined for a result that is complete when it is returned. Watches a body from now on. */
+  /** Watches the result from now on. Undefined if the result was complete when it was returned. */
   watch(value: unknown, within: Within): StreamingResult | undefined;
 }
 
-/** Outside of HTTP and subscriptions only a promise that an Observable emits goes on: its reader waits for it. */
+/**
+ * Outside HTTP and subscriptions only one result is produced later: a promise that an Observable
+ * emits, because the reader awaits the promise.
+ */
 export const PROMISES: StreamingResults = {
   isStreaming: () => false,
   watch: (value) =>
     isThenable(value) ? { value, onEnd: (run) => void value.then(run, run), cancel: () => {} } : undefined,
 };
 
-/** GraphQL servers iterate what a subscription returns, and end it when the subscriber leaves. */
+/** GraphQL servers iterate the result of a subscription, and end it when the subscriber leaves. */
 const SUBSCRIPTIONS: StreamingResults = {
   isStreaming: isAsyncIterable,
-  watch: (value, within) => (isAsyncIterable(value) ? iterableBody(value, within) : undefined),
+  watch: (value, within) => (isAsyncIterable(value) ? streamingIterable(value, within) : undefined),
 };
 
 export function streamingResultsOf(kind: HandlerKind, context: ExecutionContext): StreamingResults {
@@ -40,44 +49,47 @@ export function streamingResultsOf(kind: HandlerKind, context: ExecutionContext)
   return kind === 'graphql' && isSubscription(context) ? SUBSCRIPTIONS : PROMISES;
 }
 
-/** Nest sends files, and from version 12 on async iterables, ReadableStreams and Responses. */
+/**
+ * Nest sends a StreamableFile, and from version 12 on an async iterable, ReadableStream or
+ * Response.
+ */
 function responsesOf(context: ExecutionContext): StreamingResults {
   return {
     isStreaming: (value) => value instanceof StreamableFile || isWebResponse(value) || isAsyncIterable(value),
     watch(value, within) {
-      const body = sentBodyOf(value, within);
-      if (body === undefined) return PROMISES.watch(value, within);
-      whenSent(context, () => body.abandon());
-      return body;
+      const result = sentResultOf(value, within);
+      if (result === undefined) return PROMISES.watch(value, within);
+      whenSent(context, () => result.abandon());
+      return result;
     },
   };
 }
 
-function sentBodyOf(value: unknown, within: Within): SentResult | undefined {
-  if (value instanceof StreamableFile) return fileBody(value);
-  if (isWebStream(value)) return webStreamBody(value, within);
-  if (value instanceof Readable) return streamBody(value);
-  if (isWebResponse(value)) return responseBody(value, within);
-  return isAsyncIterable(value) ? iterableBody(value, within) : undefined;
+function sentResultOf(value: unknown, within: Within): SentResult | undefined {
+  if (value instanceof StreamableFile) return streamingFile(value);
+  if (isWebStream(value)) return streamingWebStream(value, within);
+  if (value instanceof Readable) return streamingReadable(value);
+  if (isWebResponse(value)) return streamingResponse(value, within);
+  return isAsyncIterable(value) ? streamingIterable(value, within) : undefined;
 }
 
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }
 
-/** An async iterable that is a thenable, too, stands for what it resolves to (a query of Mongoose). */
+/** A thenable is not counted as an iterable, but as what it resolves to (a query of Mongoose). */
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   if (typeof value !== 'object' || value === null || isThenable(value)) return false;
   return typeof (value as Partial<AsyncIterable<unknown>>)[Symbol.asyncIterator] === 'function';
 }
 
-/** A body whose reader may leave it lying. */
+/** A result that is sent as a response, whose reader may stop reading without a word. */
 interface SentResult extends StreamingResult {
-  /** The response is over: no further part is going to be asked for. */
+  /** Called when the response is over: no further part will be read. */
   abandon(): void;
 }
 
-/** An event that happens once, also for those who ask late. */
+/** An event that happens once. A listener that is added later is called at once. */
 class End {
   private hasHappened = false;
   private run: (() => void) | undefined;
@@ -94,27 +106,27 @@ class End {
   }
 }
 
-function fileBody(file: StreamableFile): SentResult | undefined {
+function streamingFile(file: StreamableFile): SentResult | undefined {
   const stream: unknown = file.getStream();
-  return stream instanceof Readable ? { ...streamBody(stream), value: file } : undefined;
+  return stream instanceof Readable ? { ...streamingReadable(stream), value: file } : undefined;
 }
 
-function streamBody(stream: Readable): SentResult {
+function streamingReadable(stream: Readable): SentResult {
   const end = new End();
-  // At once if the stream has ended; also for streams that never say `close`.
+  // `finished` also notices a stream that has ended already, or that never emits `close`.
   finished(stream, { writable: false }, () => end.happen());
   return {
     value: stream,
     onEnd: (run) => end.on(run),
     cancel: () => void stream.on('error', () => {}).destroy(),
-    // A stream that is being destroyed says itself when that is done.
+    // A stream that is being destroyed reports its end through `finished`.
     abandon: () => {
       if (!stream.destroyed) end.happen();
     },
   };
 }
 
-function iterableBody(iterable: AsyncIterable<unknown>, within: Within): SentResult {
+function streamingIterable(iterable: AsyncIterable<unknown>, within: Within): SentResult {
   const end = new End();
   let steps = 0;
   let source: AsyncIterator<unknown> | undefined;
@@ -155,12 +167,13 @@ function iterableBody(iterable: AsyncIterable<unknown>, within: Within): SentRes
   };
 }
 
-function webStreamBody(stream: ReadableStream<unknown>, within: Within): SentResult | undefined {
+function streamingWebStream(stream: ReadableStream<unknown>, within: Within): SentResult | undefined {
   if (stream.locked) return undefined;
   let reader: ReadableStreamDefaultReader<unknown> | undefined;
-  // Opened late: a stream that was replaced by another result stays unlocked, so that Nest can cancel it.
+  // Opened as late as possible: Nest can cancel only an unlocked stream, as it does if another
+  // result replaced this one.
   const open = (): ReadableStreamDefaultReader<unknown> => (reader ??= stream.getReader());
-  const body = iterableBody(
+  const body = streamingIterable(
     {
       [Symbol.asyncIterator]: () => ({
         next: async () => (await open().read()) as IteratorResult<unknown>,
@@ -191,9 +204,12 @@ function webStreamBody(stream: ReadableStream<unknown>, within: Within): SentRes
   };
 }
 
-/** The Response stays what it is (status, headers, where it came from); its body is read through the watched stream. */
-function responseBody(response: Response, within: Within): SentResult | undefined {
-  const body = response.body === null ? undefined : webStreamBody(response.body, within);
+/**
+ * The Response itself stays in use, with its status, headers and origin. Only its `body` is
+ * replaced by the watched stream.
+ */
+function streamingResponse(response: Response, within: Within): SentResult | undefined {
+  const body = response.body === null ? undefined : streamingWebStream(response.body, within);
   if (body === undefined) return undefined;
   Object.defineProperty(response, 'body', { configurable: true, value: body.value });
   return { ...body, value: response };
@@ -207,7 +223,10 @@ function isWebResponse(value: unknown): value is Response {
   return Object.prototype.toString.call(value) === '[object Response]';
 }
 
-/** Runs this when the response was sent or its client has left, after Nest has stopped what it was sending. */
+/**
+ * Calls `run` when the response was sent or the client has left, one turn of the event loop later:
+ * Nest has stopped the sending by then.
+ */
 function whenSent(context: ExecutionContext, run: () => void): void {
   const given = context.switchToHttp().getResponse<{ raw?: unknown }>();
   const response = given.raw ?? given;
@@ -216,7 +235,7 @@ function whenSent(context: ExecutionContext, run: () => void): void {
   const later = (): void => void setImmediate(run);
   if (closed) later();
   else {
-    // Frameworks listen for this event about as often as an emitter permits before it warns.
+    // The listeners of the frameworks alone come close to the number at which an emitter warns.
     const most = response.getMaxListeners();
     if (most > 0) response.setMaxListeners(most + 1);
     response.once('close', later);

@@ -6,7 +6,10 @@ import { kindOf, REQUEST_ROOTS, requestRoot, rootsOf, type HandlerKind } from '.
 import { valueAt, type FindPlace, type KeyTemplate, type Place, type PlaceValue } from './key-template.js';
 import type { MethodKeys } from './method-keys.js';
 
-/** The keys of a method that templates name: finds the value of each place, in the request or among the arguments. */
+/**
+ * The keys of a method that templates name: finds the value of each place, in the request or among
+ * the arguments.
+ */
 export class TemplateKeys implements MethodKeys {
   readonly label: string;
   /** Whether a place names one of the method's own arguments. */
@@ -69,7 +72,9 @@ export class TemplateKeys implements MethodKeys {
     return { value: valueAt(part, path), isFromRequest: REQUEST_ROOTS[root] === true };
   }
 
-  /** A call as a plain method has no request: the decorators say which argument carries the part. */
+  /**
+   * A call as a plain method has no request: the decorators say which argument carries the part.
+   */
   private partOfArguments(place: Place, args: readonly unknown[]): PlaceValue {
     const found = this.decorators.find(place.root, place.path);
     if (found !== undefined) return { value: valueAt(args[found.index], found.path), isFromRequest: false };
@@ -78,7 +83,10 @@ export class TemplateKeys implements MethodKeys {
     );
   }
 
-  /** The route, not the caller, decides which parameters exist: a missing one is the program's fault. */
+  /**
+   * The route, not the caller, decides which parameters exist: a missing one is the program's
+   * fault.
+   */
   private demandParameter({ path: [name], text }: Place, params: unknown): void {
     const known = typeof params === 'object' && params !== null ? params : {};
     if (name === undefined || name in known) return;

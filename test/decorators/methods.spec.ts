@@ -336,7 +336,7 @@ describe('@ReplicaLocked refuses at definition', () => {
     ['', /is empty/],
     [[], /needs a key/],
     [[1], /needs a key/],
-    ['half \ud83d', /no well-formed Unicode/],
+    ['half \ud83d', /not well-formed Unicode/],
     [Array.from({ length: 257 }, (_, i) => `k${i}`), /has 257 keys: 256 are the most/],
     [undefined, /needs a key/],
   ])('the key %p', (key, message) => {

@@ -80,7 +80,7 @@ describe('In the place of LockService', () => {
   it('a function that runs no work is told of in one sentence, which names TestLocks', async () => {
     const url = await start({ withLock: jest.fn() });
     await expect(app!.get(Reports).byDecorator('7')).rejects.toThrow(
-      /^The object in the place of LockService did not run the work of lock 'report:7': .*TestLocks/,
+      /^The object in place of LockService did not run the work of lock 'report:7': .*TestLocks/,
     );
     expect((await fetch(`${url}/orders/7/pay`, { method: 'POST' })).status).toBe(500);
   });
