@@ -7,44 +7,62 @@ import type { LockService } from '../lock/lock-service.js';
 import type { MasterHealth } from '../store/lock-store.js';
 import { countReplicas, type ReplicaCounts } from '../store/replica-counts.js';
 
+/** The options of `ReplicaLockHealthIndicator.isHealthy`. */
 export interface ReplicaLockHealthOptions {
-  /** The named instance to look at. Default: the unnamed one. */
+  /**
+   * The name of the module instance to check.
+   * @default the unnamed instance
+   */
   name?: string | undefined;
-  /** Report `down` where locks are degraded: for a probe that shall take the application out of traffic then. Default: false. */
+  /**
+   * Report `down` if locks are degraded: for a probe that takes the application out of traffic
+   * then.
+   * @default false
+   */
   degradedIsDown?: boolean | undefined;
 }
 
-/** What the check says beside its status. */
+/** The details that the check reports beside its status. */
 export interface ReplicaLockHealthDetails {
-  /** `degraded`: new locks are refused for now, held ones go on. `down`: Redis cannot be used. */
+  /**
+   * `up`: locks are granted. `degraded`: new locks are refused for now, held locks are kept.
+   * `down`: Redis cannot be used.
+   */
   readonly locks: LockHealth['status'];
-  /** Locks that this process holds. */
+  /** The number of locks that this process holds. */
   readonly held: number;
-  /** Locks that this process has lost since its start. */
+  /** The number of locks that this process has lost since the start. */
   readonly lost: number;
-  /** One entry a master; none in memory. */
+  /** One entry for each master. Empty if the locks are in memory. */
   readonly masters: readonly MasterDetails[];
 }
 
+/** One master and its replicas. */
 export interface MasterDetails {
+  /** `host:port`. */
   readonly address: string;
   readonly connected: boolean;
-  /** Why it is not `up`, in words. */
+  /** Why the master is not `up`, as text. */
   readonly reason?: string;
-  /** What should be set otherwise, in words, although locks are granted. */
+  /** Settings that should be changed although locks are granted, as text. */
   readonly warnings?: readonly string[];
   readonly replicas: ReplicaCounts;
-  /** ms until new locks are granted, 0 where they are. */
+  /** ms until new locks are granted; 0 if they are granted now. */
   readonly quarantine: number;
-  /** Whether Redis tells of changes by client tracking. */
+  /** Whether Redis reports changed keys by client tracking. */
   readonly tracking: boolean;
 }
 
 /**
- * Tells `@nestjs/terminus` how the locks are; asks nobody, so it may be called as often as one likes. Provide it beside `TerminusModule`:
- *
+ * A health check for `@nestjs/terminus`. Provide the indicator beside `TerminusModule`. A check
+ * sends nothing to Redis, so checks may be as frequent as a probe needs.
+ * @example
  * ```ts
- * this.health.check([() => this.locks.isHealthy('locks')])
+ * @Get('health')
+ * @HealthCheck()
+ * check() {
+ *   return this.health.check([() => this.locks.isHealthy('locks')]);
+ * }
  * ```
  */
 @Injectable()
@@ -55,8 +73,10 @@ export class ReplicaLockHealthIndicator {
   ) {}
 
   /**
-   * `up`, `down`, or `degraded` where this Terminus knows that (12; before, it is `up` with `locks: 'degraded'`). Throws where `ReplicaLockModule` has no such
-   * instance.
+   * Reports `up`, `degraded` or `down`. Terminus knows `degraded` from version 12 on: before, the
+   * report is `up` with `locks: 'degraded'`.
+   * @param key The name of this check in the report.
+   * @throws UnknownElementException if `ReplicaLockModule` has no instance of this name.
    */
   isHealthy<const Key extends string>(
     key: Key,
@@ -66,7 +86,7 @@ export class ReplicaLockHealthIndicator {
     const health = service.health?.();
     if (health === undefined) {
       throw new Error(
-        "The object in the place of LockService has no health(): give it one, or use TestLocks of 'nestjs-replica-lock/testing'.",
+        "The object in place of LockService has no health(): add the method, or use TestLocks of 'nestjs-replica-lock/testing'.",
       );
     }
     const session: Session<Key> = this.indicators.check(key);
@@ -77,7 +97,7 @@ export class ReplicaLockHealthIndicator {
   }
 }
 
-/** As far as every Terminus has it. */
+/** Terminus' session of one check. Versions before 12 have no `degraded`. */
 interface Session<Key extends string> {
   up(details: Record<string, unknown>): HealthIndicatorResult<Key>;
   down(details: Record<string, unknown>): HealthIndicatorResult<Key>;

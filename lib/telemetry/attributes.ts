@@ -1,9 +1,9 @@
 import type { AcquisitionEnd } from '../lock/events.js';
 import { ReplicaLockError, type LockErrorCode } from '../lock/errors.js';
 
-/** What the lock is called: a template, never a key. */
+/** The lock's name: a key template or the like, and never a key. See `LockNames`. */
 export const LOCK_NAME = 'replica_lock.name';
-/** The `LockService`: `default`, or its name. */
+/** The name of the module instance, `default` for the unnamed one. */
 export const INSTANCE = 'replica_lock.instance';
 /** How an acquisition ended. */
 export const OUTCOME = 'replica_lock.outcome';
@@ -13,11 +13,12 @@ export const END = 'replica_lock.end';
 export const REPLICA_STATE = 'replica_lock.replica.state';
 export const CONFIRMED_BY = 'replica_lock.confirmed_by';
 export const FENCING_TOKEN = 'replica_lock.fencing_token';
-/** Of the semantic conventions. */
+/** These three are attributes of OpenTelemetry's semantic conventions. */
 export const ERROR_TYPE = 'error.type';
 export const SERVER_ADDRESS = 'server.address';
 export const SERVER_PORT = 'server.port';
 
+/** How an acquisition ended, as metrics and spans report the end. */
 export type Outcome =
   'acquired' | 'contended' | 'skipped' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
 
@@ -29,10 +30,11 @@ const OUTCOMES: Partial<Record<LockErrorCode, Outcome>> = {
 
 export function outcomeOf(end: AcquisitionEnd): Outcome {
   if (end.kind === 'acquired') return 'acquired';
-  // Whoever aborts says why in words of his own.
+  // A caller that aborts the wait supplies an error of its own.
   if (!(end.error instanceof ReplicaLockError)) return 'aborted';
   const outcome = OUTCOMES[end.error.code] ?? 'refused';
-  // Who does not wait expects to find it busy: a job whose other copies skip the tick. Only waiting in vain is contention.
+  // A caller that does not wait expects busy locks: a job whose other copies skip the tick. Only a
+  // wait that was in vain is contention.
   return outcome === 'contended' && end.waitTime === 0 ? 'skipped' : outcome;
 }
 

@@ -3,10 +3,10 @@ import type { AcquisitionEnd, LockEvent } from '../lock/events.js';
 import { END, INSTANCE, LOCK_NAME, OUTCOME, outcomeOf } from './attributes.js';
 import type { LockNames } from './lock-names.js';
 
-/** s; from one confirmation on a local network to a long wait. */
+/** Bounds of the histograms in seconds: from one confirmation on a local network to a long wait. */
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** What happens to locks, counted and timed by name. */
+/** Counts and times what happens to locks, by the locks' names. */
 export class LockMetrics {
   private readonly acquireDuration;
   private readonly waitDuration;
@@ -29,18 +29,18 @@ export class LockMetrics {
         unit: 's',
         advice: { explicitBucketBoundaries: BUCKETS },
       });
-    this.acquireDuration = duration('acquire', 'From asking for a lock to the answer, by outcome');
+    this.acquireDuration = duration('acquire', 'Time from the request for a lock to its outcome');
     this.waitDuration = duration(
       'wait',
-      'The part of acquiring in which somebody else held the lock or stood before',
+      'The part of acquiring that was spent waiting for other holders and waiters',
     );
     this.confirmDuration = duration(
       'confirm',
-      'From the request that was granted to the confirmation by the replicas',
+      'Time from the granted attempt to its confirmation by the replicas',
     );
-    this.holdDuration = duration('hold', 'From asking for a lock to its release or loss');
+    this.holdDuration = duration('hold', 'Time from the request for a lock to its release or loss');
     this.waiting = meter.createUpDownCounter('replica_lock.waiting', {
-      description: 'Callers that asked for a lock and have no answer yet',
+      description: 'Callers that have asked for a lock and wait for the outcome',
       unit: '{caller}',
     });
     this.held = meter.createUpDownCounter('replica_lock.held', {
@@ -48,11 +48,11 @@ export class LockMetrics {
       unit: '{lock}',
     });
     this.lost = meter.createCounter('replica_lock.lost', {
-      description: 'Locks that were lost while they were held',
+      description: 'Locks that were lost before their release',
       unit: '{lock}',
     });
     this.unconfirmed = meter.createCounter('replica_lock.unconfirmed', {
-      description: 'Attempts that too few replicas confirmed, and that were taken back',
+      description: 'Attempts that were taken back because too few replicas confirmed',
       unit: '{attempt}',
     });
   }
@@ -93,7 +93,10 @@ export class LockMetrics {
     }
   }
 
-  /** A counter that is first seen at 1 has not increased, as Prometheus sees it: the first loss would go unnoticed. */
+  /**
+   * Creates the series with the value 0. For Prometheus a counter that is first seen at 1 has not
+   * increased: the first loss would go unnoticed.
+   */
   private countFromZero(name: string, attributes: Attributes): void {
     if (this.counted.has(name)) return;
     this.counted.add(name);

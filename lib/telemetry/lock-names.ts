@@ -1,9 +1,10 @@
-/** Names that one process makes of keys at most; every further key is called `other`. */
+/** The most names that one process makes of keys. Every further key is named `other`. */
 const MOST_NAMES = 100;
 
 /**
- * What locks are called in metrics and spans: few names, however many keys there are. An acquisition's label where it has one (decorated methods have their template);
- * else the key up to its first colon, `order:*` of `order:42`.
+ * Names locks for metrics and spans. The names stay few, however many keys there are. The name is
+ * the acquisition's label, if there is one: a decorated method has its template as label. Otherwise
+ * the name is the key up to the first colon: `order:*` for `order:42`.
  */
 export class LockNames {
   private readonly made = new Set<string>();

@@ -10,9 +10,12 @@ import {
   outcomeOf,
 } from './attributes.js';
 
-/** Two spans a lock, both below whatever asked for it: `acquire <name>`, and `hold <name>` from the grant to the release or the loss. */
+/**
+ * Makes two spans for each lock, both children of the caller's span: `acquire <name>`, and
+ * `hold <name>` from the grant to the release or the loss.
+ */
 export class LockSpans {
-  /** By owner. */
+  /** The `hold` spans by the lock's owner. */
   private readonly holding = new Map<string, Span>();
 
   constructor(
@@ -51,10 +54,10 @@ export class LockSpans {
   }
 }
 
-/** The code and no message: messages name keys, hosts and processes. */
+/** Records the error's code, and not its message: messages name keys, hosts and processes. */
 function failWith(span: Span, error: unknown): void {
   const code = String((error as { code?: unknown }).code);
   span.setAttribute(ERROR_TYPE, code);
-  // A busy lock is an answer; whoever asked decides whether it is an error.
+  // A busy lock is a regular outcome: the caller decides if that is an error.
   if (code !== 'LOCK_CONTENDED') span.setStatus({ code: SpanStatusCode.ERROR, message: code });
 }

@@ -5,10 +5,17 @@ import { getLockServiceToken } from '../tokens.js';
 import { LockService } from '../lock/lock-service.js';
 import { observeLocks } from './lock-telemetry.js';
 
+/** The options of `ReplicaLockTelemetryModule.forRoot`. */
 export interface ReplicaLockTelemetryOptions {
-  /** Where the metrics go. Default: the global provider at the start of the application. */
+  /**
+   * The provider for the metrics.
+   * @default the global provider when the application starts
+   */
   meterProvider?: MeterProvider | undefined;
-  /** Where the spans go. Default: the global provider. */
+  /**
+   * The provider for the spans.
+   * @default the global provider
+   */
   tracerProvider?: TracerProvider | undefined;
 }
 
@@ -16,11 +23,15 @@ const OPTIONS = Symbol('REPLICA_LOCK_TELEMETRY_OPTIONS');
 const SCOPE = 'nestjs-replica-lock';
 
 /**
- * Gives OpenTelemetry the metrics and spans of every `LockService` of the application. Import it once, beside `ReplicaLockModule`; the SDK must be set
- * up before the application starts, as its own documentation says.
- *
+ * Reports metrics and spans of every `LockService` of the application to OpenTelemetry. Import the
+ * module once, beside `ReplicaLockModule`. Set up the OpenTelemetry SDK before the application
+ * starts: https://opentelemetry.io/docs/languages/js/getting-started/nodejs/
+ * @example
  * ```ts
- * @Module({ imports: [ReplicaLockModule.forRoot({ ... }), ReplicaLockTelemetryModule] })
+ * @Module({
+ *   imports: [ReplicaLockModule.forRoot({ connection: url }), ReplicaLockTelemetryModule],
+ * })
+ * export class AppModule {}
  * ```
  */
 @Module({})
@@ -30,7 +41,7 @@ export class ReplicaLockTelemetryModule implements OnModuleInit {
     @Optional() @Inject(OPTIONS) private readonly options: ReplicaLockTelemetryOptions | undefined,
   ) {}
 
-  /** With providers of your own in place of the global ones. */
+  /** The module with providers of your own in place of the global ones. */
   static forRoot(options: ReplicaLockTelemetryOptions): DynamicModule {
     return { module: ReplicaLockTelemetryModule, providers: [{ provide: OPTIONS, useValue: options }] };
   }
@@ -41,7 +52,10 @@ export class ReplicaLockTelemetryModule implements OnModuleInit {
     for (const [service, name] of this.services()) observeLocks(service, name, meter, tracer);
   }
 
-  /** Every service with its name. One that is provided again as the unnamed one keeps its name. */
+  /**
+   * Every service with its name. A named service that is also provided as the unnamed service keeps
+   * its name.
+   */
   private services(): Map<LockService, string> {
     const unnamed = getLockServiceToken();
     const namedBegin = getLockServiceToken('') as string;
@@ -50,7 +64,7 @@ export class ReplicaLockTelemetryModule implements OnModuleInit {
       for (const [token, { instance }] of providers) {
         const isNamed = typeof token === 'string' && token.startsWith(namedBegin);
         if (token !== unnamed && !isNamed) continue;
-        // A test may have put a plain object in its place.
+        // A test may have put a plain object in place of the service.
         if (!(instance instanceof LockService)) continue;
         if (isNamed) found.set(instance, token.slice(namedBegin.length));
         else if (!found.has(instance)) found.set(instance, 'default');

@@ -3,25 +3,28 @@ import type { LockService } from '../lock/lock-service.js';
 import { countReplicas } from '../store/replica-counts.js';
 import { addressAttributes, INSTANCE, REPLICA_STATE } from './attributes.js';
 
-/** What is known of the masters and their replicas, read at each collection; asks nobody. Returns what ends it. */
+/**
+ * Reports the masters and their replicas, from `health()` at each collection: nothing is sent to
+ * Redis. Returns a function that ends the reports.
+ */
 export function observeStore(meter: Meter, instance: string, service: LockService): () => void {
   const replicas = meter.createObservableGauge('replica_lock.replicas', {
     description: 'Replicas of a master: known, connected, and confirming (those that answer)',
     unit: '{replica}',
   });
   const lag = meter.createObservableGauge('replica_lock.replication.lag', {
-    description: 'What the slowest connected replica is behind its master',
+    description: 'How far the slowest connected replica is behind its master',
     unit: 'By',
   });
   const quarantine = meter.createObservableGauge('replica_lock.quarantine', {
-    description: 'Time until new locks are granted; 0 where they are',
+    description: 'Time until new locks are granted, 0 if they are granted now',
     unit: 's',
   });
   const connected = meter.createObservableGauge('replica_lock.connected', {
-    description: '1 where the master is connected, else 0',
+    description: '1 if the master is connected, 0 if not',
   });
   const groups = meter.createObservableCounter('replica_lock.commit.groups', {
-    description: 'Groups of requests that waited for the replicas together',
+    description: 'Groups of requests that were confirmed with one WAIT',
     unit: '{group}',
   });
   const requests = meter.createObservableCounter('replica_lock.commit.requests', {

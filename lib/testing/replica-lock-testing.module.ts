@@ -13,23 +13,31 @@ import type { LockService } from '../lock/lock-service.js';
 import { LockLifecycle } from '../module/lock-lifecycle.js';
 import { TestLocks, type TestLocksOptions } from './test-locks.js';
 
-/** The injection token of a named instance's `TestLocks`; of the unnamed one it is the class itself. */
+/** The injection token of a named instance's `TestLocks`. Without a name: the class itself. */
 export function getTestLocksToken(name?: string): InjectionToken<TestLocks> {
   return name === undefined ? TestLocks : `ReplicaLockTestLocks_${name}`;
 }
 
 /**
- * In the place of `ReplicaLockModule` in a test: locks in memory, and `TestLocks` to hold them in one's hands.
- *
+ * Replaces `ReplicaLockModule` in a test. Locks are kept in memory, and the test controls them
+ * through `TestLocks`.
+ * @example
  * ```ts
- * const module = await Test.createTestingModule({ imports: [ReplicaLockTestingModule.forRoot()], providers: [Reports] }).compile();
+ * const module = await Test.createTestingModule({
+ *   imports: [ReplicaLockTestingModule.forRoot()],
+ *   providers: [Reports],
+ * }).compile();
  * const locks = module.get(TestLocks);
  * ```
  */
 @Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
 // oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module
 export class ReplicaLockTestingModule {
-  /** `name` makes a named instance, whose `TestLocks` are found by `getTestLocksToken(name)`. Global. */
+  /**
+   * The module for a test, which is global. With `name` the module is a named instance: get its
+   * `TestLocks` with `getTestLocksToken(name)`.
+   * @throws LockOptionsError when the module is compiled, if an option is unknown or wrong.
+   */
   static forRoot({ name, ...options }: TestLocksOptions & { name?: string } = {}): DynamicModule {
     const token = getLockServiceToken(name);
     const testToken = getTestLocksToken(name);

@@ -7,10 +7,10 @@ interface Timer {
   stop: () => void;
 }
 
-// As it is before a test framework puts timers of its own in its place.
+// The original: a test framework may replace the global timers later.
 const { setImmediate } = globalThis;
 
-/** A clock that goes as all clocks do, and that a test can advance. */
+/** A clock that runs like the system's, and that a test can advance. */
 export class TestClock implements Clock {
   private ahead = 0;
   private readonly timers = new Set<Timer>();
@@ -35,8 +35,10 @@ export class TestClock implements Clock {
   }
 
   /**
-   * Goes on by `duration` at once (ms, or a string such as `'20s'`): leases end, locks are renewed and waiting ends in the order in which they would. Resolves when all
-   * that has happened.
+   * Advances the clock by `duration` at once. Leases end, locks are renewed and waits end in the
+   * same order as in real time. Resolves when all of that has happened.
+   * @param duration In ms, or a string such as `'20s'`.
+   * @throws LockOptionsError if the duration is not one.
    */
   async advance(duration: Duration): Promise<void> {
     const end = this.monotonic() + durationOf('duration', duration, { min: 0 });
@@ -76,7 +78,7 @@ export class TestClock implements Clock {
   }
 }
 
-/** All that promises have to do by themselves has been done. */
+/** Resolves when all promises that wait for no timer have settled: 5 turns of the event loop. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
 }

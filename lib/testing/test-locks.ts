@@ -12,29 +12,34 @@ import { MemoryStore } from '../store/memory/memory-store.js';
 import { TestClock } from './test-clock.js';
 import { TestStore } from './test-store.js';
 
-/** As for `ReplicaLockModule.forRoot`, without a connection. `shutdownTimeout` is 0 here unless given. */
+/**
+ * The options of `ReplicaLockModule.forRoot` without `connection`. `shutdownTimeout` defaults to 0.
+ */
 export type TestLocksOptions = Omit<ReplicaLockModuleOptions, 'connection'>;
 
 /**
- * A `LockService` for tests: real locks in memory, whose surroundings the test holds in its hands.
- *
+ * A `LockService` for tests. The locks are real and kept in memory; the test controls the clock,
+ * the other processes and the faults of Redis. Create one `TestLocks` for each application, because
+ * the service closes with the application.
+ * @example
  * ```ts
  * const locks = new TestLocks();
- * Test.createTestingModule({ imports: [AppModule] }).overrideProvider(LockService).useValue(locks.service);
+ * const module = await Test.createTestingModule({ imports: [AppModule] })
+ *   .overrideProvider(LockService)
+ *   .useValue(locks.service)
+ *   .compile();
  * ```
- *
- * One for each application: it closes with it.
  */
 export class TestLocks {
-  /** What the application locks with. */
+  /** The service that the application uses. */
   readonly service: LockService;
-  /** The clock of all locks here. */
+  /** The clock of all these locks. */
   readonly clock = new TestClock();
   private readonly store: TestStore;
   private readonly elsewhere: LockService;
   private readonly events: LockEvent[] = [];
 
-  /** Throws `LockOptionsError`. */
+  /** @throws LockOptionsError if an option is unknown or wrong. */
   constructor(options: TestLocksOptions = {}) {
     const { defaults } = checkOptions({ shutdownTimeout: 0, ...options, connection: 'memory:' });
     const server = new MemoryServer(this.clock);
@@ -47,68 +52,95 @@ export class TestLocks {
     });
   }
 
-  /** Takes the key as another process would, and keeps it until the returned lock is released. Throws `LockContendedError` where it is not free. */
+  /**
+   * Takes the key as another process would. The key stays locked until the returned lock is
+   * released.
+   * @throws LockContendedError if the key is not free. `waitTime` is 0 unless given.
+   */
   holdElsewhere(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
     return this.elsewhere.acquire(key, { waitTime: 0, ...options });
   }
 
-  /** The application loses the lock that it holds on this key: the lock's signal aborts, the key is free. Throws an `AssertionError` where it holds none. */
+  /**
+   * Makes the application lose its lock on this key: the lock's signal aborts, and the key is free.
+   * @throws AssertionError if the application does not hold the key.
+   */
   lose(key: string): void {
     const lock = this.service.held.find(({ keys }) => keys.includes(key)) as HeldLock | undefined;
     if (lock === undefined) this.fail(`Lock '${key}' cannot be lost: the application does not hold it.`);
-    lock.lose('the test wanted it', { takeBack: true });
+    lock.lose('the test asked for the loss', { takeBack: true });
   }
 
-  /** From now on no replica confirms: new locks reject with `LockNotReplicatedError`, held ones are lost when their lease ends. */
+  /**
+   * From now on no replica confirms: new locks reject with `LockNotReplicatedError`, and held locks
+   * are lost when their lease ends. `recover` ends this fault.
+   */
   replicasDoNotAnswer(): void {
     this.store.fail('replicas silent');
   }
 
-  /** From now on Redis cannot be reached: new locks reject with `LockUnavailableError`, held ones are lost when their lease ends. */
+  /**
+   * From now on Redis cannot be reached: new locks reject with `LockUnavailableError`, and held
+   * locks are lost when their lease ends. `recover` ends this fault.
+   */
   redisIsDown(): void {
     this.store.fail('down');
   }
 
-  /** Ends these faults. */
+  /** Ends the faults of `replicasDoNotAnswer` and `redisIsDown`. */
   recover(): void {
     this.store.recover();
   }
 
-  /** What has happened to the application's locks so far. */
+  /** The events of the application's locks so far. */
   get history(): readonly LockEvent[] {
     return [...this.events];
   }
 
-  /** The keys that the application was granted so far, in that order, each as often as it was. */
+  /** The keys that were granted to the application so far, in order, with repetitions. */
   get locked(): readonly string[] {
     return this.events.flatMap((event) => (event.type === 'acquired' ? event.keys : []));
   }
 
-  /** Throws an `AssertionError` unless the application was granted each of these keys. */
+  /**
+   * Asserts that each of these keys was granted to the application.
+   * @throws AssertionError if not.
+   */
   assertLocked(...keys: string[]): void {
     const missing = keys.filter((key) => !this.locked.includes(key));
     if (missing.length > 0) this.fail(`The application never locked ${listOf(missing)}.`);
   }
 
-  /** Throws an `AssertionError` where the application was granted one of these keys; without keys, any. */
+  /**
+   * Asserts that none of these keys was granted to the application. Without keys: no key at all.
+   * @throws AssertionError if not.
+   */
   assertNotLocked(...keys: string[]): void {
     const found = this.locked.filter((key) => keys.length === 0 || keys.includes(key));
     if (found.length > 0) this.fail(`The application locked ${listOf(found)}.`);
   }
 
-  /** Throws an `AssertionError` where the application still holds a lock: for the end of a test. */
+  /**
+   * Asserts that the application holds no lock any more: for the end of a test.
+   * @throws AssertionError if not.
+   */
   assertNothingHeld(): void {
     const held = this.service.held.flatMap(({ keys }) => keys);
     if (held.length > 0) this.fail(`The application still holds ${listOf(held)}.`);
   }
 
-  /** For an object with locked methods that no Nest injector made (`new Reports()`): it locks here. Returns the object. */
+  /**
+   * Gives this service to an object with locked methods that Nest did not create (`new Reports()`).
+   * Returns the object.
+   */
   provideTo<T extends object>(object: T): T {
     for (const name of neededBy(object)) giveService(object, name, this.service);
     return object;
   }
 
-  /** Forgets the history, ends all faults, and gives back what was held elsewhere: for `beforeEach`. */
+  /**
+   * Clears the history, ends all faults and releases what `holdElsewhere` took: for `beforeEach`.
+   */
   async reset(): Promise<void> {
     this.recover();
     await Promise.all(this.elsewhere.held.map((lock) => lock.release()));
@@ -117,7 +149,7 @@ export class TestLocks {
 
   private fail(message: string): never {
     const known = this.locked.length === 0 ? 'nothing' : listOf([...new Set(this.locked)]);
-    throw new AssertionError({ message: `${message} It has locked ${known} so far.` });
+    throw new AssertionError({ message: `${message} So far it has locked ${known}.` });
   }
 }
 

@@ -17,7 +17,7 @@ import type {
 import type { MemoryServer } from '../store/memory/memory-server.js';
 import { MemoryStore } from '../store/memory/memory-store.js';
 
-const DOWN: Unavailable = { kind: 'unavailable', reason: 'Redis cannot be reached (as the test has it).' };
+const DOWN: Unavailable = { kind: 'unavailable', reason: 'Redis cannot be reached, as the test has set.' };
 const SILENT: Unconfirmed = {
   kind: 'unconfirmed',
   confirmed: 0,
@@ -25,7 +25,7 @@ const SILENT: Unconfirmed = {
   replicas: [{ address: 'replica.test:6379', acknowledged: false, lag: 1 }],
 };
 
-/** Locks in memory, with the faults of a Redis that a test asks for. */
+/** Locks in memory, with the faults of Redis that a test asks for. */
 export class TestStore extends MemoryStore {
   private state: 'well' | 'replicas silent' | 'down' = 'well';
   private readonly recoveries: Waiters;
@@ -77,7 +77,7 @@ export class TestStore extends MemoryStore {
     return { status: this.state === 'down' ? 'down' : 'degraded', masters: [] };
   }
 
-  /** Written on the master, and taken back because no replica confirmed it. */
+  /** The lock is written on the master, and taken back if no replica confirms in time. */
   private unconfirmed({ keys, owner, replicaTimeout }: AcquireRequest, attempt: Attempt): Attempt {
     const settle = async (): Promise<AcquireOutcome> => {
       const outcome = await attempt.outcome;

@@ -74,7 +74,7 @@ describe('ReplicaLockTestingModule', () => {
     locks.assertNotLocked('report:c');
     expect(() => locks.assertNotLocked('report:a')).toThrow("The application locked 'report:a'.");
     expect(() => locks.assertLocked('report:c')).toThrow(
-      "The application never locked 'report:c'. It has locked 'report:a', 'report:b' so far.",
+      "The application never locked 'report:c'. So far it has locked 'report:a', 'report:b'.",
     );
     await reports.writeAll(async () => {
       expect(() => locks.assertNothingHeld()).toThrow("still holds 'reports'");
