@@ -69,7 +69,7 @@ class Prices {
   async wrong(): Promise<void> {}
 }
 
-describe('A gateway’s handler', () => {
+describe('A handler of a gateway', () => {
   let app: INestApplication;
   let client: WebSocket;
   afterEach(async () => {
@@ -77,7 +77,7 @@ describe('A gateway’s handler', () => {
     await app.close();
   });
 
-  it('is locked by its message, and answers as a WsException with the code', async () => {
+  it('takes its key from the message, and answers a busy lock with a WsException and its code', async () => {
     const module = await Test.createTestingModule({
       imports: [lockModule() as never],
       providers: [Prices],
@@ -117,14 +117,14 @@ describe('A gateway’s handler', () => {
 describe.each([
   ['ws', WsAdapter],
   ['socket.io', IoAdapter],
-] as const)('A gateway’s handler whose client disconnects (%s)', (kind, Adapter) => {
+] as const)('A handler of a gateway whose client disconnects (%s)', (kind, Adapter) => {
   let app: INestApplication;
   afterEach(async () => {
     app.get(Prices).gate.open();
     await app.close();
   });
 
-  it('keeps its lock until its promise has settled, and of an Observable gives it back', async () => {
+  it('keeps the lock until the promise has settled, and releases the lock of an Observable at once', async () => {
     const module = await Test.createTestingModule({
       imports: [lockModule() as never],
       providers: [Prices],
@@ -208,7 +208,7 @@ class Stock {
   }
 }
 
-describe.each(['TCP', 'Redis'] as const)('A message’s handler over %s', (transport) => {
+describe.each(['TCP', 'Redis'] as const)('A message handler over %s', (transport) => {
   let redis: RedisProcess | undefined;
   let server: INestMicroservice;
   let client: ClientProxy;
@@ -237,13 +237,13 @@ describe.each(['TCP', 'Redis'] as const)('A message’s handler over %s', (trans
     await redis?.dispose();
   });
 
-  it('is locked by its data', async () => {
+  it('takes its key from the data of the message', async () => {
     expect(await firstValueFrom(client.send('reserve', { id: 'a b' }))).toBe('stock:a%20b');
     expect(await firstValueFrom(client.send('count', {}).pipe(toArray()))).toEqual([1, 1]);
     await until(() => server.get(LockService).held.length === 0, { what: 'both are released' });
   });
 
-  it('answers as an RpcException with the code', async () => {
+  it('answers a busy lock with an RpcException and its code', async () => {
     const held = await server.get(LockService).acquire('stock:1');
     await expect(firstValueFrom(client.send('reserve', { id: 1 }))).rejects.toEqual({
       status: 'error',
@@ -255,7 +255,7 @@ describe.each(['TCP', 'Redis'] as const)('A message’s handler over %s', (trans
     await expect(firstValueFrom(client.send('reserve', {}))).rejects.toMatchObject({ code: 'LOCK_KEY' });
   });
 
-  it('keeps its lock until its promise has settled, though an interceptor waits no longer', async () => {
+  it('keeps the lock until the promise has settled, although an interceptor has stopped waiting', async () => {
     const locks = server.get(LockService);
     const answer = firstValueFrom(client.send('slow', { id: transport }).pipe(toArray()));
     await locked(locks, `slow:${transport}`);
@@ -268,7 +268,7 @@ describe.each(['TCP', 'Redis'] as const)('A message’s handler over %s', (trans
     enough = new Gate();
   });
 
-  it('takes one of the events for a key at a time', async () => {
+  it('handles one event at a time for each key', async () => {
     const stock = server.get(Stock);
     const locks = server.get(LockService);
     client.emit('sold', { id: `${transport}-1` });

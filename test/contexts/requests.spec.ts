@@ -92,7 +92,7 @@ class Orders {
     return 'ran';
   }
 
-  /** Not decorated: the lock is taken by the work. */
+  /** Not decorated: the handler's own work takes the lock. */
   @Get('by-service')
   async byService(): Promise<string> {
     return this.locks.withLock('busy', { waitTime: 0 }, () => 'ran');
@@ -141,7 +141,7 @@ async function startOrders(
 }
 
 describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
-  it('is locked among global interceptors, and before its ValidationPipe', async () => {
+  it('takes the lock among the global interceptors, and before the ValidationPipe', async () => {
     const { url, locks } = await startOrders(adapter, {}, [{ provide: APP_INTERCEPTOR, useClass: Timing }]);
     order.length = 0;
     const pay = (cents: unknown): Promise<Response> =>
@@ -158,7 +158,7 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     expect(locks.held).toEqual([]);
   });
 
-  it('is answered by a global filter of the application, which sees the lock’s own error', async () => {
+  it('is answered by the application’s global filter, which gets the lock’s own error as the cause', async () => {
     @Catch(HttpException)
     class Teapot implements ExceptionFilter {
       catch(exception: HttpException, host: ArgumentsHost): void {
@@ -176,14 +176,14 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     expect([response.status, await response.json()]).toEqual([418, { code: 'LOCK_CONTENDED' }]);
   });
 
-  it('streams events and files under its lock', async () => {
+  it('streams events and files under the lock', async () => {
     const { url, locks } = await startOrders(adapter);
     expect(await (await fetch(`${url}/events`)).text()).toMatch(/data: 1[\s\S]*data: 1/);
     expect(await (await fetch(`${url}/file`)).text()).toBe('a file');
     await until(() => locks.held.length === 0, { what: 'both are released' });
   });
 
-  it('answers with the exception that the application makes of a lock’s error', async () => {
+  it('answers a lock’s error with the exception of the application’s factory', async () => {
     const exceptionFactory = (error: ReplicaLockError): unknown =>
       error instanceof LockContendedError ? new HttpException('Locked', 423, { cause: error }) : undefined;
     const { url, locks } = await startOrders(adapter, { exceptionFactory });
@@ -198,7 +198,7 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     expect((await fetch(`${again.url}/busy`)).status).toBe(409);
   });
 
-  it('answers what its own work meets, once the interceptor is a global one', async () => {
+  it('answers the lock errors of its own work if the interceptor is a global one', async () => {
     const { url, locks } = await startOrders(adapter, {}, [
       { provide: APP_INTERCEPTOR, useClass: ReplicaLockInterceptor },
     ]);
@@ -259,14 +259,17 @@ class Items {
     return { id };
   }
 
-  /** Field resolvers are called without interceptors: a plain method, whose arguments are the parent and the field's own. */
+  /**
+   * Field resolvers are called without interceptors, as plain methods. The arguments are the parent
+   * and the field's own.
+   */
   @ResolveField(() => String)
   @ReplicaLocked('stock:{0.id}:{1}', { waitTime: 0 })
   async stock(@Parent() item: Item, @Args('place') place: string): Promise<string> {
     return `${this.locks.current()?.key} (${item.id}, ${place})`;
   }
 
-  /** Reached with interceptors if the application says so, without them otherwise: its arguments are the same. */
+  /** Called with interceptors if the application enables them. The arguments are the same. */
   @ResolveField(() => [String])
   @ReplicaLocked((item: Item, place: string) => [`field:${item.id}`, `field:${place}`], { waitTime: 0 })
   async places(@Parent() _item: Item, @Args('place') _place: string): Promise<readonly string[]> {
@@ -347,7 +350,7 @@ describe('A resolver', () => {
       })
     ).json() as Promise<never>;
 
-  it('finds its key in the arguments of its field', async () => {
+  it('finds its key in the arguments of the query', async () => {
     const { url, locks } = await start();
     expect(await ask(url, '{ item(id: "a:b") }')).toEqual({ data: { item: 'a:b under item:a%3Ab' } });
     expect(await ask(url, 'mutation { add(id: "7") { id stock(place: "shelf") } }')).toEqual({
@@ -362,7 +365,7 @@ describe('A resolver', () => {
   it.each([
     ['without', []],
     ['with', ['interceptors', 'guards', 'filters']],
-  ] as const)('finds the key of a field in its arguments, %s enhancers', async (_how, enhancers) => {
+  ] as const)('finds the key of a field in the field’s arguments, %s enhancers', async (_how, enhancers) => {
     const { url, locks } = await start({ fieldResolverEnhancers: [...enhancers] });
     const query = 'mutation { add(id: "7") { places(place: "shelf") named(place: "shelf") } }';
     expect(await ask(url, query)).toEqual({
@@ -371,12 +374,12 @@ describe('A resolver', () => {
     expect(locks.held).toEqual([]);
   });
 
-  it('finds a number in its own arguments, after pipes', async () => {
+  it('takes a number of a template from its own arguments, after pipes', async () => {
     const { url } = await start();
     expect(await ask(url, 'mutation { byArgument(id: " 7 ") }')).toEqual({ data: { byArgument: 'item:7' } });
   });
 
-  it('keeps its lock until its promise has settled, though an interceptor waits no longer', async () => {
+  it('keeps the lock until the promise has settled, although an interceptor has stopped waiting', async () => {
     const { url, locks } = await start();
     const answer = ask(url, 'mutation { slow(id: "1") }');
     await locked(locks, 'slow:1');
@@ -387,7 +390,7 @@ describe('A resolver', () => {
     await free(locks, 'slow:1');
   });
 
-  it('answers a busy lock with its code, and with nobody’s host', async () => {
+  it('answers a busy lock with the code, and without the holder’s host', async () => {
     const { url, locks } = await start();
     const held = [await locks.acquire('item:1'), await locks.acquire('stock:1:shelf')];
     for (const query of [
@@ -408,7 +411,7 @@ describe('A resolver', () => {
     await again.release();
   });
 
-  it('holds a subscription’s lock until its subscriber leaves', async () => {
+  it('holds the lock of a subscription until the subscriber leaves', async () => {
     const { url, locks } = await start();
     const client = createClient({
       url: url.replace('http', 'ws'),

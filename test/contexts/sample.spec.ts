@@ -13,7 +13,7 @@ import { until } from '../support/eventually.js';
 import { freePort } from '../support/ports.js';
 
 describe('The sample with every kind of handler', () => {
-  it('runs each of them under its lock', async () => {
+  it('runs each handler under its lock', async () => {
     const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
     const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
     app.useWebSocketAdapter(new WsAdapter(app));

@@ -24,7 +24,7 @@ import { firstValueFrom, from, isObservable } from 'rxjs';
 import { LockService, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
 import { freePort } from '../support/ports.js';
 
-/** Hands messages to Nest's handlers as a broker's transport does, without a broker. */
+/** Passes messages to Nest's handlers as the transport of a broker does, without a broker. */
 class Broker extends Server implements CustomTransportStrategy {
   listen(callback: () => void): void {
     callback();
@@ -95,11 +95,11 @@ describe.each([
   ['Kafka', new KafkaContext([{} as never, 0, 'topic', {} as never, async () => {}, {} as never])],
   ['RabbitMQ', new RmqContext([{}, {}, 'reserve'])],
   ['NATS', new NatsContext(['subject', {}])],
-])('A handler of a message with the context of %s', (_, context) => {
+])('A message handler with the context of %s', (_, context) => {
   let server: INestMicroservice;
   afterEach(() => server.close());
 
-  it('is locked by its message, by its arguments after pipes, and answers a busy lock', async () => {
+  it('takes its key from the message or from its arguments after pipes, and answers a busy lock', async () => {
     const module = await Test.createTestingModule(shop).compile();
     const broker = new Broker();
     server = module.createNestMicroservice({ strategy: broker, logger: false } as never);
@@ -118,7 +118,7 @@ describe.each([
 });
 
 describe('A hybrid application with inheritAppConfig', () => {
-  it('answers both its sides, and locks the same keys on both', async () => {
+  it('answers over HTTP and over the transport, and locks the same keys in both', async () => {
     const port = await freePort();
     const module = await Test.createTestingModule(shop).compile();
     const app: INestApplication = module.createNestApplication({ logger: false });

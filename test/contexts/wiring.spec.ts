@@ -48,7 +48,7 @@ class Ship {
 }
 
 describe('A saga of @nestjs/cqrs', () => {
-  it('sends its commands to handlers that are locked', async () => {
+  it('sends its commands to locked handlers', async () => {
     const seen: unknown[] = [];
     @CommandHandler(Ship)
     class ShipHandler implements ICommandHandler<Ship> {
@@ -92,7 +92,7 @@ class ByTenant implements ContextIdStrategy<{ headers: Record<string, string> }>
 }
 
 describe('A durable provider', () => {
-  it('locks for each tenant', async () => {
+  it('locks in the tree of each tenant', async () => {
     @Injectable({ scope: Scope.REQUEST, durable: true })
     class Invoices {
       constructor(
@@ -128,7 +128,7 @@ describe('A durable provider', () => {
 });
 
 describe('In the REPL', () => {
-  it('locked methods of what get() returns are locked', async () => {
+  it('the locked methods of an object from get() are locked', async () => {
     @Injectable()
     class Reports {
       constructor(private readonly locks: LockService) {}
@@ -173,7 +173,7 @@ class Orders {
 }
 
 describe('A subgraph of a GraphQL federation', () => {
-  it('is locked where it resolves its queries and the references of other subgraphs', async () => {
+  it('locks the resolvers of its queries and of references from other subgraphs', async () => {
     let url: string;
     ({ app, url } = await startApp({
       imports: [

@@ -63,7 +63,7 @@ function startCopies(metadata: ModuleMetadata): Promise<INestApplicationContext[
 }
 
 describe('A scheduled job in two copies of an application', () => {
-  it.each(['@Interval', '@Cron'])('runs in one of them at a time (%s)', async (kind) => {
+  it.each(['@Interval', '@Cron'])('runs in one copy at a time (%s)', async (kind) => {
     const key = `job ${kind}`;
     const gate = new Gate();
     let [running, most, runs] = [0, 0, 0];
@@ -117,7 +117,7 @@ describe('A scheduled job in two copies of an application', () => {
     expect(most).toBe(1);
   });
 
-  it('is not run again by the copy whose clock is late, for as long as minHoldTime says', async () => {
+  it('is not run again during minHoldTime by the copy whose clock is late', async () => {
     const ran: string[] = [];
     @Injectable()
     class Report {
@@ -140,7 +140,7 @@ describe('A scheduled job in two copies of an application', () => {
     expect(ran).toEqual(['early', 'next tick']);
   });
 
-  it('keeps the key by minHoldTime beyond its lease, and not at all after it ran for longer', async () => {
+  it('keeps the key for minHoldTime, also beyond the lease, and not at all after a longer run', async () => {
     const [one, two] = (await startCopies({})).map((each) => each.get(LockService));
     const options = { leaseTime: 200, minHoldTime: 900, waitTime: 0 };
     await (await one!.acquire('short', options)).release();
@@ -154,7 +154,7 @@ describe('A scheduled job in two copies of an application', () => {
 });
 
 describe('A listener of @nestjs/event-emitter', () => {
-  it('is locked, with its key from the event', async () => {
+  it('is locked, with the key from the event', async () => {
     const seen: (string | undefined)[] = [];
     @Injectable()
     class Listener {
@@ -177,7 +177,7 @@ describe('A listener of @nestjs/event-emitter', () => {
 });
 
 describe('A processor of @nestjs/bullmq', () => {
-  it('is locked in every copy, with its key from the job', async () => {
+  it('is locked in every copy, with the key from the job', async () => {
     let [running, most, done] = [0, 0, 0];
     @Processor('mails', { concurrency: 4 })
     class Mails extends WorkerHost {
@@ -205,7 +205,7 @@ describe('A processor of @nestjs/bullmq', () => {
 });
 
 describe('A worker of @nestjs/bullmq at shutdown', () => {
-  it('ends its job under the lock before the locks close', async () => {
+  it('ends its job under the lock before the LockService closes', async () => {
     const gate = new Gate();
     const seen: unknown[] = [];
     @Processor('letters')
@@ -252,7 +252,7 @@ class FindPayment {
 }
 
 describe('A handler of @nestjs/cqrs', () => {
-  it('is locked, with its key from the command, query or event', async () => {
+  it('is locked, with the key from the command, query or event', async () => {
     const seen: unknown[] = [];
     @CommandHandler(Pay)
     class PayHandler implements ICommandHandler<Pay> {
@@ -282,7 +282,7 @@ describe('A handler of @nestjs/cqrs', () => {
       imports: [CqrsModule.forRoot()],
       providers: [PayHandler, FindHandler, PaidHandler],
     });
-    // Buses learn their handlers when the application has started.
+    // The buses register their handlers when the application starts.
     expect(await context.get(CommandBus).execute(new Pay('9'))).toBe('order:9');
     expect(await context.get(QueryBus).execute(new FindPayment('9'))).toBe('order:9');
     context.get(EventBus).publish(new Paid('9'));
@@ -292,7 +292,7 @@ describe('A handler of @nestjs/cqrs', () => {
 });
 
 describe('A command line application', () => {
-  it('locks its work, and lets it end before it closes', async () => {
+  it('locks its work, and closes after the work has ended', async () => {
     @Injectable()
     class Import {
       constructor(private readonly locks: LockService) {}

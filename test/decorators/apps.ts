@@ -39,7 +39,7 @@ export async function startApp(
   return { app, url: await app.getUrl() };
 }
 
-/** Something that a test ends when it wants to. */
+/** A promise that a test fulfils at a time of its choice. */
 export class Gate {
   readonly passed: Promise<void>;
   open!: () => void;
@@ -59,14 +59,14 @@ export class Gates {
     return found;
   }
 
-  /** Lets all work end, and forgets it. */
+  /** Opens all gates and forgets them. */
   openAll(): void {
     for (const gate of this.gates.values()) gate.open();
     this.gates.clear();
   }
 }
 
-/** Counts how many calls are inside at once. */
+/** Counts the calls that run at the same time. */
 export class Inside {
   now = 0;
   most = 0;
@@ -93,7 +93,7 @@ export function free(locks: LockService, key: string): Promise<true> {
   return until(async () => !(await locks.isLocked(key)), { what: `'${key}' is free` });
 }
 
-/** A request whose client leaves when the condition holds. */
+/** A request whose client leaves once the condition holds. */
 export async function leaveOnce(
   url: string,
   condition: () => Promise<unknown>,

@@ -73,7 +73,7 @@ interface ResponseLike {
   status(code: number): { send(body: unknown): void };
 }
 
-/** As Nest's documentation has it: for all errors. */
+/** The catch-all filter of Nest's documentation. */
 @Catch()
 class AllErrors implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
@@ -149,7 +149,7 @@ describe.each(adapters)('A lock error that escapes from a service, on %s', (adap
   let app: INestApplication;
   afterEach(() => app.close());
 
-  it('is answered as that of a decorated handler, without naming the key', async () => {
+  it('gets the same answer as that of a decorated handler, which does not name the key', async () => {
     let url: string;
     ({ app, url } = await startApp(shop, { adapter }));
     await app.get(LockService).acquire('order:secret-7');
@@ -161,7 +161,7 @@ describe.each(adapters)('A lock error that escapes from a service, on %s', (adap
     expect(text).not.toMatch(/secret|order/);
   });
 
-  it('is answered if a middleware meets it', async () => {
+  it('is answered if a middleware throws the error', async () => {
     let url: string;
     ({ app, url } = await startApp({ ...shop, imports: [Guarded] }, { adapter }));
     await app.get(LockService).acquire('order:7');
@@ -178,7 +178,7 @@ describe.each(adapters)('A lock error that escapes from a service, on %s', (adap
     expect(await response.json()).toEqual({ statusCode: 500, message: 'Internal server error' });
   });
 
-  it('comes to the handler’s own filter first', async () => {
+  it('reaches the handler’s own filter first', async () => {
     let url: string;
     ({ app, url } = await startApp(shop, { adapter }));
     await app.get(LockService).acquire('order:7');
@@ -253,7 +253,7 @@ describe('The answers to lock errors that escape', () => {
     },
   );
 
-  it('do not end the process if the filter that they are given to fails', async () => {
+  it('do not end the process if the filter that gets them fails', async () => {
     const url = await start({}, [{ provide: APP_FILTER, useClass: Broken }]);
     expect((await fetch(`${url}/pay/7`)).status).toBe(500);
   });
@@ -288,7 +288,7 @@ class Gateway {
 }
 
 describe('A lock error that escapes from a service, on a gateway', () => {
-  it('is answered with its code, by each of two applications', async () => {
+  it('is answered with the code, by each of two applications', async () => {
     for (let round = 0; round < 2; round++) {
       const module = await Test.createTestingModule({
         imports: [ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 })],
@@ -323,7 +323,7 @@ class Messages {
 }
 
 describe('A lock error that escapes from a service, over TCP', () => {
-  it('is answered with its code', async () => {
+  it('is answered with the code', async () => {
     const port = await freePort();
     const module = await Test.createTestingModule({
       imports: [ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 })],
@@ -421,7 +421,7 @@ describe('Over gRPC a lock error has a status that clients know', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('ABORTED if it is contended, INVALID_ARGUMENT for a bad request', async () => {
+  it('ABORTED if the lock is contended, INVALID_ARGUMENT for a bad request', async () => {
     const locks = server.get(LockService);
     await locks.acquire(['stock:7', 'order:7']);
     for (const method of ['Reserve', 'Pay'] as const) {
@@ -437,7 +437,7 @@ describe('Over gRPC a lock error has a status that clients know', () => {
     expect(await ask('Pay', '8')).toMatchObject({ id: '8' });
   });
 
-  it('UNAVAILABLE if nothing is granted', async () => {
+  it('UNAVAILABLE if no lock is granted', async () => {
     await server.get(LockService).drain();
     expect(await ask('Reserve', '7')).toMatchObject({ code: status.UNAVAILABLE });
     expect(await ask('Pay', '7')).toMatchObject({ code: status.UNAVAILABLE });

@@ -68,7 +68,7 @@ describe.each(adapters)('A locked event stream on %s', (adapter) => {
     await until(async () => !(await locks.isLocked('busy:7')), { what: 'the lock is free' });
   });
 
-  it('is what onContended makes of a busy lock', async () => {
+  it('is the result of onContended if the lock is busy', async () => {
     const { url, locks } = await start();
     const held = await locks.acquire('skipped');
     expect(await (await fetch(`${url}/skipped`)).text()).toContain('data: skipped');
@@ -88,7 +88,7 @@ describe.each(adapters)('A locked event stream on %s', (adapter) => {
     expect(events).toEqual([]);
   });
 
-  it('leaves no lock if the client goes while it waits, nor if it goes while it streams', async () => {
+  it('leaves no lock behind if the client leaves during the wait or during the stream', async () => {
     const { url, locks } = await start();
     const held = await locks.acquire('waiting');
     const waiting = new AbortController();

@@ -220,7 +220,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await app.close();
   });
 
-  it('runs one call at a time for each key, and answers 409 with Retry-After to the rest', async () => {
+  it('runs one call at a time for each key, and answers the others with 409 and Retry-After', async () => {
     const { url, locks, shop } = await start();
     const first = fetch(`${url}/orders/7/pay`, { method: 'POST' });
     await until(() => locks.isLocked('order:7'), { what: 'the first is inside' });
@@ -243,14 +243,14 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     expect(locks.held).toEqual([]);
   });
 
-  it('keeps its route and its pipes, whichever decorator stands above', async () => {
+  it('keeps its route and its pipes, whatever decorator stands above', async () => {
     const { url, locks } = await start();
     expect(await (await fetch(`${url}/above/5`)).json()).toEqual({ id: 5, held: true });
     expect((await fetch(`${url}/above/five`)).status).toBe(400);
     expect(locks.held).toEqual([]);
   });
 
-  it('finds the places of its key in the request, encoded', async () => {
+  it('fills its key with encoded parts of the request', async () => {
     const { url } = await start();
     const response = await fetch(`${url}/places?q=${encodeURIComponent('a:b {c}/é')}`, {
       method: 'POST',
@@ -263,7 +263,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     expect(keys[5]).toBe('{literal}');
   });
 
-  it('answers 400 where the request lacks a place, and names it', async () => {
+  it('answers 400 if the request lacks a part of the key, and names that part', async () => {
     const { url } = await start();
     for (const body of [
       {},
@@ -287,7 +287,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     }
   });
 
-  it('answers 500 where the route has no such parameter: the program is wrong, not the request', async () => {
+  it('answers 500 if the route has no such parameter: the program is wrong, not the request', async () => {
     const logged: unknown[] = [];
     const logger = { log() {}, warn() {}, error: (...parts: unknown[]) => void logged.push(...parts) };
     const started = await startApp({ controllers: [Shop] }, { adapter, logger });
@@ -303,14 +303,14 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     expect(await (await fetch(`${url}/function/9`)).text()).toBe('f:9');
   });
 
-  it('does not lock for who is not let in', async () => {
+  it('takes no lock for a request that a guard refuses', async () => {
     const { url, locks } = await start();
     const held = await locks.acquire('guarded');
     expect((await fetch(`${url}/guarded`)).status).toBe(403);
     await held.release();
   });
 
-  it('is released when it throws, and when its stream ends or fails', async () => {
+  it('releases the lock after an error, and when its stream ends or fails', async () => {
     const { url, locks } = await start();
     expect((await fetch(`${url}/throws`)).status).toBe(403);
     expect(await (await fetch(`${url}/observable`)).text()).toBe('last');
@@ -318,7 +318,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     expect(locks.held).toEqual([]);
   });
 
-  it('is held for as long as somebody listens to its events', async () => {
+  it('holds the lock while a client listens to its events', async () => {
     const { url, locks } = await start();
     const abort = new AbortController();
     const response = await fetch(`${url}/sse`, { signal: abort.signal });
@@ -330,7 +330,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(async () => !(await locks.isLocked('sse')), { what: 'it is released' });
   });
 
-  it('is held until its file is sent, or its client has gone', async () => {
+  it('holds the lock until its file was sent or the client has left', async () => {
     const { url, locks } = await start();
     expect(await (await fetch(`${url}/file`)).text()).toBe('onetwo');
     await until(async () => !(await locks.isLocked('file')), { what: 'it is released' });
@@ -342,7 +342,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(async () => !(await locks.isLocked('endless')), { what: 'it is released' });
   });
 
-  it('keeps the lock while its work goes on, though its client has gone', async () => {
+  it('keeps the lock until its work ends, although the client has left', async () => {
     const { url, locks } = await start();
     const abort = new AbortController();
     const call = fetch(`${url}/orders/1/pay`, { method: 'POST', signal: abort.signal }).catch(() => {});
@@ -354,7 +354,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(async () => !(await locks.isLocked('order:1')), { what: 'it is released' });
   });
 
-  it('answers 503 when the lock was lost before the work ended, and does not say that nothing was done', async () => {
+  it('answers 503 if the lock is lost before the work ends, and says that the work may have been done', async () => {
     const { url } = await start();
     const response = await fetch(`${url}/lost`);
     expect(response.status).toBe(503);
@@ -367,13 +367,13 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     });
   });
 
-  it('calls its siblings locked, by their arguments, and refuses one whose key no argument carries', async () => {
+  it('locks the siblings that it calls by their arguments, and refuses a sibling if no argument carries its key', async () => {
     const { url } = await start();
     expect(await (await fetch(`${url}/nested`)).json()).toEqual({ id: 7, held: true });
     expect((await fetch(`${url}/direct`)).status).toBe(500);
   });
 
-  it('hands the lock’s own error to filters, and to onContended', async () => {
+  it('gives the lock’s own error to filters and to onContended', async () => {
     const { url, locks } = await start();
     await locks.acquire('contended');
     caught.length = 0;
@@ -389,7 +389,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     expect((await fetch(`${url}/no-lock`)).status).toBe(500);
   });
 
-  it('ends its waiting with 503 when the application shuts down, and lets work end', async () => {
+  it('answers waiting requests with 503 at shutdown, and lets running work end', async () => {
     const { url, locks } = await start();
     const first = fetch(`${url}/orders/3/pay`, { method: 'POST' });
     await until(() => locks.isLocked('order:3'), { what: 'it is inside' });

@@ -121,7 +121,7 @@ describe('A locked method of a provider', () => {
     await expect(work.wantsRequest()).rejects.toThrow(/Work\.wantsRequest.*called as a plain method/);
   });
 
-  it('may call itself, and its class is as its author wrote it', async () => {
+  it('may call itself, and its class has no visible additions', async () => {
     const work = (await start({ providers: [Work] })).get(Work);
     expect(await work.self()).toBe(3);
     expect(Object.keys(work)).toEqual(['locks']);
@@ -129,13 +129,13 @@ describe('A locked method of a provider', () => {
     expect(work.byFunction).toHaveLength(3);
   });
 
-  it('is locked when it is inherited, and when it is overridden', async () => {
+  it('is locked if inherited, and if overridden', async () => {
     const child = (await start({ providers: [Child] })).get(Child);
     expect(await child.self()).toBe(0);
     expect(await child.byArgument({ id: 1 })).toBe('work:1');
   });
 
-  it('may return an Observable: locked while somebody is subscribed', async () => {
+  it('may return an Observable, which is locked while it is subscribed to', async () => {
     const context = await start({ providers: [Work] });
     const [work, locks] = [context.get(Work), context.get(LockService)];
     const stream = work.stream();
@@ -153,7 +153,7 @@ describe('A locked method of a provider', () => {
     expect(await locks.isLocked('stream')).toBe(false);
   });
 
-  it('says what happens when the lock stays busy', async () => {
+  it('decides with onContended what happens if the lock stays busy', async () => {
     const context = await start({ providers: [Work] });
     const work = context.get(Work);
     await context.get(LockService).acquire('busy');
@@ -164,7 +164,7 @@ describe('A locked method of a provider', () => {
     await expect(work.innerContended()).rejects.toMatchObject({ code: 'LOCK_CONTENDED', keys: ['busy'] });
   });
 
-  it('is locked in every scope, and however its object was made', async () => {
+  it('is locked in every scope, in whatever way the object was made', async () => {
     @Injectable({ scope: Scope.TRANSIENT })
     class Transient extends Work {}
     @Injectable({ scope: Scope.REQUEST })
@@ -184,7 +184,17 @@ describe('A locked method of a provider', () => {
     for (const name of ['factory', 'value', 'existing']) expect(await context.get<Work>(name).self()).toBe(3);
   });
 
-  it('of an object that Nest did not make says so', async () => {
+  it('rejects if its template names a property that every object inherits', async () => {
+    class Reach {
+      @ReplicaLocked('{0.constructor.name}')
+      async run(_: object): Promise<void> {}
+    }
+    await expect((await start({ providers: [Reach] })).get(Reach).run({})).rejects.toMatchObject({
+      code: 'LOCK_KEY',
+    });
+  });
+
+  it('of an object that Nest did not create is refused with a hint', async () => {
     await expect(new Work(undefined as never).self()).rejects.toThrow(
       /Work\.self is locked, but no application .* runs.*TestLocks/,
     );
@@ -193,7 +203,7 @@ describe('A locked method of a provider', () => {
     );
   });
 
-  it('locks with its own application’s service', async () => {
+  it('locks with the service of its own application', async () => {
     const [one, two] = [await start({ providers: [Work] }), await start({ providers: [Work] })];
     const held = await one.get(LockService).acquire('busy');
     await expect(one.get(Work).throws()).rejects.toMatchObject({ code: 'LOCK_CONTENDED' });
@@ -219,7 +229,7 @@ describe('A locked method of a provider', () => {
     expect(context.get(Named).locks).not.toBe(context.get(LockService));
   });
 
-  it('works for providers that need each other, and with a service that a test replaced', async () => {
+  it('works in circular providers, and with a service that a test has replaced', async () => {
     @Injectable()
     class A {
       constructor(@Inject(forwardRef(() => B)) readonly b: unknown) {}
@@ -299,7 +309,7 @@ describe('@ReplicaLocked refuses at definition', () => {
     }).toThrow(/Static\.run.*static method/);
   });
 
-  it('what is no method', () => {
+  it('a property or an accessor', () => {
     const decorator = ReplicaLocked('k') as unknown as (
       target: object,
       name: string,
@@ -309,14 +319,14 @@ describe('@ReplicaLocked refuses at definition', () => {
     expect(define((target) => decorator(target, 'getter', { get: () => 1 }))).toThrow(/only methods/);
   });
 
-  it('a method whose compiler calls it as a standard decorator', () => {
+  it('a method, if the compiler uses standard decorators', () => {
     const decorator = ReplicaLocked('k') as unknown as (method: () => Promise<void>, context: object) => void;
     expect(() => decorator(async function pay() {}, { kind: 'method', name: 'pay' })).toThrow(
       /on pay: set experimentalDecorators/,
     );
   });
 
-  it('a second one on the same method', () => {
+  it('a second @ReplicaLocked on the same method', () => {
     expect(() => {
       class Twice {
         @ReplicaLocked('a')
@@ -361,15 +371,5 @@ describe('@ReplicaLocked refuses at definition', () => {
     const decorate = (): void => decorator(Shop.prototype, 'pay', { value: async (): Promise<void> => {} });
     expect(decorate).toThrow(message);
     expect(decorate).toThrow(LockOptionsError);
-  });
-
-  it('reaching for what every object has', async () => {
-    class Reach {
-      @ReplicaLocked('{0.constructor.name}')
-      async run(_: object): Promise<void> {}
-    }
-    await expect((await start({ providers: [Reach] })).get(Reach).run({})).rejects.toMatchObject({
-      code: 'LOCK_KEY',
-    });
   });
 });

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Get, type INestApplication, Param, ValidationPipe } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-// The class itself, as an editor imports it: its metadata then names it to the pipes.
+// Imported as a value, as editors do: the metadata of the argument then names the class.
 import { CurrentLock, Lock, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
 
 @Controller()
@@ -28,7 +28,7 @@ describe('A handler with @CurrentLock behind a global ValidationPipe', () => {
     { transform: true },
     { validateCustomDecorators: true },
     { transform: true, whitelist: true, validateCustomDecorators: true },
-  ])('is called with its lock, with %j', async (options) => {
+  ])('gets the lock with the options %j', async (options) => {
     const testing = Test.createTestingModule({
       imports: [ReplicaLockModule.forRoot({ connection: 'memory:' })],
       controllers: [Orders],

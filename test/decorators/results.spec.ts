@@ -21,7 +21,7 @@ import { free, Gates, locked } from './apps.js';
 
 const gates = new Gates();
 
-/** What a compiler does that emits no types of decorated methods (esbuild, tsx). */
+/** Does as a compiler that emits no types of decorated methods (esbuild, tsx). */
 function withoutTypes(type: Type, ...names: string[]): void {
   for (const name of names) {
     const descriptor = Object.getOwnPropertyDescriptor(type.prototype, name)!;
@@ -178,7 +178,7 @@ afterEach(async () => {
   gates.openAll();
   await module.close();
 });
-/** A turn of the event loop, after which what starts by itself has started. */
+/** Waits one turn of the event loop, after which a result that no caller uses has started. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
 describe('An Observable of a locked method', () => {
@@ -194,7 +194,7 @@ describe('An Observable of a locked method', () => {
     expect(work.calls).toBe(2);
   });
 
-  it.each(kinds)('is not run before, nor without the lock (%s)', async (name) => {
+  it.each(kinds)('does not run before it is subscribed to, nor without the lock (%s)', async (name) => {
     const stream = work[name]().pipe(map((held) => held));
     await turn();
     expect(locks.held).toEqual([]);
@@ -203,7 +203,7 @@ describe('An Observable of a locked method', () => {
     expect(work.calls).toBe(0);
   });
 
-  it.each(kinds)('that is left alone, and subscribed to later, runs under the lock (%s)', async (name) => {
+  it.each(kinds)('that is subscribed to in a later turn runs under the lock (%s)', async (name) => {
     const stream = work[name]();
     await turn();
     await free(locks, 'key');
@@ -211,7 +211,7 @@ describe('An Observable of a locked method', () => {
     expect(work.calls).toBe(1);
   });
 
-  it.each(kinds)('whose method is awaited is that Observable (%s)', async (name) => {
+  it.each(kinds)('is the value of an awaited call (%s)', async (name) => {
     const stream = await (work[name]() as unknown as Promise<Observable<boolean>>);
     expect(await firstValueFrom(stream)).toBe(true);
     await free(locks, 'key');
@@ -236,7 +236,7 @@ describe('An Observable of a locked method', () => {
     await free(locks, 'key');
   });
 
-  it('gives its lock back when it is unsubscribed, whatever it has begun', async () => {
+  it('releases the lock when it is unsubscribed, even during its work', async () => {
     const subscription = work.steps().subscribe();
     await locked(locks, 'key');
     subscription.unsubscribe();
@@ -244,8 +244,8 @@ describe('An Observable of a locked method', () => {
   });
 });
 
-describe('What a locked method returns without a type that the compiler emitted', () => {
-  it('is what it promised', async () => {
+describe('The result of a locked method whose type the compiler did not emit', () => {
+  it('can be used as the kind that the method returns', async () => {
     expect(await work.untypedPromise()).toBe(true);
     expect(await work.thenable()).toBe(true);
     expect(await (work.untypedValue() as unknown as Promise<boolean>)).toBe(true);
@@ -262,18 +262,18 @@ describe('What a locked method returns without a type that the compiler emitted'
     expect(locks.held).toEqual([]);
   });
 
-  it('is called once, by whichever of the two it is asked for', async () => {
+  it('calls the method once, whether it is awaited or subscribed to', async () => {
     const promise = work.untypedPromise();
     expect([await promise, await promise, await firstValueFrom(from(promise))]).toEqual([true, true, true]);
     expect(work.calls).toBe(1);
   });
 
-  it('is done even if nobody waits for it', async () => {
+  it('runs the method even if no caller waits', async () => {
     void work.untypedPromise();
     await until(() => work.calls === 1, { what: 'the work is done' });
   });
 
-  it('and is refused reaches those who wait for it, and nobody else', async () => {
+  it('rejects for the callers that wait, and for no other, if the lock is refused', async () => {
     const held = await locks.acquire('key');
     const unhandled: unknown[] = [];
     const onUnhandled = (error: unknown): void => void unhandled.push(error);
@@ -287,7 +287,7 @@ describe('What a locked method returns without a type that the compiler emitted'
     expect(unhandled).toEqual([]);
   });
 
-  it('keeps its lock until its promise has settled, also for a subscriber that has gone', async () => {
+  it('keeps the lock until the promise has settled, also for a subscriber that has left', async () => {
     const subscription = (work.untypedGate() as unknown as Observable<void>).subscribe();
     await locked(locks, 'key');
     await until(() => work.calls === 1, { what: 'the work has begun' });
@@ -309,7 +309,7 @@ describe('What a locked method returns without a type that the compiler emitted'
 });
 
 describe('A locked async generator', () => {
-  it('is locked from its first step to its end', async () => {
+  it('holds the lock from the first step to the end', async () => {
     const steps = work.generator(2);
     await turn();
     expect([locks.held, work.calls]).toEqual([[], 0]);
@@ -320,7 +320,7 @@ describe('A locked async generator', () => {
     expect(locks.held).toEqual([]);
   });
 
-  it('gives its lock back when it is left or fails', async () => {
+  it('releases the lock when the caller leaves the loop, or after an error', async () => {
     for await (const held of work.generator(5)) {
       expect(held).toBe(true);
       break;
@@ -332,7 +332,7 @@ describe('A locked async generator', () => {
     expect(locks.held).toEqual([]);
   });
 
-  it('that is left while it waits for the lock waits no longer', async () => {
+  it('stops waiting for the lock when the caller leaves the loop', async () => {
     const held = await locks.acquire('key');
     const steps = work.waiting();
     const first = steps.next();
@@ -343,7 +343,7 @@ describe('A locked async generator', () => {
     expect(await locks.isLocked('key')).toBe(false);
   });
 
-  it('is contended as any other method', async () => {
+  it('rejects like any other method if the lock is contended', async () => {
     await locks.acquire('key');
     await expect(work.generator(1).next()).rejects.toMatchObject({ code: 'LOCK_CONTENDED' });
     expect(await work.skipping().next()).toEqual({ done: true, value: undefined });
@@ -358,7 +358,7 @@ describe('The kind of a method’s result', () => {
   }
   it.each([
     ['promise', undefined, 'promise'],
-    // The function itself tells more than a type that it may have inherited.
+    // The function itself is more reliable than a type, which may be inherited.
     ['promise', Declared, 'promise'],
     ['steps', undefined, 'iterable'],
     ['plain', Promise, 'promise'],
@@ -373,7 +373,7 @@ describe('The kind of a method’s result', () => {
     expect(resultKindOf(Methods.prototype, name, Methods.prototype[name])).toBe(kind);
   });
 
-  it('is told by the class of another copy of rxjs', () => {
+  it('is recognised by the class of another copy of rxjs', () => {
     class OtherObservable {
       subscribe(): void {}
       lift(): void {}

@@ -18,10 +18,10 @@ import { adapters, free, Gates, leaveOnce, locked, startApp } from './apps.js';
 
 const gates = new Gates();
 let locks: LockService;
-/** Whether the key was locked at each part that was produced, and at the producer's end. */
+/** Whether the key was locked at each part, and at the end of the producer. */
 let heldAt: boolean[] = [];
 
-/** Five parts; the test lets the last ones come. */
+/** Produces five parts. The test decides when the last parts come. */
 async function* produce(key: string): AsyncGenerator<string> {
   const look = (): void => void heldAt.push(locks.held.some((lock) => lock.key === key));
   try {
@@ -36,7 +36,7 @@ async function* produce(key: string): AsyncGenerator<string> {
   }
 }
 
-/** The same as a stream that works by itself. */
+/** The same parts from a stream that produces without being asked. */
 const stream = (key: string): Readable => Readable.from(produce(key));
 const webStream = (key: string): ReadableStream => Readable.toWeb(stream(key)) as unknown as ReadableStream;
 
@@ -132,7 +132,7 @@ class Bodies {
   @Get('failing/:id')
   @ReplicaLocked('body:{params.id}', { waitTime: 0 })
   async failing(): Promise<AsyncIterable<string>> {
-    // oxlint-disable-next-line require-yield -- what it tests
+    // oxlint-disable-next-line require-yield -- the subject of the test
     return (async function* () {
       throw new Error('nothing to send');
     })();
@@ -204,7 +204,7 @@ const kinds = [
   'response',
 ];
 
-describe.each(adapters)('The lock of a handler on %s whose body goes on', (adapter) => {
+describe.each(adapters)('The lock of a handler on %s with a streaming result', (adapter) => {
   let app: INestApplication;
   let url: string;
   let id = 0;
@@ -227,7 +227,7 @@ describe.each(adapters)('The lock of a handler on %s whose body goes on', (adapt
     const call = fetch(`${url}/${path}/${id}`).then((response) => response.text());
     await locked(locks, key);
     const again = await fetch(`${url}/${path}/${id}`);
-    // A generator takes its lock with its first step, in which Nest has begun to answer.
+    // A generator takes the lock with the first step, when Nest has begun the response already.
     if (!path.startsWith('generator-by')) expect(again.status).toBe(409);
     gates.of('more').open();
     gates.of('end').open();
@@ -245,7 +245,7 @@ describe.each(adapters)('The lock of a handler on %s whose body goes on', (adapt
     expect(new Set(heldAt)).toEqual(new Set([true]));
   });
 
-  it.each(kinds)('is given back for a request that asks for no body (%s)', async (path) => {
+  it.each(kinds)('is released for a request without a response body (%s)', async (path) => {
     gates.of('more').open();
     gates.of('end').open();
     expect((await fetch(`${url}/${path}/${id}`, { method: 'HEAD' })).status).toBe(200);
@@ -259,11 +259,11 @@ describe.each(adapters)('The lock of a handler on %s whose body goes on', (adapt
     ['buffer', 200],
     ['missing', undefined],
     ['failing', 500],
-  ])('is given back when the answer is another one (%s)', async (path, status) => {
+  ])('is released if another response is sent (%s)', async (path, status) => {
     gates.of('more').open();
     gates.of('end').open();
     const response = await fetch(`${url}/${path}/${id}`).catch(() => undefined);
-    // A file that cannot be read is answered in another way by each adapter.
+    // Each adapter answers in its own way if a file cannot be read.
     if (status !== undefined) expect(response?.status).toBe(status);
     await response?.text();
     await free(locks, key);
@@ -278,11 +278,11 @@ describe.each(adapters)('The lock of a handler on %s whose body goes on', (adapt
     },
   );
 
-  it('is joined by what its body takes', async () => {
+  it('is joined by the locks that the production of the result takes', async () => {
     expect(await (await fetch(`${url}/nested/${id}`)).text()).toBe('joined');
   });
 
-  it('leaves a Response what it is', async () => {
+  it('leaves the properties of a Response unchanged', async () => {
     gates.of('more').open();
     gates.of('end').open();
     const response = await fetch(`${url}/response/${id}`);

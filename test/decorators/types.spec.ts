@@ -14,7 +14,7 @@ import ts from 'typescript';
 import { type KeySource, ReplicaLocked, type ReplicaLockedOptions } from '../../lib/index.js';
 import { LOCKED_METHOD } from '../../lib/decorators/locked-method.js';
 
-/* Decorators of an application's own, in the ways that people write them. */
+/* Decorators of an application's own, in the usual forms. */
 
 const LockedPost = (path: string, key: string): MethodDecorator =>
   applyDecorators(Post(path), ReplicaLocked(key)) as MethodDecorator;
@@ -81,7 +81,7 @@ class Accepted {
   }
 
   @ReplicaLocked('key')
-  // oxlint-disable-next-line typescript/no-explicit-any -- what it tests
+  // oxlint-disable-next-line typescript/no-explicit-any -- the subject of the test
   loose(): any {}
 
   @ReplicaLocked('key')
@@ -111,7 +111,7 @@ class Accepted {
   @ReplicaLocked((order: unknown) => String(order))
   async unknownArgument(_order: Order): Promise<void> {}
 
-  // oxlint-disable-next-line typescript/no-explicit-any -- what it tests
+  // oxlint-disable-next-line typescript/no-explicit-any -- the subject of the test
   @ReplicaLocked((order: any) => String(order))
   async anyArgument(_order: Order): Promise<void> {}
 
@@ -163,7 +163,7 @@ class Refused {
 `;
 
 describe('The compiler', () => {
-  it('refuses what could not be locked, and says why', () => {
+  it('refuses a method that cannot be locked, and says why', () => {
     const path = join(process.cwd(), 'test/decorators/refused.ts');
     const { config } = ts.readConfigFile(join(process.cwd(), 'tsconfig.test.json'), (file) =>
       ts.sys.readFile(file),

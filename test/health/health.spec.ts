@@ -63,7 +63,7 @@ async function start(url: string): Promise<(path?: string) => Promise<Answer>> {
 }
 
 describe('The health indicator', () => {
-  it('tells of the master, its replicas and this process’s locks; what is degraded from what is down', async () => {
+  it('reports the master, its replicas and the locks of this process, and tells degraded from down', async () => {
     await using servers = await startReplication({ replicas: 2 });
     const ask = await start(servers.url);
     const locks = app.get(LockService);
@@ -131,7 +131,7 @@ describe('The health indicator', () => {
     });
   });
 
-  it('says `up` with the details where Terminus knows no degraded', async () => {
+  it('reports `up` with the details if Terminus does not know `degraded`', async () => {
     const check = (): object => ({ up: (data: object) => ({ locks: { status: 'up', ...data } }) });
     const service = { health: () => ({ status: 'degraded', held: 0, lost: 0, masters: [] }) };
     const indicator = new ReplicaLockHealthIndicator({ check } as never, { get: () => service } as never);

@@ -116,7 +116,7 @@ describe('The metrics', () => {
     expect(valueOf(samples, 'replica_lock_held', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_waiting', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_lost_total', named('report'))).toBe(1);
-    // Counted from 0, so that the first loss is an increase.
+    // The series starts at 0, so that the first loss is an increase.
     expect(valueOf(samples, 'replica_lock_lost_total', named('order:{id}'))).toBe(0);
     expect(valueOf(samples, 'replica_lock_unconfirmed_total', named('order:{id}'))).toBe(0);
     const held = 'replica_lock_hold_duration_count';
@@ -126,7 +126,7 @@ describe('The metrics', () => {
     expect(JSON.stringify(samples)).not.toContain('customer:1');
   });
 
-  it('are few, however many kinds of keys there are', () => {
+  it('have a bounded number of names, for any number of kinds of keys', () => {
     const names = new LockNames();
     const made = new Set(Array.from({ length: 500 }, (_, i) => names.nameOf([`kind${i}:1`], undefined)));
     expect(made.size).toBe(101);
@@ -139,7 +139,7 @@ describe('The metrics', () => {
 });
 
 describe('The telemetry module', () => {
-  it('observes a service once that is provided again, and no plain object in the place of one', async () => {
+  it('observes a service once if it is provided twice, and ignores a plain object in place of a service', async () => {
     const main = ReplicaLockModule.forRoot({ connection: 'memory:', name: 'main' });
     class Again {}
     Module({
@@ -163,7 +163,7 @@ describe('The telemetry module', () => {
 });
 
 describe('The spans', () => {
-  it('of acquiring and holding stand below who asked, and tell of failures', async () => {
+  it('of acquiring and holding are children of the caller’s span, and record failures', async () => {
     const locks = await start(
       ReplicaLockModule.forRoot({ connection: 'memory:' }),
       ReplicaLockTelemetryModule,
@@ -205,7 +205,10 @@ describe('The spans', () => {
   });
 });
 
-/** The metrics that a PromQL expression reads, each with the labels it names; throws where it cannot be read. */
+/**
+ * The metrics that a PromQL expression reads, each with the labels that the expression names.
+ * Throws if the expression cannot be parsed.
+ */
 function readBy(expression: string): { metric: string; labels: Set<string> }[] {
   const text = expression.replaceAll('$__rate_interval', '5m').replaceAll('$instance', '.*');
   const tree = parser.parse(text);
@@ -240,7 +243,7 @@ function rules(): Rule[] {
 }
 
 describe('The sample dashboard and alerts', () => {
-  it('read metrics and labels that a real application has', async () => {
+  it('read only metrics and labels that a real application reports', async () => {
     await using servers = await startReplication({ replicas: 1 });
     const locks = await start(
       ReplicaLockModule.forRoot({
@@ -289,7 +292,7 @@ describe('The sample dashboard and alerts', () => {
     expect(seen).toEqual(all);
   });
 
-  it('look back for a shorter time than the condition must last, so that no single event meets it', () => {
+  it('look back for less time than the condition must last, so that no single event raises an alert', () => {
     const waiting = rules().filter((rule) => rule.for !== undefined && rule.expr.includes('['));
     expect(waiting.map(({ alert }) => alert)).toEqual(['LocksUnavailable', 'LockContention']);
     for (const { expr, for: lasting = '' } of waiting)
@@ -297,13 +300,13 @@ describe('The sample dashboard and alerts', () => {
         expect(Number(range)).toBeLessThan(parseInt(lasting));
   });
 
-  it('count no job that skips a tick as contention', () => {
+  it('do not count a job that skips a tick as contention', () => {
     expect(rules().find(({ alert }) => alert === 'LockContention')?.expr).not.toMatch(
       /skipped|acquire_duration_count\[/,
     );
   });
 
-  it('would be told of a metric that is not there, and of an expression that cannot be read', () => {
+  it('are checked by a test that finds an unknown metric and a broken expression', () => {
     expect(readBy('sum by (a) (rate(x_total{b="c"}[$__rate_interval])) / y')).toEqual([
       { metric: 'x_total', labels: new Set(['b', 'a']) },
       { metric: 'y', labels: new Set(['a']) },

@@ -44,7 +44,7 @@ class Orders {
 
 const UNREACHABLE = 'redis://127.0.0.1:1';
 
-describe('In the place of LockService', () => {
+describe('In place of LockService', () => {
   let app: INestApplication | undefined;
   afterEach(async () => {
     await app?.close();
@@ -77,7 +77,7 @@ describe('In the place of LockService', () => {
     expect(asked).toEqual(['report', 'report:7', 'order:7']);
   });
 
-  it('a function that runs no work is told of in one sentence, which names TestLocks', async () => {
+  it('a function that runs no work is refused with one sentence, which names TestLocks', async () => {
     const url = await start({ withLock: jest.fn() });
     await expect(app!.get(Reports).byDecorator('7')).rejects.toThrow(
       /^The object in place of LockService did not run the work of lock 'report:7': .*TestLocks/,
@@ -87,7 +87,7 @@ describe('In the place of LockService', () => {
 });
 
 describe('Without Redis', () => {
-  it('a handler can be called directly, and an interceptor that passes on locks nothing twice', async () => {
+  it('a handler can be called directly, and an interceptor that only passes on adds no second lock', async () => {
     const module = await Test.createTestingModule({
       imports: [ReplicaLockTestingModule.forRoot()],
       controllers: [Orders],
@@ -102,7 +102,7 @@ describe('Without Redis', () => {
     await app.close();
   });
 
-  it('a handler that is called directly, or without its interceptor, has its @CurrentLock', async () => {
+  it('a handler that is called directly, or without its interceptor, gets its @CurrentLock', async () => {
     const module = await Test.createTestingModule({
       imports: [ReplicaLockTestingModule.forRoot()],
       controllers: [Orders],
@@ -120,13 +120,13 @@ describe('Without Redis', () => {
     await app.close();
   });
 
-  it('an object that a test made by hand is told of TestLocks', async () => {
+  it('an object that a test made by hand is refused with a hint at TestLocks', async () => {
     await expect(new Orders().pay('7')).rejects.toThrow(/Orders\.pay .*TestLocks\(\)\.provideTo\(object\)/);
   });
 });
 
 describe('A server that began to listen inside withLock', () => {
-  it('refuses a request for the same key, and joins it to no lock', async () => {
+  it('refuses a request for the same key, and does not join the request to the lock', async () => {
     const module = await Test.createTestingModule({
       imports: [ReplicaLockTestingModule.forRoot()],
       controllers: [Orders],

@@ -62,7 +62,7 @@ async function startUnit(): Promise<{ locks: TestLocks; reports: Reports }> {
 }
 
 describe('ReplicaLockTestingModule', () => {
-  it('locks in memory, and knows what was locked', async () => {
+  it('locks in memory, and records the locked keys', async () => {
     const { locks, reports } = await startUnit();
     locks.assertNotLocked();
     await reports.write('a');
@@ -83,7 +83,7 @@ describe('ReplicaLockTestingModule', () => {
     expect(locks.locked).toEqual([]);
   });
 
-  it('holds a key as somebody else, and goes on in time', async () => {
+  it('holds a key as another process, and advances the clock', async () => {
     const { locks, reports } = await startUnit();
     await locks.holdElsewhere('report:a');
     const waiting = reports.write('a');
@@ -99,7 +99,7 @@ describe('ReplicaLockTestingModule', () => {
     locks.assertLocked('report:a');
   });
 
-  it('renews while time goes on, and loses the lock when it is told to', async () => {
+  it('renews while the clock advances, and loses a lock on request', async () => {
     const { locks, reports } = await startUnit();
     await expect(
       reports.writeAll(async () => {
@@ -114,7 +114,7 @@ describe('ReplicaLockTestingModule', () => {
     expect(() => locks.lose('reports')).toThrow(/does not hold it/);
   });
 
-  it('has replicas that do not answer, and a Redis that is down', async () => {
+  it('simulates replicas that do not answer, and a Redis that is down', async () => {
     const { locks, reports } = await startUnit();
     locks.replicasDoNotAnswer();
     const refused = expect(reports.writeAll(async () => {})).rejects.toMatchObject({
@@ -176,7 +176,7 @@ describe('ReplicaLockTestingModule', () => {
 });
 
 describe('TestLocks', () => {
-  it('takes the place of an application’s LockService', async () => {
+  it('replaces the LockService of an application', async () => {
     const locks = new TestLocks();
     const module = await Test.createTestingModule({ imports: [AppModule] })
       .overrideProvider(LockService)
@@ -199,7 +199,7 @@ describe('TestLocks', () => {
     expect(await post()).toBe(503);
   });
 
-  it('serves an object that no injector made', async () => {
+  it('serves an object that Nest did not create', async () => {
     const locks = new TestLocks();
     apps.push(locks.service);
     const reports = locks.provideTo(new Reports(locks.service));
@@ -207,7 +207,7 @@ describe('TestLocks', () => {
     locks.assertLocked('report:x');
   });
 
-  it('reports a wrong option as the module does', () => {
+  it('reports a wrong option with the same error as the module', () => {
     expect(() => new TestLocks({ leaseTime: 1 })).toThrow(/Option 'leaseTime' is 1/);
   });
 });

@@ -19,7 +19,7 @@ import { map, type Observable, of } from 'rxjs';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from '../../lib/index.js';
 import { adapters, startApp } from './apps.js';
 
-/** A new function in the method's place, as `@Span`, `@Transactional` and their kind make one. */
+/** Replaces the method with a new function, as `@Span`, `@Transactional` and similar ones do. */
 function wrapping(copiesMetadata: boolean): MethodDecorator {
   return (_target, _property, descriptor: PropertyDescriptor) => {
     const original = descriptor.value as (...args: unknown[]) => unknown;
@@ -158,7 +158,7 @@ describe.each(adapters)('A wrapper above or below @ReplicaLocked on %s', (adapte
   });
   afterAll(() => app.close());
 
-  it.each(Object.entries(oneLock))('leaves the handler locked, once (%s)', async (path, key) => {
+  it.each(Object.entries(oneLock))('leaves the handler locked exactly once (%s)', async (path, key) => {
     keyFunction.mockClear();
     const locks = app.get(LockService);
     const take = jest.spyOn(locks as unknown as { take(): void }, 'take');
@@ -181,7 +181,7 @@ describe.each(adapters)('A wrapper above or below @ReplicaLocked on %s', (adapte
     expect(keyFunction).toHaveBeenCalledTimes(1);
   });
 
-  it('is named if it loses the metadata, and something with it', async () => {
+  it('is named in the error if it loses the metadata that a handler needs', async () => {
     logged.length = 0;
     expect((await fetch(`${url}/lossy-without-argument/7`)).status).toBe(500);
     expect((await fetch(`${url}/lossy-current/7`)).status).toBe(500);
@@ -197,12 +197,13 @@ describe('OpenTelemetry’s instrumentation of Nest', () => {
   const [, file] = patch.init().files;
   beforeAll(() => {
     patch.setTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] }));
-    // Its hook does not reach ES modules in a test; this is what the hook would call.
+    // The hook of the instrumentation does not reach ES modules in a test: the test calls the
+    // patch.
     file!.patch(routerExecutionContext, '12');
   });
   afterAll(() => file!.unpatch(routerExecutionContext, '12'));
 
-  it.each(adapters)('leaves a handler locked, once (%s)', async (adapter) => {
+  it.each(adapters)('leaves a handler locked exactly once (%s)', async (adapter) => {
     const { app, url } = await startApp({ controllers: [Shop] }, { adapter });
     const enter = jest.spyOn(app.get(LockService) as unknown as { take(): void }, 'take');
     for (const [path, key] of Object.entries(oneLock)) {

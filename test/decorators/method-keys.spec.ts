@@ -42,7 +42,7 @@ const request = {
   ip: '::1',
 };
 
-/** A handler as its decorators leave it, and the context in which Nest would call it. */
+/** A decorated handler, and the context in which Nest would call the handler. */
 function handlerOf(
   key: Parameters<typeof ReplicaLocked>[0],
   type: string,
@@ -71,7 +71,7 @@ const field = [{ id: 'parent' }, { id: 'arg' }, { req: request }, {}];
 
 describe('The keys of a handler before its call', () => {
   it.each([
-    // A name is the raw request, in the words of each context.
+    // A name is a part of the raw request, with the names of each context.
     ['order:{params.id}', ...http, 'order:07'],
     ['{query.q}:{body.item.id}', ...http, 'a%20b:5'],
     ['{headers.X-Tenant}:{user.id}:{ip}', ...http, 'acme:ada:%3A%3A1'],
@@ -84,7 +84,7 @@ describe('The keys of a handler before its call', () => {
     // ExternalContextCreator calls its contexts 'http' by default.
     ['m:{data.id}', 'http', [message], undefined, 'm:m1'],
     ['constant', 'rmq', [message], undefined, 'constant'],
-    // Only the call tells arguments, and a body that is yet to be read.
+    // Arguments, and a body that has not been read, are known only when the method is called.
     ['order:{0}', ...http, undefined],
     [['{params.id}', '{1.id}'], ...http, undefined],
     ['order:{body.id}', 'http', [{ params: {} }, {}], Post(), undefined],
@@ -136,7 +136,7 @@ describe('A key function', () => {
     ['http', [message], undefined, false],
     ['rmq', [message, {}], undefined, false],
     ['bull', [message], undefined, false],
-  ] as const)('is given in %s(%j) the context, or the arguments', (type, args, decorate, hasContext) => {
+  ] as const)('gets the context or the arguments in %s(%j)', (type, args, decorate, hasContext) => {
     given.length = 0;
     const { method, context } = handlerOf(key, type, args, decorate);
     expect(method.keys.beforeCall(context) ?? method.keys.ofCall([message, 5], context)).toBe('key');
@@ -155,20 +155,23 @@ describe('A key function', () => {
       undefined,
       /failed: Cannot read properties of undefined \(reading 'trim'\)/,
     ],
-  ])('is named with what it was given if it fails or returns no key (%s)', (bad, _shown, text) => {
-    const { method, context } = handlerOf(bad as () => string, ...http);
-    expect(() => method.keys.beforeCall(context)).toThrow(LockKeyError);
-    expect(() => method.keys.beforeCall(context)).toThrow(text);
-    expect(() => method.keys.beforeCall(context)).toThrow(
-      /key function of Shop\.handle.*called with the ExecutionContext of a 'http' handler\.$/,
-    );
-    const other = handlerOf(bad as () => string, 'rmq', [{}]);
-    expect(() => other.method.keys.ofCall([{ secret: 1 }, null, 'b'], other.context)).toThrow(
-      /called with the method's own arguments \(an object, null, a string\)\.$/,
-    );
-  });
+  ])(
+    'that fails or returns no key is named in the error, with the types of its arguments (%s)',
+    (bad, _shown, text) => {
+      const { method, context } = handlerOf(bad as () => string, ...http);
+      expect(() => method.keys.beforeCall(context)).toThrow(LockKeyError);
+      expect(() => method.keys.beforeCall(context)).toThrow(text);
+      expect(() => method.keys.beforeCall(context)).toThrow(
+        /key function of Shop\.handle.*called with the ExecutionContext of a 'http' handler\.$/,
+      );
+      const other = handlerOf(bad as () => string, 'rmq', [{}]);
+      expect(() => other.method.keys.ofCall([{ secret: 1 }, null, 'b'], other.context)).toThrow(
+        /called with the method's own arguments \(an object, null, a string\)\.$/,
+      );
+    },
+  );
 
-  it('may refuse by itself', () => {
+  it('may throw an error of its own', () => {
     const own = new Error('not this one');
     const { method, context } = handlerOf(
       () => {
@@ -202,7 +205,7 @@ describe('The keys of a call', () => {
 
   it.each([
     ['order:{0}:{1.id}', 'all', 'order:7:5'],
-    // Without a request the decorators of the arguments tell what a name stands for.
+    // Without a request the decorators say which argument carries a name.
     ['{params.id}:{body.item.id}:{query.q}:{headers.x-tenant}:{ip}', 'all', '7:5:x:acme:%3A%3A1'],
     ['{data.id}', 'message', 'm'],
     ['{0.id}', 'message', 'm'],
@@ -218,7 +221,7 @@ describe('The keys of a call', () => {
     expect(() => keysOf(key, name, args)).toThrow(text);
   });
 
-  it('of a handler are the caller’s fault if its request decided them', () => {
+  it('of a handler are the caller’s fault if the request decides the value', () => {
     const context = new ExecutionContextHost([request, {}], Shop, Shop.prototype.all);
     const fault = (fromRequest: boolean): unknown => expect.objectContaining({ fromRequest });
     expect(() => keysOf('{1.no}', 'all', args, context)).toThrow(fault(true));
@@ -263,7 +266,7 @@ describe.each(adapters)('A number is the handler’s own argument, after its pip
   afterAll(() => app.close());
   const patch = (path: string): Promise<Response> => fetch(`${url}/${path}`, { method: 'PATCH' });
 
-  it('so that ParseIntPipe makes one key of /1 and /01', async () => {
+  it('so that /1 and /01 are one key after ParseIntPipe', async () => {
     inside.reset();
     const calls = ['row/1', 'row/01', 'row/1'].map(patch);
     await locked(app.get(LockService), 'row:1');
@@ -274,18 +277,18 @@ describe.each(adapters)('A number is the handler’s own argument, after its pip
     gates.openAll();
   });
 
-  it('beside names, which are the raw request', async () => {
+  it('beside names, which are parts of the raw request', async () => {
     expect(await (await patch('both/01')).json()).toEqual(['raw:01', 'row:01:1']);
     expect(await (await patch('raw/01')).text()).toBe('row:01');
   });
 
-  it('and what a pipe refuses was never locked', async () => {
+  it('so that a request that a pipe refuses takes no lock', async () => {
     const held = await app.get(LockService).acquire('row:1');
     expect((await patch('row/one')).status).toBe(400);
     await held.release();
   });
 
-  it('whose lack in a request is answered with 400', async () => {
+  it('and a request that lacks the value is answered with 400', async () => {
     const response = await fetch(`${url}/needs`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -361,7 +364,7 @@ describe('An upload', () => {
     ]);
   });
 
-  it('that is aborted gives its lock back', async () => {
+  it('that is aborted releases the lock', async () => {
     const client = new AbortController();
     const unfinished = new ReadableStream({
       start: (controller) => controller.enqueue(new TextEncoder().encode('--b\r\n')),
@@ -445,7 +448,7 @@ describe.each(['rmq', undefined])('A method that a library calls with enhancers,
     expect(await call(name)).toBe(key);
   });
 
-  it('is refused with its own error', async () => {
+  it('rejects with the lock’s own error', async () => {
     await module.get(LockService).acquire('jobs');
     await expect(call('constant')).rejects.toMatchObject({ code: 'LOCK_CONTENDED' });
     await expect(call('wrongFunction')).rejects.toThrow(

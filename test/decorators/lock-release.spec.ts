@@ -39,7 +39,7 @@ const gates = new Gates();
 const inside = new Inside();
 const timeIsUp = new Subject<void>();
 
-/** The TimeoutInterceptor of Nest's documentation, with its time in the test's hands. */
+/** The TimeoutInterceptor of Nest's documentation. The test decides when the time is up. */
 @Injectable()
 class Timeout implements NestInterceptor {
   intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -67,7 +67,7 @@ class GivingUp implements NestInterceptor {
   }
 }
 
-/** Answers something else if the handler takes too long. */
+/** Answers with a value of its own if the handler takes too long. */
 @Injectable()
 class Substituting implements NestInterceptor {
   intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -75,7 +75,7 @@ class Substituting implements NestInterceptor {
   }
 }
 
-/** Gives up a try that takes too long, and tries again. */
+/** Gives up a try that takes too long, and starts another try. */
 @Injectable()
 class TryingAnew implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -83,7 +83,7 @@ class TryingAnew implements NestInterceptor {
   }
 }
 
-/** As `GivingUp`, as a decorator of the method. */
+/** Does as `GivingUp` does, as a decorator of the method. */
 function Impatient(): MethodDecorator {
   return (_target, _property, descriptor: PropertyDescriptor) => {
     const original = descriptor.value as (...args: unknown[]) => Promise<unknown>;
@@ -97,7 +97,7 @@ function Impatient(): MethodDecorator {
   };
 }
 
-/** Commits what the handler did, as an interceptor that keeps a transaction. */
+/** Commits the handler's work, as an interceptor with a transaction does. */
 @Injectable()
 class Committing implements NestInterceptor {
   intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -107,7 +107,7 @@ class Committing implements NestInterceptor {
   }
 }
 
-/** The same as a decorator of the method. */
+/** Does the same as a decorator of the method. */
 function Transactional(): MethodDecorator {
   return (_target, _property, descriptor: PropertyDescriptor) => {
     const original = descriptor.value as (...args: unknown[]) => Promise<unknown>;
@@ -283,7 +283,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await app.close();
   });
 
-  it.each(['pay', 'argument'])('while its promise runs, after a timeout (%s)', async (path) => {
+  it.each(['pay', 'argument'])('until the promise settles, after a timeout (%s)', async (path) => {
     await start();
     const first = post(`1/${path}`);
     await entered();
@@ -302,24 +302,27 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     ['an interceptor', 'given-up-by-argument', 408],
     ['an interceptor that answers something else', 'substituted', 201],
     ['a decorator', 'impatient', 201],
-  ])('while its promise runs, if %s within the lock waits no longer (%s)', async (_what, path, status) => {
-    await start();
-    const first = post(`1/${path}`);
-    await entered();
-    patienceEnds.next();
-    expect((await first).status).toBe(status);
-    expect((await post(`1/${path}`)).status).toBe(409);
-    gates.of('1').open();
-    await free(locks, 'order:1');
-    expect([inside.runs, inside.most]).toEqual([1, 1]);
-  });
+  ])(
+    'until the promise settles, if %s within the lock has stopped waiting (%s)',
+    async (_what, path, status) => {
+      await start();
+      const first = post(`1/${path}`);
+      await entered();
+      patienceEnds.next();
+      expect((await first).status).toBe(status);
+      expect((await post(`1/${path}`)).status).toBe(409);
+      gates.of('1').open();
+      await free(locks, 'order:1');
+      expect([inside.runs, inside.most]).toEqual([1, 1]);
+    },
+  );
 
-  it('and the handler is not called again within the lock before its promise has settled', async () => {
+  it('and the handler is not called again within the lock before the promise has settled', async () => {
     await start();
     const first = post('1/anew');
     await entered();
     patienceEnds.next();
-    // The pipes and the second call have had their turns.
+    // By now the pipes have run, and a second call would have begun.
     expect((await post('1/pay')).status).toBe(409);
     expect([inside.runs, inside.most]).toEqual([1, 1]);
     gates.of('1').open();
@@ -328,7 +331,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await free(locks, 'order:1');
   });
 
-  it('until interceptors below it have ended their work on the result', async () => {
+  it('until interceptors below have ended their work on the result', async () => {
     await start();
     const first = post('1/committed');
     await entered();
@@ -341,7 +344,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await free(locks, 'order:1');
   });
 
-  it('until decorators above it have ended their work on the result', async () => {
+  it('until decorators above have ended their work on the result', async () => {
     await start();
     const first = post('1/transactional');
     await entered();
@@ -354,7 +357,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await free(locks, 'order:1');
   });
 
-  it('or the handler takes it again, if the subscriber left before the pipes had ended', async () => {
+  it('or the handler takes the lock again, if the subscriber left before the pipes had ended', async () => {
     await start();
     const first = post('1/slow-pipe');
     await locked(locks, 'order:1');
@@ -379,7 +382,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     expect(inside.runs).toBe(1);
   });
 
-  it('but is given back if no handler runs', async () => {
+  it('but the lock is released if no handler runs', async () => {
     await start();
     const first = post('1/silent');
     await locked(locks, 'order:1');
@@ -388,7 +391,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await free(locks, 'order:1');
   });
 
-  it.each(['waits', 'waits-by-argument'])('but a wait for it ends at once (%s)', async (path) => {
+  it.each(['waits', 'waits-by-argument'])('but a wait for the lock ends at once (%s)', async (path) => {
     await start();
     const held = await locks.acquire('order:1');
     const first = post(`1/${path}`);
@@ -422,7 +425,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     },
   );
 
-  it('but of an Observable ends when its client leaves', async () => {
+  it('but the lock of an Observable is released when the client leaves', async () => {
     await start();
     await leaveOnce(`${url}/1/stream`, entered);
     await free(locks, 'order:1');
@@ -437,7 +440,8 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
       gates.of('1').open();
       await free(locks, 'order:1');
       expect(inside.most).toBe(1);
-      // Without a client nobody subscribes to the events; with one the lock is held for them, too.
+      // Without a client nothing subscribes to the events. With a client the lock covers the
+      // events.
       const client = new AbortController();
       const response = await fetch(`${url}/1/${path}`, { signal: client.signal });
       const reader = response.body!.getReader();

@@ -39,7 +39,7 @@ class Twice implements NestInterceptor {
   }
 }
 
-/** What each try of a handler held. */
+/** The keys that each try of a handler held. */
 let tries: (readonly string[])[] = [];
 
 @Controller()
@@ -85,7 +85,7 @@ class Flaky {
   @UseInterceptors(Retry)
   @ReplicaLocked('row:{params.id}', { waitTime: 0 })
   synchronous(@CurrentLock() lock: Lock): Promise<string> {
-    // Throws before there is a promise.
+    // Throws synchronously, before there is a promise.
     return Promise.resolve(this.attempt(lock));
   }
 
@@ -140,14 +140,17 @@ describe('A handler that an interceptor calls again', () => {
     },
   );
 
-  it('without having failed takes the lock of its arguments anew', async () => {
+  it('after a success takes the lock of its arguments again', async () => {
     tries = [];
     expect(await (await fetch(`${url}/repeated/1`)).text()).toBe('2');
     expect(tries).toEqual([['row:1'], ['row:1']]);
   });
 });
 
-/** A request within the process, as batch end points and Fastify's `inject` make them: in the asynchronous context of the caller. */
+/**
+ * A request within the process, in the asynchronous context of the caller. Batch end points and
+ * Fastify's `inject` make such requests.
+ */
 function dispatch(adapter: AbstractHttpAdapter, url: string): Promise<unknown> {
   const request = Object.assign(new IncomingMessage(new Socket()), { method: 'GET', url });
   const response = new ServerResponse(request);
@@ -196,13 +199,13 @@ class Tree {
 describe.each([
   ['bound by its decorator', []],
   ['bound globally as well', [{ provide: APP_INTERCEPTOR, useClass: ReplicaLockInterceptor }]],
-])('A handler that reaches itself for another key, its interceptor %s', (_how, providers) => {
+])('A handler that sends a request to itself for another key, with its interceptor %s', (_how, providers) => {
   let app: INestApplication;
   let url: string;
   beforeAll(async () => ({ app, url } = await startApp({ controllers: [Tree], providers })));
   afterAll(() => app.close());
 
-  it.each(['names', 'numbers', 'self'])('takes that lock, too (%s)', async (path) => {
+  it.each(['names', 'numbers', 'self'])('takes the lock of that key as well (%s)', async (path) => {
     expect(await (await fetch(`${url}/tree/${path}/1`)).json()).toEqual({
       held: ['node:1'],
       below: { held: ['node:1', 'node:0'] },
@@ -307,7 +310,7 @@ describe('A locked handler that a derived class', () => {
     expect(app.get(LockService).held).toEqual([]);
   });
 
-  it('calls without a request and without an argument for its key says so', async () => {
+  it('calls without a request is refused if no argument carries the key', async () => {
     expect((await put('plain/body/1')).status).toBe(500);
     expect(String(logged[0])).toMatch(/Plain\.replace|Base\.replace/);
   });
