@@ -1,18 +1,21 @@
 export type Command = readonly [name: string, ...args: (string | number)[]];
 
-/** What Redis answered, decoded from RESP 2. An error reply is a value here: the command was heard and refused. */
+/**
+ * An answer of Redis, decoded from RESP 2. An error reply is a value: the server read the command
+ * and refused it.
+ */
 export type Reply = string | number | null | Reply[] | ErrorReply;
 
-/** An error that Redis answered, such as `NOPERM this user has no permissions ...`. */
+/** An error that Redis answered, for example `NOPERM this user has no permissions ...`. */
 export class ErrorReply {
   constructor(readonly message: string) {}
 
-  /** The upper-case word it begins with. */
+  /** The upper-case word at the start of the message. */
   get code(): string {
     return /^[A-Z]+/.exec(this.message)?.[0] ?? 'ERR';
   }
 
-  /** The server turns this client away and closes the connection. */
+  /** Whether the server rejects this client and closes the connection. */
   get isFarewell(): boolean {
     return /^DENIED |max number of clients/.test(this.message);
   }
@@ -21,7 +24,7 @@ export class ErrorReply {
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** A unix socket, in place of host and port. */
+  /** The path of a unix socket, instead of host and port. */
   readonly path?: string;
 }
 

@@ -1,6 +1,6 @@
 import type { Oddity } from './known-replicas.js';
 
-/** How the replicas announce their addresses, if they should announce others. */
+/** A fault in the addresses that replicas announce. */
 export interface AddressWarning {
   readonly code: 'shared-address' | 'announced-address' | 'unnamed-replica';
   readonly message: string;
@@ -25,7 +25,7 @@ export function addressWarnings(
   const namers = inCluster ? 'the Redis Cluster' : 'Sentinel';
   const setting = inCluster
     ? 'Set replica-announce-ip and replica-announce-port of each server to its cluster-announce-ip and cluster-announce-port.'
-    : 'Set replica-announce-ip and replica-announce-port of each server, former masters included, to the address by which Sentinel shall know it.';
+    : 'Set replica-announce-ip and replica-announce-port of each server, former masters included, to the address that Sentinel should use.';
   const { aliases = new Map<string, string>(), strangers = [] } = oddity ?? {};
   if (aliases.size > 0) {
     const pairs = [...aliases].map(([address, name]) => `${address} (${name})`).join(', ');

@@ -2,32 +2,39 @@ import { listedAddresses, type ReplicationInfo } from './replication-info.js';
 import { announcedAddress } from './shared-addresses.js';
 
 /**
- * The replicas that belong to one master, whether they are connected or not: the n of the quorum. A cut-off master drops lost
- * replicas from its own list and would confirm with nobody, so the list alone is never the measure, and the set never
- * shrinks because a question failed.
+ * The replicas that belong to one master, connected or not: the n of the quorum. A master that is
+ * cut off drops lost replicas from its own list, and would confirm a write without any replica.
+ * So the list alone is never the measure, and a question that fails never makes the set smaller.
  */
 export interface KnownReplicas {
   /** `ip:port` of each. */
   readonly addresses: ReadonlySet<string>;
-  /** Takes in what the master lists: the replicas that there certainly are, and those that there may be, see `SharedAddresses`. */
+  /**
+   * Takes in what the master lists: the replicas that certainly exist, and the replicas that may
+   * exist, see `SharedAddresses`.
+   */
   observe(certain: ReplicationInfo, possible?: ReplicationInfo): void;
-  /** Which of `addresses` the replica is that the master lists by this address. */
+  /** The name in `addresses` of the replica that the master lists under this address. */
   nameOf(address: string): string;
-  /** What was noticed about the addresses of the replicas, in words; undefined if nothing. */
+  /** What is unusual about the addresses of the replicas; undefined if nothing. */
   readonly oddity: Oddity | undefined;
 }
 
-/** Servers that go by several addresses. */
+/** Servers that have, or may have, several addresses. */
 export interface Oddity {
-  /** Each is known for the same server as another, and counts once. */
+  /** From an address to the name of its server, which has both and counts once. */
   readonly aliases: ReadonlyMap<string, string>;
-  /** Listed by the master and named by nobody: a server that is new, or one that counts twice. */
+  /**
+   * Addresses that the master lists and no Sentinel or Cluster node names: of a new server, or of a
+   * server that counts twice.
+   */
   readonly strangers: readonly string[];
 }
 
 /**
- * Without Sentinel or Cluster nobody names the replicas, so this process counts as many as it has seen at once. One that starts
- * after a crash knows less: a number for `replicas` is the better choice there.
+ * Without Sentinel or Cluster the replicas have no source but the master's list. So this process
+ * counts as many replicas as it has seen at once. A process that starts after a crash knows
+ * fewer: a number for the option `replicas` is the better choice there.
  */
 export class ObservedReplicas implements KnownReplicas {
   readonly oddity = undefined;
@@ -35,7 +42,8 @@ export class ObservedReplicas implements KnownReplicas {
 
   observe(certain: ReplicationInfo): void {
     const listed = listedAddresses(certain);
-    // Of two sets of one size the newer one: a replica that came back under another address is the same one.
+    // Of two sets of the same size, the newer set counts: a replica that came back under another
+    // address is the same replica.
     if (listed.size >= this.addresses.size) this.addresses = listed;
   }
 
@@ -44,47 +52,65 @@ export class ObservedReplicas implements KnownReplicas {
   }
 }
 
-/** ms for which nobody may have named or listed a server before it is taken to have left: SENTINEL RESET alone empties the list for 8 s. */
+/**
+ * ms without being named or listed after which a server is forgotten. SENTINEL RESET alone empties
+ * the list of a Sentinel for 8 s.
+ */
 const FORGET_TIME = 60_000;
 
 /*
- * A server goes by several addresses if it announces none or not the same one everywhere: behind address translation CLUSTER NODES names a replica by
- * cluster-announce-ip, and its master lists it by the address that its connection comes from; Sentinel calls a former master by the host name that it was given, and by its
- * IP address once it is a replica. Counted twice, such a server makes n too large: nothing unsafe is granted, and nothing at all once one of two replicas dies.
- * So each server is counted once if it is sure to be the same:
+ * A server has several addresses if it announces none, or different addresses to different
+ * servers. Two examples:
  *
- *   - Sentinel tells the run id of each server. Two addresses with one run id are one server.
- *   - A replica that is known to follow this master, by what its namers have just seen of it, is in this master's list, if not by its name then by another. So if the list has
- *     no more strangers than there are such replicas, each stranger is one of these. Which one does not matter for the count; the same port is likeliest.
+ *   - Behind address translation CLUSTER NODES names a replica by cluster-announce-ip, but the
+ *     master lists that replica by the address from which its connection comes.
+ *   - Sentinel names a master by the host name that its operator gave, and names the same server
+ *     by its IP address after that server has become a replica.
  *
- * A stranger for which that does not hold counts as a server of its own: it may have just been attached. A replica that was ever listed by its own name has no other. And who
- * was recognised once stays so, for its namer may lose sight of it when it dies.
+ * If such a server is counted twice, n is too large. Nothing unsafe is granted then, but nothing
+ * at all is granted once one of two replicas dies. So two addresses count as one server if they
+ * are sure to be the same server. There are two proofs:
+ *
+ *   - Sentinel tells the run id of each server. Two addresses with the same run id are one
+ *     server.
+ *   - Sentinel or the Cluster has just seen that some named replicas follow this master. Each of
+ *     them is in the master's list, under its name or under another address. Call an address in
+ *     the list that has no name a stranger, and a named follower that the list lacks a hidden
+ *     follower. If there are no more strangers than hidden followers, each stranger is one of
+ *     these followers. Which follower a stranger is does not matter for the count; the same port
+ *     is the best guess.
+ *
+ * A stranger without such a proof counts as a server of its own: an operator may just have
+ * attached it. A replica that the master has ever listed by its name has no other address. And an
+ * address that was recognised once stays recognised, because Sentinel or the Cluster may lose
+ * sight of a replica when that replica dies.
  */
 
 /**
- * All servers that Sentinels or the Cluster name, master and replicas, down or not, and all that a master listed, less the master itself. A
- * dead former master is one of them: it may come back and be promoted.
+ * All servers that Sentinels or the Cluster name, up or down, and all that the master lists,
+ * without the master itself. A dead former master belongs to the set: that server may come back
+ * and be promoted.
  */
 export class AnnouncedReplicas implements KnownReplicas {
-  /** Since when nobody has named it, as a monotonic instant; undefined: somebody does. */
+  /** The monotonic instant since which a server is neither named nor listed; undefined if it is. */
   private readonly absentSince = new Map<string, number | undefined>();
-  /** Those that Sentinels or the Cluster name, or did. */
+  /** The servers that Sentinels or the Cluster name, or have named. */
   private readonly names = new Set<string>();
   private listed: ReadonlySet<string> = new Set();
-  /** The same, and replicas that may be behind the address of another. */
+  /** `listed`, and the replicas that may share the address of another replica. */
   private possible: ReadonlySet<string> = new Set();
   private master = '';
-  /** Named servers that follow this master, as somebody who knows has just said. */
+  /** Named servers that follow this master, by what a Sentinel or the master has just said. */
   private following: ReadonlySet<string> = new Set();
-  /** Those that this master has listed by their own name. */
+  /** The servers that this master has ever listed by their name. */
   private readonly listedByName = new Set<string>();
-  /** Listed addresses that are those of named servers. */
+  /** Listed addresses that were proved to be another address of a named server. */
   private readonly recognised = new Set<string>();
   private aliases: ReadonlyMap<string, string> = new Map();
   private sameServers: ReadonlyMap<string, string> = new Map();
   addresses: ReadonlySet<string> = new Set();
 
-  /** Whom the commits go to now. */
+  /** Locks are written to this server from now on. */
   setMaster(address: string): void {
     if (address !== this.master) this.following = new Set();
     this.master = address;
@@ -103,8 +129,10 @@ export class AnnouncedReplicas implements KnownReplicas {
   }
 
   /**
-   * Takes in the union of what was named at the monotonic instant `at`. Where only few could be asked (`isPartial`), that proves nobody's absence: a Sentinel
-   * that was just restarted beside a cut-off master names whom that one still hears.
+   * Takes in the union of the servers that were named at the monotonic instant `at`. `isPartial`:
+   * only a minority could be asked, which does not prove that any server is absent. For example,
+   * a Sentinel that was restarted beside a master that is cut off names only the servers which
+   * that master hears.
    */
   setAnnounced(addresses: ReadonlySet<string>, at: number, isPartial = false): void {
     for (const address of addresses) {
@@ -116,14 +144,17 @@ export class AnnouncedReplicas implements KnownReplicas {
     this.update();
   }
 
-  /** Takes in which of the named servers follow this master now, and which addresses are those of one server. */
+  /**
+   * Takes in which named servers follow this master now, and which addresses belong to one
+   * server.
+   */
   identified(following: ReadonlySet<string>, sameServers: Iterable<readonly string[]>): void {
     this.following = following;
     this.sameServers = merged(sameServers);
     this.update();
   }
 
-  /** Nobody could be asked: that proves nobody's absence. */
+  /** No Sentinel or node answered, which does not prove that any server is absent. */
   unanswered(): void {
     this.following = new Set();
     for (const address of this.absentSince.keys()) this.absentSince.set(address, undefined);
@@ -137,7 +168,7 @@ export class AnnouncedReplicas implements KnownReplicas {
   get oddity(): Oddity | undefined {
     const aliases = new Map(this.aliases);
     for (const [address, name] of this.sameServers) if (address !== name) aliases.set(address, name);
-    // Of several that share an address only one can be named.
+    // Of several replicas that share an address, only one can be named.
     const strangers = this.strangers.filter(
       (address) =>
         this.listed.has(address) && !this.aliases.has(address) && !this.names.has(announcedAddress(address)),
@@ -152,7 +183,7 @@ export class AnnouncedReplicas implements KnownReplicas {
   private noteAbsence(named: ReadonlySet<string>, at: number): void {
     const present = new Set([...this.listed].map((address) => this.nameOf(address)));
     for (const [address, since] of this.absentSince) {
-      // Of several that share an address nobody names the single one.
+      // Replicas that share an address have names of their own here; only their address is named.
       if (named.has(announcedAddress(address)) || present.has(address) || address === this.master) continue;
       if (since === undefined) this.absentSince.set(address, at);
       else if (at - since >= FORGET_TIME) this.forget(address);
@@ -190,12 +221,12 @@ export class AnnouncedReplicas implements KnownReplicas {
     const following = hidden.filter((name) => this.following.has(name));
     if (strangers.length <= following.length) for (const address of strangers) this.recognised.add(address);
     const known = strangers.filter((address) => this.recognised.has(address));
-    // Those that follow come first.
+    // Followers come first: they are the proved ones.
     this.aliases = paired(known, [...new Set([...following, ...hidden])]);
   }
 }
 
-/** Each address of several that are one server, with the one that stands for all of them. */
+/** From each address of a server that has several to the address that stands for all of them. */
 function merged(groups: Iterable<readonly string[]>): Map<string, string> {
   const servers = new Map<string, Set<string>>();
   for (const group of groups) {
@@ -211,7 +242,10 @@ function isSame(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
   return true;
 }
 
-/** Gives each address a name of its own, as far as there are enough: one with the same port if possible, else the first. */
+/**
+ * Gives each address a name of its own, as long as there are names: a name with the same port if
+ * possible, else the first one left.
+ */
 function paired(addresses: readonly string[], names: readonly string[]): Map<string, string> {
   const pairs = new Map<string, string>();
   const left = new Set(names);

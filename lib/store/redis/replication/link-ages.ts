@@ -8,23 +8,21 @@ import {
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 
 /**
- * Since when the replication links of one run of one server have stood, as far as this process can
- * be sure. Another run of the server, or another replication id, needs a new object: client ids and
- * counters begin anew there.
+ * The instants since which the replication links of one run of one server have certainly stood.
+ * Another run of the server, or another replication id, needs a new object: client ids and counters
+ * start again there.
  */
 export interface LinkAges {
-  /** What to ask, last in every look at the server. */
+  /** The command to send, last in every poll of the server. */
   readonly question: Command;
-  /**
-   * Takes in the answer, which came at the monotonic instant `answeredAt`, behind an INFO that said
-   * `info`.
-   */
+  /** Takes in the answer, which came at the monotonic instant `answeredAt`, right after `info`. */
   observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void;
   /**
-   * The instants since which the links that may have confirmed a write have stood, in any order.
+   * For each link that may have confirmed a write: the instant since which it has stood.
+   * Unordered.
    */
   readonly madeAt: readonly number[];
-  /** How many links of replicas have acknowledged nothing so far, as far as this can be told. */
+  /** How many links of replicas have acknowledged nothing so far, if the server shows that. */
   readonly unacknowledged: number;
 }
 
@@ -36,14 +34,15 @@ export function countOlderThan(links: LinkAges, instant: number): number {
 }
 
 /**
- * CLIENT LIST gives whole seconds, and a link accepted behind a long command looks older by that
- * command's length: 5 s are allowed.
+ * ms by which a link may be younger than CLIENT LIST says. CLIENT LIST gives whole seconds, and a
+ * link that was accepted behind a long command looks older by the length of that command: 5 s are
+ * allowed.
  */
 const LINK_AGE_UNCERTAINTY = 6_000;
 
 /**
- * Knows each link by its client id; links made before this process looked are as old as the server
- * says, less a margin.
+ * Knows each link by its client id. A link that is older than this process's first poll has the age
+ * that the server tells, less a margin.
  */
 export class ListedLinkAges implements LinkAges {
   readonly question: Command = ['client', 'list', 'type', 'replica'];
@@ -66,25 +65,26 @@ export class ListedLinkAges implements LinkAges {
 }
 
 /**
- * The second connection of a replica in full sync, which carries nothing but the RDB file (Redis 8:
- * `repl-rdb-channel`).
+ * Whether this is the second connection of a replica in full sync, which carries nothing but the
+ * RDB file (Redis 8: `repl-rdb-channel`).
  */
 function carriesFile({ flags }: ReplicaClient): boolean {
   return flags.includes('C');
 }
 
 /**
- * Over a link that has confirmed anything the last command was REPLCONF ACK. Nothing has come since
- * PSYNC over the link of a replica that still receives or loads the file (SYNC: the second
- * connection of Valkey's `dual-channel-replication-enabled`, or a reader of the stream).
+ * Whether a replica still receives or loads the file. The last command over such a link was
+ * PSYNC, but REPLCONF ACK over a link that has confirmed anything. SYNC is the last command of
+ * the second connection of Valkey's `dual-channel-replication-enabled`, and of a reader of the
+ * stream.
  */
 function isSyncing({ command }: ReplicaClient): boolean {
   return command === 'psync' || command === 'sync';
 }
 
 /**
- * INFO names `count` syncing links more than were recognised: any of these may be one, the oldest
- * too. So that many of the oldest count as young.
+ * INFO shows `count` more syncing links than CLIENT LIST does. Any link may be a syncing one,
+ * even the oldest. So `count` of the oldest links count as young.
  */
 function withYoung(madeAt: readonly number[], count: number, now: number): readonly number[] {
   if (count <= 0) return madeAt;
@@ -92,9 +92,9 @@ function withYoung(madeAt: readonly number[], count: number, now: number): reado
 }
 
 /**
- * For a user who may not ask CLIENT LIST: no link was made while the server's counters of
- * synchronisations stood still. So all links are as old as this process's first look, or as the
- * last change of the counters.
+ * For a user without the right to CLIENT LIST. No link was made while the server's counters of
+ * synchronisations did not change. So all links have certainly stood since the last change of these
+ * counters, or else since this process's first poll.
  */
 export class CountedLinkAges implements LinkAges {
   readonly question: Command = ['info', 'stats'];
@@ -112,7 +112,7 @@ export class CountedLinkAges implements LinkAges {
   }
 }
 
-/** Chooses by the server's answer to the first question. */
+/** Chooses by the server's answer to the first CLIENT LIST. */
 export function linkAgesFor(answer: Reply | undefined): LinkAges {
   return answer instanceof ErrorReply ? new CountedLinkAges() : new ListedLinkAges();
 }

@@ -1,35 +1,35 @@
 import type { Holder } from '../../lock-store.js';
 
 interface LongLease {
-  /** The monotonic instant at which it was met first. */
+  /** The monotonic instant at which this process first read the lease. */
   readonly metAt: number;
-  /** The monotonic instant at which it ends unless it is renewed. */
+  /** The monotonic instant at which the lease ends unless it is renewed. */
   readonly endsAt: number;
 }
 
-/** Entries from which the ended ones are dropped before another is added. */
+/** At this number of entries the ended ones are dropped before another is added. */
 const MANY = 1_000;
 
 /**
  * Keys that were found busy for longer than the quarantine covers: another program uses longer
- * leases than this one was told, or an operator changed an expiry. After a loss of data such a lease
- * may still be believed when the replication links are a quarantine old. So a grant of that key
- * needs links that have stood since this process read the lease, until the lease has ended. No
- * other key is affected.
+ * leases than this program knows, or an operator changed an expiry. After a loss of data, the
+ * holder of such a lease may still rely on it when the replication links are a quarantine old. So
+ * until the lease has ended, a grant of that key needs links that have stood since this process
+ * read the lease. No other key is affected.
  */
 export class LongLeases {
   private readonly byKey = new Map<string, LongLease>();
 
   constructor(
-    /** ms that a lock's key may live at most: the quarantine and the allowance for clocks. */
+    /** The longest time in ms that a lock's key may live: the quarantine and the clock skew. */
     private readonly longest: number,
-    /** Called once for each such lease. */
+    /** Called once for each long lease. */
     private readonly onMet: (key: string, owner: string, remainingTime: number) => void,
   ) {}
 
-  /** Takes in who was found to hold the key at the monotonic instant `now`. */
+  /** Takes in the holder of a busy key, as read at the monotonic instant `now`. */
   met(key: string, { owner, remainingTime, inCooldown }: Holder, now: number): void {
-    // A key without an expiry is nobody's lease, and nobody holds one in its cooldown.
+    // A key without an expiry is no lease, and a key in its cooldown has no holder.
     if (inCooldown || remainingTime <= this.longest || remainingTime === Infinity) return;
     const known = this.byKey.get(key);
     if (known === undefined) this.onMet(key, owner, remainingTime);
@@ -45,8 +45,8 @@ export class LongLeases {
   }
 
   /**
-   * The monotonic instant since which links must have stood for a grant of these keys, beside the
-   * quarantine; Infinity if none of them had a long lease that may still run.
+   * The monotonic instant since which links must have stood for a grant of these keys, in
+   * addition to the quarantine. Infinity if no long lease of these keys may still run.
    */
   metAt(keys: readonly string[], now: number): number {
     if (this.byKey.size === 0) return Infinity;

@@ -2,52 +2,58 @@ import type { ReplicaPolicy } from '../../lock-store.js';
 import type { ReplicationInfo } from './replication-info.js';
 
 /*
- * Whose confirmation counts. The argument, which the simulation and the fault campaign check:
+ * Which confirmations count. The simulation and the fault campaign check this argument:
  *
- * 1. A grant needs the write on a majority of the servers: the master and ceil(n / 2) of its n known replicas. Two masters at the
- *    same time cannot both find a majority among the same servers for long.
- * 2. "For long" is the gap: Sentinel moves replicas one by one, and for about a second one that still follows the old
- *    master confirms there, is moved, and confirms the same lock on the new master. So each replica of that majority must have followed
- *    this master without a break since before t0 - quarantine, where the quarantine is the longest lease that anybody may hold. Whoever
- *    confirmed to another master before that did so for a lease that has ended.
- * 3. The same rule covers every loss of data (a replica promoted that was behind, a restart with an empty or old file, an
- *    old master that comes back): after any of them all links are new, and for one quarantine nothing is granted.
- *
- * 4. The second rule asks for old links of the replicas that confirmed, and of no other replica.
- *    CLIENT LIST names a link by its socket, and INFO by the announced address. The two lists cannot
- *    be matched line by line, so every young link is taken to be that of a replica that confirmed.
- *    Three kinds of lines cannot be, and do not count:
+ * 1. A grant needs the write on a majority of the servers: on the master and on ceil(n / 2) of
+ *    its n known replicas. Two masters at the same time cannot both have a majority of the same
+ *    servers for long.
+ * 2. "For long" is the gap in rule 1. Sentinel moves replicas to a new master one by one. For
+ *    about a second, a replica that still follows the old master confirms a lock there, is then
+ *    moved, and confirms the same lock to the new master. So each replica of the majority must
+ *    have followed this master without a break since before t0 - quarantine. Here t0 is the
+ *    instant at which the write was sent, and the quarantine is the longest lease that any
+ *    program may hold. If such a replica confirmed to another master before, that was for a lease
+ *    that has ended.
+ * 3. Rule 2 covers every loss of data, too: the promotion of a replica that was behind, a restart
+ *    with an empty or old file, an old master that comes back. After each of these all links are
+ *    new, and nothing is granted for one quarantine.
+ * 4. Rule 2 asks for old links of the replicas that confirmed, and of no other replica. CLIENT
+ *    LIST names a link by its socket, and INFO by the announced address. The two lists cannot be
+ *    matched line by line, so every young link is assumed to belong to a replica that confirmed.
+ *    Three kinds of links cannot belong to such a replica, and do not count:
  *      - The link of a replica in full sync, from PSYNC until its first REPLCONF ACK. The replica
- *        receives and loads the file meanwhile, and acknowledges nothing, even if INFO already says
- *        `online`. Counted as young, this link would stop new locks for as long as the sync takes
- *        and a quarantine more, although the other replicas are a majority.
+ *        receives and loads the file meanwhile, and acknowledges nothing, even if INFO already
+ *        says `online`. Counted as young, this link would stop new locks for as long as the sync
+ *        takes and a quarantine more, although the other replicas are a majority.
  *      - The second connection of such a replica, which carries the file.
  *      - A client that reads the stream (`redis-cli --rdb`), which never acknowledges.
- *    INFO and CLIENT LIST describe two moments. In between a link may end: a replica that confirmed
- *    by INFO has no line in CLIENT LIST then. A sync may end, too: the line of a replica that did
- *    not confirm looks as if it had. So as many links count as the longer list has; a link that is
- *    missing in CLIENT LIST counts as young; and if INFO shows more syncing replicas than CLIENT
- *    LIST does, as many of the oldest links count as young.
+ *    INFO and CLIENT LIST describe two moments. In between a link may end: a replica that
+ *    confirmed by INFO has no line in CLIENT LIST then. A sync may end, too: the link of a
+ *    replica that did not confirm then looks like the link of a replica that did. So three rules
+ *    apply. As many links count as the longer list has. A link that CLIENT LIST lacks counts as
+ *    young. And if INFO shows more syncing replicas than CLIENT LIST does, so many of the oldest
+ *    links count as young.
  *
- * A renewal needs only the first rule: its key was granted under both, and a replica that hangs must not cost a held lock.
+ * A renewal needs rule 1 only. Its key was granted under all rules, and a replica that hangs must
+ * not cost a held lock.
  */
 
-/** How many replicas make a majority of the servers together with their master. */
+/** How many replicas make a majority of the servers, together with their master. */
 export function majorityOf(replicas: number): number {
   return Math.ceil(replicas / 2);
 }
 
-/** What one grant asks for. */
+/** Which confirmations a request asks for. */
 export interface Demand {
   readonly policy: ReplicaPolicy;
-  /** Permits a grant that no replica confirmed, if the master has none. */
+  /** Permits a grant without any confirmation, if the master has no replica. */
   readonly allowNoReplicas: boolean;
 }
 
-/** A renewal: a majority of the servers, whatever the lock asked for. */
+/** A renewal needs a majority of the servers, whatever policy the lock has. */
 export const RENEWAL: Demand = { policy: 'majority', allowNoReplicas: true };
 
-/** How many replicas must confirm, given that `online` of `known replicas` are connected now. */
+/** How many replicas must confirm, if `replicas` are known and `online` of them are connected. */
 export function requiredConfirmations(
   { policy, allowNoReplicas }: Demand,
   replicas: number,
@@ -57,7 +63,7 @@ export function requiredConfirmations(
   return Math.max(majorityOf(replicas), allowNoReplicas ? 0 : 1, wanted);
 }
 
-/** The replicas that are online, each once and by its name, with the highest offset that each has acknowledged. */
+/** From the name of each replica that is online to the highest offset that it has acknowledged. */
 export function acknowledgedOffsets(
   info: ReplicationInfo,
   nameOf: (address: string) => string = (address) => address,
@@ -78,14 +84,15 @@ export function countConfirmed(offsets: ReadonlyMap<string, number>, offset: num
   return confirmed;
 }
 
-/** How many replication links have ever acknowledged anything: only these can have confirmed a write. */
+/** How many links have ever acknowledged anything: only these can have confirmed a write. */
 export function acknowledgingLinks(info: ReplicationInfo): number {
   return info.links.filter(({ online, isReplica, offset }) => online && isReplica && offset > 0).length;
 }
 
 /**
- * How many of the replicas that confirmed are sure to have an old link, at the least: all links that are not old are taken to be
- * among theirs. `links` may have confirmed, and `oldLinks` of these are old.
+ * The least number of confirming replicas that certainly have an old link, if `links` may have
+ * confirmed and `oldLinks` of these are old. Every young link is assumed to belong to a replica
+ * that confirmed.
  */
 export function agedAtLeast(confirmed: number, links: number, oldLinks: number): number {
   return confirmed - Math.max(0, links - oldLinks);

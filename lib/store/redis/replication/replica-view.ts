@@ -15,50 +15,50 @@ import {
 import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
 import { SharedAddresses } from './shared-addresses.js';
 
-/** s; a replica acknowledges every second, and Redis counts in whole ones. */
+/**
+ * s without an acknowledgement after which `health()` says that a replica does not confirm. A
+ * healthy replica acknowledges every second, and Redis counts whole seconds.
+ */
 const LONGEST_CONFIRMING_SILENCE = 2;
 
 export type Verdict =
   | { readonly kind: 'confirmed'; readonly by: number }
   | { readonly kind: 'lacking'; readonly confirmed: number; readonly required: number }
-  /**
-   * Enough replicas confirmed, but some of them follow this master for too short a time to be
-   * believed.
-   */
+  /** Enough replicas confirmed, but some of them have followed this master for too short a time. */
   | { readonly kind: 'young' };
 
 /** One way to count the replicas. */
 interface Count {
-  /** What each that is online has acknowledged, by its name. */
+  /** From the name of each replica that is online to the offset that it has acknowledged. */
   readonly acknowledged: ReadonlyMap<string, number>;
-  /** How many replicas can confirm a write: online, and not still loading what their sync brought. */
+  /** How many replicas can confirm a write: online, and not loading the file of a full sync. */
   readonly online: number;
-  /** How many may be behind the address of another, beside the known replicas. */
+  /** How many more replicas may share the address of a known replica. */
   readonly hidden: number;
 }
 
 const NO_REPLICAS: Count = { acknowledged: new Map(), online: 0, hidden: 0 };
 
-/** What one run of a master last said of its replicas, and what follows from it for a write. */
+/** What one run of a master last said of its replicas, and what follows for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
-  /** As many replicas as there certainly are. */
+  /** Counts only the replicas that certainly exist. */
   private certain = NO_REPLICAS;
   /**
-   * Every way to count them that is possible: a lock must satisfy each. Two if replicas may share
-   * an address, else one.
+   * Every possible way to count the replicas: a lock must satisfy each. Two ways if replicas may
+   * share an address, else one.
    */
   private counts: readonly Count[] = [NO_REPLICAS];
   /**
-   * How many links may have confirmed a write: INFO and CLIENT LIST need not agree, and the greater
-   * number is the safer one.
+   * How many links may have confirmed a write. INFO and CLIENT LIST may disagree, and the greater
+   * number is safer.
    */
   private countingLinks = 0;
 
   constructor(
     private readonly knownReplicas: KnownReplicas,
     private readonly links: LinkAges,
-    /** ms */
+    /** ms that a link must have stood before a write, to confirm a grant. */
     private readonly quarantine: number,
     private readonly shared = new SharedAddresses(),
   ) {}
@@ -78,8 +78,9 @@ export class ReplicaView {
   }
 
   /**
-   * `loading` links belong to replicas that INFO calls online but that still load what their full
-   * sync brought. They can confirm nothing before that, so 'all' does not wait for them.
+   * `loading` links belong to replicas that INFO calls online, but that still load the file of
+   * their full sync. Such a replica cannot confirm anything yet, so the policy 'all' does not
+   * wait for it.
    */
   private count(info: ReplicationInfo, loading: number, hidden: number): Count {
     const acknowledged = acknowledgedOffsets(info, (address) => this.knownReplicas.nameOf(address));
@@ -94,7 +95,7 @@ export class ReplicaView {
     return [...names].filter((name) => !this.knownReplicas.addresses.has(name)).length;
   }
 
-  /** How many replicas must confirm, as things stand. */
+  /** How many replicas must confirm now. */
   required(demand: Demand): number {
     let most = 0;
     for (const count of this.counts) most = Math.max(most, this.requiredBy(count, demand));
@@ -102,8 +103,8 @@ export class ReplicaView {
   }
 
   /**
-   * Whether a write counts that ended at `offset` and was sent at the monotonic instant `sentAt`.
-   * The links that confirm it must have stood since `standingSince`, too.
+   * Whether the replicas have confirmed a write that ended at `offset` and was sent at the
+   * monotonic instant `sentAt`. The confirming links must also have stood since `standingSince`.
    */
   judge(demand: Demand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
     let by = Infinity;
@@ -137,8 +138,8 @@ export class ReplicaView {
   }
 
   /**
-   * ms until enough links are old enough for a new grant; 0 where they are, and where too few
-   * replicas are connected to wait for.
+   * ms until enough links are old enough for a new grant. 0 if enough links are old, and if too few
+   * replicas are connected for a majority.
    */
   quarantineLeft(now: number): number {
     const { certain } = this;
@@ -150,8 +151,8 @@ export class ReplicaView {
       this.areTrusted(certain, acknowledging, now - this.quarantine)
     )
       return 0;
-    // All that are young are assumed to be among those that confirm: so many must grow old until
-    // the majority is left.
+    // All young links are assumed to belong to replicas that confirm. So links must grow old
+    // until a majority without any young link is left.
     const tolerated = acknowledging - majority;
     const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
     const decisive = madeAt[this.countingLinks - tolerated - 1] ?? now;
@@ -159,8 +160,8 @@ export class ReplicaView {
   }
 
   /**
-   * Every known replica, with whether it holds everything up to `offset` (as things stand now, where none
-   * is given).
+   * Every known replica, and whether it holds everything up to `offset`. Without `offset`: up to
+   * the master's offset as last seen.
    */
   report(offset = this.info?.offset ?? 0): ReplicaReport[] {
     const masterOffset = this.info?.offset ?? 0;
@@ -177,8 +178,8 @@ export class ReplicaView {
   }
 
   /**
-   * Every known replica, with whether it is confirming: it is connected and has acknowledged something
-   * lately.
+   * Every known replica, and whether it confirms: the replica is connected and has acknowledged
+   * something within the last 2 s.
    */
   health(): ReplicaReport[] {
     const heard = new Set(
@@ -201,7 +202,7 @@ export class ReplicaView {
     return this.info?.offset ?? 0;
   }
 
-  /** Whether a majority of the replicas confirmed over links that have stood since the instant. */
+  /** Whether a majority of the replicas confirmed over links that have stood since `since`. */
   private areTrusted(count: Count, confirmed: number, since: number): boolean {
     const majority = majorityOf(this.knownIn(count));
     if (this.quarantine === 0 || majority === 0) return true;
@@ -209,10 +210,7 @@ export class ReplicaView {
     return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
   }
 
-  /**
-   * How many replicas can confirm a write now: online, and not still loading what their full sync
-   * brought.
-   */
+  /** How many replicas can confirm a write now: online, and not loading the file of a full sync. */
   private acknowledgingIn({ acknowledged }: Count): number {
     return Math.min(acknowledged.size, this.countingLinks);
   }

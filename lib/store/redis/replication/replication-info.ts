@@ -6,25 +6,34 @@ export interface ReplicationInfo {
   readonly replid: string;
   /** The master's replication offset. */
   readonly offset: number;
-  /** One entry for each line of a replica; the same replica can have two for a while: a dead link and the new one. */
+  /**
+   * One entry for each line. A replica can have two lines for a while: of a dead link and of the
+   * new link.
+   */
   readonly links: readonly ReplicaLine[];
 }
 
 export interface ReplicaLine {
-  /** `ip:port` as the replica announced it: its identity. */
+  /** `ip:port` as the replica announced it: the identity of the replica. */
   readonly address: string;
   readonly online: boolean;
-  /** What it has acknowledged. */
+  /** The replication offset that the replica has acknowledged. */
   readonly offset: number;
-  /** s since it last acknowledged anything; a replica that is well does so every second. */
+  /**
+   * s since the replica last acknowledged anything. A healthy replica acknowledges every second.
+   */
   readonly silence: number;
-  /** A client that only reads the stream (`redis-cli --rdb`) announces port 0: it holds no data. */
+  /** False for a client that only reads the stream (`redis-cli --rdb`), which announces port 0. */
   readonly isReplica: boolean;
 }
 
 const REPLICA_LINE = /\nslave\d+:ip=([^,]*),port=(\d+),state=([^,]*),offset=(\d+)(?:,lag=(\d+))?/g;
 
-/** Reads the reply; undefined where it is none (refused, or masked by a service). Each group asks twice, so it looks for what it needs and splits nothing. */
+/**
+ * Reads the reply; undefined if the server refused the command, or if a hosting service hides the
+ * fields. Each group asks twice, so this searches for single fields instead of splitting the
+ * text.
+ */
 export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo | undefined {
   const role = infoField(reply, 'role');
   const replid = infoField(reply, 'master_replid');
@@ -53,7 +62,7 @@ export function syncingLinks(info: ReplicationInfo): number {
   return info.links.filter(({ online }) => !online).length;
 }
 
-/** One field of an INFO section. */
+/** One field of an INFO reply; undefined if the reply lacks the field. */
 export function infoField(reply: Reply | undefined, name: string): string | undefined {
   if (typeof reply !== 'string') return undefined;
   const start = reply.indexOf(`\n${name}:`);
@@ -68,13 +77,15 @@ export interface ReplicaClient {
   readonly id: string;
   /** s since the server accepted it. */
   readonly age: number;
-  /** Redis 8 marks the second connection of a syncing replica, which carries the RDB file, with C. */
+  /**
+   * Redis 8 marks the second connection of a syncing replica, which carries the RDB file, with C.
+   */
   readonly flags: string;
-  /** The last command that came over it; undefined where the server does not say. */
+  /** The last command that came over this connection; undefined if the server does not tell. */
   readonly command: string | undefined;
 }
 
-/** The connections in a reply to CLIENT LIST TYPE replica; none where the command was refused. */
+/** The connections in a reply to CLIENT LIST TYPE replica; none if the command was refused. */
 export function parseReplicaClients(reply: Reply | undefined): ReplicaClient[] {
   const clients: ReplicaClient[] = [];
   if (typeof reply !== 'string') return clients;

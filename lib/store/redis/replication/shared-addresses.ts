@@ -2,52 +2,69 @@ import type { Reply } from '../resp.js';
 import { parseReplicaClients, type ReplicaLine, type ReplicationInfo } from './replication-info.js';
 
 /*
- * INFO lists a replica by the address that it announces, and that is its identity here. Two lines of one address are one of two things:
+ * INFO lists a replica by the address that the replica announces, which is its identity here. Two
+ * lines with the same address are one of two cases:
  *
- *   - One replica, whose former link is dead while its master does not know that yet. The replica has opened the second link after it gave up the first.
- *     So nothing was acknowledged over the first link since the second was made.
- *   - Several replicas that announce the same address (one replica-announce-ip and replica-announce-port for all of them). Each confirms for itself. Counted as one, a lock
- *     would pass for confirmed by all of them although only one is alive.
+ *   - One replica with two links. The first link is dead, but the master does not know that yet.
+ *     The replica opened the second link after giving up the first. So nothing was acknowledged
+ *     over the first link since the second was made.
+ *   - Several replicas that announce the same address: one replica-announce-ip and
+ *     replica-announce-port for all of them. Each replica confirms for itself. If they counted as
+ *     one, a lock would seem confirmed by all of them although only one is alive.
  *
- * The second is certain if two lines have both acknowledged something for longer than a dead link can seem alive, or if their links were both there when the more
- * silent one of them last acknowledged something. Before that both are possible, and a lock must satisfy both: see `ReplicaView`.
+ * The second case is certain in two situations. Either both lines have acknowledged something for
+ * longer than a dead link can seem alive. Or both links existed when the more silent of them last
+ * acknowledged something. Before that, both cases are possible, and a lock must satisfy the
+ * demands of both: see `ReplicaView`.
  */
 
-/** s without an acknowledgement after which a link may be dead: a replica that is well acknowledges every second, and Redis counts in whole ones. */
+/**
+ * s without an acknowledgement after which a link may be dead. A healthy replica acknowledges every
+ * second, and Redis counts whole seconds.
+ */
 const LONGEST_LIVE_SILENCE = 1;
-/** ms for which lines must have been alive side by side to be of different replicas. */
+/** ms for which two lines must have been alive at the same time to belong to different replicas. */
 const PROOF_TIME = 3_000;
-/** s by which the ages and silences that the server tells may differ. */
+/** s by which the ages and silences that the server tells may be wrong against each other. */
 const UNCERTAINTY = 3;
 
-/** The replicas of one look at a master, each line under a name of its own. */
+/** The replicas in one answer of a master, each replica under a name of its own. */
 export interface Separated {
-  /** As many replicas as there certainly are. */
+  /** As many replicas as certainly exist. */
   readonly certain: ReplicationInfo;
-  /** As many as there may be; the same object where there is no doubt. */
+  /** As many replicas as may exist; the same object if there is no doubt. */
   readonly possible: ReplicationInfo;
 }
 
 interface Address {
   /** How many replicas certainly announce it. */
   certain: number;
-  /** The most lines that were, or may have been, alive at once since it was last the address of a single line. */
+  /**
+   * The most lines that were, or may have been, alive at the same time since the address last had a
+   * single line.
+   */
   alive: number;
-  /** The least lines that were alive since the monotonic instant. */
+  /** Since the monotonic instant `since`, at least `lines` lines were alive. */
   proof: { readonly since: number; readonly lines: number } | undefined;
 }
 
-/** Tells the replicas apart that announce one address. Lasts longer than a session, for a replica that hangs is not counted anew. */
+/**
+ * Separates replicas that announce the same address. Lasts longer than a session: if the count
+ * started again with each session, a replica that hangs would be missing.
+ */
 export class SharedAddresses {
   private readonly addresses = new Map<string, Address>();
   private readonly seen = new Set<string>();
 
-  /** The addresses that several replicas announce for certain. */
+  /** The addresses that several replicas certainly announce. */
   get shared(): string[] {
     return [...this.addresses].filter(([, { certain }]) => certain > 1).map(([address]) => address);
   }
 
-  /** Takes in one look at the monotonic instant `at`: INFO replication, and what CLIENT LIST TYPE replica answered behind it. */
+  /**
+   * Takes in the answers of one poll at the monotonic instant `at`: to INFO replication, and to the
+   * CLIENT LIST TYPE replica behind it.
+   */
   separate(info: ReplicationInfo, linkAnswer: Reply | undefined, at: number): Separated {
     const lines = new Map<string, ReplicaLine[]>();
     for (const line of info.links) {
@@ -72,7 +89,8 @@ export class SharedAddresses {
       }
       const known = this.look(address, all, linkCount, linkAnswer, at);
       if (known.alive > known.certain) isDoubtful = true;
-      // Those that have acknowledged most come first: among more lines than replicas the rest are taken for dead links.
+      // The lines that have acknowledged most come first. If there are more lines than replicas,
+      // the rest count as dead links.
       const ordered = all.toSorted((a, b) => Number(b.online) - Number(a.online) || b.offset - a.offset);
       for (const [place, line] of ordered.entries()) {
         certain.set(line, nameOf(address, Math.min(place, known.certain - 1)));
@@ -91,7 +109,7 @@ export class SharedAddresses {
     at: number,
   ): Address {
     const online = lines.filter((line) => line.online);
-    // Of lines that this process has not seen coming, each may be a replica that hangs.
+    // Lines that were there at this process's first poll may each be a replica that hangs.
     const unknown = { certain: 1, alive: this.seen.has(address) ? 1 : online.length, proof: undefined };
     const known = this.addresses.get(address) ?? unknown;
     this.addresses.set(address, known);
@@ -122,8 +140,9 @@ export class SharedAddresses {
 }
 
 /**
- * How many replicas the lines of one address are at the least: every link that is younger than the longest silence among them may have taken the place of a dead one. So
- * may every link that CLIENT LIST lacks. 1 if the server does not tell the age of its links.
+ * The least number of replicas to which the lines of one address belong. Each link that is younger
+ * than the longest silence among them may have replaced a dead link. The same holds for each link
+ * that CLIENT LIST lacks. 1 if the server does not tell the ages of its links.
  */
 function provenByAge(
   online: readonly ReplicaLine[],
@@ -150,7 +169,7 @@ function renamed(info: ReplicationInfo, names: ReadonlyMap<ReplicaLine, string>)
   return { ...info, links };
 }
 
-/** The announced address of a replica that has a name of its own. */
+/** The announced address of a replica, from the name that `SharedAddresses` gave it. */
 export function announcedAddress(name: string): string {
   return name.replace(/ \(\d+\)$/, '');
 }

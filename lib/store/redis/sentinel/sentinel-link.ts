@@ -6,26 +6,35 @@ import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
 import { MonitoredConnection } from '../connection/monitored-connection.js';
 import { RefusedError } from '../connection/error-replies.js';
 
-/** What one Sentinel says of a master and its replicas. */
+/** What one Sentinel says about a master and its replicas. */
 export interface SentinelView {
-  /** `ip:port` of the master that it names. */
+  /** `ip:port` of the master that the Sentinel names. */
   readonly master: string;
-  /** Grows with every fail-over: of two Sentinels that disagree the one with the greater epoch is right. */
+  /**
+   * Grows with every fail-over: of two Sentinels that disagree, the one with the greater epoch is
+   * right.
+   */
   readonly epoch: number;
-  /** All servers that it knows, the master and those that are down included. */
+  /** All servers that the Sentinel knows, including the master and servers that are down. */
   readonly servers: ReadonlySet<string>;
-  /** Those of them that follow the master and are well. */
+  /** The servers that follow the master and are healthy. */
   readonly following: ReadonlySet<string>;
-  /** By address, the run of each server that it has ever reached. */
+  /** From the address of each server that the Sentinel has ever reached to its run id. */
   readonly runIds: ReadonlyMap<string, string>;
 }
 
 /** ms without traffic after which PING is sent on the connection that waits for events. */
 const EVENTS_PING_AFTER = 10_000;
-/** The longest pause in ms before the next try to connect to a Sentinel. The shortest is half of that. */
+/**
+ * The longest pause in ms before the next try to connect to a Sentinel. The shortest is half of
+ * that.
+ */
 const LONGEST_RECONNECT_PAUSE = 500;
 
-/** The two connections to one Sentinel, which end together: a subscribed one answers no questions. */
+/**
+ * The two connections to one Sentinel, which end together: a subscribed connection takes no other
+ * commands.
+ */
 interface Line {
   readonly questions: Connection;
   readonly events: Connection;
@@ -34,21 +43,22 @@ interface Line {
 type State =
   | { readonly kind: 'connecting'; readonly attempt: AbortController }
   | { readonly kind: 'asking'; readonly line: Line }
-  /** Until the next question. */
+  /** Until the next poll. */
   | { readonly kind: 'waiting'; readonly line: Line; readonly stopClock: () => void }
   /** Until the next try to connect. */
   | { readonly kind: 'away'; readonly stopClock: () => void }
   | { readonly kind: 'closed' };
 
 /**
- * Asks one Sentinel every second, and at once when it says that something switched. `view` is its latest answer; undefined while it does not answer, and
+ * Polls one Sentinel every second, and at once when the Sentinel publishes that a master
+ * switched. `view` is the latest answer; undefined while the Sentinel does not answer, and then
  * `trouble` says why.
  */
 export class SentinelLink {
   view: SentinelView | undefined;
   trouble: unknown;
   private state: State = { kind: 'away', stopClock: () => {} };
-  /** Something happened while a question was out: its answer may be older. */
+  /** A poll was asked for while another one was under way, whose answer may be too old. */
   private isOutdated = false;
 
   constructor(
@@ -63,7 +73,7 @@ export class SentinelLink {
     void this.connect();
   }
 
-  /** Asks now instead of at the next turn. */
+  /** Polls now, without waiting for the rest of the second. */
   askNow(): void {
     this.isOutdated = true;
     if (this.state.kind !== 'waiting') return;
@@ -110,7 +120,7 @@ export class SentinelLink {
       ['sentinel', 'master', this.name],
       ['sentinel', 'replicas', this.name],
     ]).catch(() => undefined);
-    // The end of the connection is told by its own event.
+    // `onEnd` handles the end of the connection.
     if (replies === undefined || this.state.kind !== 'asking' || this.state.line !== line) return;
     this.take(replies);
     const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
@@ -171,7 +181,7 @@ function end({ questions, events }: Line): void {
   events.close();
 }
 
-/** Sentinel answers its records as name, value, name, value, ... */
+/** Reads a record of Sentinel, which is an array of name, value, name, value, ... */
 function fieldsOf(reply: Reply | undefined): Map<string, string> {
   const fields = new Map<string, string>();
   if (Array.isArray(reply))

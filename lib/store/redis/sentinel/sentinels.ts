@@ -7,24 +7,27 @@ import type { AnnouncedReplicas } from '../replication/known-replicas.js';
 import { messageOf, RefusedError } from '../connection/error-replies.js';
 import { SentinelLink, type SentinelView } from './sentinel-link.js';
 
-/** ms that a search for the master may take before it fails and is begun anew. */
+/** ms that a search for the master may take. Then the search fails, and is started again. */
 const LOCATE_TIME = 1_000;
 /**
- * ms that a search waits for the other Sentinels once a majority has answered. Every fail-over is authorised by a majority, so this one knows of the
- * latest; the rest is heard for the replicas that they alone name. A Sentinel that hangs must not delay every reconnect.
+ * ms that a search waits for the other Sentinels after a majority has answered. A majority
+ * authorises every fail-over, so any majority knows the latest one. The other Sentinels are heard
+ * only because they may name further replicas. A Sentinel that hangs must not delay every
+ * reconnect.
  */
 const OTHER_SENTINELS_TIME = 100;
 
 /**
- * The Sentinels of one master: who the servers are is the union of what those name that answer, and who is the master is what the one with the
- * greatest epoch says, for the others have not heard of the last fail-over yet.
+ * The Sentinels of one master. The servers are the union of the servers that the answering
+ * Sentinels name. The master is the one named by the Sentinel with the greatest epoch, because
+ * the others have not heard of the last fail-over yet.
  */
 export class Sentinels implements MasterLocator {
   readonly isFixed = false;
   private readonly links: SentinelLink[];
   private readonly searches: Waiters;
   private named: string | undefined;
-  /** The greatest that was heard of; of the fail-over that made `named` the master. */
+  /** The greatest epoch heard of: that of the fail-over which made `named` the master. */
   private epoch = 0;
   private isClosed = false;
 
@@ -33,10 +36,10 @@ export class Sentinels implements MasterLocator {
     private readonly name: string,
     connector: Connector,
     private readonly knownReplicas: AnnouncedReplicas,
-    /** From the address that servers announce to the one that this process can reach. */
+    /** From the address that a server announces to the address at which this process reaches it. */
     private readonly translate: (address: string) => Address,
     private readonly clock: Clock,
-    /** Another master is in charge. */
+    /** The Sentinels name another master than before. */
     private readonly onSwitch: (identity: string) => void,
   ) {
     this.searches = new Waiters(clock);
@@ -76,7 +79,7 @@ export class Sentinels implements MasterLocator {
     return this.links.flatMap(({ view }) => view ?? []);
   }
 
-  /** Each of them has answered, or failed to. */
+  /** Each Sentinel has answered or failed. */
   private get isSettled(): boolean {
     return this.links.every((link) => link.view !== undefined || link.trouble !== undefined);
   }
@@ -103,7 +106,8 @@ export class Sentinels implements MasterLocator {
       this.knownReplicas.identified(isMinority ? new Set() : followingIn(views), sameServersIn(views));
       const newest = views.reduce((best, view) => (view.epoch > best.epoch ? view : best));
       const before = this.named;
-      // A few that have not heard of the last fail-over do not lead us back; a majority may have been set up anew.
+      // A minority that has not heard of the last fail-over must not lead back to the old master.
+      // A majority with a smaller epoch was set up again.
       if (newest.epoch < this.epoch && isMinority) return this.searches.notify();
       this.epoch = newest.epoch;
       this.named = newest.master;
@@ -127,7 +131,10 @@ function followingIn(views: readonly SentinelView[]): Set<string> {
   return new Set(views.flatMap(({ following }) => [...following]));
 }
 
-/** The addresses of each run of a server. Two Sentinels may call one server by different addresses, and one Sentinel by two. */
+/**
+ * The addresses of each run of a server. Sentinels may use different addresses for one server,
+ * and even one Sentinel may use two.
+ */
 function sameServersIn(views: readonly SentinelView[]): Iterable<string[]> {
   const byRun = new Map<string, string[]>();
   for (const { runIds } of views) {
