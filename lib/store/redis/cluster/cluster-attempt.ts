@@ -7,9 +7,12 @@ import type { SlotPart } from './keys-by-slot.js';
 type Granted = Extract<AcquireOutcome, { kind: 'granted' }>;
 
 /**
- * One attempt to take keys that may lie in several slots, all or none. The parts are taken one after the other in the order of their slots; a part that is not
- * granted gives back those before it. The lock's token is that of the last part: each is asked for with the greatest so far as its floor, and those that hold less are
- * raised to it before the lock counts as granted. It is valid until the first of its parts ends.
+ * One attempt to take keys that may lie in several slots: all or none.
+ *
+ * The parts are taken one after the other in the order of their slots. If a part is not granted,
+ * the parts before it are given back. The lock's token is the token of the last part: each part is
+ * asked for with the greatest token so far as its floor. Parts with a smaller token are raised to
+ * it before the lock counts as granted. The lock is valid until the first of its parts ends.
  */
 export class ClusterAttempt {
   readonly outcome: Promise<AcquireOutcome>;
@@ -26,7 +29,10 @@ export class ClusterAttempt {
     this.outcome = this.takeAll();
   }
 
-  /** What a master was asked for it takes back itself, and may answer nothing any more; what was granted is given back here. */
+  /**
+   * Ends the attempt. A master that was asked takes back what it wrote by itself, and may never
+   * answer. Granted parts are given back here.
+   */
   abandon(): void {
     this.isAbandoned = true;
     this.current?.abandon();
@@ -59,7 +65,7 @@ export class ClusterAttempt {
       if (granted.token === token) continue;
       const raised = await this.takeWithin(part, false, endsAt, token);
       if (raised.kind !== 'granted' || this.isAbandoned) return this.giveBack(raised);
-      // It had ended, and was taken anew with a greater one.
+      // The part had ended, and was taken anew with a greater token.
       if (raised.token !== token) return this.giveBack(TOO_SLOW);
       taken.set(part, raised);
     }
@@ -74,7 +80,10 @@ export class ClusterAttempt {
     return { kind: 'granted', token, confirmedBy, validity };
   }
 
-  /** Who holds a part already does not wait for the next: others may need it. */
+  /**
+   * Takes one part. Only the first part may wait: a caller that holds a part would keep others from
+   * it while it waits for the next.
+   */
   private async takeWithin(
     part: SlotPart,
     isFirst: boolean,
@@ -108,5 +117,6 @@ export class ClusterAttempt {
 
 const TOO_SLOW: Unavailable = {
   kind: 'unavailable',
-  reason: 'the keys lie in several slots, and the first was about to end when the last was confirmed.',
+  reason:
+    'the keys lie in several slots, and the lease of the first was about to end when the last was confirmed.',
 };

@@ -25,8 +25,8 @@ import { Routing } from './routing.js';
 import { partsOf, type SlotPart } from './keys-by-slot.js';
 
 /**
- * Keys divided over the masters of a Redis Cluster: each slot's keys are the business of one master, and a lock on keys of several slots is made
- * of one part for each.
+ * Keys divided over the masters of a Redis Cluster. One master holds all keys of a slot, and a lock
+ * on keys of several slots has one part per slot.
  */
 export class ClusterDeployment implements Deployment {
   private readonly topology: ClusterTopology;
@@ -101,7 +101,10 @@ export class ClusterDeployment implements Deployment {
     return partsOf(keys, this.options.keyPrefix);
   }
 
-  /** A lock is what the worst of its parts is: gone, else expired, else renewed until the first of them ends. */
+  /**
+   * The outcome for the whole lock is the worst outcome of its parts: gone, else expired, else
+   * renewed until the first part ends.
+   */
   private worse(one: RenewOutcome, other: RenewOutcome): RenewOutcome {
     if (one.kind === 'renewed' && other.kind === 'renewed') {
       const isShorter = one.validity.remaining(this.clock) <= other.validity.remaining(this.clock);

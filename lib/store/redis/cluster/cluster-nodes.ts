@@ -1,46 +1,50 @@
 import type { Address, Reply } from '../resp.js';
 
-/** One server of the Cluster, as another one describes it. */
+/** One server of the Cluster, as another server describes it. */
 export interface ClusterNode {
   readonly id: string;
-  /** `ip:port` as the servers name it to each other: its identity among the known replicas. */
+  /**
+   * `ip:port` by which the servers name each other: the server's identity among the known replicas.
+   */
   readonly identity: string;
-  /** The name that it announces beside its ip (cluster-announce-hostname). */
+  /** The name that the server announces beside its ip (`cluster-announce-hostname`). */
   readonly hostname: string | undefined;
-  /** It does the asking and answering. */
+  /** This entry is the server that answered. */
   readonly isMyself: boolean;
   readonly isMaster: boolean;
   /** Declared dead by the majority of the masters, or without an address. */
   readonly isFailed: boolean;
-  /** The server that describes it is connected to it, and does not suspect it to be dead. */
+  /** The answering server is connected to this one, and does not suspect that it is dead. */
   readonly isReached: boolean;
-  /** The server that describes it suspects it to be dead, or knows it to be. */
+  /** The answering server suspects that this one is dead, or knows it. */
   readonly isSuspected: boolean;
   /**
-   * ms since 1970, by the clock of the server that describes it: when that server, or another that
-   * told it so, last heard it. 0: never.
+   * ms since 1970, by the clock of the answering server: when this server was last heard, by the
+   * answering server or by another that passed the time on. 0: never.
    */
   readonly heardAt: number;
-  /** Of a replica. */
+  /** Set for a replica only. */
   readonly masterId: string | undefined;
-  /** Of two masters that claim a slot the one with the greater epoch has it. */
+  /** If two masters claim a slot, the master with the greater epoch owns it. */
   readonly epoch: number;
   /** First and last slot of each range. */
   readonly slots: readonly (readonly [from: number, to: number])[];
 }
 
-/** What one server says of the whole Cluster. */
+/** What one server says about the whole Cluster. */
 export interface ClusterView {
   readonly author: string;
   readonly nodes: readonly ClusterNode[];
-  /** Clients are to use the host names (`cluster-preferred-endpoint-type hostname`). */
+  /** Clients must use the host names (`cluster-preferred-endpoint-type hostname`). */
   readonly prefersHostnames?: boolean;
 }
 
 /**
- * Reads CLUSTER NODES. Every version has it, and unlike CLUSTER SHARDS it tells the epochs by which
- * two servers' views can be ordered. `asked` is where the answering server was reached: it may not
- * know its own address.
+ * Reads CLUSTER NODES. Every version has this command. Unlike CLUSTER SHARDS, its reply contains
+ * the epochs by which the views of two servers can be ordered. `asked` is the address at which the
+ * answering server was reached: a server may not know its own address.
+ *
+ * See https://redis.io/docs/latest/commands/cluster-nodes/.
  */
 export function parseClusterNodes(reply: Reply | undefined, asked: Address): ClusterView | undefined {
   if (typeof reply !== 'string') return undefined;
@@ -50,8 +54,11 @@ export function parseClusterNodes(reply: Reply | undefined, asked: Address): Clu
 }
 
 /**
- * The names by which clients are to reach the servers, in a reply to CLUSTER SLOTS: ranges of
- * `[from, to, [name, port, id, ...], ...]`. CLUSTER NODES does not tell whether a host name is one.
+ * The names by which clients must reach the servers, from a reply to CLUSTER SLOTS: ranges of
+ * `[from, to, [name, port, id, ...], ...]`. CLUSTER NODES does not say whether clients must use a
+ * host name.
+ *
+ * See https://redis.io/docs/latest/commands/cluster-slots/.
  */
 export function parsePreferredNames(reply: Reply | undefined): ReadonlySet<string> {
   const names = new Set<string>();

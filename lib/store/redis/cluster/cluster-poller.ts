@@ -23,8 +23,8 @@ export interface PolledCluster {
 }
 
 /**
- * Decides when the nodes of a Cluster are asked which master serves which slot: every second,
- * whenever a master redirects a request, and ten times a second while a slot is on its way.
+ * Decides when the nodes of a Cluster are asked which master serves which slot: every second, when
+ * a master redirects a request, and every 100 ms while a slot is on its way.
  */
 export class ClusterPoller {
   private readonly survey: ClusterSurvey;
@@ -66,7 +66,10 @@ export class ClusterPoller {
     return this.state === 'closed';
   }
 
-  /** Asks now, unless the nodes were asked just before; resolves when one has answered or all have failed. */
+  /**
+   * Asks now, unless the nodes were asked less than 20 ms ago. Resolves when a node has answered or
+   * all have failed.
+   */
   refresh(): Promise<void> {
     const now = this.clock.monotonic();
     if (this.lastPoll === undefined || now - this.lastPoll.at > SAME_POLL)

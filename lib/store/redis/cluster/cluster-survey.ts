@@ -7,9 +7,12 @@ import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connecti
 import { parseClusterNodes, parsePreferredNames, type ClusterView } from './cluster-nodes.js';
 import type { Shard } from './shard.js';
 
-/** ms that the servers which have not answered are waited for once one of them has failed. */
+/** ms that the survey waits for the remaining servers after the first one has failed. */
 const REST_TIME = 250;
-/** ms before a server is asked again that did not answer in time: doubled each time. The others are asked meanwhile. */
+/**
+ * ms before a server that did not answer in time is asked again: doubled each time. The other
+ * servers are asked meanwhile.
+ */
 const FIRST_ASK_PAUSE = 50;
 const LONGEST_ASK_PAUSE = 250;
 
@@ -20,16 +23,19 @@ interface Question {
 
 /** A server that accepts connections and answers nothing. */
 interface Hung {
-  /** In a row. */
+  /** How many questions in a row the server left unanswered. */
   readonly times: number;
   readonly pausedUntil: number;
   readonly error: unknown;
 }
 
-/** Asks servers of a Cluster who serves what: another one each time, for one that is cut off tells old news. */
+/**
+ * Asks servers of a Cluster which master serves which slot. Each question goes to another server,
+ * because a server that is cut off answers with an old view.
+ */
 export class ClusterSurvey {
   private readonly asked = new Set<Shard>();
-  /** By address: what is asked over connections of their own. */
+  /** By address: questions that are under way over connections of their own. */
   private readonly questions = new Map<string, Question>();
   private readonly hung = new Map<string, Hung>();
   private isClosed = false;
@@ -41,8 +47,9 @@ export class ClusterSurvey {
   ) {}
 
   /**
-   * Over the connection of one of the shards' masters, each in turn and none that has not answered yet; else of whoever answers first of all
-   * `addresses`. Rejects where nobody does: `whyUnknown` says it in words.
+   * Asks over the connection of a shard's master: each master in turn, but none that still owes an
+   * answer. If none can answer, asks all `addresses` and takes the first answer. Rejects if no
+   * server answers: `whyUnknown` puts the error into words.
    */
   async view(shards: readonly Shard[], addresses: readonly Address[]): Promise<ClusterView> {
     const ready = shards.filter((shard) => shard.master.isReady && !this.asked.has(shard));
@@ -68,7 +75,10 @@ export class ClusterSurvey {
     for (const { attempt } of this.questions.values()) attempt.abort(CLOSED);
   }
 
-  /** The first answer of any of them. A server that hangs neither delays what the others say nor keeps them from being asked again. */
+  /**
+   * The first answer of any address. A server that hangs does not delay the answers of the others,
+   * nor the next question to them.
+   */
   private first(addresses: readonly Address[]): Promise<ClusterView> {
     return new Promise((resolve, reject) => {
       const errors = new Map<Address, unknown>();
@@ -101,7 +111,9 @@ export class ClusterSurvey {
     });
   }
 
-  /** What the server answers; the same question to it is not asked a second time meanwhile. */
+  /**
+   * Asks one server. While a question to a server is under way, further callers share its answer.
+   */
   private async question(address: Address): Promise<ClusterView> {
     const name = addressText(address);
     const hung = this.hung.get(name);
@@ -152,7 +164,7 @@ export class ClusterSurvey {
 
 const CLOSED = new Error('closed');
 
-/** A server that could not say who serves what. */
+/** A server that could not say which master serves which slot. */
 class NodeError extends Error {
   constructor(
     address: Address,
@@ -167,11 +179,11 @@ function viewIn(reply: Reply | undefined, address: Address): ClusterView {
     throw new NodeError(address, new UnsuitableError(NO_CLUSTER));
   if (reply instanceof ErrorReply) throw new RefusedError(address, reply);
   const view = parseClusterNodes(reply, address);
-  if (view === undefined) throw new NodeError(address, new Error('it does not answer CLUSTER NODES'));
+  if (view === undefined) throw new NodeError(address, new Error('the server does not answer CLUSTER NODES'));
   return view;
 }
 
-/** Most servers announce no host names, and there is nothing to prefer. */
+/** Asks for the preferred names only if a server announces a host name: most announce none. */
 async function withPreference(
   view: ClusterView,
   askSlots: () => Promise<Reply | undefined>,
@@ -182,9 +194,9 @@ async function withPreference(
   return { ...view, prefersHostnames: hostnames.some((hostname) => preferred.has(hostname)) };
 }
 
-const NO_CLUSTER = 'it is no Redis Cluster node: connect to it without `nodes`';
+const NO_CLUSTER = 'the server is not a Redis Cluster node: connect to it without `nodes`';
 
-/** Why nobody told who serves what. */
+/** Why no server said which master serves which slot. */
 export function whyUnknown(error: unknown): Unavailable {
   const errors = (error as { errors?: unknown[] } | undefined)?.errors ?? [error];
   const refused = errors.find((each) => each instanceof RefusedError);
@@ -193,7 +205,7 @@ export function whyUnknown(error: unknown): Unavailable {
   const isPermanent = errors.every((one) => one instanceof NodeError && one.cause instanceof UnsuitableError);
   return {
     kind: 'unavailable',
-    reason: `No node of the Redis Cluster tells who serves what (${each}).`,
+    reason: `No node of the Redis Cluster says which master serves which slot (${each}).`,
     cause: error,
     ...(isPermanent && { permanent: true }),
   };

@@ -19,9 +19,9 @@ import { SlotTable } from './slot-table.js';
 import { SlotTrust } from './slot-trust.js';
 
 /**
- * Who serves which slot: asked of one server after the other, every second and whenever one sends
- * somebody away. Keeps one `Master` for each shard that has slots, and leads it to another server
- * when that takes its place.
+ * Which master serves which slot, and one `Master` for each shard that has slots. After a fail-over
+ * the shard keeps its `Master`, which connects to the new server. `ClusterPoller` decides when the
+ * servers are asked.
  */
 export class ClusterTopology implements PolledCluster, ShardCluster, CheckedCluster {
   readonly table = new SlotTable((before, after) => this.nodes.get(after)?.masterId === before);
@@ -30,13 +30,13 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   readonly lossCheck: LossCheck;
   shards: readonly Shard[] = [];
   private byMaster = new Map<string, Shard>();
-  /** Those whose slots have all gone; they still owe some answers. */
+  /** Shards without slots; requests to them are still under way. */
   private leaving: Shard[] = [];
-  /** Every server as it was described last. */
+  /** Every server, as described last. */
   private nodes = new Map<string, ClusterNode>();
-  /** By id: where each server was when anybody named it last, and when that was. */
-  private readonly named = new Map<string, { readonly address: string; readonly at: number }>();
-  /** The servers want to be called by their host names. */
+  /** By id: the address under which each server was named last, and when. */
+  private readonly lastNamed = new Map<string, { readonly address: string; readonly at: number }>();
+  /** Clients must reach the servers by their host names. */
   private prefersHostnames = false;
   private readonly waiters: Waiters;
 
@@ -64,7 +64,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
 
-  // --- what others ask
+  // --- for the deployment and the routing
 
   shardOf(slot: number): Shard | undefined {
     const owner = this.table.ownerOf(slot);
@@ -79,14 +79,12 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     return {
       kind: 'unavailable',
       reason:
-        `no master of the Redis Cluster serves its slot ${slot} (${uncovered} of ${SLOTS} slots are served by nobody): assign them, for example with ` +
-        'redis-cli --cluster fix. Locks in other slots go on where cluster-require-full-coverage is no.',
+        `no master of the Redis Cluster serves its slot ${slot} (${uncovered} of ${SLOTS} slots have no master): assign them, for example with ` +
+        'redis-cli --cluster fix. Locks in other slots go on if cluster-require-full-coverage is no.',
     };
   }
 
-  /**
-   * Resolves when somebody has told who serves what, or what was lost, after `ms` at the latest.
-   */
+  /** Resolves at the next poll or the end of the next loss check, after `ms` at the latest. */
   async nextView(ms: number): Promise<void> {
     await this.waiters.next(ms);
   }
@@ -120,10 +118,10 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     const health = master.health();
     const doubt = this.lossCheck.doubtOf(masterId);
     if (health.reason !== undefined || doubt === undefined) return health;
-    return { ...health, reason: `New locks in slots that came to it lately wait: ${doubt}.` };
+    return { ...health, reason: `New locks in slots that came to this master lately wait: ${doubt}.` };
   }
 
-  // --- what shards ask
+  // --- for the shards
 
   ownerOf(slot: number): string | undefined {
     return this.table.ownerOf(slot);
@@ -138,8 +136,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   namedSince(instant: number): ReadonlyMap<string, string> {
-    for (const [id, { at }] of this.named) if (at < instant) this.named.delete(id);
-    return new Map([...this.named].map(([id, { address }]) => [id, address]));
+    for (const [id, { at }] of this.named) if (at < instant) this.lastNamed.delete(id);
+    return new Map([...this.lastNamed].map(([id, { address }]) => [id, address]));
   }
 
   rangesOf(masterId: string): string {
@@ -151,7 +149,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     const alias = hostname === undefined ? undefined : hostname + identity.slice(identity.lastIndexOf(':'));
     const address = translated(identity, natMap, alias);
     const isMapped = addressText(address) !== addressText(translated(identity, undefined));
-    // A certificate names the host, not its address; and the address may lead nowhere from here.
+    // A certificate is issued for the host name, not for the address. And the address may not be
+    // reachable from here.
     return hostname !== undefined && !isMapped && (options.tls != null || this.prefersHostnames)
       ? { host: hostname, port: address.port }
       : address;
@@ -169,9 +168,9 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     void this.refresh();
     const node = [...this.nodes.values()].find((each) => answersTo(each, to));
     const owner = this.table.ownerOf(slot);
-    // Only whose slot it was, as far as known, can say where it went. One of its replicas that
-    // serves the slot may have taken its place, and with it all of its slots, or have become a
-    // master of its own: that is for the next view to say.
+    // Only the known owner of the slot can say where the slot went. If the target is a replica of
+    // the owner, either the replica took the master's place with all slots, or the replica is a
+    // master of its own now. The next view tells which.
     if (node === undefined || owner !== by || node.id === owner || node.masterId === owner) return;
     this.table.moved(slot, node.id, now);
     this.follow(new Set([slot]), this.nodes);
@@ -188,9 +187,9 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     return this.poller.refresh();
   }
 
-  // --- what the poller asks and tells
+  // --- for the poller
 
-  /** Where it can be asked who serves what. */
+  /** Addresses at which a server can be asked which master serves which slot. */
   get addresses(): Address[] {
     const known = [...this.nodes.values()].filter((node) => !node.isFailed).map((node) => this.reach(node));
     const all = [...known, ...this.connection.seeds].map(
@@ -211,14 +210,14 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.waiters.notify();
   }
 
-  // --- answers
+  // --- taking in a view
 
   private take(view: ClusterView, at: number): void {
     const changed = this.table.take(view, at);
     const before = this.nodes;
     this.prefersHostnames = view.prefersHostnames === true;
     this.nodes = new Map(view.nodes.map((node) => [node.id, node]));
-    for (const { id, identity } of view.nodes) this.named.set(id, { address: identity, at });
+    for (const { id, identity } of view.nodes) this.lastNamed.set(id, { address: identity, at });
     for (const owner of this.table.owners().keys()) {
       const node = this.nodes.get(owner) ?? before.get(owner);
       if (node !== undefined) this.nodes.set(owner, node);
@@ -230,22 +229,25 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   /**
-   * Brings shards and what is under way to where the slots are now. `before` are the servers as
-   * they were before that.
+   * Brings the shards, queued requests and releases to where the slots are now. `before` are the
+   * servers of the previous view.
    */
   private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNode>): void {
     this.leadShards(before);
     if (changed.size > 0) {
       for (const { master } of [...this.shards, ...this.leaving]) master.onSlotsMoved();
-      // Notices of these keys went to their former master, and a key that came over must be
-      // confirmed here.
+      // Notices of these keys went to their former master, and a key that moved must be confirmed
+      // on its new shard.
       const { keyPrefix } = this.options;
       this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
     }
     this.lossCheck.soon();
   }
 
-  /** Every master with slots leads a shard: the one whose place it took, or a new one. */
+  /**
+   * Gives every master with slots a shard: the shard of the master whose place it took, or a new
+   * one.
+   */
   private leadShards(before: ReadonlyMap<string, ClusterNode>): void {
     const owners = this.table.owners();
     for (const owner of [...owners.keys()].toSorted((a, b) => owners.get(b)! - owners.get(a)!)) {
@@ -273,7 +275,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
         this.options,
         {
           onChange: (key) => {
-            // It may have been connected to just now.
+            // The master may just have been connected, and can be asked now.
             if (key === undefined) this.lossCheck.soon();
             this.listener.onChange(key === undefined ? { where } : { key });
           },
@@ -288,7 +290,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     return shard;
   }
 
-  /** Those without slots are let go once nobody wants to know what they lost. */
+  /** Closes shards without slots when no loss check needs them any more. */
   private closeIdle(): void {
     if (this.lossCheck.isPending) return;
     const idle = this.leaving.filter(({ master }) => master.isIdle);
@@ -299,7 +301,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
 const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
 
-/** Whether `address`, as a redirection gives it, is the node's. */
+/** Whether `address`, as a redirection names it, belongs to the node. */
 function answersTo({ identity, hostname }: ClusterNode, address: string): boolean {
   const port = identity.slice(identity.lastIndexOf(':'));
   return identity === address || (hostname !== undefined && address === hostname + port);

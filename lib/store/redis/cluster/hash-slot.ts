@@ -1,14 +1,21 @@
 /** How many slots a Redis Cluster divides its keys into. */
 export const SLOTS = 16_384;
 
-/** CRC16 of the XMODEM kind, by byte: what the Redis Cluster specification divides keys by. */
+/**
+ * CRC16 (XMODEM), by byte: the hash by which the [Redis Cluster
+ * specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)
+ * divides keys.
+ */
 const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
   let crc = byte << 8;
   for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1;
   return crc;
 });
 
-/** The slot of a key as Redis knows it, prefix included. Where the key has a hash tag, `{...}`, only what is between the braces counts. */
+/**
+ * The slot of a Redis key, prefix included. If the key has a hash tag, `{...}`, only the text
+ * between the braces counts.
+ */
 export function hashSlot(key: string): number {
   let crc = 0;
   for (const byte of Buffer.from(tagOf(key))) crc = ((crc << 8) & 0xffff) ^ CRC[(crc >> 8) ^ byte]!;

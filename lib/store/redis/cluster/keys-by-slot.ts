@@ -1,13 +1,16 @@
 import { hashSlot } from './hash-slot.js';
 
-/** Those keys of a lock that share a slot. */
+/** The keys of a lock that share a slot. */
 export interface SlotPart {
   readonly slot: number;
-  /** As the user named them. */
+  /** As the caller named them, without the prefix. */
   readonly keys: readonly string[];
 }
 
-/** Divides keys by slot, in the order of the slots: everybody takes them in the same order, so nobody waits in a circle. */
+/**
+ * Divides keys by slot, in the order of the slots. Every process takes slots in the same order, so
+ * no two processes wait for each other in a circle.
+ */
 export function partsOf(keys: readonly string[], keyPrefix: string): SlotPart[] {
   const bySlot = new Map<number, string[]>();
   for (const key of keys) {

@@ -19,17 +19,15 @@ import {
 import type { SlotTable } from './slot-table.js';
 import { doubtTimeOf } from './slot-trust.js';
 
-/** ms between the beginnings of two checks. */
+/** ms between the starts of two checks. */
 const PAUSE = 100;
 
-/** What the check must know of the Cluster. */
+/** What the check needs to know about the Cluster. */
 export interface CheckedCluster {
   readonly table: SlotTable;
-  /** The shard that this server leads or led, if this process has one. */
+  /** The shard that this server is or was the master of, if this process has one. */
   shardLedBy(masterId: string): Shard | undefined;
-  /**
-   * All servers that anybody has named since the monotonic instant, by id, with their addresses.
-   */
+  /** All servers that any view has named since the monotonic instant: addresses by id. */
   namedSince(instant: number): ReadonlyMap<string, string>;
   reach(node: ClusterNode): Address;
 }
@@ -42,12 +40,15 @@ interface MasterAnswer {
 }
 
 /**
- * Asks all servers of the Cluster whether they may have lost something, as often as there are slots
+ * Asks all servers of the Cluster whether they may have lost data. Runs as long as there are slots
  * that are not trusted for that reason: see `slot-trust.ts`.
  */
 export class LossCheck {
   private readonly doubtTime: number;
-  /** By master: when it was asked about its slots last, and what came of it. */
+  /**
+   * By master: the start of the last check that asked about its slots, and the doubt that the check
+   * left.
+   */
   private readonly results = new Map<
     string,
     { readonly startedAt: number; readonly doubt: string | undefined }
@@ -56,7 +57,7 @@ export class LossCheck {
   private startedAt = -Infinity;
   private isWanted = false;
   private stopClock: () => void = () => {};
-  /** Ends what is asked over connections of their own. */
+  /** Aborts the questions that are asked over connections of their own. */
   private asking = new AbortController();
 
   constructor(
@@ -70,7 +71,10 @@ export class LossCheck {
     this.doubtTime = doubtTimeOf(settings.quarantine);
   }
 
-  /** There may be slots that have just come, or servers that can show more than before. */
+  /**
+   * Starts a check soon: slots may have come to a master, or servers may be able to show more than
+   * before.
+   */
   soon(): void {
     if (this.settings.quarantine === 0 || this.state === 'closed') return;
     this.isWanted = true;
@@ -87,7 +91,8 @@ export class LossCheck {
   }
 
   /**
-   * Whether a check that began at the monotonic instant or later has asked the master, and ended.
+   * Whether a check that started at the monotonic instant or later has asked about this master, and
+   * ended.
    */
   hasAsked(owner: string, instant: number): boolean {
     return (this.results.get(owner)?.startedAt ?? -Infinity) >= instant;
@@ -98,7 +103,7 @@ export class LossCheck {
     return this.unshownOwners().has(owner) ? this.results.get(owner)?.doubt : undefined;
   }
 
-  /** Slots are waiting to be shown. */
+  /** Some slots are not trusted until a check has shown that nothing was lost. */
   get isPending(): boolean {
     return this.unshownOwners().size > 0;
   }
@@ -136,7 +141,7 @@ export class LossCheck {
     const answers = await this.askMasters([...masters.values()].filter(({ isFailed }) => !isFailed));
     if (this.isClosed) return;
     const evidence = new Map([...answers].map(([id, answer]) => [id, answer.evidence]));
-    const untold = [...answers].find(([, { migrations }]) => migrations === undefined);
+    const unasked = [...answers].find(([, { migrations }]) => migrations === undefined);
     const unproven = unprovenSlots(
       [...answers.values()].flatMap(({ migrations }) => migrations ?? []),
       doubtTime,
@@ -146,18 +151,19 @@ export class LossCheck {
       const view = views[index];
       const doubt =
         view === undefined
-          ? 'its master does not say which servers there are'
+          ? 'its master does not say which servers the Cluster has'
           : (mayHaveLost(view.nodes, known, evidence, { doubtTime, allowNoReplicas }) ??
-            (untold &&
-              `${masters.get(untold[0])?.identity} may not be asked how its slots came to it (${ACL_RULE})`));
+            (unasked &&
+              `${masters.get(unasked[0])?.identity} may not be asked how it got its slots (allow the user ${ACL_RULE})`));
       if (doubt === undefined) cluster.table.show(owner, startedAt, unproven);
       this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
-      // The source hears of its success a moment after the target has the slots.
+      // The master that gave the slots away learns of its success a moment after the target has the
+      // slots.
       this.isWanted ||= doubt === undefined && unproven.length > 0;
     }
   }
 
-  /** What the master itself says of all servers. */
+  /** All servers, as the master itself describes them. */
   private async viewOf(owner: string): Promise<ClusterView | undefined> {
     const replies = await this.cluster.shardLedBy(owner)?.master.ask(() => [['cluster', 'nodes']]);
     if (!Array.isArray(replies)) return undefined;
@@ -167,7 +173,10 @@ export class LossCheck {
     return isSure ? view : undefined;
   }
 
-  /** By id; none of those that do not answer in time, or are no masters. */
+  /**
+   * The answers by id of the master. Masters that do not answer in time, or are replicas now, have
+   * none.
+   */
   private async askMasters(masters: readonly ClusterNode[]): Promise<Map<string, MasterAnswer>> {
     const answers = new Map<string, MasterAnswer>();
     const stopClock = this.clock.after(ANSWER_TIME, () => this.asking.abort(new Error('no answer in time')));
@@ -190,7 +199,7 @@ export class LossCheck {
     return answer && answerOf(view, answer.replies, this.clock.monotonic());
   }
 
-  /** Of a master that this process has no business with. */
+  /** Asks a master for which this process has no shard, over a connection of its own. */
   private async askOnce(node: ClusterNode, signal: AbortSignal): Promise<MasterAnswer | undefined> {
     const links = new ListedLinkAges();
     const address = this.cluster.reach(node);
@@ -217,4 +226,4 @@ function answerOf(view: ReplicaView, migrations: readonly (Reply | undefined)[],
 const NOWHERE: Address = { host: '', port: 0 };
 const ACL_RULE = '+cluster|getslotmigrations';
 const UNPROVEN =
-  'slots came by an atomic migration, and the master that gave them away does not say that it was successful';
+  'slots came by an atomic migration, and the master that gave the slots away does not report success';

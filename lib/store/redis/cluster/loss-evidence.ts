@@ -1,10 +1,10 @@
 import type { ClusterNode } from './cluster-nodes.js';
 
-/** What a master showed of itself when it was looked at. */
+/** What a master showed about itself when it was asked. */
 export interface MasterEvidence {
-  /** How many replicas acknowledge its stream. */
+  /** How many replicas acknowledge its replication stream. */
   readonly replicas: number;
-  /** Every link of a replica that it lists has stood for a whole quarantine. */
+  /** Every listed replica link has stood for a whole quarantine. */
   readonly areOld: boolean;
 }
 
@@ -15,10 +15,13 @@ export interface LossSettings {
 }
 
 /**
- * Why one of the servers may have lost a lock within the last quarantine while it served slots, in
- * words; undefined if none can have. `named` are all servers as one master names them, `known`
- * those (by id, with their addresses) that anybody has named lately, `evidence` what the masters
- * showed since: none of one that did not answer, or is no master any more.
+ * Why a server may have lost a lock within the last quarantine while it served slots, in words.
+ * Undefined if no server can have.
+ *
+ * - `named`: all servers, as one master names them.
+ * - `known`: addresses by id of all servers that any view has named lately.
+ * - `evidence`: what the masters showed since. A master that did not answer, or is a replica now,
+ *   has none.
  */
 export function mayHaveLost(
   named: readonly ClusterNode[],
@@ -28,14 +31,14 @@ export function mayHaveLost(
 ): string | undefined {
   const ids = new Set(named.map(({ id }) => id));
   for (const [id, address] of known)
-    if (!ids.has(id)) return `${address} was forgotten by the Cluster, so it can show nothing`;
+    if (!ids.has(id)) return `${address} was forgotten by the Cluster, so nothing shows that it lost no lock`;
   const now = named.reduce((latest, { heardAt }) => Math.max(latest, heardAt), 0);
   const present = named.filter((node) => !isLongDead(node, now - doubtTime));
   const masters = new Set(present.filter(({ isMaster }) => isMaster).map(({ id }) => id));
   const replicas = new Map<string, number>();
   for (const { isMaster, masterId, identity } of present) {
     if (isMaster) continue;
-    // It may have been a master itself, with slots, until a moment ago.
+    // This replica may have been a master with slots until a moment ago.
     if (masterId === undefined || !masters.has(masterId)) return `${identity} follows no master`;
     replicas.set(masterId, (replicas.get(masterId) ?? 0) + 1);
   }
@@ -49,7 +52,7 @@ export function mayHaveLost(
 }
 
 /**
- * The Cluster has not heard it for so long that no lock of a slot that it served can be believed
+ * The Cluster has not heard the server for so long that no lock in its slots can still be believed
  * in.
  */
 function isLongDead({ isFailed, heardAt }: ClusterNode, since: number): boolean {
@@ -63,16 +66,16 @@ function doubtAbout(
   allowNoReplicas: boolean,
 ): string | undefined {
   if (isSuspected) return 'is not heard by the others';
-  // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand one
-  // may serve slots without an epoch, but hardly without a replica.
+  // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand, a
+  // master may serve slots without an epoch, but hardly without a replica.
   if (slots.length === 0 && epoch === 0 && replicas === 0 && (evidence?.replicas ?? 0) === 0)
     return undefined;
   if (evidence === undefined) return 'cannot be asked, or is no master any more';
   if (replicas === 0 && evidence.replicas === 0)
     return allowNoReplicas
       ? undefined
-      : 'has no replica, so it can show nothing: attach it, or a replica to it, or forget it';
+      : 'has no replica, so nothing shows that it lost no lock: attach it to a master, attach a replica to it, or forget it';
   if (evidence.replicas < replicas)
-    return `has ${replicas} replicas, of which ${evidence.replicas} follow it`;
+    return `has ${replicas} replicas, and only ${evidence.replicas} of them follow it`;
   return evidence.areOld ? undefined : 'has a replica that has followed it for less than a quarantine';
 }

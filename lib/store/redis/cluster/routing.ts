@@ -17,14 +17,17 @@ import type { Shard } from './shard.js';
 import type { SlotPart } from './keys-by-slot.js';
 
 /**
- * ms before asking again who serves a slot, where nobody does or two masters send us to each other;
- * and ms between two looks while new locks wait.
+ * ms before a request looks for the slot's master again, if no master serves the slot or two
+ * masters redirect to each other. Also the time between two checks while new locks wait for trust.
  */
 const RETRY_TIME = 100;
-/** How often one may be sent away before that looks like a circle. */
-const PATIENCE = 3;
+/**
+ * Redirections in a row after which a request waits for the next view: two masters may redirect to
+ * each other.
+ */
+const MOST_REDIRECTIONS = 3;
 
-/** Finds the master of a slot for one request, and goes after the slot when it moves. */
+/** Finds the master of a slot for one request, and follows the slot if it moves. */
 export class Routing {
   constructor(
     private readonly topology: ClusterTopology,
@@ -33,8 +36,8 @@ export class Routing {
   ) {}
 
   /**
-   * One attempt to take the part's keys. `onAsked` is told of each master that is asked; `isOver`
-   * ends it between two of them.
+   * One attempt to take the part's keys. `onAsked` is called with each attempt on a master;
+   * `isOver` ends the loop between two of them.
    */
   async acquire(
     request: AcquireRequest,
@@ -49,7 +52,7 @@ export class Routing {
     for (let tries = 0; ; tries++) {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return shard;
-      const closed = await this.trusted(slot, shard, waitUntil, endsAt);
+      const closed = await this.waitForTrust(slot, shard, waitUntil, endsAt);
       if (closed !== undefined) return closed;
       if (isOver()) return ABANDONED;
       const attempt = shard.master.acquire({ ...request, keys }, { slot, floor });
@@ -75,7 +78,9 @@ export class Routing {
     }
   }
 
-  /** Once a master has taken it over it goes after the slot by itself. */
+  /**
+   * Hands the release to the slot's master. From then on the release follows the slot by itself.
+   */
   async release(
     { slot, keys }: SlotPart,
     owner: string,
@@ -91,7 +96,8 @@ export class Routing {
   }
 
   /**
-   * Of the master that is known to serve the slot now: who asked asks again where that is another.
+   * Asks the known master of the slot to watch the keys. If the slot has moved, the caller asks
+   * again.
    */
   async watch({ slot, keys }: SlotPart, owner: string): Promise<WatchOutcome> {
     return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? { kind: 'unknown' };
@@ -109,16 +115,16 @@ export class Routing {
   }
 
   /**
-   * The shard that serves the slot, waiting for one until the monotonic instant `endsAt`; else why
-   * there is none.
+   * The shard that serves the slot. Waits for one until the monotonic instant `endsAt`; after that,
+   * says why there is none.
    */
   private async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
-    if (tries > PATIENCE) await this.topology.nextView(RETRY_TIME);
+    if (tries > MOST_REDIRECTIONS) await this.topology.nextView(RETRY_TIME);
     for (;;) {
       const shard = this.topology.shardOf(slot);
       const left = endsAt - this.clock.monotonic();
       if (shard !== undefined && (left > 0 || tries === 0)) return shard;
-      if (shard !== undefined) return wandering(slot);
+      if (shard !== undefined) return noAgreement(slot);
       const why = this.topology.whyUnserved(slot);
       if (left <= 0 || why.permanent === true || this.topology.isClosed) return why;
       await this.topology.nextView(Math.min(left, RETRY_TIME));
@@ -126,10 +132,11 @@ export class Routing {
   }
 
   /**
-   * Waits until new locks may be granted in the slot; else says how long that takes. What all
-   * servers show is waited for until `endsAt` anyway.
+   * Waits until new locks may be granted in the slot. Answers `unavailable` with the time that is
+   * left if that takes longer than `waitUntil`. The first loss check that asks about the slot is
+   * waited for until `endsAt` in any case.
    */
-  private async trusted(
+  private async waitForTrust(
     slot: number,
     shard: Shard,
     waitUntil: number,
@@ -142,34 +149,34 @@ export class Routing {
       if (wait === 0) return undefined;
       const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
       if (now >= until || this.topology.isClosed)
-        return withMaster(unsettled(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
+        return withMaster(notTrusted(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
       await this.topology.nextView(Math.min(wait, until - now, RETRY_TIME));
     }
   }
 }
 
-const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller has gone.' };
+const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller does not wait any more.' };
 
-/** Says which shard it was that failed. */
+/** Names the shard in the outcome of a failure. */
 function withMaster<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {
   if (outcome.kind === 'unavailable') return { ...outcome, reason: `${shard.name}: ${outcome.reason}` };
   if (outcome.kind === 'unconfirmed') return { ...outcome, master: shard.name };
   return outcome;
 }
 
-function wandering(slot: number): Unavailable {
+function noAgreement(slot: number): Unavailable {
   return {
     kind: 'unavailable',
-    reason: `the masters of the Redis Cluster do not agree who serves slot ${slot}: see CLUSTER NODES on each of them.`,
+    reason: `the masters of the Redis Cluster do not agree which of them serves slot ${slot}: see CLUSTER NODES on each of them.`,
   };
 }
 
-function unsettled(slot: number, wait: number, doubt: string | undefined): Unavailable {
+function notTrusted(slot: number, wait: number, doubt: string | undefined): Unavailable {
   return {
     kind: 'unavailable',
     reason:
-      `slot ${slot} moved, or this process has just met it, while some shard cannot show that it has lost nothing${doubt === undefined ? '' : ` (${doubt})`}; ` +
-      `new locks in it are granted in ${Math.ceil(wait / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
+      `slot ${slot} moved, or is new to this process, and a server cannot show that it lost no lock${doubt === undefined ? '' : ` (${doubt})`}; ` +
+      `new locks in this slot are granted in ${Math.ceil(wait / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
     retryAfter: wait,
   };
 }

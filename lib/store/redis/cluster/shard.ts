@@ -11,30 +11,34 @@ import type { ClusterNode } from './cluster-nodes.js';
 export interface ShardCluster {
   ownerOf(slot: number): string | undefined;
   mayGrant(slot: number): boolean;
-  /** Master `by` sent somebody away. */
+  /** Master `by` redirected a request. */
   onRedirection(redirection: Redirection, by: string): void;
   handOver(release: Release): boolean;
-  /** Where a server is reached from here. */
+  /** The address at which a server is reached from here. */
   reach(node: ClusterNode): Address;
   /** The slots of a master, in words. */
   rangesOf(masterId: string): string;
-  /** Asks who is in charge of what; resolves when it is answered, or after a while. */
+  /**
+   * Asks the servers which master serves which slot. Resolves when a server has answered or all
+   * have failed.
+   */
   refresh(): Promise<void>;
 }
 
 /**
- * One master, whichever of its servers that is at a time, and the replicas that may take its place.
- * It is the same shard after a fail-over: a replica has taken over all slots of its master. The
- * dead former master, which the Cluster then lists by itself and without slots, goes on being one
- * of its servers. Who serves other slots, or was a replica and is a master of its own now, is none
- * any more.
+ * A master and the replicas that may take its place.
+ *
+ * After a fail-over the shard is the same: a replica has taken over all slots of its master. The
+ * dead former master, which the Cluster then lists as a master without slots, is still one of the
+ * shard's servers. A server that serves other slots is not. Neither is a former replica that is a
+ * master of its own now.
  */
 export class Shard implements MasterLocator, SlotOwnership {
   readonly isFixed = false;
-  /** Its replicas, by id, and those whose place another took. */
+  /** Ids of the replicas, and of masters whose place a replica took. */
   private readonly replicas = new Set<string>();
   private readonly formerMasters = new Set<string>();
-  /** Somebody has told who its servers are. */
+  /** A view has named this shard's servers. */
   private isNamed = false;
 
   constructor(
@@ -59,12 +63,12 @@ export class Shard implements MasterLocator, SlotOwnership {
   }
 
   /**
-   * Takes in one server's view of all servers, and the masters that have slots by all views
-   * together.
+   * Takes in one server's view of all servers. `owners` are the masters that have slots by all
+   * views together.
    */
   setNodes(nodes: readonly ClusterNode[], owners: ReadonlyMap<string, number>, at: number): void {
-    // A server that has lost its memory, or has just joined, knows nobody: that proves nobody's
-    // absence.
+    // A server that lost its memory, or has just joined, knows no other server. Such a view proves
+    // no replica's absence.
     if (!nodes.some(({ id }) => id === this.node.id)) {
       this.unanswered();
       return;
@@ -84,13 +88,13 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.replicas.clear();
     for (const id of replicas) this.replicas.add(id);
     this.knownReplicas.setAnnounced(identities, at);
-    // Nobody but the master knows whom it reaches.
+    // Only the master itself knows which replicas it reaches.
     if (!nodes.some(({ id, isMyself }) => isMyself && id === this.node.id)) return;
     const following = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
     this.knownReplicas.identified(new Set(following.map(({ identity }) => identity)), []);
   }
 
-  /** Nobody could be asked: that proves nobody's absence. */
+  /** No server answered, which proves no replica's absence. */
   unanswered(): void {
     this.knownReplicas.unanswered();
   }
@@ -117,8 +121,8 @@ export class Shard implements MasterLocator, SlotOwnership {
 
   async locate(): Promise<LocatedMaster> {
     await this.cluster.refresh();
-    // Without its replicas' names a majority could not be told.
-    if (!this.isNamed) throw new Error('no node of the Redis Cluster has told who its replicas are');
+    // Without the names of the replicas, the size of the majority is unknown.
+    if (!this.isNamed) throw new Error('no node of the Redis Cluster has named its replicas yet');
     return { address: this.cluster.reach(this.node), identity: this.node.identity };
   }
 
@@ -145,7 +149,7 @@ export class Shard implements MasterLocator, SlotOwnership {
   private isOurs({ id, masterId, isMaster }: ClusterNode): boolean {
     if (isMaster) return this.formerMasters.has(id);
     if (masterId === undefined) return false;
-    // It may not have heard yet who took its master's place.
+    // The replica may not have heard yet which server took its master's place.
     return masterId === this.node.id || (this.replicas.has(id) && this.formerMasters.has(masterId));
   }
 }

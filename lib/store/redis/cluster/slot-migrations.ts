@@ -2,18 +2,18 @@ import { ErrorReply, type Command, type Reply } from '../resp.js';
 import { infoField } from '../replication/replication-info.js';
 
 /**
- * One atomic migration of slots, as the master that takes them (import) or the one that gives them
- * away (export) tells of it.
+ * One atomic migration of slots, as described by the master that takes them (import) or the master
+ * that gives them away (export).
  */
 export interface SlotMigration {
   /** The same on both sides. */
   readonly id: string;
   readonly isImport: boolean;
-  /** It was given up, as far as this side knows. */
+  /** The migration was given up, as far as this side knows. */
   readonly hasFailed: boolean;
   /**
-   * The side that gave the slots away has stopped to serve them before it learned of their new
-   * master, and served nobody in between.
+   * The giving side stopped serving the slots before it learned of their new master, and served no
+   * request in between.
    */
   readonly isProof: boolean;
   readonly slots: readonly (readonly [from: number, to: number])[];
@@ -22,8 +22,8 @@ export interface SlotMigration {
 }
 
 /**
- * What to ask a master: Valkey 9 has the first command, Redis 8.4 the second, and others have
- * neither.
+ * The questions to a master. Valkey 9 has the first command, Redis 8.4 the second, other versions
+ * have neither.
  */
 export const MIGRATION_QUESTIONS: readonly Command[] = [
   ['cluster', 'getslotmigrations'],
@@ -33,8 +33,8 @@ export const MIGRATION_QUESTIONS: readonly Command[] = [
 ];
 
 /**
- * Reads the answers; undefined where the user may not ask. A server that has no such command has no
- * such migrations. Redis 6 takes an unknown one for one that is forbidden.
+ * Reads the answers; undefined if the user may not ask. A server without such a command has no such
+ * migrations. Redis 6 reports an unknown subcommand as forbidden.
  */
 export function parseSlotMigrations([valkey, redis, time, server]: readonly (Reply | undefined)[]):
   SlotMigration[] | undefined {
@@ -71,17 +71,18 @@ function migrationOf(reply: Reply, now: number | undefined): SlotMigration {
   };
 }
 
-/** Servers tell these times in whole seconds. */
+/** Servers report these times in whole seconds. */
 const AGE_UNCERTAINTY = 2_000;
 
 /**
- * The slots that came to their master by an atomic migration which ended within the last `ms`, and
- * whose former master does not say that it was successful.
+ * The slots that came to their master by an atomic migration which ended within the last `ms`, if
+ * the former master does not report the migration as successful.
  *
- * For the last step the former master stops its writes and waits for the new one to take the slots,
- * but not for ever (10 s in Valkey 9.1). Then it goes on to serve them, and what it grants is lost
- * if the new master, which was only frozen, takes the slots all the same. The new one calls that a
- * success, the former one does not.
+ * In the last step the former master stops its writes and waits until the new master takes the
+ * slots. That wait is limited (10 s in Valkey 9.1). After it the former master serves the slots
+ * again. If the new master was only frozen, it still takes the slots when it wakes, and the locks
+ * granted in between are lost. The new master reports such a migration as successful, the former
+ * one does not.
  */
 export function unprovenSlots(
   migrations: readonly SlotMigration[],

@@ -4,36 +4,41 @@ import { SLOTS } from './hash-slot.js';
 interface Claim {
   /** The id of the master that serves the slot. */
   readonly owner: string;
-  /** The greatest epoch with which it was seen to claim the slot. */
+  /** The greatest epoch with which the owner was seen to claim the slot. */
   readonly epoch: number;
   /**
-   * The monotonic instant since which this process has seen it in the owner's shard without a
+   * The monotonic instant since which this process has seen the slot in the owner's shard without a
    * break.
    */
   readonly since: number;
-  /** Since then all servers have shown that they have lost nothing of it before. */
+  /** Since then all servers have shown that nothing of the slot was lost before. */
   readonly isShown: boolean;
-  /** The monotonic instant at which it last said that the slot is on its way to another. */
+  /**
+   * The monotonic instant at which the owner last said that the slot is on its way to another
+   * master.
+   */
   readonly leavingAt: number;
 }
 
-/** ms without an answer after which nothing is known of what happened to the slots meanwhile. */
+/** ms without an answer after which it is unknown what happened to the slots meanwhile. */
 const LONGEST_GAP = 5_000;
 
 /**
- * Which master serves which slot, put together from what several servers say at several times. They
- * do not agree while something changes, so of two claims the one with the greater epoch wins, as in
- * the Cluster itself; and whoever says that a slot is not its own any more is believed.
+ * Which master serves which slot, put together from the views of several servers at several times.
+ *
+ * Views disagree while something changes. Of two claims, the claim with the greater epoch wins, as
+ * in the Cluster itself. A master that says that a slot is not its own any more is believed at
+ * once.
  */
 export class SlotTable {
   private readonly claims: (Claim | undefined)[] = Array.from({ length: SLOTS });
-  /** The greatest epoch of each master, and when it was last given a slot. */
+  /** By master: the greatest epoch, and when the master was last given a slot. */
   private readonly epochs = new Map<string, number>();
   private readonly gainedAt = new Map<string, number>();
   private lastTakenAt = -Infinity;
 
   constructor(
-    /** Whether the second master was a replica of the first when it took its place. */
+    /** Whether the second master was a replica of the first when it took the first one's place. */
     private readonly isSuccession: (before: string, after: string) => boolean,
   ) {}
 
@@ -42,7 +47,7 @@ export class SlotTable {
   }
 
   /**
-   * The monotonic instant since which the slot has been with its owner's shard, as far as this
+   * The monotonic instant since which the slot has been in its owner's shard, as far as this
    * process has seen.
    */
   since(slot: number): number {
@@ -50,29 +55,29 @@ export class SlotTable {
   }
 
   /**
-   * Whether all servers have shown, since the slot came to its owner's shard, that they have lost
-   * nothing of it.
+   * Whether all servers have shown that they lost nothing of the slot, since the slot came to its
+   * owner's shard.
    */
   isShown(slot: number): boolean {
     return this.claims[slot]?.isShown ?? false;
   }
 
   /**
-   * The monotonic instant at which its owner last said that the slot is on its way to another;
-   * -Infinity: never.
+   * The monotonic instant at which the owner last said that the slot is on its way to another
+   * master; -Infinity: never.
    */
   leavingAt(slot: number): number {
     return this.claims[slot]?.leavingAt ?? -Infinity;
   }
 
-  /** Whether somebody told lately who serves what. */
+  /** Whether a view was taken in within the last 5 s. */
   isFresh(now: number): boolean {
     return now - this.lastTakenAt <= LONGEST_GAP;
   }
 
   /**
-   * Takes in what a server said at the monotonic instant `at`; answers the slots that have changed
-   * hands.
+   * Takes in a server's view of the monotonic instant `at`. Answers the slots that have another
+   * owner now.
    */
   take({ author, nodes }: ClusterView, at: number): Set<number> {
     const before = new Map<number, Claim>();
@@ -104,20 +109,20 @@ export class SlotTable {
     return changed;
   }
 
-  /** Its owner said that the slot is `to`'s now. */
+  /** The owner of the slot said that `to` owns the slot now. */
   moved(slot: number, to: string, at: number): void {
     this.give(slot, to, this.claims[slot]?.epoch ?? 0, at);
   }
 
-  /** Its owner said that the slot is on its way to another. */
+  /** The owner of the slot said that the slot is on its way to another master. */
   leaving(slot: number, at: number): void {
     const claim = this.claims[slot];
     if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
   }
 
   /**
-   * Masters with slots that came after the monotonic instant `since`, and of which nobody has shown
-   * that nothing of them was lost.
+   * Masters with slots that came after the monotonic instant `since` and have not been shown to be
+   * complete.
    */
   unshownOwners(since: number): Set<string> {
     const owners = new Set<string>();
@@ -128,7 +133,7 @@ export class SlotTable {
 
   /**
    * All servers have shown, after the monotonic instant `at`, that nothing of the owner's slots was
-   * lost; but of those in `except` one has not.
+   * lost. The slots in `except` are not shown.
    */
   show(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
     for (const [slot, claim] of this.claims.entries()) {
@@ -146,7 +151,7 @@ export class SlotTable {
     return counts;
   }
 
-  /** `0-5460, 9000`: the slots of one master, in words. */
+  /** The slots of one master, in words: `0-5460, 9000`. */
   rangesOf(owner: string): string {
     const ranges: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
@@ -175,8 +180,8 @@ export class SlotTable {
   }
 
   /**
-   * A replica that has taken the place of its master has all of its slots, and these have not left
-   * their shard.
+   * Keeps `since` and `isShown` of slots whose master was succeeded by its replica. A replica that
+   * takes its master's place takes all slots, so these slots have not left their shard.
    */
   private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
     if (before.size === 0) return;
@@ -189,9 +194,9 @@ export class SlotTable {
   }
 
   /**
-   * Masters whose epoch has grown though they were given no slot that this process knows of: a slot
-   * of theirs may have been away between two looks, for a master gets a greater epoch with a slot
-   * that comes to it.
+   * Masters whose epoch has grown although they were given no slot that this process knows of. A
+   * master gets a greater epoch with each slot that comes to it, so one of its slots may have been
+   * away between two views.
    */
   private mayHaveBeenAway(nodes: ClusterView['nodes'], at: number): Set<string> {
     const away = new Set<string>();

@@ -157,7 +157,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     await master.restart();
     await cluster.move([slotOf(key)], cluster.nodes[1]!);
     const isSaid = (): boolean =>
-      JSON.stringify(running.health()).includes(`came to it lately wait: ${master.address} has`);
+      JSON.stringify(running.health()).includes(`came to this master lately wait: ${master.address} has`);
     await Promise.all([
       expectOneHolder(held, [running, open()]),
       until(isSaid, { what: 'health() says why new locks wait' }),

@@ -197,7 +197,7 @@ describe('Why a server cannot be connected to', () => {
       'nodes',
       { nodes: ['redis://localhost:1', { host: '127.0.0.1', port: 2 }] },
       'localhost:1, 127.0.0.1:2',
-      /tells who serves what \(localhost:1: connect ECONNREFUSED .*; 127\.0\.0\.1:2: connect ECONNREFUSED/,
+      /says which master serves which slot \(localhost:1: connect ECONNREFUSED .*; 127\.0\.0\.1:2: connect ECONNREFUSED/,
     ],
   ])('is said in the words in which it was given: %s', async (_, connection, address, reason) => {
     const store = stores.open(connection, single);

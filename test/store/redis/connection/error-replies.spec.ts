@@ -130,7 +130,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
         kind: 'unavailable',
         permanent: true,
         reason: expect.stringContaining(
-          `${server.address}: it is no Redis Cluster node: connect to it without`,
+          `${server.address}: the server is not a Redis Cluster node: connect to it without`,
         ),
       });
     }
