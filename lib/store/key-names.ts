@@ -1,7 +1,10 @@
-/** Keys that a message names: a lock may have hundreds. */
+/** Most keys that a message names: a lock may have hundreds. */
 const MOST_NAMED = 5;
 
-/** `'a', 'b'`; of many keys the first ones, and how many more there are. */
+/**
+ * The keys for a message: `'a', 'b'`. Of many keys only the first are named, and the rest are
+ * counted.
+ */
 export function namesOf(keys: readonly string[]): string {
   const named = keys
     .slice(0, MOST_NAMED)

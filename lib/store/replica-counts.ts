@@ -1,16 +1,16 @@
 import type { ReplicaReport } from './lock-store.js';
 
-/** A master's replicas in numbers. */
+/** The numbers of a master's replicas. */
 export interface ReplicaCounts {
   readonly known: number;
   readonly connected: number;
-  /** Those that answer: they have acknowledged what was written lately. */
+  /** Replicas that answer: they have acknowledged the latest writes. */
   readonly confirming: number;
-  /** Bytes that the slowest connected one is behind. */
+  /** Bytes that the slowest connected replica is behind. */
   readonly lag: number;
 }
 
-/** Of the replicas that `health` reports. */
+/** Counts the replicas that `health` reports. */
 export function countReplicas(replicas: readonly ReplicaReport[]): ReplicaCounts {
   const lags = replicas.flatMap(({ lag }) => (lag === null ? [] : [lag]));
   return {

@@ -5,20 +5,23 @@ import { Validity } from '../validity.js';
 
 /** ms that a released key keeps its token, as in Redis. */
 const TOMBSTONE_TIME = 10_000;
-/** Writes between two looks for what has expired, at the least; as many as there are entries, so that a write costs the same however many there are. */
+/**
+ * Least number of writes between two purges of expired entries. With more entries than that, a
+ * purge comes after as many writes as there are entries, so the cost per write stays the same.
+ */
 const PURGE_EVERY = 1_000;
 
 interface Entry {
-  /** undefined: released; the token stays for a while. */
+  /** Undefined if released: the token stays for a while. */
   readonly owner: string | undefined;
   readonly token: number;
-  /** By the monotonic clock. */
+  /** Monotonic instant. */
   readonly expiresAt: number;
   /** Given back, and only kept busy. */
   readonly inCooldown: boolean;
 }
 
-/** The locks of one process, without a server: what one master holds in Redis. */
+/** The locks of one process, without a server: the counterpart of one Redis master. */
 export class MemoryServer {
   private readonly entries = new Map<string, Entry>();
   private writes = 0;
@@ -34,7 +37,7 @@ export class MemoryServer {
       if (entry?.owner !== undefined && entry.owner !== owner) {
         return { kind: 'busy', key, holder: this.holderOf(entry, entry.owner) };
       }
-      // Whoever asks again keeps its token.
+      // An owner that asks again keeps its token.
       token = Math.max(token, entry?.owner === owner ? entry.token : Math.max(now, (entry?.token ?? 0) + 1));
     }
     const validity = Validity.ofLease(leaseTime, this.clock);
@@ -42,7 +45,10 @@ export class MemoryServer {
     return { kind: 'granted', token, confirmedBy: 0, validity };
   }
 
-  /** The first key that the owner does not hold; undefined where all were extended. */
+  /**
+   * Extends the lease of all keys. Answers the first key that the owner does not hold; undefined if
+   * all were extended.
+   */
   renew(
     keys: readonly string[],
     owner: string,
@@ -57,13 +63,16 @@ export class MemoryServer {
     if (gone !== undefined) return gone;
     for (const key of keys) {
       const entry = this.find(key)!;
-      // What is kept busy already stays so until then, and no longer.
+      // A key in cooldown stays busy until its end, and no longer.
       if (!entry.inCooldown) this.write(key, owner, entry.token, leaseTime, inCooldown);
     }
     return undefined;
   }
 
-  /** Whether the owner held all keys, or had released them: a key with the token of this very lock, which nobody has taken since. */
+  /**
+   * Gives the keys back. Answers whether the owner held all keys, or had released them already: a
+   * released key still has this lock's token unless another owner took it since.
+   */
   release(keys: readonly string[], owner: string, ownToken: number, cooldown: number): boolean {
     const held = keys.filter((key) => this.find(key)?.owner === owner);
     const changed = held.filter((key) => cooldown === 0 || !this.find(key)!.inCooldown);
@@ -116,7 +125,10 @@ export class MemoryServer {
 
 const named = new Map<string, WeakRef<MemoryServer>>();
 
-/** The server that a `connection` names: `'memory:'` is one of its own, `'memory:name'` is shared by that name within the process. */
+/**
+ * The server that a `connection` names. `'memory:'` is a new server; `'memory:name'` is shared by
+ * all that use this name in the process.
+ */
 export function memoryServerOf(connection: string, clock: Clock): MemoryServer {
   const name = connection.slice('memory:'.length);
   const shared = name === '' ? undefined : named.get(name)?.deref();

@@ -20,7 +20,10 @@ import { MemoryServer } from './memory-server.js';
 
 const CLOSED: Unavailable = { kind: 'unavailable', reason: 'the lock store is closed.' };
 
-/** Locks within one process: the same behaviour as with Redis, with nobody to confirm and nothing to fail. */
+/**
+ * Locks within one process. The behaviour is the same as with Redis, without replicas and without
+ * server failures.
+ */
 export class MemoryStore implements LockStore {
   private readonly closed = new Subject<void>();
   private isClosed = false;

@@ -14,13 +14,13 @@ import type {
 import type { Command, Reply } from './resp.js';
 import type { Session } from './connection/session.js';
 
-/** All keys of one deployment, on however many masters they are. */
+/** All masters that hold the keys of one store: a single master or a Cluster. */
 export interface Deployment {
   acquire(request: AcquireRequest): Attempt;
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome>;
   release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome>;
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
-  /** Asks the key's master something that must not stand behind a WAIT. */
+  /** Sends commands to the key's master on a connection that no WAIT blocks. */
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;
   readonly hearsChanges: boolean;
   health(): readonly MasterHealth[];
@@ -28,7 +28,7 @@ export interface Deployment {
   close(): Promise<void>;
 }
 
-/** What a deployment tells its store. */
+/** What a deployment reports to its store. */
 export interface DeploymentListener {
   onChange(change: KeyChange): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;

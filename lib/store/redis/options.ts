@@ -1,11 +1,17 @@
 import type { Cluster, ClusterNode, ClusterOptions, Redis, RedisOptions } from 'ioredis';
 import type { ReplicaPolicy } from '../lock-store.js';
 
-/** A redis:// or rediss:// URL, ioredis options (Sentinel's among them), a Cluster's nodes, or an ioredis instance whose options are reused. */
+/**
+ * The server or servers to connect to: a `redis://` or `rediss://` URL, ioredis options (also for
+ * Sentinel), the nodes of a Cluster, or an ioredis instance whose options are reused.
+ */
 export type RedisConnection =
   string | RedisOptions | { nodes: ClusterNode[]; options?: ClusterOptions } | Redis | Cluster;
 
-/** An ioredis client, known by its shape: it may come from another copy of the library. Clients of node-redis have `duplicate` and `options`, too. */
+/**
+ * Whether the value is an ioredis client. Its shape decides, because the client may come from
+ * another copy of the library. Clients of node-redis have `duplicate` and `options` too.
+ */
 export function isRedisInstance(value: unknown): value is Redis {
   const { status, options, duplicate, sendCommand } = (value ?? {}) as Record<string, unknown>;
   return (
@@ -28,7 +34,7 @@ export interface RedisStoreOptions {
   readonly keyPrefix: string;
   readonly replicas: ReplicaPolicy;
   readonly allowNoReplicas: boolean;
-  /** The longest lease of any program on this Redis; 0: the age of links does not matter. */
+  /** The longest lease of any program on this Redis. 0: the age of links does not matter. */
   readonly quarantine: number;
   readonly replicaTimeout: number;
   readonly clockSkew: number;

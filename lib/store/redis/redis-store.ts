@@ -26,7 +26,7 @@ import { FORCE_RELEASE } from './scripts/force-release.js';
 import { parseValue } from './scripts/value.js';
 import { SingleMasterDeployment } from './single-master-deployment.js';
 
-/** Locks on Redis masters that count once their replicas confirmed them. */
+/** Locks on Redis masters. A lock counts when the replicas have confirmed it. */
 export class RedisStore implements LockStore {
   private readonly deployment: Deployment;
   private isOpen = false;
@@ -38,7 +38,7 @@ export class RedisStore implements LockStore {
   constructor(
     private readonly options: RedisStoreOptions,
     clock: Clock = systemClock,
-    /** Makes the connections; a simulation gives its own. */
+    /** Makes the connections. A simulation passes its own. */
     connector?: Connector,
   ) {
     const listener: DeploymentListener = {
@@ -88,7 +88,8 @@ export class RedisStore implements LockStore {
   }
 
   async forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    // With the script's text, not its hash: a server that has forgotten its scripts need not be asked again.
+    // Sends the script's text, not its hash: a server that has lost its scripts needs no second
+    // request.
     const replies = await this.deployment.ask(key, () => [
       FORCE_RELEASE.command([this.options.keyPrefix + key], [], false),
     ]);

@@ -24,7 +24,9 @@ import type { RedisStoreOptions } from './options.js';
 import { Sentinels } from './sentinel/sentinels.js';
 import type { Session } from './connection/session.js';
 
-/** One master that holds all keys: at a fixed address, or wherever the Sentinels say. */
+/**
+ * One master that holds all keys: at a fixed address, or at the address that the Sentinels name.
+ */
 export class SingleMasterDeployment implements Deployment {
   private readonly master: Master;
   private readonly sentinels: Sentinels | undefined;
@@ -61,7 +63,7 @@ export class SingleMasterDeployment implements Deployment {
   }
 
   acquire(request: AcquireRequest): Attempt {
-    // A master outside a Cluster never answers `slot-moved`.
+    // Only a master of a Cluster answers `slot-moved`.
     return this.master.acquire(request) as Attempt;
   }
 

@@ -136,7 +136,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   namedSince(instant: number): ReadonlyMap<string, string> {
-    for (const [id, { at }] of this.named) if (at < instant) this.lastNamed.delete(id);
+    for (const [id, { at }] of this.lastNamed) if (at < instant) this.lastNamed.delete(id);
     return new Map([...this.lastNamed].map(([id, { address }]) => [id, address]));
   }
 
