@@ -50,7 +50,9 @@ describe('A Cluster that cannot be reached', () => {
     await using single = await startRedis();
     expect(await askOnce(stores.open({ nodes: [single.port] }), 'k')).toMatchObject({
       kind: 'unavailable',
-      reason: expect.stringMatching(`${single.address}: the server is not a Redis Cluster node.*without .nodes.`),
+      reason: expect.stringMatching(
+        `${single.address}: the server is not a Redis Cluster node.*without .nodes.`,
+      ),
     });
     await take(stores.open({ nodes: [single.port, cluster.nodes[0]!.port] }), 'mixed');
     await stores.closeAll();
