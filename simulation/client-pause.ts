@@ -1,9 +1,9 @@
-/** CLIENT PAUSE: which commands wait for its end. */
+/** CLIENT PAUSE: which commands wait for the end of the pause. */
 export class ClientPause {
   private until = -Infinity;
   private stopsAll = false;
 
-  /** Of two that overlap the later end and the stricter kind are in force. */
+  /** If two pauses overlap, the later end and the stricter kind apply. */
   begin(now: number, until: number, stopsAll: boolean): void {
     this.stopsAll = stopsAll || (this.stopsAll && now < this.until);
     this.until = Math.max(this.until, until);
@@ -13,7 +13,7 @@ export class ClientPause {
     this.until = -Infinity;
   }
 
-  /** A script is one that may write, whatever it does. */
+  /** Every script counts as a write, whatever it does. */
   stops(now: number, command: string): boolean {
     return now < this.until && (this.stopsAll || command === 'eval' || command === 'evalsha');
   }

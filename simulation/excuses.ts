@@ -1,7 +1,10 @@
-/** What a fault may cost: a held lock, or a free one that is not granted. */
+/** What a fault may cost: a held lock is lost, or a free lock is not granted. */
 export type Cost = 'loss' | 'refusal';
 
-/** Until when the faults of a schedule may cost something. What is lost or refused without an excuse is the library's fault. */
+/**
+ * Until when the faults of a schedule may cost something. A loss or refusal without an excuse is a
+ * fault of the library.
+ */
 export class Excuses {
   private readonly until = new Map<Cost, number>();
 
@@ -9,7 +12,7 @@ export class Excuses {
     this.until.set(cost, Math.max(until, this.until.get(cost) ?? -Infinity));
   }
 
-  /** Whether a fault may have had its hand in what happened since this instant. */
+  /** Whether a fault may have caused what happened since this instant. */
   cover(cost: Cost, since: number): boolean {
     return since <= (this.until.get(cost) ?? -Infinity);
   }

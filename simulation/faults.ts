@@ -2,37 +2,45 @@ import { FORBIDDEN_KEY, FOREIGN_KEY, LEASE, LONG_KEY, SKEW, type Scene } from '.
 import { SimServer } from './server.js';
 import type { SimHost } from './world.js';
 
-/** Something that goes wrong, at once and for a while; what it breaks it mends by itself, or the end of the trouble does. */
+/**
+ * Something that goes wrong, at once or for a while. A fault mends what it breaks, or the end of
+ * the faults does.
+ */
 export type Fault = (scene: Scene) => unknown;
 
 /** ms that a process may need to connect anew and to ask again. */
 const RECONNECT_TIME = 1_500;
-/** ms between two turns of an event loop within which no lock may be lost: a little less than a third of its lease. */
+/**
+ * Longest turn of an event loop, in ms, within which no lock may be lost: a little less than a
+ * third of the lease.
+ */
 const LIVELY_TURN = 0.32 * LEASE;
 
-/** Those that follow somebody. */
+/** The servers that follow a master. */
 function replicasOf({ servers }: Scene): SimServer[] {
   return servers.filter((server) => server.role === 'slave');
 }
 
-/** The rest of the world, seen from `here`. */
-function everybodyBut({ servers, sentinels, workers }: Scene, here: readonly SimHost[]): SimHost[] {
+/** All servers, Sentinels and processes except `here`. */
+function allBut({ servers, sentinels, workers }: Scene, here: readonly SimHost[]): SimHost[] {
   return [...servers, ...sentinels, ...workers.map(({ host }) => host)].filter(
     (host) => !here.includes(host),
   );
 }
 
-/** It stands still for `ms`; what happens to it meanwhile happens then. */
+/** Stops a host for `ms`. Messages and timers of that time are handled when the host runs again. */
 export function freeze({ world, nemesis }: Scene, host: SimHost, ms: number): void {
   world.tell(host.name, 'freezes');
   host.freeze();
   world.happen(ms, nemesis, () => {
-    world.tell(host.name, 'runs on');
+    world.tell(host.name, 'runs again');
     host.thaw();
   });
 }
 
-/** Nobody on the one side hears anybody on the other; a master drops the replicas that it does not hear. */
+/**
+ * Separates two sides: neither hears the other. A master drops the replicas that it does not hear.
+ */
 function split(scene: Scene, here: readonly SimHost[], there: readonly SimHost[], ms: number): void {
   const { world, network, nemesis, watch, weather } = scene;
   world.tell(
@@ -80,7 +88,7 @@ const replicaCrashes: Fault = (scene) => {
   world.happen(world.dice.between(100, 2_500), nemesis, () => replica.state === 'dead' && replica.restart());
 };
 
-/** So quickly that no Sentinel notices: empty, or as it was some time ago. */
+/** The master restarts too quickly for a Sentinel to notice: empty, or with an old snapshot. */
 const masterRestarts: Fault = ({ world, watch, nemesis }) => {
   const { master } = watch;
   if (master.state !== 'running') return;
@@ -103,12 +111,12 @@ const connectionsCut: Fault = ({ world, network }) => {
   for (const connection of network.connections) if (world.dice.chance(0.5)) connection.cut();
 };
 
-/** One that goes on naming the old master. */
+/** Perhaps a Sentinel that goes on naming the old master. */
 function oneSentinelPerhaps({ world, sentinels }: Scene): SimHost[] {
   return world.dice.chance(0.5) ? [sentinels[2]!] : [];
 }
 
-/** The master, some replicas and some processes on one side. */
+/** The master, some replicas and some processes are on one side. */
 const partition: Fault = (scene) => {
   const { world, watch, servers, workers } = scene;
   const { dice } = world;
@@ -118,22 +126,22 @@ const partition: Fault = (scene) => {
     ...workers.filter(() => dice.chance(0.5)).map(({ host }) => host),
     ...oneSentinelPerhaps(scene),
   ];
-  split(scene, here, everybodyBut(scene, here), dice.between(800, 7_000));
+  split(scene, here, allBut(scene, here), dice.between(800, 7_000));
 };
 
-/** Long enough for a new master to grant beside the old one, if both could. */
+/** Lasts long enough for a new master to grant beside the old one, if both could. */
 const splitBrain: Fault = (scene) => {
   const { world, watch, workers } = scene;
   const replica = world.dice.pick(replicasOf(scene));
   const isAlone = replica === undefined || world.dice.chance(0.5);
   if (!isAlone && world.dice.chance(0.5)) watch.master.dropLink(replica);
   const here = [watch.master, ...(isAlone ? [] : [replica]), workers[0]!.host, ...oneSentinelPerhaps(scene)];
-  split(scene, here, everybodyBut(scene, here), world.dice.between(4_000, 8_000));
+  split(scene, here, allBut(scene, here), world.dice.between(4_000, 8_000));
 };
 
 /**
- * Only the Sentinels and one process lose the master: its replicas are moved to a new one, and one of them is sent back by a Sentinel that had not
- * heard of it, and moved again.
+ * Only the Sentinels and some processes lose the master. Its replicas are moved to a new master.
+ * Some are sent back by a Sentinel that has not heard of the new master, and are then moved again.
  */
 const tugOfWar: Fault = (scene) => {
   const { world, watch, sentinels, workers, nemesis, network } = scene;
@@ -173,15 +181,15 @@ const workerFreezes: Fault = (scene) => {
 const workersClockIsSet: Fault = ({ world, workers }) => {
   const { host } = world.dice.pick(workers);
   const step = world.dice.between(-3_000, 3_000);
-  world.tell(host.name, `its clock is set by ${step.toFixed(0)} ms`);
+  world.tell(host.name, `has its clock set by ${step.toFixed(0)} ms`);
   host.stepWall(step);
 };
 
-/** Within what the servers' clocks may differ by. */
+/** Stays within the difference that is allowed between the servers' clocks. */
 const serversClockIsSet: Fault = ({ world, watch, servers }) => {
   const server = world.dice.chance(0.7) ? watch.master : world.dice.pick(servers);
   const ahead = world.dice.between(-SKEW / 2, SKEW / 2);
-  world.tell(server.name, `its clock is now ${ahead.toFixed(0)} ms ahead`);
+  world.tell(server.name, `has its clock ${ahead.toFixed(0)} ms ahead`);
   server.setWallOffset(ahead);
 };
 
@@ -212,7 +220,10 @@ const clientsPaused: Fault = ({ world, weather, watch, nemesis, excuses }) => {
   }
 };
 
-/** What blocks in WAIT is ended for what stands behind it, and writes are paused now and then. */
+/**
+ * The library ends a WAIT that hangs for the requests behind it, while writes are paused from time
+ * to time.
+ */
 const clientsPausedBesideHungReplica: Fault = (scene) => {
   const { world, watch, nemesis, excuses } = scene;
   const { dice } = world;
@@ -227,7 +238,7 @@ const clientsPausedBesideHungReplica: Fault = (scene) => {
   }
 };
 
-/** The same while so many locks are asked for that a second group is sent behind the first. */
+/** The same, but with so many requests that a second group is sent behind the first. */
 const clientsPausedInRush: Fault = (scene) => {
   scene.rush(1_500);
   clientsPausedBesideHungReplica(scene);
@@ -239,8 +250,8 @@ const loopIsBusy: Fault = ({ world, weather, workers, excuses }) => {
   const longest = weather.isMild ? LIVELY_TURN : 1_500;
   const turn = dice.pick([dice.between(15, 80), dice.between(80, longest), longest]);
   const ms = dice.between(2_000, 4_000);
-  world.tell(host.name, `comes round every ${turn.toFixed(0)} ms only, for ${ms.toFixed(0)} ms`);
-  // An answer is read two turns after its question was due.
+  world.tell(host.name, `has an event loop turn only every ${turn.toFixed(0)} ms, for ${ms.toFixed(0)} ms`);
+  // An answer may be read two turns after its question was due.
   excuses.add('refusal', world.now + ms + RECONNECT_TIME);
   host.beBusy(ms, () => turn * dice.between(0.9, 1));
 };
@@ -280,17 +291,17 @@ const sentinelHangs: Fault = (scene) => {
   const ms = world.dice.between(500, 6_000);
   if (world.dice.chance(0.5)) freeze(scene, sentinel, ms);
   else {
-    world.tell(sentinel.name, 'accepts, and never answers');
+    world.tell(sentinel.name, 'accepts connections and never answers');
     network.silence(sentinel);
     world.happen(ms, nemesis, () => network.endSilence(sentinel));
   }
 };
 
-/** What is sent to the master meanwhile is never answered on that connection. */
+/** A command that is sent to the master meanwhile is never answered on that connection. */
 const masterIsSilent: Fault = ({ world, network, watch, nemesis, excuses }) => {
   const { master } = watch;
   const ms = world.dice.between(200, 1_500);
-  world.tell(master.name, 'accepts, and never answers');
+  world.tell(master.name, 'accepts connections and never answers');
   network.silence(master);
   excuses.add('loss', world.now + ms + LEASE);
   excuses.add('refusal', world.now + ms + 2 * RECONNECT_TIME);
@@ -300,7 +311,10 @@ const masterIsSilent: Fault = ({ world, network, watch, nemesis, excuses }) => {
   });
 };
 
-/** Its copy of the data takes long. The others have followed their master for long, and are a majority with it. */
+/**
+ * The replica's full synchronisation takes long. The other replicas have old links, and are a
+ * majority together with the master.
+ */
 const replicaReturnsSlowly: Fault = (scene) => {
   const { world, nemesis, excuses } = scene;
   const replica = world.dice.pick(replicasOf(scene));
@@ -314,7 +328,10 @@ const replicaReturnsSlowly: Fault = (scene) => {
   world.happen(world.dice.between(50, 500), nemesis, () => replica.state === 'dead' && replica.restart());
 };
 
-/** What another program, or an application with longer leases, holds is met by a process; nobody else has to wait for it. */
+/**
+ * A process meets a key that another program holds, or an application with longer leases. Other
+ * keys do not have to wait for that key.
+ */
 const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
   if (watch.master.valueAt(`lock:${FOREIGN_KEY}`)?.startsWith('rl:') === true) return;
   const ms = world.dice.pick([4_000, 7_000, 86_400_000]);
@@ -325,16 +342,19 @@ const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
   watch.master.put(`lock:${FOREIGN_KEY}`, `${owner} 1700000000000000`, ms + SKEW);
 };
 
-/** One request is refused, and with it nobody else's. */
+/** One request is refused. Requests in the same group are not. */
 const keyIsForbidden: Fault = ({ strayKeys }) => strayKeys.add(FORBIDDEN_KEY);
 
 const leasesAreTooLong: Fault = ({ strayKeys }) => strayKeys.add(LONG_KEY);
 
-// --- the rest
+// --- other faults
 
 const handedOver: Fault = ({ watch }) => watch.handOver();
 
-/** The master loses a lock that somebody else believes in for longer than a quarantine; processes have met it before. */
+/**
+ * The master loses a lock whose holder believes in it for longer than a quarantine. Processes have
+ * met the key before.
+ */
 const longLeaseIsForgotten: Fault = (scene) => {
   const { world, nemesis } = scene;
   keyIsHeldForLong(scene);
@@ -344,7 +364,7 @@ const longLeaseIsForgotten: Fault = (scene) => {
 export interface NamedFault {
   readonly name: string;
   readonly run: (scene: Scene) => void;
-  /** How many times the time of a fault in a mild schedule it needs. */
+  /** A multiple of the time that a fault has in a mild schedule. */
   readonly length: number;
 }
 
@@ -361,7 +381,10 @@ const named = (faults: Readonly<Record<string, Fault>>, length = 1): NamedFault[
 export const BUSY = 'busy event loop';
 export const RUSH = 'clients paused in a rush of requests';
 
-/** One after the other, with time to recover between them, they must cost no held lock. */
+/**
+ * These faults must cost no held lock if they come one after the other, with time to recover
+ * between them.
+ */
 export const MILD_FAULTS: readonly NamedFault[] = [
   ...named({
     'clients paused': clientsPaused,
@@ -372,7 +395,7 @@ export const MILD_FAULTS: readonly NamedFault[] = [
     'scripts flushed': scriptsAreFlushed,
     'one replica away': oneReplicaAway,
     'silent master': masterIsSilent,
-    'key held for long': keyIsHeldForLong,
+    'key held for a long time': keyIsHeldForLong,
     'key forbidden': keyIsForbidden,
     'leases too long': leasesAreTooLong,
   }),
@@ -392,11 +415,11 @@ export const FAULTS: readonly NamedFault[] = [
     'split brain': splitBrain,
     'tug of war': tugOfWar,
     'worker freezes': workerFreezes,
-    'clock of a worker set': workersClockIsSet,
-    'clock of a server set': serversClockIsSet,
+    "a worker's clock is set": workersClockIsSet,
+    "a server's clock is set": serversClockIsSet,
     'replicas freeze': replicasFreeze,
     'links break': linksBreak,
-    'master handed over': handedOver,
+    'master hands over': handedOver,
     'long lease forgotten': longLeaseIsForgotten,
   }),
   ...MILD_FAULTS,

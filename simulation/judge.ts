@@ -5,21 +5,21 @@ import { BUSY, RUSH } from './faults.js';
 import { FOREIGN_KEY, FORBIDDEN_KEY, IDLE_TIMEOUT, LEASE, type Scene, type Worker } from './scene.js';
 import type { SimServer } from './server.js';
 
-/** ms by which the clocks of a process and of the world differ over one lease, and then some. */
+/** ms by which the clocks of a process and of the world may differ over one lease, rounded up. */
 const TOLERANCE = 25;
 
 /**
- * ms from the end of all faults to the first grant: Sentinels replace a master that is dead and move the replicas, and these follow
- * it for a quarantine.
+ * ms from the end of all faults to the first grant. Sentinels replace a dead master and move the
+ * replicas, and the replicas then follow the new master for a quarantine.
  */
 const RECOVERY_TIME = 8_000;
 
-/** What must hold, whatever happens. */
+/** Checks what must hold, whatever happens. */
 export class Judge {
-  /** What was violated, with the first case of it. */
+  /** Violated rules, each with its first case. */
   private readonly found = new Map<string, string>();
   private readonly lastToken = new Map<string, number>();
-  /** Owners of locks that are renewed: they end by their release alone. */
+  /** Owners of locks that are renewed: such a lock ends only by its release. */
   private readonly renewed = new Set<string>();
   /** The holders of the foreign key that each process has met. */
   private readonly met = new Map<Worker, Set<string>>();
@@ -29,7 +29,8 @@ export class Judge {
     for (const server of scene.servers)
       server.listener = {
         crashedByClient: () => this.violate('CLIENT UNBLOCK of a paused client ended the server'),
-        // May happen to a second group that stands behind the WAIT: in a rush, or for a renewal that a busy process is late with.
+        // This may happen to a second group behind the WAIT: in a rush, or for a late renewal of a
+        // busy process.
         scriptUnblocked: () => {
           const hasSecondGroups =
             !scene.weather.isMild || scene.happened.has(RUSH) || scene.happened.has(BUSY);
@@ -49,7 +50,7 @@ export class Judge {
     return [...this.found].map(([what, detail]) => (detail === '' ? what : `${what} (${detail})`));
   }
 
-  // --- what processes tell
+  // --- for the processes
 
   granted(worker: Worker, lock: Lock, isRenewed: boolean): void {
     this.grants++;
@@ -69,10 +70,15 @@ export class Judge {
     this.checkConfirmation(lock);
     const believes = (owner: string): boolean => world.now < this.scene.foreign.get(owner)!;
     if (lock.keys.includes(FOREIGN_KEY) && [...(this.met.get(worker) ?? [])].some(believes))
-      this.violate('a key was granted to a process that had met its holder, who believes in it still');
+      this.violate(
+        'a key was granted to a process that had met its holder, and the holder still believes in it',
+      );
   }
 
-  /** A lock was refused, which somebody asked for at the instant `askedAt`; `isFree`: nobody else ever asks for it. */
+  /**
+   * A lock that was asked for at `askedAt` was refused. `isFree`: no other process ever asks for
+   * it.
+   */
   refused(worker: Worker, keys: readonly string[], error: unknown, askedAt: number, isFree: boolean): void {
     const { message } = error as Error;
     const owner = error instanceof LockContendedError ? error.owner : undefined;
@@ -101,19 +107,19 @@ export class Judge {
     const ran = master.releasedAt.get(lock.owner);
     const isSame = watch.master === master && master.runId === runId && ran?.runId === runId;
     if (answer === false && isSame && ran.at >= calledAt && lock.keys.length === 1)
-      this.violate('a release that had run was told as a loss');
-    this.wrong('loss', calledAt, 'a release of a held lock came to nothing', String(answer));
+      this.violate('a release that had run was reported as a loss');
+    this.wrong('loss', calledAt, 'the release of a held lock failed', String(answer));
   }
 
   /** An acquisition, its work and its release took `ms`. */
   ended(ms: number, bound: number): void {
-    // A process that was frozen meanwhile has its excuse; the longest freeze is shorter than this.
+    // A process may have been frozen meanwhile, but never for longer than this.
     if (ms > bound + 6_000) this.violate('an acquisition and its work took too long', `${ms.toFixed(0)} ms`);
   }
 
   // --- what the world shows
 
-  /** Two never hold one key. */
+  /** A key never has two holders. */
   check(): void {
     const holders = new Map<string, string>();
     for (const { host, held } of this.scene.workers) {
@@ -124,14 +130,17 @@ export class Judge {
         }
         for (const key of lock.keys) {
           const other = holders.get(key);
-          if (other !== undefined) this.violate('two hold one key', `${key}: ${other} and ${host.name}`);
+          if (other !== undefined) this.violate('a key has two holders', `${key}: ${other} and ${host.name}`);
           holders.set(key, host.name);
         }
       }
     }
   }
 
-  /** Everything was mended just now, but for full synchronisations that take up to `syncTime`: the worker is granted a lock soon. */
+  /**
+   * All faults have just been mended, except full synchronisations that take up to `syncTime` ms:
+   * the worker is granted a lock soon.
+   */
   async checkFirstLock({ host, service }: Worker, syncTime: number): Promise<void> {
     const key = `first-${host.name}`;
     try {
@@ -141,7 +150,7 @@ export class Judge {
     }
   }
 
-  /** Everybody is granted a lock again, and no key is held by nobody. */
+  /** Every process is granted a lock again, and no key is busy without a holder. */
   async checkRecovery(from: number): Promise<void> {
     const { world, workers, servers, watch, weather, excuses } = this.scene;
     const answer = { isRight: false };
@@ -166,13 +175,13 @@ export class Judge {
       const isHeld = workers.some(({ held }) => [...held].some((lock) => lock.keys.includes(key)));
       if (value?.startsWith('rl:') === true && !isHeld)
         this.violate(
-          'a key is held by nobody',
+          'a key is busy without a holder',
           `${key}: ${value} for ${watch.master.pttl(`lock:${key}`).toFixed(0)} ms`,
         );
     }
   }
 
-  /** After the close nothing is left: no timer, no message, no connection. */
+  /** After the close no timer, message or connection is left. */
   async checkEnd(): Promise<void> {
     const { world, workers, network } = this.scene;
     for (const { service } of workers) void service.close();
@@ -183,7 +192,10 @@ export class Judge {
       this.violate('connections are left after the close', String(network.connections.size));
   }
 
-  /** Rules 1 and 2 of the quorum, by what the server knows: a majority has the write, over links that are older than any lease. */
+  /**
+   * Rules 1 and 2 of the quorum, checked by what the server knows: a majority has the write, over
+   * links that are older than any lease.
+   */
   private checkConfirmation(lock: Lock): void {
     const { servers } = this.scene;
     const known = servers
@@ -203,7 +215,10 @@ export class Judge {
       this.violate("a request got its neighbour's error", message);
   }
 
-  /** Something was lost or refused that had to be granted, unless a fault has its hand in it. */
+  /**
+   * A lock was lost or refused that had to be granted: a violation, unless a fault may have caused
+   * it.
+   */
   private wrong(cost: Cost, since: number, what: string, detail: string): void {
     const { weather, excuses } = this.scene;
     if (weather.isMild && !excuses.cover(cost, since)) this.violate(what, detail);

@@ -4,8 +4,9 @@ import { runSchedule } from './schedule.js';
 /*
  * npm run simulate -- [--schedules 1000] [--from 1] [--seed 123] [--only words] [--most 3]
  *
- * The real library against simulated servers, in virtual time: a schedule is decided by its seed, and a failing one prints its history. `--only` keeps the
- * faults whose names have these words in them. The run ends after `--most` failures.
+ * Runs the real library against simulated servers, in virtual time. A seed decides a schedule, and
+ * a failing schedule prints its history. `--only` keeps the faults whose names contain these words.
+ * The run ends after `--most` failures.
  */
 
 const { values } = parseArgs({
@@ -17,7 +18,7 @@ const { values } = parseArgs({
     most: { type: 'string', default: '3' },
   },
 });
-// A schedule refuses locks by the hundred; nobody reads where from.
+// A schedule refuses hundreds of locks, and no caller reads the stack traces.
 Error.stackTraceLimit = 0;
 const from = Number(values.seed ?? values.from);
 const schedules = values.seed === undefined ? Number(values.schedules) : 1;

@@ -9,8 +9,9 @@ import { MUTANTS, type Mutant } from './mutations.js';
 /*
  * npm run mutants -- [--schedules 3000] [--only words]
  *
- * Breaks one rule of the protocol after the other in a copy of the code, and runs the simulation against it until it notices. A rule whose loss nobody
- * notices is one that the next change may lose.
+ * Breaks one rule of the protocol after the other in a copy of the code, and runs the simulation
+ * against the copy until it fails. If no test notices a broken rule, the next change may break the
+ * rule unnoticed.
  */
 
 const { values } = parseArgs({
@@ -21,11 +22,11 @@ const { values } = parseArgs({
   },
 });
 const run = promisify(execFile);
-/** Where this was compiled to, and the repository that it was compiled from. */
+/** The folder of the compiled code, and the repository that the code was compiled from. */
 const compiled = dirname(dirname(fileURLToPath(import.meta.url)));
 const root = join(compiled, '..', '..');
 
-/** A copy of the compiled code with the mutant's files in place of the sound ones. */
+/** Makes a copy of the compiled code with the mutant's files. */
 function grow(mutant: Mutant, folder: string): void {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -49,7 +50,7 @@ function grow(mutant: Mutant, folder: string): void {
   }
 }
 
-/** The first schedule that goes wrong, and how. */
+/** The first schedule that fails, and why. */
 async function firstCaught(
   folder: string,
   { faults = '' }: Mutant,

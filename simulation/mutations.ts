@@ -1,11 +1,11 @@
-/** One rule of the protocol, broken. */
+/** One broken rule of the protocol. */
 export interface Mutant {
   readonly name: string;
-  /** For each file: what stands there once, and what stands there instead. */
+  /** For each file: code that occurs there once, and the code that replaces it. */
   readonly changes: Readonly<Record<string, readonly (readonly [sound: string, broken: string])[]>>;
-  /** Words of the names of the faults that show it; all faults, if there are none. */
+  /** Words of the names of the faults that reveal the mutant. Undefined: all faults. */
   readonly faults?: string;
-  /** Who notices, where the simulation cannot: what it lacks is said in its own words. */
+  /** The test that notices the mutant if the simulation cannot. */
   readonly caughtBy?: string;
 }
 
@@ -25,7 +25,8 @@ const QUORUM = 'lib/store/redis/replication/quorum.ts';
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'WAIT is sent again on the next connection',
-    // What was written before the connection ended is taken for written on the next one: its WAIT and INFO decide.
+    // A request that was written before the connection ended counts as written on the next
+    // connection: the next WAIT and INFO decide.
     changes: {
       [OPEN_REQUESTS]: [
         [

@@ -12,19 +12,22 @@ const CONNECT_TIMEOUT = 1_000;
 
 let connectionIds = 0;
 
-/** Who cannot hear whom, and how long messages take. */
+/** Which hosts cannot hear each other, and how long messages take. */
 export class SimNetwork {
   private readonly cuts = new Set<string>();
-  /** Servers and Sentinels that accept connections and commands, and will never answer these. */
+  /** Servers and Sentinels that accept connections and commands but never answer. */
   private readonly silent = new Set<Target>();
-  /** How many of the next answers to a script are lost, each with its connection. */
+  /** How many of the next answers to a script are lost, each together with its connection. */
   private readonly answersToLose = new Map<ScriptName, number>();
   readonly connections = new Set<SimConnection>();
 
   constructor(
     readonly world: SimWorld,
     private readonly targets: ReadonlyMap<string, Target>,
-    /** The share of messages that are lost once and sent again by TCP: what follows them on their connection waits, too. */
+    /**
+     * The share of messages that are lost once and sent again by TCP. Messages behind such a
+     * message wait too.
+     */
     public loss = 0,
   ) {}
 
@@ -43,7 +46,10 @@ export class SimNetwork {
       for (const b of others) this.cuts.add(`${a.name}|${b.name}`).add(`${b.name}|${a.name}`);
   }
 
-  /** From now on whoever connects to the target, or asks it, hears nothing on that connection for ever. */
+  /**
+   * From now on a connection over which the target is asked stays silent for ever, and so does a
+   * new one.
+   */
   silence(target: Target): void {
     this.silent.add(target);
   }
@@ -91,7 +97,7 @@ export class SimNetwork {
             if (target === undefined || target.state === 'dead') reject(new Error('ECONNREFUSED'));
             else if (!this.canReach(process, target))
               world.happen(500, process, () => reject(new Error('ETIMEDOUT')), 'socket');
-            // A frozen host's kernel accepts connections, too.
+            // The kernel of a frozen host accepts connections too.
             else resolve(new SimConnection(this, process, target));
           };
           world.happen(world.dice.between(0.2, 3), process, outcome, 'socket');
@@ -100,7 +106,7 @@ export class SimNetwork {
   }
 }
 
-/** One connection: messages of each way arrive in order, or not at all. */
+/** One connection. The messages of each direction arrive in order, or not at all. */
 export class SimConnection implements Connection {
   readonly id = ++connectionIds;
   private state: 'open' | 'ended' = 'open';
@@ -110,7 +116,7 @@ export class SimConnection implements Connection {
   private requestsArriveAt = 0;
   private repliesArriveAt = 0;
   private readonly side: ServerSide;
-  /** What is sent is accepted, and read by nobody. */
+  /** Commands are accepted and never read. */
   private isSilent: boolean;
 
   constructor(
@@ -162,7 +168,10 @@ export class SimConnection implements Connection {
     this.end(new Error('closed'));
   }
 
-  /** The network loses the connection: both sides notice, and what is on its way may still arrive at the server. */
+  /**
+   * The network loses the connection. Both sides notice, and messages that are under way may still
+   * reach the server.
+   */
   cut(): void {
     this.end(new Error('ECONNRESET'));
   }
@@ -178,7 +187,7 @@ export class SimConnection implements Connection {
     if (this.state === 'ended') return;
     this.state = 'ended';
     this.network.connections.delete(this);
-    // Behind what has been sent: a closed connection's commands may still run.
+    // Behind all messages that have been sent: commands of a closed connection may still run.
     this.toServer(() => this.target.disconnect(this.id));
     this.waiting.length = 0;
     for (const listener of this.endListeners) listener(cause);

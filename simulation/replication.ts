@@ -2,42 +2,44 @@ import { SimHost, type SimWorld } from './world.js';
 
 export interface Entry {
   readonly value: string;
-  /** By the wall clock of whoever asks. */
+  /** By the wall clock of the server that reads the entry. */
   readonly expiresAt: number;
 }
 
-/** A change of one key; undefined: it is deleted. */
+/** A change of one key. Without an entry the key is deleted. */
 export interface Write {
   readonly key: string;
   readonly entry: Entry | undefined;
 }
 
-/** One replica as its master sees it. */
+/** One replica, as its master sees it. */
 export interface Link {
   readonly id: number;
   readonly replica: SimReplica;
   readonly madeAt: number;
   isOnline: boolean;
   acknowledged: number;
-  /** When it was made, or last acknowledged anything. */
+  /** When the link was made, or last acknowledged anything. */
   heardAt: number;
-  /** A replica in full sync acknowledges nothing before it has loaded the file. */
+  /** A replica in full sync acknowledges nothing until the file is loaded. */
   hasAcknowledged: boolean;
-  /** When the last bytes of the stream arrive: it keeps its order. */
+  /** When the last bytes of the stream arrive: the stream keeps its order. */
   arrivesAt: number;
-  /** The second connection of a full synchronisation over Redis 8's RDB channel, while it stands. */
+  /**
+   * The second connection of a full synchronisation over Redis 8's RDB channel, while that lasts.
+   */
   rdbChannel: number | undefined;
 }
 
-/** ms that replication needs at the most while all is well, and a full synchronisation. */
+/** Most ms that replication and a full synchronisation need if nothing is wrong. */
 export const CALM_LAG = 2;
 export const CALM_SYNC = 120;
 
-/** How servers of one schedule replicate. */
+/** How the servers of one schedule replicate. */
 export interface ReplicationStyle {
-  /** ms that the stream and its acknowledgements need at the most. */
+  /** Most ms that the stream and its acknowledgements need. */
   lag: number;
-  /** ms that a full synchronisation takes at the most. */
+  /** Most ms that a full synchronisation takes. */
   syncTime: number;
   /** Full synchronisations use a second connection, as Redis 8 does by default. */
   readonly hasRdbChannel: boolean;
@@ -45,23 +47,29 @@ export interface ReplicationStyle {
 
 let ids = 0;
 
-/** What a Redis server is to other servers: a run with data and a history, which follows a master or is followed. */
+/**
+ * A Redis server as other servers see it: a run with data and a history, which follows a master or
+ * has replicas.
+ */
 export abstract class SimReplica extends SimHost {
   runId = '';
   replid = '';
   offset = 0;
-  /** The history that it shared until it was promoted at this offset. */
+  /** The history that the server shared until it was promoted at this offset. */
   private formerHistory: { replid: string; until: number } | undefined;
   role: 'master' | 'slave' = 'master';
   master: SimReplica | undefined;
   data = new Map<string, Entry>();
   readonly links = new Map<SimReplica, Link>();
-  /** A replica's former link, which its master does not know to be dead: listed beside the new one. */
+  /**
+   * Former links of replicas, which the master does not know to be dead. INFO lists them beside the
+   * new links.
+   */
   private readonly deadLinks = new Map<SimReplica, Link>();
-  /** What the command that is being executed has changed. */
+  /** Changes of the command that is being executed. */
   protected readonly writes: Write[] = [];
   private snapshot = new Map<string, Entry>();
-  /** Connections of an earlier run mean nothing to this one. */
+  /** Counts the runs: connections of an earlier run mean nothing to this one. */
   private generation = 0;
 
   constructor(
@@ -76,9 +84,9 @@ export abstract class SimReplica extends SimHost {
     this.begin();
   }
 
-  /** Replicas have acknowledged something. */
+  /** A replica has acknowledged something. */
   protected abstract onAcknowledged(): void;
-  /** It follows another server now. */
+  /** The server follows another server now. */
   protected abstract onDemoted(): void;
 
   // --- life
@@ -100,7 +108,7 @@ export abstract class SimReplica extends SimHost {
     this.generation++;
   }
 
-  /** A new run, with nothing or with what `save` kept. */
+  /** Starts a new run: empty, or with the data that `save` kept. */
   restart(withSnapshot = false): void {
     this.world.tell(this.name, withSnapshot ? 'restarts from its file' : 'restarts empty');
     this.state = 'running';
@@ -123,7 +131,9 @@ export abstract class SimReplica extends SimHost {
     this.replid = `repl${++ids}`;
   }
 
-  /** REPLICAOF: from now on it takes over that master's data; a master's blocked clients are turned away. */
+  /**
+   * REPLICAOF: takes over the data of that master. A former master turns its blocked clients away.
+   */
   follow(master: SimReplica): void {
     this.master?.links.delete(this);
     this.role = 'slave';
@@ -141,7 +151,7 @@ export abstract class SimReplica extends SimHost {
 
   // --- links
 
-  /** Links to its master anew, with a copy of all its data; tries again while that cannot be had. */
+  /** Links to the master anew, with a copy of all data. Tries again until that works. */
   private resync(): void {
     const { master, generation, world, style } = this;
     if (master === undefined) return;
@@ -171,10 +181,11 @@ export abstract class SimReplica extends SimHost {
       rdbChannel: style.hasRdbChannel && !isPartial ? ++ids : undefined,
     };
     master.links.set(this, link);
-    // A partial resynchronisation brings what a full one brings, for its history is a part of the master's; only sooner.
+    // A partial resynchronisation brings the same data as a full one, only sooner: the replica's
+    // history is a part of the master's.
     const time = isPartial ? world.dice.between(0.2, 3) : world.dice.between(2, style.syncTime);
     world.happen(time, master, () => {
-      // Another link has taken its place.
+      // Another link has taken this link's place.
       if (master.links.get(this) !== link) return;
       link.isOnline = true;
       link.rdbChannel = undefined;
@@ -194,7 +205,7 @@ export abstract class SimReplica extends SimHost {
     return replid === this.replid || (replid === formerHistory?.replid && offset <= formerHistory.until);
   }
 
-  /** Links made long before the simulation begins. */
+  /** Links that were made long before the simulation begins. */
   static linkForLong(master: SimReplica, replicas: readonly SimReplica[], ms: number): void {
     for (const replica of replicas) {
       replica.role = 'slave';
@@ -214,7 +225,7 @@ export abstract class SimReplica extends SimHost {
     }
   }
 
-  /** The master lost a replica that it has not heard for long. */
+  /** The master drops a replica that it has not heard for long. */
   dropLink(replica: SimReplica): void {
     if (this.links.delete(replica))
       this.world.happen(10, replica, () => replica.master === this && replica.resync());
@@ -234,7 +245,7 @@ export abstract class SimReplica extends SimHost {
 
   // --- the stream
 
-  /** Something of the stream on its way to a replica: in order, and only while the link stands. */
+  /** Sends a part of the stream to a replica: in order, and only while the link stands. */
   private transfer(link: Link, master: SimReplica, arrive: () => void): void {
     const { world } = this;
     const deliver = (): void => {
@@ -253,7 +264,7 @@ export abstract class SimReplica extends SimHost {
       link.acknowledged = Math.max(link.acknowledged, offset);
       link.heardAt = this.world.now;
       link.hasAcknowledged = true;
-      // What the dead link's socket still held is read, too: both lines say the same.
+      // The master also reads what the dead link's socket still held: both lines report the same.
       const dead = master.deadLinks.get(this);
       if (dead !== undefined) dead.acknowledged = link.acknowledged;
       master.onAcknowledged();
@@ -277,14 +288,14 @@ export abstract class SimReplica extends SimHost {
     }
   }
 
-  /** REPLCONF GETACK: all replicas are asked how far they are. */
+  /** REPLCONF GETACK: asks all replicas for their offset. */
   protected askReplicas(): void {
     for (const link of this.links.values()) {
       if (link.isOnline) this.transfer(link, this, () => link.replica.acknowledgeTo(link, this));
     }
   }
 
-  /** An acknowledgement that nobody asked for: replicas send one every second. */
+  /** Sends an acknowledgement unasked, as replicas do every second. */
   protected acknowledge(): void {
     const link = this.master?.links.get(this);
     if (this.master !== undefined && link?.isOnline === true) this.acknowledgeTo(link, this.master);

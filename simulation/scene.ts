@@ -12,22 +12,28 @@ import { SimHost, type SimWorld } from './world.js';
 export const LEASE = 2_000;
 /** ms by which the servers' clocks may differ. */
 export const SKEW = 1_000;
-/** ms after which servers that close idle connections do so. */
+/** ms after which a server closes an idle connection, if it closes such connections. */
 export const IDLE_TIMEOUT = 2_000;
 /** ms that a caller waits for confirmations. */
 export const REPLICA_TIMEOUT = 300;
 
-/** What kind of place this schedule plays in. */
+/** The conditions of a schedule. */
 export interface Weather {
-  /** Only faults that must cost no held lock befall it, one after the other, and what they may cost else is known. */
+  /**
+   * Only faults that must cost no held lock occur, one after the other. Any other cost of theirs is
+   * known.
+   */
   readonly isMild: boolean;
-  /** How its servers are. */
+  /** The style of the servers. */
   readonly servers: ServerStyle;
   /** The share of messages that TCP has to send again. */
   readonly loss: number;
-  /** ms between two lost connections; Infinity: none is lost but by faults. */
+  /** ms between two lost connections. Infinity: only faults end connections. */
   readonly cutEvery: number;
-  /** ms between two stutters of a process: it stands still for a while; Infinity: none but by faults. */
+  /**
+   * ms between two stutters of a process, which then stops for a while. Infinity: only faults stop
+   * processes.
+   */
   readonly stutterEvery: number;
   /** ms after which a master drops a replica that it does not hear. */
   readonly replTimeout: number;
@@ -51,20 +57,23 @@ export interface Scene {
   readonly workers: readonly Worker[];
   readonly policy: 'all' | 'majority';
   readonly excuses: Excuses;
-  /** Keys that are asked for beside the others, although that may be refused. */
+  /** Keys that are also asked for, although they may be refused. */
   readonly strayKeys: Set<string>;
   /** Until when somebody else believes in its lock. */
   /** Until when each holder of the foreign key believes in its lock, by owner. */
   readonly foreign: Map<string, number>;
   /** The names of the faults that have begun. */
   readonly happened: Set<string>;
-  /** Has a process ask for dozens of locks at once, again and again for `ms`. */
+  /** Makes a process ask for dozens of locks at once, again and again for `ms`. */
   rush: (ms: number) => void;
-  /** A host for what happens to others. */
+  /** The host on which faults are timed. */
   readonly nemesis: SimHost;
 }
 
-/** A key outside what the user may touch, one that is asked for with a lease that is too long, and one that others hold for longer than any lease here. */
+/**
+ * A key that the user may not touch, a key that is asked for with a lease that is too long, and a
+ * key that another program holds for longer than any lease here.
+ */
 export const FORBIDDEN_KEY = 'x';
 export const LONG_KEY = 'long';
 export const FOREIGN_KEY = 'odd';

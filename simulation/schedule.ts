@@ -12,32 +12,35 @@ import {
 } from './scene.js';
 import { Dice, SimWorld } from './world.js';
 
-/** ms of virtual time in which things go wrong, and in which they must have become right again. */
+/** ms of virtual time in which faults occur, and in which everything must work again. */
 const TROUBLE = 9_000;
 const RECOVERY = 11_000;
-/** ms after its faults in which the processes go on taking locks. */
+/** ms after the faults in which the processes go on taking locks. */
 const AFTERMATH = 5_500;
-/** ms in which nothing is asked, so that idle connections are closed. */
+/** ms without requests, so that idle connections are closed. */
 const QUIET = IDLE_TIMEOUT + 3_000;
-/** ms that a fault and the recovery from it have to themselves in a mild schedule. */
+/** ms for a fault and the recovery from it in a mild schedule. */
 const MILD_TIME = 2_900;
-/** ms that the holder of a lock that nobody else asks for waits: longer than any fault without an excuse can last. */
+/**
+ * ms that a process waits for a lock that no other process asks for: longer than any fault without
+ * an excuse can last.
+ */
 const OWN_WAIT_TIME = 1_500;
 
-/** Requests at once: enough for a second group beside one that is out. */
+/** Requests at once: enough for a second group beside the group in flight. */
 const RUSH_SIZE = 33;
 
 export interface Outcome {
   readonly seed: number;
   readonly violations: readonly string[];
-  /** Made where it is read. */
+  /** Made when it is read. */
   readonly history: () => readonly string[];
   readonly grants: number;
 }
 
 /**
- * One schedule: the real library in a few processes against simulated servers, with faults and delays that the seed decides. `only`: the faults
- * whose names have these words in them.
+ * Runs one schedule: the real library in a few processes against simulated servers, with faults and
+ * delays that the seed decides. `only` keeps the faults whose names contain these words.
  */
 export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
   const dice = new Dice(seed);
@@ -60,7 +63,7 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
   else bringTrouble(scene, only);
   await world.runUntil(TROUBLE, check);
 
-  // --- and it becomes right again
+  // --- everything is mended
   scene.network.heal();
   scene.network.loss = 0;
   const syncTime = Math.max(...servers.map(({ style }) => style.syncTime));
@@ -108,7 +111,7 @@ function bringTrouble(scene: Scene, only: string): void {
   );
 }
 
-/** One fault after the other, each mended before the next. */
+/** One fault after the other. Each is mended before the next. */
 function bringMildTrouble(scene: Scene, only: string): void {
   const { world, nemesis } = scene;
   const { dice } = world;
@@ -122,7 +125,7 @@ function bringMildTrouble(scene: Scene, only: string): void {
   }
 }
 
-/** Takes, holds and gives back locks, for as long as it is told to. */
+/** Takes, holds and releases locks while `goesOn` returns true. */
 async function work(scene: Scene, worker: Worker, judge: Judge, goesOn: () => boolean): Promise<void> {
   const { world } = scene;
   const { dice } = world;
@@ -139,10 +142,10 @@ async function work(scene: Scene, worker: Worker, judge: Judge, goesOn: () => bo
       await sleep(host, dice.chance(0.5) ? dice.between(1, 60) : dice.between(200, 4_500));
       await judge.release(worker, lock);
     } catch (error) {
-      // What else could happen in trouble.
+      // In an unmild schedule every kind of error may occur.
       judge.refused(worker, keys, error, askedAt, false);
     }
-    // The longest work, and a release that nobody answers.
+    // The longest work, and a release that is never answered.
     judge.ended(host.monotonic() - asked, waitTime + REPLICA_TIMEOUT + 1_000 + 5_000 + 6_000);
     for (const key of scene.strayKeys)
       if (dice.chance(0.3)) void tryIn(scene, worker, judge, key, key === LONG_KEY ? 20 * LEASE : LEASE);
@@ -150,7 +153,7 @@ async function work(scene: Scene, worker: Worker, judge: Judge, goesOn: () => bo
   }
 }
 
-/** A request that may well be refused, and has to bother nobody. */
+/** A request that may be refused, and must not disturb any other request. */
 async function tryIn(
   { world }: Scene,
   worker: Worker,
@@ -168,7 +171,10 @@ async function tryIn(
   }
 }
 
-/** Asks for dozens of locks at once, and for dozens more while these are being confirmed, again and again. */
+/**
+ * Asks for dozens of locks at once, and for dozens more while these are being confirmed, again and
+ * again.
+ */
 async function rush(scene: Scene, worker: Worker, judge: Judge, until: number): Promise<void> {
   const { world } = scene;
   const { dice } = world;
@@ -179,7 +185,7 @@ async function rush(scene: Scene, worker: Worker, judge: Judge, until: number): 
   }
 }
 
-/** The same with a lock that nobody else asks for: it has to be granted. */
+/** The same with a lock that no other process asks for: it must be granted. */
 async function workAlone(
   { world }: Scene,
   worker: Worker,

@@ -13,7 +13,7 @@ export interface Data {
   pttl(key: string): number;
   /** Throws `OutOfMemory` if memory is full and the script has written nothing before. */
   set(key: string, value: string, px: number): void;
-  /** The same with NX: false if the key is there, which is not read. */
+  /** Like `set` with NX: false if the key exists. The key is not read. */
   setNew(key: string, value: string, px: number): boolean;
   pexpire(key: string, px: number): void;
   del(key: string): void;
@@ -30,11 +30,11 @@ interface SimCall {
   readonly keys: readonly string[];
   readonly owner: string;
   readonly common: readonly string[];
-  /** What differs from call to call, beside the owner. */
+  /** Arguments that differ from call to call, except the owner. */
   readonly rest: readonly string[];
 }
 
-/** Takes runs apart: see `GroupScript`. */
+/** Splits the arguments into calls: see `GroupScript`. */
 function* callsOf(
   keys: readonly string[],
   args: readonly string[],
@@ -67,7 +67,7 @@ function write(data: Data, key: string, value: string, px: number): void {
   }
 }
 
-/** Has client tracking forget keys that were read while they were missing. */
+/** Makes client tracking forget keys that were read while they were missing. */
 function forget(data: Data, keys: readonly string[]): void {
   for (const key of keys) {
     try {
@@ -88,7 +88,7 @@ const acquire: SimScript = (data, keys, args) => {
   const replies = [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
     let token = Number(floor);
     const clock = data.now();
-    // Tried as a free one first, if it is one key.
+    // A single key is first taken as a free key.
     if (own.length === 1 && token <= clock && data.setNew(own[0]!, `${owner} ${clock}`, Number(ttl)))
       return String(clock);
     const values = own.map((key) => data.get(key));
@@ -108,7 +108,10 @@ const acquire: SimScript = (data, keys, args) => {
   return replies;
 };
 
-/** The token in a value that is the owner's, with or without the mark; undefined where it is not. */
+/**
+ * The token, if the value is the owner's, with or without the mark. Undefined if the value is not
+ * the owner's.
+ */
 function tokenOf(value: string | null, owner: string, mark: string): string | undefined {
   return [`${owner} `, `${owner}${mark} `]
     .filter((own) => value?.startsWith(own) === true)
@@ -195,7 +198,7 @@ const names = new Map<string, ScriptName>(
   ]),
 );
 
-/** undefined: it calls no script. */
+/** Undefined if the command calls no script. */
 export function scriptCalledBy([name, script]: Command): ScriptName | undefined {
   return name === 'eval' || name === 'evalsha' ? names.get(String(script)) : undefined;
 }

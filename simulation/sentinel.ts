@@ -2,7 +2,7 @@ import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js
 import type { ServerSide, SimServer } from './server.js';
 import { SimHost, type SimWorld } from './world.js';
 
-/** One Sentinel: what it believes, and who listens to it. */
+/** One Sentinel: the master that it names, and its clients. */
 export class SimSentinel extends SimHost {
   master: SimServer;
   epoch = 0;
@@ -50,14 +50,20 @@ export class SimSentinel extends SimHost {
   }
 }
 
-/** Looks, one every 100 ms, at a server that follows nobody or the wrong one until it is told at the latest. */
+/**
+ * A server that follows no master or the wrong one is corrected after this many checks at the
+ * latest. There is a check every 100 ms.
+ */
 const LOOKS_AT_STRAY = 30;
 
-/** The three of them: when they take the master for dead, and in which order they move the others. */
+/**
+ * All Sentinels together: when they declare the master dead, and in which order they move the
+ * replicas.
+ */
 export class SimSentinels {
   private epoch = 0;
   private isFailingOver = false;
-  /** How often in a row each server was seen following nobody or the wrong one. */
+  /** How often in a row each server was seen following no master or the wrong one. */
   private readonly strays = new Map<SimServer, number>();
 
   constructor(
@@ -72,7 +78,7 @@ export class SimSentinels {
     return this.sentinels.reduce((best, each) => (each.epoch > best.epoch ? each : best)).master;
   }
 
-  /** Looks at the master now and then, and acts when it has been away for `downAfter`. */
+  /** Checks the master every 100 ms, and replaces it when it has been away for `downAfter` ms. */
   watch(downSince?: number): void {
     const { master, world } = this;
     const heard = this.sentinels.filter(
@@ -85,7 +91,7 @@ export class SimSentinels {
     world.happen(100, this.sentinels[0]!, () => this.watch(since));
   }
 
-  /** Also where the master lives: a false alarm, or a command. */
+  /** Fails over, even if the master is alive: after a false alarm or by command. */
   failOver(): void {
     const { master: old, world } = this;
     if (this.isFailingOver) return;
@@ -99,7 +105,7 @@ export class SimSentinels {
     if (candidates.length === 0) return;
     this.isFailingOver = true;
     const { dice } = world;
-    // By the offset of the last INFO, which may be old: anybody can be chosen.
+    // Sentinels compare the offsets of the last INFO, which may be old: any replica can be chosen.
     const chosen = dice.chance(0.6)
       ? candidates.reduce((best, each) => (each.offset > best.offset ? each : best))
       : dice.pick(candidates);
@@ -114,7 +120,7 @@ export class SimSentinels {
     });
   }
 
-  /** By FAILOVER on the master, so that the successor has everything. */
+  /** Fails over by FAILOVER on the master, so that the successor has all data. */
   handOver(): void {
     const { master: old, world } = this;
     const chosen = world.dice.pick(this.servers.filter((server) => server.master === old));
@@ -124,11 +130,14 @@ export class SimSentinels {
       if (isDone) this.announce(old, chosen, ++this.epoch);
       else this.isFailingOver = false;
     });
-    // A master that dies in the middle never says how it ended.
+    // A master that dies in the middle never reports the end.
     world.happen(3_000, this.sentinels[0]!, () => (this.isFailingOver = false));
   }
 
-  /** The new master is made known, and the other replicas are moved to it one by one: until then they confirm to the old one. */
+  /**
+   * Makes the new master known, and moves the other replicas to it one by one. Until then they
+   * confirm to the old master.
+   */
   private announce(old: SimServer, chosen: SimServer, epoch: number): void {
     const { world } = this;
     const { dice } = world;
@@ -142,13 +151,19 @@ export class SimSentinels {
     world.happen(1_100, this.sentinels[0]!, () => (this.isFailingOver = false));
   }
 
-  /** One that is cut off goes on naming the old master until it hears of the new one. */
+  /**
+   * Tells one Sentinel of the new master. A Sentinel that is cut off names the old master until
+   * then.
+   */
   private teach(sentinel: SimSentinel, master: SimServer, epoch: number): void {
     if (this.reach(this.sentinels[0]!, sentinel)) sentinel.learn(master, epoch);
     else this.world.happen(200, sentinel, () => this.teach(sentinel, master, epoch));
   }
 
-  /** A former master that runs again is told within 3 s, and so is a replica that follows the wrong one. */
+  /**
+   * Corrects a former master that runs again, and a replica that follows the wrong master: within 3
+   * s.
+   */
   private demoteStrays(): void {
     const { master, world } = this;
     if (this.isFailingOver) return;

@@ -4,76 +4,83 @@ import { SimReplica, type Link, type ReplicationStyle } from './replication.js';
 import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText, type Data } from './scripts.js';
 import type { SimWorld } from './world.js';
 
-/** A client's connection as the server sees it. */
+/** A client's connection, as the server sees it. */
 export interface ServerSide {
   readonly id: number;
-  /** It has subscribed to something, so it may be idle for as long as it likes. */
+  /** The client has subscribed to a channel, so it may be idle for any time. */
   isSubscribed: boolean;
   reply(value: Reply): void;
   push(channel: string, payload: unknown): void;
-  /** The server ends it. */
+  /** The server ends the connection. */
   end(): void;
 }
 
-/** What clients of a server should never bring about. */
+/** What clients of a server should never cause. */
 export interface ServerListener {
   /** By a CLIENT UNBLOCK of a paused client. */
   crashedByClient(): void;
-  /** A CLIENT UNBLOCK hit a script that was paused. */
+  /** A CLIENT UNBLOCK hit a paused script. */
   scriptUnblocked(): void;
-  /** A client said nothing for too long. */
+  /** A client was silent for too long. */
   idleClientClosed(): void;
 }
 
 interface Client {
   readonly side: ServerSide;
-  /** What has arrived and was not executed. */
+  /** Commands that have arrived and have not been executed. */
   readonly inbox: Command[];
   wait: { need: number; offset: number; cancel: () => void } | undefined;
-  /** What CLIENT PAUSE keeps from being executed. */
+  /** The command that CLIENT PAUSE keeps from being executed. */
   postponed: Command | undefined;
-  /** The offset that its last command left behind. */
+  /** The offset after the client's last command. */
   offset: number;
   lastHeardAt: number;
 }
 
-/** What the server knows of an acquisition that it wrote: what may confirm it, and what was then true of these links. */
+/**
+ * What the server knows about an acquisition that it wrote: its offset, and the links at that time,
+ * which may confirm it.
+ */
 export interface Written {
   readonly at: number;
   readonly offset: number;
   readonly links: readonly Link[];
 }
 
-/** ms of Redis' clock tick: timeouts of WAIT are rounded up to it. */
+/** ms of Redis' clock tick: WAIT timeouts are rounded up to it. */
 const TICK = 100;
-/** ms between two looks at idle clients and at the end of a hand-over. */
+/** ms between two checks for idle clients and for the end of a hand-over. */
 const CRON_TIME = 100;
 
 const UNBLOCKED = 'UNBLOCKED client unblocked via CLIENT UNBLOCK';
 
 /**
- * What CLIENT UNBLOCK ERROR does to a paused command: Redis 7.0 answers UNBLOCKED and runs it all the same at the pause's end, Redis 8 and Valkey 8 answer and
- * drop it, Valkey 9 does nothing.
+ * What CLIENT UNBLOCK ERROR does to a paused command. Redis 7.0 answers UNBLOCKED, but runs the
+ * command at the end of the pause. Redis 8 and Valkey 8 answer and drop the command. Valkey 9 does
+ * nothing.
  */
 export const UNBLOCKINGS = ['runs later', 'drops', 'nothing'] as const;
 export type Unblocking = (typeof UNBLOCKINGS)[number];
 
-/** What may be different from one server to the other. */
+/** What may differ between servers. */
 export interface ServerStyle extends ReplicationStyle {
   /** What CLIENT UNBLOCK ERROR does to a paused command. */
   readonly unblocking: Unblocking;
-  /** ms after which a client that says nothing is closed; Infinity: never. */
+  /** ms after which a silent client is closed. Infinity: never. */
   readonly idleTimeout: number;
 }
 
-/** A Redis server, as far as locks can see it. */
+/** A Redis server, as far as locks can observe it. */
 export class SimServer extends SimReplica {
-  /** Its memory has reached maxmemory. */
+  /** The server's memory has reached maxmemory. */
   isFull = false;
   /** Keys that the user may not touch. */
   readonly forbidden = new Set<string>();
   listener: ServerListener = { crashedByClient() {}, scriptUnblocked() {}, idleClientClosed() {} };
-  /** What is known of each owner's acquisition, and when an owner's key was given back, on any run. */
+  /**
+   * By owner: what is known about the acquisition, and when a key was given back. Covers all runs
+   * of the server.
+   */
   readonly written = new Map<string, Written>();
   readonly releasedAt = new Map<string, { at: number; runId: string }>();
   private readonly clients = new Map<number, Client>();
@@ -95,7 +102,7 @@ export class SimServer extends SimReplica {
     this.beginCron();
   }
 
-  /** What the server does by itself, for as long as this run lives. */
+  /** Starts what the server does by itself while this run lives. */
   private beginCron(): void {
     const { runId } = this;
     const every = (ms: number, act: () => void): void => {
@@ -145,7 +152,7 @@ export class SimServer extends SimReplica {
     return `${this.state} ${this.role} of ${this.master?.name ?? links.join(' ')}, ${this.clients.size} clients`;
   }
 
-  // --- what operators do
+  // --- for operators
 
   /** CLIENT PAUSE by another client. */
   pauseClients(ms: number, kind: 'WRITE' | 'ALL'): void {
@@ -155,7 +162,10 @@ export class SimServer extends SimReplica {
     this.world.happen(ms + this.world.dice.between(0, TICK), this, () => this.endPause());
   }
 
-  /** FAILOVER TO: writes are paused until the replica has everything, then roles change. `done`: whether they did, within `ms`. */
+  /**
+   * FAILOVER TO: pauses writes until the replica has everything, then swaps the roles. `done` says
+   * whether that happened within `ms`.
+   */
   handOver(to: SimServer, ms: number, done: (isDone: boolean) => void): void {
     this.world.tell(this.name, `FAILOVER TO ${to.name}`);
     const { runId } = this;
@@ -187,13 +197,13 @@ export class SimServer extends SimReplica {
     this.knownScripts.clear();
   }
 
-  /** Another program's write, or an operator's. */
+  /** A write by another program or by an operator. */
   put(key: string, value: string, px: number): void {
     this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, undefined));
     this.propagate();
   }
 
-  // --- clients
+  // --- for clients
 
   connect(side: ServerSide): void {
     this.clients.set(side.id, {
@@ -206,7 +216,10 @@ export class SimServer extends SimReplica {
     });
   }
 
-  /** The client has gone; what it had sent before has been executed, or is lost where the server's end was closed before. */
+  /**
+   * The client has gone. Commands that arrived before have been executed, or are lost if the server
+   * had closed the connection before.
+   */
   disconnect(id: number): void {
     const client = this.clients.get(id);
     if (client === undefined) return;
@@ -249,7 +262,7 @@ export class SimServer extends SimReplica {
   private endPause(): void {
     if (!this.pause.isOver(this.world.now)) return;
     const paused = [...this.postponed].map((client) => ({ client, command: client.postponed }));
-    // None of them is blocked any more when the first of them runs.
+    // All clients are unblocked before the first command runs.
     this.postponed.clear();
     for (const { client } of paused) client.postponed = undefined;
     for (const { client, command } of paused) {
@@ -271,7 +284,7 @@ export class SimServer extends SimReplica {
     }
   }
 
-  /** undefined: the answer comes later. */
+  /** Undefined if the answer comes later. */
   private answer(client: Client, command: Command): Reply | undefined {
     const [name, ...rest] = command;
     const args = rest.map(String);
@@ -445,7 +458,9 @@ export class SimServer extends SimReplica {
     return this.find(key)?.value;
   }
 
-  /** What one run of a script sees. Once it has written anything, a full memory stops it no more. */
+  /**
+   * What one run of a script sees. After its first write, a full memory does not stop the script.
+   */
   private view(client: Client): Data {
     const { id } = client.side;
     let hasWritten = false;
@@ -495,7 +510,7 @@ export class SimServer extends SimReplica {
     if (entry === undefined) this.data.delete(key);
     else this.data.set(key, entry);
     for (const reader of this.tracked.get(key) ?? []) {
-      // NOLOOP: the writer itself is not told.
+      // NOLOOP: the writer itself gets no notice.
       if (reader !== writer)
         this.clients.get(this.redirects.get(reader) ?? 0)?.side.push('__redis__:invalidate', key);
     }

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/common/clock.js';
 
-/** Numbers that a seed decides (mulberry32). */
+/** Random numbers that a seed decides (mulberry32). */
 export class Dice {
   constructor(private state: number) {}
 
@@ -24,7 +24,7 @@ export class Dice {
   }
 }
 
-/** What an event loop calls back for: it looks at its timers first in every turn, then at its sockets. */
+/** What an event loop calls back for. Each turn runs the timers first, then the sockets. */
 export type Cause = 'timer' | 'socket';
 
 interface Happening {
@@ -34,13 +34,13 @@ interface Happening {
   readonly run: () => void;
   readonly cause: Cause;
   isCancelled: boolean;
-  /** The turn of its host's busy event loop has come to it. */
+  /** The busy event loop of the host has reached its turn. */
   isItsTurn: boolean;
 }
 
 /**
- * A machine of the simulation: its clocks, and whether it runs. What happens to a frozen one happens when it runs on; what happens to a
- * busy one waits for the end of its event loop's turn.
+ * A machine of the simulation, with its clocks. A frozen host handles events when it runs again; a
+ * busy host handles them at the end of its event loop's turn.
  */
 export class SimHost implements Clock {
   state: 'running' | 'frozen' | 'dead' = 'running';
@@ -50,11 +50,14 @@ export class SimHost implements Clock {
   constructor(
     readonly world: SimWorld,
     readonly name: string,
-    /** Seconds of this host's clocks in a true second: 1 up to a few thousandths. */
+    /** Seconds of this host's clocks in a true second: about 1. */
     private readonly rate = 1,
-    /** ms that its wall clock is ahead. */
+    /** ms that the host's wall clock is ahead. */
     private wallOffset = 0,
-    /** It runs the library, whose promises must settle before anything else happens; servers have none. */
+    /**
+     * The host runs the library, whose promises must settle before the next event. Servers have no
+     * promises.
+     */
     readonly hasPromises = false,
   ) {}
 
@@ -70,7 +73,7 @@ export class SimHost implements Clock {
     return ms === Infinity ? () => {} : this.world.happen(ms / this.rate, this, run);
   }
 
-  /** What happens at the same instant, and what a frozen host missed, comes first. */
+  /** Events of the same instant, and events that a frozen host missed, come first. */
   afterTurn(run: () => void): void {
     this.after(0, run);
   }
@@ -83,7 +86,10 @@ export class SimHost implements Clock {
     this.wallOffset = ms;
   }
 
-  /** False if the host cannot attend to it now; a host that lives does so later. */
+  /**
+   * False if the host cannot handle the event now. Unless the host is dead, it handles the event
+   * later.
+   */
   attendsTo(happening: Happening): boolean {
     if (this.state === 'running' && (!this.isBusy || happening.isItsTurn)) return true;
     if (this.state !== 'dead') this.missed.push(happening);
@@ -100,7 +106,7 @@ export class SimHost implements Clock {
     this.catchUp(false);
   }
 
-  /** Its event loop comes round every `turnTime()` ms only, for `ms`. */
+  /** For `ms`, the event loop runs only every `turnTime()` ms. */
   beBusy(ms: number, turnTime: () => number): void {
     const end = this.world.now + ms;
     this.isBusy = true;
@@ -117,7 +123,7 @@ export class SimHost implements Clock {
     this.missed.length = 0;
   }
 
-  /** What was missed happens now, as an event loop does it: the timers that are due, then what lies in the sockets. */
+  /** Handles missed events in the order of an event loop: due timers first, then the sockets. */
   private catchUp(isItsTurn: boolean): void {
     const missed = this.missed.splice(0);
     for (const cause of ['timer', 'socket'] as const) {
@@ -130,7 +136,7 @@ export class SimHost implements Clock {
   }
 }
 
-/** Virtual time: everything that happens, one thing after the other, as the seed has it. */
+/** Virtual time: all events, one after the other, as the seed decides. */
 export class SimWorld {
   now = 0;
   private readonly told: { at: number; who: string; what: string }[] = [];
@@ -143,12 +149,15 @@ export class SimWorld {
     this.told.push({ at: this.now, who, what });
   }
 
-  /** What happened, a line each. */
+  /** What happened, one line per event. */
   get history(): string[] {
     return this.told.map(({ at, who, what }) => `${at.toFixed(1).padStart(9)}  ${who.padEnd(8)} ${what}`);
   }
 
-  /** Runs `run` on the host in `ms` of true time; returns how to cancel it. `isTurn`: it is a turn of the host's busy event loop. */
+  /**
+   * Runs `run` on the host in `ms` of true time; returns a function that cancels it. `isTurn`: a
+   * turn of the host's busy event loop.
+   */
   happen(ms: number, host: SimHost, run: () => void, cause: Cause = 'timer', isTurn = false): () => void {
     const happening: Happening = {
       at: this.now + Math.max(0, ms),
@@ -165,14 +174,17 @@ export class SimWorld {
     };
   }
 
-  /** What a host missed happens now, behind what was missed before it, unless it is cancelled first. */
+  /**
+   * Handles a missed event now, after events that were missed before it, unless it is cancelled
+   * first.
+   */
   again(happening: Happening): void {
     happening.at = this.now;
     happening.order = this.order++;
     this.push(happening);
   }
 
-  /** Lets things happen until the instant, calling `check` after each. */
+  /** Runs all events up to the instant, and calls `check` after each. */
   async runUntil(instant: number, check: () => void): Promise<void> {
     await settle();
     for (let next = this.heap[0]; next !== undefined && next.at <= instant; next = this.heap[0]) {
@@ -188,7 +200,7 @@ export class SimWorld {
     this.now = instant;
   }
 
-  /** What is still to happen on these hosts. */
+  /** How many events are still to come on these hosts. */
   pendingOf(hosts: readonly SimHost[]): number {
     return this.heap.filter(({ host, isCancelled }) => !isCancelled && hosts.includes(host)).length;
   }
@@ -226,7 +238,7 @@ function isBefore(a: Happening, b: Happening): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
 }
 
-/** Promises and ticks have done what they can do at this instant. */
+/** Lets promises and ticks run as far as they can at this instant. */
 async function settle(): Promise<void> {
   for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => process.nextTick(resolve));
 }
