@@ -7,9 +7,9 @@ const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 500;
 
 /**
- * ms before the next try after a number of failures in a row. The limit doubles with each failure, up
- * to 500 ms. Each pause is a random part of the limit, so that many processes do not connect at the
- * same instant.
+ * ms before the next try after a number of failures in a row. The limit doubles with each
+ * failure, up to 500 ms. Each pause is a random part of the limit, so that many processes do not
+ * connect at the same instant.
  */
 export function retryPause(failures: number): number {
   return Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);

@@ -3,10 +3,10 @@ import type { Connection, Connector } from './connection.js';
 import { ErrorReply, type Address } from '../resp.js';
 import { RefusedError } from './error-replies.js';
 
-/** Makes one of the connections that a set-up needs. CLIENT LIST shows the label. */
+/** Makes one of the connections that `setUp` needs. CLIENT LIST shows the label. */
 export type Connect = (label: string) => Promise<Connection>;
 
-/** The server accepted a connection, perhaps, but did not answer in time. */
+/** The server did not answer in time, although it may have accepted a connection. */
 export class SilentError extends Error {
   constructor(ms: number) {
     super(`it did not answer within ${ms} ms`);
@@ -14,9 +14,12 @@ export class SilentError extends Error {
 }
 
 /**
- * Connects to one server and sets the connections up, all within the connector's time limit: TCP, TLS, authentication and every question of
- * `setUp`. The kernel of a server that hangs still accepts connections, so a limit on each step alone would not do. If `setUp` fails, the time is
- * up, or `signal` aborts, this rejects at once and every connection is destroyed, including those in the making.
+ * Connects to one server and sets the connections up. The connector's time limit covers TCP, TLS,
+ * authentication and every question of `setUp`. A limit on connecting alone is not enough,
+ * because the kernel of a server that hangs still accepts connections.
+ *
+ * Rejects at once if `setUp` fails, the time is up, or `signal` aborts. Every connection is
+ * destroyed then, including connections that are still being made.
  */
 export async function connecting<T>(
   connector: Connector,
@@ -39,7 +42,7 @@ export async function connecting<T>(
   const over = new Promise<never>((_, reject) => {
     end.signal.addEventListener('abort', () => reject(end.signal.reason as Error), { once: true });
   });
-  // If `signal` has aborted already, nobody waits for it.
+  // If `signal` has already aborted, nothing awaits this promise.
   over.catch(() => {});
   const onAbort = (): void => end.abort(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -58,12 +61,14 @@ export async function connecting<T>(
   }
 }
 
-/** ms that one turn of the event loop counts at the most. */
+/** The longest time in ms that one turn of the event loop counts. */
 const LONGEST_TURN = 100;
 
 /**
- * Calls `run` once the event loop has had `ms` to hear an answer; returns how to stop that. A turn that takes long counts as `LONGEST_TURN`: the
- * answers that came meanwhile are in the socket, unread. So a process that is busy, as most are while they start, gives up no healthy server.
+ * Calls `run` after the event loop has had `ms` milliseconds to read an answer; returns a
+ * function that stops this. A longer turn of the event loop counts as 100 ms only, because
+ * answers that came meanwhile lie unread in the socket. So a busy process, as most are while
+ * starting, gives up no healthy server.
  */
 export function afterFreeTime(clock: Clock, ms: number, run: () => void): () => void {
   let left = ms;

@@ -3,7 +3,7 @@ import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis';
 import type { Address } from '../resp.js';
 import { isClusterInstance, isRedisInstance, type RedisConnection } from '../options.js';
 
-/** How Redis is set up, as far as the user's `connection` tells. */
+/** How Redis is set up, by the user's option `connection`. */
 export type ConnectionSettings =
   | { readonly kind: 'plain'; readonly address: Address; readonly options: RedisOptions }
   | {
@@ -16,13 +16,13 @@ export type ConnectionSettings =
 
 export interface ClusterSettings {
   readonly kind: 'cluster';
-  /** Any of its servers; they name the others. */
+  /** Some nodes of the Cluster, which name the others. */
   readonly seeds: readonly Address[];
   readonly options: RedisOptions;
   readonly natMap: ClusterOptions['natMap'];
 }
 
-/** Reads a `connection` option that was checked. */
+/** Reads the option `connection`, which was checked before. */
 export function connectionSettingsOf(connection: RedisConnection): ConnectionSettings {
   if (isClusterInstance(connection)) {
     const { startupNodes, options } = connection as unknown as {
@@ -55,7 +55,10 @@ export function connectionSettingsOf(connection: RedisConnection): ConnectionSet
 
 const LOCAL = '127.0.0.1';
 
-/** Credentials and TLS are those of `redisOptions`, else those of the first node's URL; a Cluster has database 0 only. */
+/**
+ * Credentials and TLS come from `redisOptions`, else from the URL of the first node. A Cluster
+ * has database 0 only.
+ */
 function clusterOf(nodes: readonly ClusterNode[], { redisOptions, natMap }: ClusterOptions): ClusterSettings {
   const each = nodes.map((node) =>
     optionsOf(
@@ -75,7 +78,7 @@ function clusterOf(nodes: readonly ClusterNode[], { redisOptions, natMap }: Clus
   };
 }
 
-/** ioredis reads its own URLs and option shorthands; the client that does so never connects. */
+/** Lets ioredis read its URLs and option shorthands, with a client that never connects. */
 function optionsOf(connection: string | RedisOptions | Redis): RedisOptions {
   if (isRedisInstance(connection)) return connection.options;
   const probe =
@@ -93,7 +96,10 @@ function isClusterNodes(
   return typeof connection === 'object' && Array.isArray((connection as { nodes?: unknown }).nodes);
 }
 
-/** How to speak to the Sentinels themselves: they have credentials and TLS settings of their own. */
+/**
+ * The options for connections to the Sentinels, which have their own credentials and TLS
+ * settings.
+ */
 export function sentinelOptionsOf(options: RedisOptions): RedisOptions {
   const {
     sentinelUsername,
@@ -114,8 +120,9 @@ export function sentinelOptionsOf(options: RedisOptions): RedisOptions {
 }
 
 /**
- * From the address that a server announces (`ip:port`) to the one at which this process reaches it. `alias` is another name that the server announces
- * for itself: ioredis looks up whichever of the two the servers prefer.
+ * From the address that a server announces (`ip:port`) to the address at which this process
+ * reaches the server. `alias` is another name that the server announces for itself. ioredis looks
+ * up the name that the servers prefer, so a user's `natMap` may have either.
  */
 export function translated(announced: string, natMap: RedisOptions['natMap'], alias?: string): Address {
   for (const name of alias === undefined ? [announced] : [announced, alias]) {

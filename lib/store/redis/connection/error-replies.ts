@@ -1,28 +1,30 @@
 import { addressText, type Address, type ErrorReply } from '../resp.js';
 import type { Unavailable } from '../../lock-store.js';
 
+/** What an error reply means for requests. */
 interface Meaning {
+  /** What the server's operator or the user can do. */
   readonly advice: string;
-  /** Nothing was written, for certain: the server refuses before a script's first write. */
+  /** Certainly nothing was written: the server refuses before a script's first write. */
   readonly unwritten: boolean;
-  /** Asking again cannot help until somebody mends the configuration. */
+  /** Asking again cannot help until the configuration changes. */
   readonly permanent: boolean;
-  /** The server refuses every request for the same reason, not one request for its keys. */
+  /** The server refuses every request for this reason, not one request because of its keys. */
   readonly refusesAll: boolean;
-  /** This connection will not be of use any more: the server is no master now. */
+  /** The server is no longer a master, so this connection is of no use. */
   readonly reconnect?: boolean;
 }
 
-/** The state of the server, which passes. */
+/** The reason is a state of the server that passes. */
 const passing = (advice: string): Meaning => ({
   advice,
   unwritten: true,
   permanent: false,
   refusesAll: true,
 });
-/** The same, but the reason may lie in the keys of one request. */
+/** The reason passes, and may lie in the keys of one request. */
 const passingForKeys = (advice: string): Meaning => ({ ...passing(advice), refusesAll: false });
-/** The configuration: it lasts until an operator changes it. */
+/** The reason is the configuration, which lasts until an operator changes it. */
 const lasting = (advice: string): Meaning => ({
   advice,
   unwritten: false,
@@ -64,7 +66,7 @@ const MEANINGS: Record<string, Meaning> = {
     ...lasting('Give it a password, or set protected-mode no if only trusted hosts can reach it.'),
     unwritten: true,
   },
-  // For a key; for a command see COMMAND_REFUSED.
+  // Refuses a key. For a refused command see COMMAND_REFUSED.
   NOPERM: {
     ...lasting('Give the user the commands and keys that the documentation lists.'),
     refusesAll: false,
@@ -75,7 +77,7 @@ const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command
 /** The user may not run EVAL, or a command that a script runs: no request can pass. */
 const COMMAND_REFUSED = /no permissions to run the|can't run this command/;
 const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that the documentation lists.');
-/** What can be told by its text alone. The refusals of SELECT are those of the option `db`. */
+/** Errors that only their text distinguishes. An error of SELECT is due to the option `db`. */
 const BY_TEXT: readonly (readonly [RegExp, Meaning])[] = [
   [
     /max number of clients/,
@@ -112,14 +114,15 @@ export function meaningOf(error: ErrorReply): Meaning {
 }
 
 /**
- * Whether a run of a script for several requests may have been refused for one of them: a key outside the user's rights, or keys
- * of different slots. Then each request is sent again alone, once, and only the one that is at fault is refused.
+ * Whether a script that ran for several requests may have been refused because of one of them: a
+ * key outside the user's rights, or keys of different slots. Then each request is sent again
+ * alone, once, and only the request at fault is refused.
  */
 export function mayBlameOne(error: ErrorReply): boolean {
   return error.code !== 'NOSCRIPT' && !meaningOf(error).refusesAll;
 }
 
-/** Redis refused a question that cannot be done without. */
+/** Redis refused a command that is indispensable. */
 export class RefusedError extends Error {
   constructor(
     readonly address: Address,
@@ -129,18 +132,18 @@ export class RefusedError extends Error {
   }
 }
 
-/** The server answers, but cannot keep locks in this place until its configuration or ours is mended. */
+/** The server answers, but cannot keep locks until its configuration, or ours, is changed. */
 export class UnsuitableError extends Error {}
 
-/** The message of whatever was thrown, without a full stop: part of a sentence. */
+/** The message of a thrown value, without a full stop, to be part of a sentence. */
 export function messageOf(error: unknown): string {
   const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
-  // A host name with several addresses: one error for each of them, and no message.
+  // For a host name with several addresses there is one error for each address, and no message.
   if (message === '' && Array.isArray(errors)) return [...new Set(errors.map(messageOf))].join(', ');
   return (typeof message === 'string' && message !== '' ? message : String(error)).replace(/\.$/, '');
 }
 
-/** What to tell the caller whom the server refused. */
+/** The outcome for a caller whose request the server refused. */
 export function refusedBy(address: Address, error: ErrorReply): Unavailable {
   const { advice, permanent } = meaningOf(error);
   const words = error.isFarewell ? error.message.split('. ')[0]! : error.message;

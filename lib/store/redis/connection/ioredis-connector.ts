@@ -4,9 +4,10 @@ import type { Connection, Connector } from './connection.js';
 import { ErrorReply, type Address, type Command, type Reply } from '../resp.js';
 
 /**
- * What may be taken over from a user's options: how to reach the server and who we are. Everything else could break the protocol: a
- * `keyPrefix` hides the keys that notices name, a `commandTimeout` ends WAIT, `stringNumbers` changes replies, a retry strategy
- * sends WAIT again on a connection that wrote nothing.
+ * What is taken over from a user's options: how to reach the server, and the credentials. Other
+ * options could break the protocol. A `keyPrefix` hides the keys that notices name, a
+ * `commandTimeout` ends WAIT, and `stringNumbers` changes replies. A retry strategy sends WAIT
+ * again on a connection that wrote nothing.
  */
 const TAKEN_OVER = [
   'tls',
@@ -18,26 +19,28 @@ const TAKEN_OVER = [
 ] as const satisfies readonly (keyof RedisOptions)[];
 
 /**
- * ms that connecting may take unless the user's options say otherwise: a server that does not answer must not hold up the search for its
- * successor. For a server that is so far away that five round trips take longer, the user sets `connectTimeout`.
+ * ms that connecting may take, unless the user's options say otherwise. A server that does not
+ * answer must not delay the search for its successor. If five round trips to a distant server
+ * take longer, the user sets `connectTimeout`.
  */
 const CONNECT_TIMEOUT = 2_000;
-/** What every ioredis instance has whose owner set none. */
+/** The `connectTimeout` in ms of every ioredis instance whose owner set none. */
 const IOREDIS_CONNECT_TIMEOUT = 10_000;
 
 const OURS: RedisOptions = {
   protocol: 2,
-  // The whole of connecting has one limit, which ends it from outside: see `Connector`.
+  // One limit covers all steps of connecting: see `connecting`.
   connectTimeout: 0,
   lazyConnect: true,
-  // Never: this library makes the next connection itself.
+  // No retries: this library makes the next connection itself.
   retryStrategy: () => null,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   enableReadyCheck: false,
   autoResubscribe: false,
   disableClientInfo: true,
-  // A connection that is given up goes at once: by default ioredis keeps a timer for the server's farewell.
+  // A connection that is given up ends at once. By default ioredis waits for the server to close
+  // it.
   disconnectTimeout: 0,
 };
 
@@ -67,7 +70,7 @@ export class IoredisConnector implements Connector {
     try {
       signal.throwIfAborted();
       await redis.connect();
-      // Its end may have been told before anybody listened.
+      // The connection may have ended before a listener was set.
       if (redis.status !== 'ready') throw new Error('Connection is closed');
       await introduce(redis, label, this.options.db ?? 0);
       return new IoredisConnection(redis, () => cause);
@@ -81,12 +84,13 @@ export class IoredisConnector implements Connector {
 }
 
 /**
- * Names the connection and chooses its database. ioredis would do both, but goes on in database 0 if the server refuses SELECT, and
- * hides the words with which a server turns a client away: those are the answer to the first command.
+ * Names the connection and chooses its database. ioredis could do both, but goes on in database 0
+ * if the server refuses SELECT. ioredis also hides the message with which a server rejects a
+ * client, because that message is the answer to the first command.
  */
 async function introduce(redis: Redis, label: string, db: number): Promise<void> {
   const named = redis.client('SETNAME', `replica-lock:${label}`).catch((error: unknown) => {
-    // Without the right to it the connection has no name.
+    // If the user may not run CLIENT SETNAME, the connection has no name.
     if (refusalOf(error)?.isFarewell !== false) throw error;
   });
   await Promise.all([named, db > 0 && redis.select(db)]);
@@ -109,7 +113,8 @@ class IoredisConnection implements Connection {
 
   send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
     if (this.ended) return;
-    // As ioredis writes a pipeline. SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement).
+    // One write, as for a pipeline of ioredis. SET and WAIT in separate segments can cost 40 ms
+    // each (Nagle and delayed acknowledgement).
     let text = '';
     const outbox = {
       isPipeline: true as const,
@@ -165,21 +170,24 @@ function disconnect(redis: Redis): void {
 }
 
 /**
- * ioredis listens to the first error of a socket only. A TLS socket whose server shows a certificate for another host has a second
- * one, and an error that nothing listens to ends the process.
+ * ioredis listens to the first error of a socket only. A TLS socket emits a second error if the
+ * server's certificate is for another host, and an error without a listener ends the process.
  */
 function hearFurtherErrors({ stream }: Redis): void {
-  // There is none before ioredis has begun to connect.
+  // The stream does not exist before ioredis has begun to connect.
   (stream as typeof stream | undefined)?.on('error', () => {});
 }
 
-/** The server's own error; undefined where the connection failed and nothing was answered. */
+/** The server's own error; undefined if the connection failed without an answer. */
 function refusalOf(error: unknown): ErrorReply | undefined {
   const { name, message } = error as Error;
   return name === 'ReplyError' ? new ErrorReply(message) : undefined;
 }
 
-/** What ioredis says if the connection was closed right after it was made names options that nobody set. */
+/**
+ * Replaces the message of ioredis for a connection that was closed right after it was made: that
+ * message names options that the user did not set.
+ */
 function inOurWords(error: unknown): unknown {
   const { message = '' } = error as { message?: string };
   return /^(Stream isn't writeable|Connection is closed)/.test(message)

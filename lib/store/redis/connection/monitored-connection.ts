@@ -3,47 +3,49 @@ import type { Connection } from './connection.js';
 import type { Command, Reply } from '../resp.js';
 import { EarliestTimer } from '../../../common/earliest-timer.js';
 
-/** ms that a silent server has left once the limit has passed: see below. */
+/** ms that a silent server has after the limit has passed: see `MonitoredConnection`. */
 const LAST_CHANCE = 100;
 
 export interface MonitorTimes {
   /** ms that the server may be silent while it owes an answer. */
   readonly silenceLimit: number;
-  /** ms without any traffic after which PING is sent; Infinity: never. */
+  /** ms without any traffic after which PING is sent; Infinity if never. */
   readonly pingAfter: number;
 }
 
 /**
- * A connection that ends by itself once the server has fallen silent.
+ * A connection that ends by itself if the server falls silent.
  *
- * Silent means: the server owes an answer, and nothing at all was heard on this connection for the
- * limit, counted from the oldest unanswered command or from the last answer. A slow server that
- * works off a long queue is not silent. WAIT may take its own timeout on top.
+ * A server is silent if it owes an answer and nothing at all has come over this connection for
+ * the limit. The limit counts from the oldest unanswered command, or from the last answer if that
+ * is later. A slow server that works off a long queue is not silent. WAIT may take its own
+ * timeout in addition.
  *
- * A process that was busy for longer than the limit has not listened: the answer lies in its
- * socket, or the question has not even left the process. So the connection ends only if nothing is
- * heard for a short time after the limit, and one more turn of the event loop brings nothing either.
+ * A process that was busy for longer than the limit has not read its sockets. The answer may lie
+ * in the socket, or the command may not even have left the process. So two more conditions must
+ * hold before the connection ends: nothing comes for 100 ms after the limit, and nothing comes in
+ * one more turn of the event loop.
  *
  * PING is sent on an idle connection. So neither the server (`timeout` in redis.conf) nor a
- * firewall drops the connection, and a host that died silently is noticed before the next lock
+ * firewall drops the connection. And a host that died silently is noticed before the next lock
  * needs the connection.
  */
 export class MonitoredConnection implements Connection {
   private readonly endListeners = new Set<(cause: unknown) => void>();
   private readonly timer: EarliestTimer;
-  /** Set once the connection has ended: why. */
+  /** The reason of the end; undefined until the connection has ended. */
   private ended: { readonly cause: unknown } | undefined;
   private unanswered = 0;
-  /** The monotonic instant of the last answer, or of the command that ended a time without any. */
+  /** The monotonic instant of the last answer, or of the first command after an idle time. */
   private quietSince: number;
-  /** ms that the next answer may take in addition, because it is WAIT's. */
+  /** ms that the next answer may take in addition, if the command is WAIT. */
   private blockingTime = 0;
   /** The `quietSince` for which the last chance was given. */
   private lastChanceFor = -Infinity;
 
   constructor(
     private readonly inner: Connection,
-    /** What the server is called in the error that ends a silent connection. */
+    /** The name of the server in the error that ends a silent connection. */
     private readonly name: string,
     private readonly clock: Clock,
     private readonly times: MonitorTimes,

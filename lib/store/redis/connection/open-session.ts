@@ -11,20 +11,20 @@ const INVALIDATIONS = '__redis__:invalidate';
 
 const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
 
-/** The server follows another one. */
+/** The server is a replica. */
 export class NoMasterError extends Error {
   constructor() {
     super('it is no master but a replica: point the connection to the master, or use Sentinel');
   }
 }
 
-/** What it takes to connect to one master. */
+/** Everything that is needed to connect to one master. */
 export interface SessionRequest {
   readonly connector: Connector;
   readonly address: Address;
-  /** Whether it must be a node of a Redis Cluster, or must not be one. */
+  /** True if the server must be a node of a Redis Cluster; false if it must not be one. */
   readonly inCluster: boolean;
-  /** The run of the session before. */
+  /** The server run of the session before this one, if there was one. */
   readonly previous: ServerRun | undefined;
   readonly onNotice: (key: string | undefined) => void;
   readonly clock: Clock;
@@ -32,9 +32,10 @@ export interface SessionRequest {
 }
 
 /**
- * Connects to one master, and makes sure that all three connections speak to the same run of it. What the commit connection of the session before has
- * not yet executed is killed first, so that it cannot take a lock behind our back. Takes the connector's time limit at the longest, and ends when
- * `signal` aborts.
+ * Connects to one master, and makes sure that all three connections reach the same run of that
+ * server. First kills the commit connection of the session before, so that a command which the
+ * server has not executed yet cannot take a lock later. Takes no longer than the connector's time
+ * limit, and ends if `signal` aborts.
  */
 export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
   const { connector, address, clock, controlTimeout } = request;
@@ -42,7 +43,7 @@ export async function openSession(request: SessionRequest, signal: AbortSignal):
   return new Session(opened, clock, controlTimeout);
 }
 
-/** Three round trips, however much there is to ask: the time limit must do for a server that is far away, too. */
+/** Takes three round trips, because the time limit must suffice for a distant server, too. */
 async function setUp(
   connect: Connect,
   { address, inCluster, previous, onNotice }: SessionRequest,
@@ -76,15 +77,16 @@ async function setUp(
   const sameRun = previous?.runId === runId;
   const [untracked, [firstLinkAnswer, waited]] = await Promise.all([
     deaf ?? track(commit, watcherSide.clientId),
-    // This WAIT asks for no replica, so that it answers at once.
+    // WAIT for no replica answers at once.
     ask(commit, [
       ['client', 'list', 'type', 'replica'],
       ['wait', 0, 1],
     ]),
-    // Where a user may not kill, the ghost of a lost connection is bounded by its lease.
+    // If the user may not run CLIENT KILL, what the lost connection still writes ends with its
+    // lease.
     sameRun && ask(control, [['client', 'kill', 'id', previous.commitId]]),
   ]);
-  // Without WAIT the replicas would only seem to be slow. A server without replicas needs none.
+  // Without WAIT the replicas would only seem to be slow. A server without replicas needs no WAIT.
   if (waited instanceof ErrorReply && firstInfo.links.length > 0) throw new RefusedError(address, waited);
   const links =
     sameRun && previous.replid === firstInfo.replid ? previous.links : linkAgesFor(firstLinkAnswer);
@@ -101,7 +103,10 @@ async function setUp(
   };
 }
 
-/** Who answers: by its run id all connections must have reached the same server. `questions` are asked in the same breath. */
+/**
+ * Asks for the client id and for the run id, which must be the same on all connections. Sends
+ * `questions` in the same write.
+ */
 async function identify(
   address: Address,
   connection: Connection,
@@ -124,14 +129,14 @@ async function identify(
   return { clientId: clientId as number, runId, mode, more };
 }
 
-/** Has the watcher told of changed keys; answers why not if the server refuses. */
+/** Subscribes the watcher to notices of changed keys; returns the error if the server refuses. */
 async function subscribe(
   watcher: Connection,
   onNotice: (key: string | undefined) => void,
 ): Promise<ErrorReply | undefined> {
   try {
     await watcher.subscribe(INVALIDATIONS, (payload) => {
-      // FLUSHALL names no key: null, or an empty string where the client library makes it one.
+      // FLUSHALL names no key: the payload is null, or an empty string in some client libraries.
       if (Array.isArray(payload)) for (const key of payload) onNotice(String(key));
       else onNotice(typeof payload === 'string' && payload !== '' ? payload : undefined);
     });
@@ -142,7 +147,10 @@ async function subscribe(
   }
 }
 
-/** Has the server tell the watcher of changes to keys that the commit connection read; answers why not if the server refuses. */
+/**
+ * Makes the server notify the watcher of changes to keys that the commit connection has read;
+ * returns the error if the server refuses.
+ */
 async function track(commit: Connection, watcherId: number): Promise<ErrorReply | undefined> {
   const [reply] = await ask(commit, [['client', 'tracking', 'on', 'redirect', watcherId, 'noloop']]);
   return reply instanceof ErrorReply ? reply : undefined;

@@ -1,12 +1,12 @@
 import { ErrorReply, type Reply } from '../resp.js';
 
-/** Where a server of a Cluster sends those who asked it for a slot that it does not serve, or not any more, or not yet. */
+/** How a node of a Cluster redirects a request for a slot that this node does not serve. */
 export type Redirection =
-  /** Another one serves the slot. */
+  /** Another node serves the slot. */
   | { readonly kind: 'moved'; readonly slot: number; readonly to: string }
-  /** The slot is on its way to another one, and the key is not here (any more). */
+  /** The slot is being moved to another node, and the key is not on this node. */
   | { readonly kind: 'ask'; readonly slot: number; readonly to: string }
-  /** The slot is on its way, and one of several keys has gone ahead. */
+  /** The slot is being moved, and only some of several keys are on this node. */
   | { readonly kind: 'split' };
 
 export function redirectionOf(reply: Reply | undefined): Redirection | undefined {

@@ -6,31 +6,37 @@ import { MonitoredConnection } from './monitored-connection.js';
 import type { ReplicationInfo } from '../replication/replication-info.js';
 import type { GroupScript, Script, ScriptCall } from '../scripts/script.js';
 
-/** ms of silence after which the connection is given up; on the commit connection WAIT comes on top. */
+/**
+ * ms of silence after which a connection is given up. On the commit connection the time of WAIT
+ * is added.
+ */
 const COMMIT_SILENCE = 1_000;
 const WATCHER_SILENCE = 5_000;
-/** ms without traffic after which PING is sent: often enough for a server whose `timeout` is one second. */
+/** ms without traffic after which PING is sent: often enough for a server with `timeout 1` (s). */
 const PING_AFTER = 500;
 
-/** One run of one server: client ids, link ages and replication offsets mean something only within it. */
+/**
+ * One run of one server. Client ids, link ages and replication offsets have a meaning only within
+ * a run.
+ */
 export interface ServerRun {
   readonly runId: string;
   readonly replid: string;
   readonly links: LinkAges;
-  /** The client id of the last commit connection to it. */
+  /** The client id of the last commit connection to this run. */
   readonly commitId: number;
 }
 
-/** What was found out while a session was opened. */
+/** The connections of a new session, and what the server told while they were set up. */
 export interface Opened {
   readonly address: Address;
   readonly run: ServerRun;
-  /** As the commit connection saw it at its start. */
+  /** The first answer to INFO replication on the commit connection. */
   readonly firstInfo: ReplicationInfo;
   readonly firstLinkAnswer: Reply | undefined;
-  /** The policy by which the server may evict a lock; undefined where it never does. */
+  /** The policy by which the server may evict a lock; undefined if the server never evicts. */
   readonly evictionPolicy: string | undefined;
-  /** Why changes of keys are not heard of; undefined where they are. */
+  /** Why the server does not notify of changed keys; undefined if the server does. */
   readonly untracked: ErrorReply | undefined;
   readonly commit: Connection;
   readonly control: Connection;
@@ -38,9 +44,11 @@ export interface Opened {
 }
 
 /**
- * The three connections to one run of one master, which live and end together: *commit* carries the scripts and the WAITs that block it,
- * *control* everything that must not stand behind them, and *watcher* receives the notices that client tracking of the commit
- * connection redirects to it.
+ * The three connections to one run of one master, which begin and end together:
+ *
+ *   - *commit* carries the scripts, and each WAIT, which blocks this connection.
+ *   - *control* carries everything that must not wait behind a WAIT.
+ *   - *watcher* receives the notices of client tracking, which the commit connection redirects.
  */
 export class Session {
   private readonly endListeners: ((cause: unknown) => void)[] = [];
@@ -55,7 +63,7 @@ export class Session {
   constructor(
     readonly opened: Opened,
     clock: Clock,
-    /** ms of silence on the control connection after which the server is given up. */
+    /** ms of silence on the control connection after which the session ends. */
     controlSilence: number,
   ) {
     const monitored = (role: 'commit' | 'control' | 'watcher', silenceLimit: number): Connection => {
@@ -81,9 +89,9 @@ export class Session {
   }
 
   /**
-   * Sends on the commit connection. UNBLOCKED is an answer to WAIT only. A script that answers so was
-   * held back by CLIENT PAUSE, and Redis 7.0 runs it later with one answer too many: then nothing
-   * that follows on this connection can be believed.
+   * Sends on the commit connection. Only WAIT may answer UNBLOCKED. A script that answers
+   * UNBLOCKED was held back by CLIENT PAUSE. Redis 7.0 runs that script later and answers once
+   * too often, so no later answer on this connection can be trusted.
    */
   sendCommit(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
     this.commit.send(commands, (reply, index) => {
@@ -93,7 +101,7 @@ export class Session {
     });
   }
 
-  /** Asks on the commit connection, behind what blocks it. */
+  /** Asks on the commit connection, behind the WAIT that may block it. */
   askCommit(commands: readonly Command[]): Promise<Reply[]> {
     return ask(
       {
@@ -104,14 +112,14 @@ export class Session {
     );
   }
 
-  /** Asks on the control connection, which nothing blocks. */
+  /** Asks on the control connection, which no WAIT blocks. */
   askControl(commands: readonly Command[]): Promise<Reply[]> {
     return ask(this.control, commands);
   }
 
   /**
-   * Ends what blocks the commit connection; WAIT then answers UNBLOCKED. `onAnswer` hears whether
-   * anything was ended. When this may be called: see `WaitEnding`.
+   * Ends the WAIT that blocks the commit connection, which then answers UNBLOCKED. `onAnswer`
+   * gets whether there was such a WAIT. For when this may be called see `WaitEnding`.
    */
   unblockCommit(onAnswer: (hit: boolean) => void): void {
     this.control.send([['client', 'unblock', this.run.commitId, 'error']], (reply) => {
@@ -120,19 +128,19 @@ export class Session {
     });
   }
 
-  /** The call of a script, by its hash once the server knows it. */
+  /** The call of a script: by its text the first time, then by its hash. */
   scriptCommand(script: Script, keys: readonly string[], args: readonly (string | number)[]): Command {
     const cached = this.cachedScripts.has(script);
     this.cachedScripts.add(script);
     return script.command(keys, args, cached);
   }
 
-  /** The same for calls that travel together. */
+  /** One call of a script for several requests. */
   groupCommand<C extends ScriptCall>(script: GroupScript<C>, calls: readonly C[]): Command {
     return this.scriptCommand(script, script.keysOf(calls), script.argsOf(calls));
   }
 
-  /** The server lost its scripts: the next call brings the text again. */
+  /** The server has lost the script: the next call sends the text again. */
   forgetScript(script: Script): void {
     this.cachedScripts.delete(script);
   }
@@ -141,7 +149,7 @@ export class Session {
     this.endListeners.push(listener);
   }
 
-  /** Closes all three connections. What is pending is unknown. */
+  /** Closes all three connections. The outcome of unanswered commands is unknown. */
   end(cause: unknown): void {
     if (this.state === 'ended') return;
     this.state = 'ended';
@@ -154,7 +162,9 @@ export class Session {
   }
 }
 
-/** Whether CLIENT UNBLOCK, or the server's change of role, ended the command before its own answer. */
+/**
+ * Whether CLIENT UNBLOCK, or the server's change of role, ended a command before its own answer.
+ */
 export function isUnblocked(reply: Reply): boolean {
   return reply instanceof ErrorReply && reply.code === 'UNBLOCKED';
 }

@@ -21,7 +21,9 @@ const SHORTEST_CONTROL_TIMEOUT = 250;
 export interface ReadySession {
   readonly session: Session;
   readonly view: ReplicaView;
-  /** Why this server must not be trusted with new locks; undefined if nothing speaks against that. */
+  /**
+   * Why this server must not be trusted with new locks; undefined if nothing speaks against that.
+   */
   readonly misconfigured: Misconfigured | undefined;
 }
 

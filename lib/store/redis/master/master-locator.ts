@@ -1,25 +1,25 @@
 import { addressText, type Address } from '../resp.js';
 
-/** Where a master is, and what its peers call it: the two differ behind address translation. */
+/** Where a master is, and how the servers name it: the two differ behind address translation. */
 export interface LocatedMaster {
   readonly address: Address;
-  /** `ip:port` as the servers name it to each other. */
+  /** `ip:port` as Sentinels or Cluster nodes name the master. */
   readonly identity: string;
 }
 
 /** Finds the master of one set of servers. */
 export interface MasterLocator {
-  /** Asked before every connection; rejects with the reason where nobody can tell. */
+  /** Called before every connection; rejects with the reason if the master cannot be located. */
   locate(): Promise<LocatedMaster>;
-  /** False once another master is known to be in charge. */
+  /** False if another server is known to be the master now. */
   isCurrent(identity: string): boolean;
-  /** True if nobody can name another master: the user gave the address. */
+  /** True if the user gave the address, so that no other master can be named. */
   readonly isFixed: boolean;
-  /** Where it looks for the master, in words: for a master that was not found yet. */
+  /** Where this searches for the master: for messages about a master that was not located yet. */
   readonly whereabouts: string;
 }
 
-/** A master at one address, whoever answers there. */
+/** A master at one address. */
 export class FixedMasterLocator implements MasterLocator {
   readonly isFixed = true;
 

@@ -1,10 +1,13 @@
 import type { ReplicaPolicy } from '../../lock-store.js';
 
-/** What a master tells the store that it belongs to. */
+/** What a master tells the store to which it belongs. */
 export interface MasterListener {
-  /** A key was changed by somebody; undefined: any of them may have been, unheard. */
+  /** A key was changed; undefined if any key may have changed without a notice. */
   onChange(key: string | undefined): void;
-  /** The session has ended: changes are not heard until the next one begins, which is told as a change of every key. */
+  /**
+   * The session has ended: there are no notices until the next session begins, which calls
+   * `onChange(undefined)`.
+   */
   onLost(): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
 }

@@ -49,7 +49,7 @@ import type { MasterListener, MasterSettings } from './master-settings.js';
 /** The longest time in ms that closing waits for answers, even if confirmations may take longer. */
 const CLOSE_TIMEOUT = 2_000;
 
-/** Where the keys of a request are in a Cluster, and the least that its token may be. */
+/** The slot of a request's keys in a Cluster, and the least value that its token may have. */
 export interface SlotPlace {
   readonly slot: number | undefined;
   readonly floor: number;
@@ -111,7 +111,7 @@ export class Master implements MasterConnectionHost {
     this.connection.open();
   }
 
-  /** In a Cluster all keys are of one slot. The token is not smaller than `floor`. */
+  /** In a Cluster all keys are in one slot. The token is not smaller than `floor`. */
   acquire(request: AcquireRequest, { slot, floor }: SlotPlace = NOWHERE): MasterAttempt {
     let commit: AcquireCommit | undefined;
     const outcome = new Promise<AcquireOutcome | SlotMoved>((settle) => {
@@ -186,7 +186,7 @@ export class Master implements MasterConnectionHost {
       };
       if (purpose === 'cooldown') {
         const cooldownUntil = this.clock.monotonic() + leaseTime;
-        // The key stays busy until then and no longer, whenever the request is sent.
+        // The key stays busy until `cooldownUntil`, no matter when the request is sent.
         const ttl = (): number => Math.max(1, Math.ceil(cooldownUntil - this.clock.monotonic()));
         Object.defineProperty(request, 'ttl', { get: ttl });
       }
@@ -200,7 +200,7 @@ export class Master implements MasterConnectionHost {
     return this.outbox.add({ keys: this.redisKeys(call.keys), owner, token, cooldown }, slot, leaseLeft);
   }
 
-  /** From now on changes of the keys are told of. */
+  /** Asks Redis to notify this process of changes to the keys from now on. */
   async watch(keys: readonly string[], owner: string, slot?: number): Promise<WatchOutcome> {
     const lost = await this.keyTracking.add({ keys: this.redisKeys(keys), owner, slot });
     if (lost === undefined) return { kind: 'unknown' };
@@ -208,7 +208,7 @@ export class Master implements MasterConnectionHost {
     return key === undefined ? { kind: 'held' } : { kind: 'gone', key };
   }
 
-  /** A release that another master of the Cluster was asked first. */
+  /** Takes over a release that was first sent to another master of the Cluster. */
   takeOver(release: Release): void {
     this.outbox.takeOver(release);
   }
@@ -219,12 +219,15 @@ export class Master implements MasterConnectionHost {
     this.outbox.onSlotsMoved();
   }
 
-  /** Nothing is queued, out, or to be sent again. */
+  /** Nothing is queued, awaits an answer, or is to be sent again. */
   get isIdle(): boolean {
     return this.groupCommit.isIdle && this.outbox.isIdle;
   }
 
-  /** Asks on the control connection. Waits for a session if there is none, up to the replica timeout. */
+  /**
+   * Asks on the control connection. Waits for a session if there is none, up to the replica
+   * timeout.
+   */
   async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable | SlotMoved> {
     const ready = this.connection.ready ?? (await this.connection.nextReady());
     if (ready === undefined) return this.connection.whyUnavailable;
@@ -257,8 +260,8 @@ export class Master implements MasterConnectionHost {
   }
 
   /**
-   * Polls the replicas now; undefined if that fails. Waits for a session if there is none, up to the
-   * replica timeout.
+   * Polls the replicas now; undefined if that fails. Waits for a session if there is none, up to
+   * the replica timeout.
    */
   async pollNow(): Promise<ReplicaView | undefined> {
     const ready = this.connection.ready ?? (await this.connection.nextReady());
