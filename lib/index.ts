@@ -4,6 +4,7 @@ export { InjectLockService } from './decorators/inject-lock-service.js';
 export { getLockServiceToken } from './tokens.js';
 export type { OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
 export type { KeySource } from './decorators/method-keys.js';
+export type { LockedDecorator, UnannotatedArgument } from './decorators/decorator-types.js';
 export { ReplicaLocked } from './decorators/replica-locked.decorator.js';
 export { ReplicaLockInterceptor } from './decorators/replica-lock.interceptor.js';
 export {
@@ -17,7 +18,6 @@ export {
   ReplicaLockError,
   type LockErrorCode,
 } from './lock/errors.js';
-export type { AcquisitionEnd, AcquisitionObserver } from './lock/events.js';
 export type { LockEvent } from './lock/events.js';
 export type { LockKeys } from './lock/keys.js';
 export type { LockHealth, LockInfo } from './lock/lock-info.js';
@@ -25,12 +25,16 @@ export { LockService } from './lock/lock-service.js';
 export { Lock } from './lock/lock.js';
 export type { AcquireOptions, Duration, WithLockOptions } from './lock/options.js';
 export type { ReplicaLockModuleOptions } from './module/options.js';
+export type { ReplicaLockModuleExtras } from './module/replica-lock.module-definition.js';
 export { ReplicaLockModule, type ReplicaLockOptionsFactory } from './module/replica-lock.module.js';
 export type {
   CommitCounts,
   MasterHealth,
   ReplicaReport,
   ReplicaPolicy,
+  StoreHealth,
   StoreReport,
+  Unavailable,
+  Unconfirmed,
 } from './store/lock-store.js';
 export type { RedisConnection } from './store/redis/options.js';

@@ -168,14 +168,22 @@ export class LockLostError extends ReplicaLockError {
     );
   }
 
-  /** Asked where nothing shows that it ever was held. */
+  /**
+   * For a question about a key that the context may never have held.
+   *
+   * @internal
+   */
   static notHeld(keys: readonly string[], at: Date): LockLostError {
     const error = new LockLostError(keys, at, 'this context does not hold it, or no longer');
     error.message = `${lockOf(keys)} is not held by this context: it was taken elsewhere or not at all, or it has ended. Take it around this work (withLock, @ReplicaLocked).`;
     return error;
   }
 
-  /** The same loss, seen by work that failed of it. */
+  /**
+   * The same loss, with the error of the work that failed because of it.
+   *
+   * @internal
+   */
   because(cause: unknown): LockLostError {
     return new LockLostError(this.keys, this.lostAt, this.why, cause);
   }
@@ -206,7 +214,11 @@ export class LockKeyError extends ReplicaLockError {
     return this.requestProblem !== undefined;
   }
 
-  /** The key holds a value that no lock wrote. */
+  /**
+   * The key holds a value that no lock wrote.
+   *
+   * @internal
+   */
   static foreign(keys: readonly string[], outcome: Foreign): LockKeyError {
     return new LockKeyError(
       keys,
@@ -232,7 +244,11 @@ export class LockOptionsError extends ReplicaLockError {
     super(keys, message);
   }
 
-  /** `Option 'x' is 5: must be ...`. */
+  /**
+   * `Option 'x' is 5: it must be ...`.
+   *
+   * @internal
+   */
   static notAccepted(option: string, value: unknown, accepted: string): LockOptionsError {
     return new LockOptionsError(
       option,
@@ -241,18 +257,31 @@ export class LockOptionsError extends ReplicaLockError {
     );
   }
 
-  /** `There is no option 'x': did you mean y?` */
+  /**
+   * `There is no option 'x': did you mean 'y'?`
+   *
+   * @internal
+   */
   static unknown(option: string, value: unknown, known: readonly string[]): LockOptionsError {
     const meant = nearestTo(option, known);
     const advice = meant === undefined ? `the options are ${known.join(', ')}.` : `did you mean '${meant}'?`;
     return new LockOptionsError(option, value, `There is no option '${option}': ${advice}`);
   }
 
-  /** The same error, which says where the option was given. */
+  /**
+   * The same error, which says where the option was given.
+   *
+   * @internal
+   */
   of(where: string): LockOptionsError {
     return new LockOptionsError(this.option, this.value, `${where}: ${this.message}`, this.keys);
   }
 
+  /**
+   * The server is set up so that locks cannot be kept.
+   *
+   * @internal
+   */
   static ofServer(keys: readonly string[], outcome: Misconfigured): LockOptionsError {
     return new LockOptionsError(outcome.option, outcome.value, outcome.reason, keys);
   }
