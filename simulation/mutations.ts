@@ -312,8 +312,8 @@ export const MUTANTS: readonly Mutant[] = [
       [ENDING]: [["this.waits.push('ahead');", "this.waits.push('open');"]],
       [IN_FLIGHT]: [
         [
-          'const blockedSince = this.out[0]?.writtenAt;',
-          'const blockedSince = this.out[0]?.start.monotonic;',
+          'const blockedSince = this.groups[0]?.writtenAt;',
+          'const blockedSince = this.groups[0]?.start.monotonic;',
         ],
       ],
     },

@@ -4,9 +4,9 @@ import { mayBlameOne } from '../connection/error-replies.js';
 import { checkOwnerScript, UNREADABLE } from '../scripts/check-owner.js';
 import type { ScriptCall } from '../scripts/script.js';
 
-/** What an owner should hold: keys as Redis knows them. */
+/** The keys that an owner should hold, as Redis knows them. */
 export interface OwnerCheck extends ScriptCall {
-  /** The hash slot of all keys; undefined where there is no Cluster. */
+  /** The hash slot of all keys; undefined without a Cluster. */
   readonly slot: number | undefined;
 }
 
@@ -30,13 +30,14 @@ export async function checkOwners<T extends OwnerCheck>(
   return found;
 }
 
-/** Puts what the batches find in `found`, and answers the checks that were refused together with others. */
+/** Adds the results to `found`, and returns the checks that were refused together with others. */
 async function checkBatches<T extends OwnerCheck>(
   batches: readonly T[][],
   ask: (commands: readonly Command[]) => Promise<Reply[]>,
   found: Map<T, number>,
 ): Promise<T[]> {
-  // With its text, however often: nobody asks again where the server has forgotten its scripts.
+  // With the script's text each time: a check is not repeated if the server has forgotten the
+  // script.
   const commands = batches.map((batch) =>
     checkOwnerScript.command(checkOwnerScript.keysOf(batch), checkOwnerScript.argsOf(batch), false),
   );

@@ -13,31 +13,32 @@ export type ScriptAnswer =
   | AcquireAnswer
   | RenewAnswer
   | { readonly kind: 'refused'; readonly error: ErrorReply }
-  /** The run of the script was refused as a whole, and it carried other requests as well. */
+  /** The run of the script was refused as a whole, and carried other requests too. */
   | { readonly kind: 'refused-together'; readonly error: ErrorReply };
 
-/** What the group commit wants to hear of a group, in the order in which it happens. */
+/** The events of a group, in the order in which they happen. */
 export interface CommitGroupListener {
   onAnswer(request: CommitRequest, answer: ScriptAnswer): void;
-  /** The scripts have run and WAIT begins. `info` is what INFO said right after them. */
+  /** The scripts have run and WAIT begins. `info`: the reply to INFO right behind the scripts. */
   onWritten(info: ReplicationInfo | undefined): void;
-  /** WAIT has ended with `count`; `info` and `linkAnswer` are what the server said then. */
+  /** WAIT has ended with `count`. `info` and `linkAnswer`: the replies behind WAIT. */
   onClosed(info: ReplicationInfo | undefined, linkAnswer: Reply, count: Reply): void;
 }
 
 /**
- * One pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question for the age of the links. The scripts'
- * answers are good at once; the two INFOs around WAIT say which replicas have acknowledged what the scripts wrote.
+ * A pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question
+ * for the age of the links. The answers of the scripts are used at once. The two INFOs around WAIT
+ * show which replicas have acknowledged what the scripts wrote.
  */
 export class CommitGroup implements SentGroup {
   readonly start: Instant;
   /** The master's replication offset right after the scripts. */
   offset: number | undefined;
-  /** The monotonic instant at which that was known, and WAIT began. */
+  /** The monotonic instant at which the offset was known, and WAIT began. */
   writtenAt: number | undefined;
-  /** Its WAIT was told to end. */
+  /** The group's WAIT is to be ended for a verdict. */
   isEnding = false;
-  /** Something was sent, or waits to be sent, behind it. */
+  /** Commands were sent, or wait to be sent, behind the group. */
   isFollowed = false;
 
   constructor(

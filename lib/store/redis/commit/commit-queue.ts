@@ -2,14 +2,20 @@ import type { CommitRequest } from './commit-request.js';
 
 type Kind = CommitRequest['kind'];
 
-/** Keys of renewals, and of new locks, in one group: locks of many keys must not delay the next group for long. */
+/**
+ * The most keys of renewals, and of new locks, in one group: many keys must not delay the next
+ * group for long.
+ */
 const MOST_GROUP_KEYS = 4_096;
 
-/** What waits to be sent, renewals apart from new locks. What has ended meanwhile is passed over. */
+/**
+ * The requests that wait to be sent: renewals and new locks apart. Skips requests that have ended
+ * meanwhile.
+ */
 export class CommitQueue {
   private queues: Record<Kind, CommitRequest[]> = { renew: [], acquire: [] };
 
-  /** Those that have ended meanwhile may still be counted. */
+  /** May still count requests that have ended meanwhile. */
   get size(): number {
     return this.queues.renew.length + this.queues.acquire.length;
   }
@@ -31,7 +37,7 @@ export class CommitQueue {
     this.queues[request.kind].push(request);
   }
 
-  /** Puts all of them before what waits already. */
+  /** Puts the requests before all that wait. */
   addFirst(requests: readonly CommitRequest[]): void {
     for (const kind of ['renew', 'acquire'] as const) {
       const first = requests.filter((request) => request.kind === kind);
@@ -39,7 +45,10 @@ export class CommitQueue {
     }
   }
 
-  /** Moves what can be sent to `group`, until that has `most` requests, or so many keys of this kind that they take the server some 40 ms. */
+  /**
+   * Moves requests of this kind to `group`: up to `most` requests in the group, and up to so many
+   * keys that the server needs about 40 ms.
+   */
   takeInto(group: CommitRequest[], kind: Kind, most: number): void {
     const queue = this.queues[kind];
     let taken = 0;
@@ -53,7 +62,7 @@ export class CommitQueue {
     queue.splice(0, taken);
   }
 
-  /** Lets go of what has ended while nothing could be sent. */
+  /** Drops the requests that have ended while nothing could be sent. */
   forgetEnded(): void {
     for (const kind of ['renew', 'acquire'] as const) {
       this.queues[kind] = this.queues[kind].filter((request) => request.stage === 'queued');

@@ -53,7 +53,7 @@ interface Attached {
 }
 
 /**
- * Makes writes into grants, in groups. One for each master.
+ * Makes writes into grants, in groups. Each master has its own.
  *
  * WAIT blocks its connection, so all requests that arrive meanwhile form the next group: one
  * pipeline of their scripts under one WAIT. A request counts as confirmed if enough replicas have

@@ -4,21 +4,24 @@ import type { CommitGroup, CommitGroupListener } from './commit-group.js';
 import { isUnblocked, type Session } from '../connection/session.js';
 import { WaitEnding } from './wait-ending.js';
 
-/** ms that a WAIT may block: as long as it can be ended from outside, or one tick of the server's clock. */
-const SLICE = 1_000;
-const SLICE_WITHOUT_UNBLOCK = 100;
+/**
+ * ms that a WAIT may block at most. Short without CLIENT UNBLOCK: one tick of the server's clock.
+ */
+const LONGEST_WAIT = 1_000;
+const LONGEST_WAIT_WITHOUT_UNBLOCK = 100;
 /** ms that a WAIT blocks before a new arrival ends it. */
 const UNBLOCK_AFTER = 2;
 
 /**
- * The groups that are in flight on the commit connection of one session, oldest first. While one of them blocks in its WAIT the next may be sent:
- * the server runs its scripts as soon as that WAIT ends, while this process is still busy with what the first one brought.
+ * The groups in flight on the commit connection of one session, oldest first. While the first group
+ * blocks in its WAIT, a second group may be sent. The server then runs the scripts of the second
+ * group as soon as the WAIT ends, while this process is still busy with the answers to the first.
  */
 export class GroupsInFlight {
-  private readonly out: CommitGroup[] = [];
+  private readonly groups: CommitGroup[] = [];
   private readonly waits = new WaitEnding();
-  /** What is to be sent as soon as no CLIENT UNBLOCK is unanswered. */
-  private readonly held: (() => void)[] = [];
+  /** Sends that wait until no CLIENT UNBLOCK is unanswered. */
+  private readonly delayed: (() => void)[] = [];
   private stopUnblockClock: (() => void) | undefined;
 
   constructor(
@@ -27,50 +30,50 @@ export class GroupsInFlight {
   ) {}
 
   get isEmpty(): boolean {
-    return this.out.length === 0;
+    return this.groups.length === 0;
   }
 
   /**
-   * True if exactly one group is out, and CLIENT UNBLOCK is allowed and not under way. Otherwise a
-   * second group would wait out the whole slice, or the answer to the UNBLOCK.
+   * True if exactly one group is in flight, and CLIENT UNBLOCK is allowed and not under way.
+   * Otherwise a second group would wait out the whole slice, or the answer to the UNBLOCK.
    */
   get mayTakeAnother(): boolean {
-    return this.session.canUnblock && this.out.length === 1 && this.waits.maySend;
+    return this.session.canUnblock && this.groups.length === 1 && this.waits.maySend;
   }
 
-  /** The same, and that group is blocked in WAIT. */
+  /** As `mayTakeAnother`, and the group in flight is blocked in WAIT. */
   get takesAnother(): boolean {
-    return this.mayTakeAnother && this.out[0]!.offset !== undefined;
+    return this.mayTakeAnother && this.groups[0]!.offset !== undefined;
   }
 
-  /** The master's offset behind what the last of them wrote; 0 where that is not known. */
+  /** The master's offset behind the writes of the last group; 0 if the offset is not known. */
   get offset(): number {
-    return this.out.at(-1)?.offset ?? 0;
+    return this.groups.at(-1)?.offset ?? 0;
   }
 
-  /** Sends a group; `need` replicas end its WAIT early. Nothing is heard of it after `end()`. */
+  /** Sends a group; `need` replicas end its WAIT early. Emits no event after `end()`. */
   send(group: CommitGroup, need: number, listener: CommitGroupListener): void {
     this.endWaitSoon();
-    this.out.push(group);
-    const isOut = (): boolean => this.out.includes(group);
+    this.groups.push(group);
+    const isInFlight = (): boolean => this.groups.includes(group);
     this.whenAllowed(() => {
-      if (!isOut()) return;
+      if (!isInFlight()) return;
       this.waits.sent();
-      group.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
+      group.send(this.session, need, this.session.canUnblock ? LONGEST_WAIT : LONGEST_WAIT_WITHOUT_UNBLOCK, {
         onAnswer: (request, answer) => {
-          if (isOut()) listener.onAnswer(request, answer);
+          if (isInFlight()) listener.onAnswer(request, answer);
         },
         onWritten: (info) => {
-          if (!isOut()) return;
+          if (!isInFlight()) return;
           this.waits.began();
           if (group.isFollowed) this.scheduleUnblock();
           listener.onWritten(info);
         },
         onWaited: (count) => {
-          if (isOut()) this.waits.ended(isUnblocked(count));
+          if (isInFlight()) this.waits.ended(isUnblocked(count));
         },
         onClosed: (info, linkAnswer, count) => {
-          if (!isOut()) return;
+          if (!isInFlight()) return;
           this.removeOldest();
           listener.onClosed(info, linkAnswer, count);
         },
@@ -78,7 +81,7 @@ export class GroupsInFlight {
     });
   }
 
-  /** Asks something behind all that is out, and ends the WAITs before it. */
+  /** Sends commands behind all groups in flight, and ends their WAITs. */
   ask(commands: readonly Command[]): Promise<Reply[]> {
     this.endWaitSoon();
     return new Promise((resolve, reject) => {
@@ -86,15 +89,21 @@ export class GroupsInFlight {
     });
   }
 
-  /** Something waits behind all that is out: each WAIT is given a moment, then ended. */
+  /**
+   * Commands wait behind the groups in flight: each WAIT may block for `UNBLOCK_AFTER`, then is
+   * ended.
+   */
   endWaitSoon(): void {
-    for (const group of this.out) group.isFollowed = true;
+    for (const group of this.groups) group.isFollowed = true;
     this.scheduleUnblock();
   }
 
-  /** Ends the WAIT that blocks, for a verdict. True where an answer is now on its way that was not before. */
+  /**
+   * Ends the WAIT that blocks, for a verdict. False if no WAIT blocks, or its end is on the way
+   * already.
+   */
   endWait(): boolean {
-    const [group] = this.out;
+    const [group] = this.groups;
     if (group === undefined || group.isEnding || !this.session.canUnblock) return false;
     group.isEnding = true;
     if (this.waits.mayUnblock) this.unblock();
@@ -102,22 +111,25 @@ export class GroupsInFlight {
     return true;
   }
 
-  /** The session has ended: what is out is answered to nobody. */
+  /** The session has ended: forgets the groups in flight. */
   end(): void {
-    this.out.length = 0;
+    this.groups.length = 0;
     this.stopClock();
-    for (const send of this.held.splice(0)) send();
+    for (const send of this.delayed.splice(0)) send();
   }
 
-  /** The oldest has its last answer. */
+  /** The oldest group has its last answer. */
   private removeOldest(): void {
-    this.out.shift();
+    this.groups.shift();
     this.stopClock();
   }
 
-  /** Ends the oldest WAIT once it has blocked for long enough; a retry waits as long again. */
+  /**
+   * Ends the oldest WAIT after `UNBLOCK_AFTER` ms. A retry waits as long again as the WAIT has
+   * blocked.
+   */
   private scheduleUnblock(isRetry = false): void {
-    const blockedSince = this.out[0]?.writtenAt;
+    const blockedSince = this.groups[0]?.writtenAt;
     if (!this.session.canUnblock || this.stopUnblockClock !== undefined || blockedSince === undefined) return;
     const blockedFor = this.clock.monotonic() - blockedSince;
     const delay = Math.max(UNBLOCK_AFTER - blockedFor, isRetry ? blockedFor : 0);
@@ -132,15 +144,15 @@ export class GroupsInFlight {
     this.waits.unblockSent();
     this.session.unblockCommit((hit) => {
       this.waits.unblockAnswered(hit);
-      while (this.held.length > 0 && this.waits.maySend) this.held.shift()!();
-      if (this.out[0]?.isFollowed === true) this.scheduleUnblock(!hit);
+      while (this.delayed.length > 0 && this.waits.maySend) this.delayed.shift()!();
+      if (this.groups[0]?.isFollowed === true) this.scheduleUnblock(!hit);
     });
   }
 
-  /** Sends now, or once no CLIENT UNBLOCK is unanswered. */
+  /** Sends now, or as soon as no CLIENT UNBLOCK is unanswered. */
   private whenAllowed(send: () => void): void {
     if (this.waits.maySend) send();
-    else this.held.push(send);
+    else this.delayed.push(send);
   }
 
   private stopClock(): void {

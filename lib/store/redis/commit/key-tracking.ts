@@ -1,23 +1,29 @@
 import { checkOwners, type OwnerCheck } from './check-owners.js';
 import type { Command, Reply } from '../resp.js';
 
-interface Watch extends OwnerCheck {
+interface TrackedLock extends OwnerCheck {
   readonly settle: (lost: number | undefined) => void;
 }
 
 /**
- * Has the master tell of changes to keys that are held: a read on the commit connection, whose reads it tracks. What has changed before is
- * seen by that read itself, so nothing falls between. All that come up in one turn of the event loop travel together.
+ * Has the master report changes of held keys. Client tracking follows the reads of the commit
+ * connection, so one read of the keys is enough. The read itself shows every earlier change, so no
+ * change is missed. All locks of one turn of the event loop share a batch.
  */
 export class KeyTracking {
-  private toSend: Watch[] = [];
+  private toSend: TrackedLock[] = [];
 
   constructor(
-    /** Asks on the commit connection; rejects if there is none, or if it ends before the answer. */
+    /**
+     * Sends on the commit connection. Rejects if there is none, or if it ends before the answer.
+     */
     private readonly ask: (commands: readonly Command[]) => Promise<Reply[]>,
   ) {}
 
-  /** Answers with the index of the first key that the owner does not hold any more, -1 where it holds all; undefined where that was not answered. */
+  /**
+   * Resolves to the index of the first key that the owner has lost, to -1 if the owner holds all
+   * keys, or to undefined if the server did not answer.
+   */
   add(check: OwnerCheck): Promise<number | undefined> {
     return new Promise((settle) => {
       if (this.toSend.push({ ...check, settle }) === 1) process.nextTick(() => void this.send());
@@ -25,8 +31,8 @@ export class KeyTracking {
   }
 
   private async send(): Promise<void> {
-    const watched = this.toSend.splice(0);
-    const found = await checkOwners(watched, this.ask);
-    for (const check of watched) check.settle(found.get(check));
+    const locks = this.toSend.splice(0);
+    const found = await checkOwners(locks, this.ask);
+    for (const lock of locks) lock.settle(found.get(lock));
   }
 }

@@ -4,11 +4,14 @@ import { addressText } from '../resp.js';
 import type { ReplicationInfo } from '../replication/replication-info.js';
 import type { Session } from '../connection/session.js';
 
-/** What makes a look at the master useless: it is another one, or hides what it must say. */
+/**
+ * Why the session cannot go on: the server is not the same master any more, or hides what is
+ * needed.
+ */
 export function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
   const where = nameOf(session);
   if (info === undefined)
-    return new Error(`${where} hides INFO replication, without which no confirmation can be told`);
+    return new Error(`${where} hides INFO replication, without which replicas cannot confirm a lock`);
   if (info.role !== 'master') return new Error(`${where} is no master any more`);
   if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
   return undefined;
@@ -16,7 +19,7 @@ export function troubleWith(session: Session, info: ReplicationInfo | undefined)
 
 export function hiddenOffset(session: Session): Error {
   return new Error(
-    `${nameOf(session)} hides its replication offset, without which no confirmation can be told`,
+    `${nameOf(session)} hides its replication offset, without which replicas cannot confirm a lock`,
   );
 }
 
@@ -24,30 +27,34 @@ export function noAnswer(session: Session): Unavailable {
   return { kind: 'unavailable', reason: `${nameOf(session)} did not answer in time.` };
 }
 
-/** An attempt that a master may have written before its slot went to another. */
+/** For an attempt that a master may have written before its slot moved to another master. */
 export const SLOT_LEFT: Unavailable = {
   kind: 'unavailable',
-  reason: 'its slot went to another master while the lock was being taken, so it is taken back: ask again.',
+  reason:
+    'the slot of its keys moved to another master during the attempt, so the lock is taken back. Try again.',
 };
 
 export function withoutReplica(where: string): string {
   return `${where} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true if a single server must do (then its crash can hand a lock out twice).`;
 }
 
-/** `left`: ms until the replicas can be believed. */
+/** `left`: ms until the replicas can be trusted with new locks. */
 export function quarantined(left: number): Unavailable {
   return { kind: 'unavailable', reason: quarantineText(left), retryAfter: left };
 }
 
-/** For callers, for the log, and for `health()`. */
+/** Used for callers, for the log, and for `health()`. */
 export function quarantineText(left: number): string {
   return (
     `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
-    'for too short a time to be believed after a fail-over or a restart. Locks that are held go on.'
+    'for too short a time to be trusted after a fail-over or a restart. Held locks go on.'
   );
 }
 
-/** The links are older than the quarantine, but not than a longer lease that was met. */
+/**
+ * The links are older than the quarantine, but not older than a longer lease that was seen on the
+ * key.
+ */
 export function longLease(keys: readonly string[]): Unavailable {
   return {
     kind: 'unavailable',

@@ -31,7 +31,7 @@ import { Verdicts, type Connection } from './verdicts.js';
 const PROMPT_TIME = 10;
 /** ms after which a renewal that the server refused is sent again. */
 const RENEW_RETRY_TIME = 100;
-/** What the open requests need from the group commit. */
+/** The group commit, as the open requests need to know it. */
 export interface OpenRequestsHost {
   connection(): Connection;
   /** The queue or the pending requests have changed: a group may be due. */

@@ -10,34 +10,45 @@ import { releaseScript, type ReleaseCall } from '../scripts/release.js';
 import type { Session } from '../connection/session.js';
 import type { Release } from './commit-request.js';
 
-/** ms between two tries if the server refuses for now, and between two checks for overdue releases. */
+/** ms between two tries while the server refuses, and between two checks for overdue releases. */
 const RETRY_TIME = 1_000;
-/** ms between two checks at the least: thousands of releases may be overdue one after the other. */
+/**
+ * The smallest number of ms between two checks: thousands of releases may become overdue one after
+ * the other.
+ */
 const SHORTEST_CHECK_TIME = 20;
-/** Releases and keys of one pipeline: what takes this process 1 to 2 ms to send and to answer, and Redis less. */
-const SLICE = 128;
-const SLICE_KEYS = 1_024;
-/** Releases without an answer above which no further slice is sent: while the answers to one are read, the server runs another. */
-const MOST_OUT = 2 * SLICE;
+/**
+ * The most releases and keys of one pipeline. This process needs 1 to 2 ms to send and to answer so
+ * many, and Redis needs less.
+ */
+const PIPELINE_SIZE = 128;
+const PIPELINE_KEYS = 1_024;
+/**
+ * The number of unanswered releases above which no pipeline is sent: while this process reads the
+ * answers to one pipeline, the server runs another.
+ */
+const MOST_IN_FLIGHT = 2 * PIPELINE_SIZE;
 
 /**
- * Releases and take-backs of one master: sent at once on the control connection, and again on each new one, until they were
- * answered or the keys must have expired. All that come up in one turn of the event loop travel together, in slices: the next slice
- * is sent when the answers to one before have come.
+ * Releases and take-backs of one master. Each is sent at once on the control connection, and again
+ * on every new one, until the server has answered or the keys must have expired. All releases of
+ * one turn of the event loop travel in pipelines. The next pipeline is sent when an earlier one is
+ * answered.
  *
- * A release that was sent again because its answer was lost counts as done, whatever the second answer says. The lease was valid when
- * the lock was given back; if the key is in other hands by now, then most likely because the first try had freed it. To call that
- * a loss would fail work that was done under a held lock.
+ * A release that was sent again because its answer was lost counts as done, whatever the second
+ * answer says. The lease was valid at the time of the release. If another owner holds the key by
+ * now, most likely the first try had freed it. To call that a loss would fail work that was done
+ * under a held lock.
  */
 export class ReleaseOutbox {
   private session: Session | undefined;
   private readonly unanswered = new IntrusiveSet<'index', Release>('index');
   private toSend: Release[] = [];
-  /** What the server refused for now. */
+  /** Releases that the server refused for now. */
   private toRetry: Release[] = [];
   private retryAt = 0;
-  /** How many were sent in this session and have no answer. */
-  private out = 0;
+  /** How many releases were sent in this session and have no answer. */
+  private inFlight = 0;
   /** The monotonic instant of the server's last answer to a release. */
   private answeredAt = -Infinity;
   private scheduled = false;
@@ -47,12 +58,15 @@ export class ReleaseOutbox {
 
   constructor(
     private readonly clock: Clock,
-    /** ms within which the caller hears something. */
+    /** ms within which the caller gets an answer. */
     private readonly answerWithin: number,
     private readonly ownership?: SlotOwnership,
   ) {}
 
-  /** Answers what Redis said, or `unavailable` in time; it goes on being sent while one of the keys can live, `leaseLeft` ms. */
+  /**
+   * Resolves to the answer of Redis, or in time to `unavailable`. Even then the release is sent
+   * again while one of the keys can live: for `leaseLeft` ms.
+   */
   add(call: ReleaseCall, slot: number | undefined, leaseLeft: number): Promise<ReleaseOutcome> {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
@@ -77,7 +91,7 @@ export class ReleaseOutbox {
     });
   }
 
-  /** Sends a release that another master was asked first. */
+  /** Takes a release that another master was asked first. */
   takeOver(release: Release): void {
     if (this.closed !== undefined) {
       release.settle(this.closed);
@@ -90,7 +104,7 @@ export class ReleaseOutbox {
     this.schedule();
   }
 
-  /** Gives away what waits to be sent in slots that belong to another master. */
+  /** Hands over the waiting releases whose slot belongs to another master. */
   onSlotsMoved(): void {
     if (this.ownership === undefined) return;
     this.toSend = this.ownOf(this.toSend);
@@ -103,7 +117,7 @@ export class ReleaseOutbox {
 
   attach(session: Session): void {
     this.session = session;
-    this.out = 0;
+    this.inFlight = 0;
     this.retry();
   }
 
@@ -111,7 +125,10 @@ export class ReleaseOutbox {
     this.session = undefined;
   }
 
-  /** Resolves once every release has its answer; at the monotonic instant `until`, or as long after it as the answers keep coming. */
+  /**
+   * Resolves once every release has its answer, or at the monotonic instant `until`. If the server
+   * still answers, waits on: as long after its last answer as `until` is ahead now.
+   */
   async idle(until: number): Promise<void> {
     const patience = Math.max(0, until - this.clock.monotonic());
     while (this.unanswered.size > 0) {
@@ -127,7 +144,7 @@ export class ReleaseOutbox {
     }
   }
 
-  /** Gives up what is left. */
+  /** Answers every release that is left with `unavailable`. */
   close(unavailable: Unavailable): void {
     this.closed = unavailable;
     this.stopCheck?.();
@@ -149,36 +166,39 @@ export class ReleaseOutbox {
   }
 
   private pump(): void {
-    while (this.session?.isLive === true && this.out < MOST_OUT && this.toSend.length > 0) {
-      const slice = this.nextSlice();
-      for (const batch of batchesOf(slice)) void this.send(this.session, batch);
+    while (this.session?.isLive === true && this.inFlight < MOST_IN_FLIGHT && this.toSend.length > 0) {
+      const pipeline = this.nextPipeline();
+      for (const batch of batchesOf(pipeline)) void this.send(this.session, batch);
     }
   }
 
-  private nextSlice(): Release[] {
+  private nextPipeline(): Release[] {
     let count = 0;
     let keys = 0;
-    while (count < Math.min(SLICE, this.toSend.length) && keys < SLICE_KEYS)
+    while (count < Math.min(PIPELINE_SIZE, this.toSend.length) && keys < PIPELINE_KEYS)
       keys += this.toSend[count++]!.keys.length;
-    const slice = this.ownOf(this.toSend.splice(0, count));
+    const pipeline = this.ownOf(this.toSend.splice(0, count));
     const now = this.clock.monotonic();
-    for (const release of slice) {
+    for (const release of pipeline) {
       const { cooldownUntil } = release;
       if (cooldownUntil !== undefined) release.cooldown = Math.max(0, Math.ceil(cooldownUntil - now));
-      // The time that it waited for others to be answered does not count.
+      // The time during which earlier releases were answered does not count.
       if (!release.wasSent && this.answeredAt > release.answerBy - this.answerWithin)
         release.answerBy = now + this.answerWithin;
       release.wasSent = true;
     }
-    return slice;
+    return pipeline;
   }
 
-  /** A run each: its callers go on, and their next locks travel, while the server runs the next. */
+  /**
+   * Each batch is a run of its own: while the server runs the next one, the callers of this one go
+   * on and send their next locks.
+   */
   private async send(session: Session, batch: readonly Release[]): Promise<void> {
-    this.out += batch.length;
+    this.inFlight += batch.length;
     const command = session.groupCommand(releaseScript, batch);
     const [reply] = await session.askControl([command]).catch(() => []);
-    if (this.session === session) this.out -= batch.length;
+    if (this.session === session) this.inFlight -= batch.length;
     this.onReply(session, batch, reply);
     this.pump();
   }
@@ -248,7 +268,10 @@ export class ReleaseOutbox {
     if (this.unanswered.size === 0) this.onIdle();
   }
 
-  /** Those whose slot belongs to this master. The others go to theirs, or wait here while their slot has none. */
+  /**
+   * Returns the releases whose slot belongs to this master. The others go to their master, or wait
+   * here while their slot has none.
+   */
   private ownOf(releases: Release[]): Release[] {
     const { ownership } = this;
     if (ownership === undefined) return releases;
@@ -264,18 +287,24 @@ export class ReleaseOutbox {
     });
   }
 
-  /** A process that was busy reads the answers in its sockets before it tells anyone that none came. */
+  /**
+   * A process that was busy reads the answers in its sockets before a caller hears that no answer
+   * came.
+   */
   private checkAfter(ms: number): void {
     this.stopCheck = this.clock.after(ms, () => this.clock.afterTurn(() => this.checkOverdue()));
   }
 
-  /** Tells callers whose time is up, forgets what has expired, and sends again what the server refused for a while. */
+  /**
+   * Answers overdue releases, forgets releases whose keys have expired, and sends refused releases
+   * again.
+   */
   private checkOverdue(): void {
     const now = this.clock.monotonic();
     const answersUntil = this.session === undefined ? -Infinity : this.answeredAt + this.answerWithin;
     let nextCheck = RETRY_TIME;
     for (const release of this.unanswered) {
-      // What waits behind others is not overdue while those are answered.
+      // A release that waits behind others is not overdue while those are answered.
       const answerBy = release.wasSent ? release.answerBy : Math.max(release.answerBy, answersUntil);
       if (answerBy > now) nextCheck = Math.min(nextCheck, answerBy - now);
       if (answerBy > now && release.until > now) continue;

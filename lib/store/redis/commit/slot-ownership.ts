@@ -1,14 +1,20 @@
 import type { Redirection } from '../connection/redirection.js';
 import type { Release } from './commit-request.js';
 
-/** The slots of one master of a Cluster, as far as known here. A master that holds all keys has no `SlotOwnership`. */
+/**
+ * What this process knows about the slots of one master of a Cluster. Without a Cluster there is
+ * none.
+ */
 export interface SlotOwnership {
   /** Whether the slot belongs to this master. */
   owns(slot: number | undefined): boolean;
-  /** Whether new locks may be granted in the slot now, beside what the replicas say: see `SlotTrust`. */
+  /**
+   * Whether new locks may be granted in the slot now, apart from what the replicas say: see
+   * `SlotTrust`.
+   */
   mayGrant(slot: number | undefined): boolean;
-  /** The master sent somebody away. */
+  /** The master answered a request with MOVED or ASK. */
   onRedirection(redirection: Redirection): void;
-  /** A release whose slot this master does not own: the master that does adopts it. False while no master is known to. */
+  /** Hands a release to the master that owns its slot. False while no such master is known. */
   handOver(release: Release): boolean;
 }

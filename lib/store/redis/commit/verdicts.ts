@@ -11,7 +11,9 @@ export type Connection =
   | { readonly kind: 'closed' | 'detached'; readonly why: Unavailable }
   | { readonly kind: 'attached'; readonly session: Session; readonly view: ReplicaView };
 
-/** What the replicas say about a request, and why a request without their confirmation fails. */
+/**
+ * Says whether the replicas have confirmed a request, and why a request without confirmation fails.
+ */
 export class Verdicts {
   constructor(
     private readonly longLeases: LongLeases,

@@ -1,42 +1,44 @@
 type Wait =
-  /** Its group's scripts or the INFO behind them are unanswered: it may not have begun. */
+  /**
+   * The scripts of the group or the INFO behind them are unanswered: the WAIT may not have begun.
+   */
   | 'ahead'
-  /** That INFO was answered: the server has nothing before it left. */
+  /** The INFO was answered: nothing before the WAIT is left to run. */
   | 'open'
-  /** A CLIENT UNBLOCK has hit it: its answer is on the way. */
+  /** A CLIENT UNBLOCK has ended the WAIT, whose answer is on the way. */
   | 'hit';
 
 type Unblock =
   | 'none'
-  /** Sent and unanswered, for the oldest WAIT. */
+  /** Sent for the oldest WAIT, and unanswered. */
   | 'sent'
-  /** That WAIT has meanwhile answered UNBLOCKED. */
+  /** The oldest WAIT has meanwhile answered UNBLOCKED. */
   | 'used'
-  /** That WAIT has meanwhile ended by itself: the UNBLOCK hits the next WAIT, or nothing. */
+  /** The oldest WAIT has meanwhile ended by itself: the UNBLOCK ends the next WAIT, or nothing. */
   | 'late';
 
 /**
- * When CLIENT UNBLOCK may be sent to end a WAIT, and what may be sent beside it.
+ * Says when CLIENT UNBLOCK may be sent to end a WAIT, and when other commands may be sent.
  *
  * CLIENT UNBLOCK ends whatever blocks the commit connection when it arrives. That may be a script
  * that CLIENT PAUSE holds back; FAILOVER, CLUSTER FAILOVER and SHUTDOWN pause writes as well.
  * Without ERROR such an UNBLOCK ends the whole server (Redis 7.0 to 8.0, Valkey 8). With ERROR the
- * script answers UNBLOCKED, and Redis 7.0 runs it later all the same. So three rules:
+ * script answers UNBLOCKED, and Redis 7.0 still runs the script later. Hence three rules:
  *
  * 1. UNBLOCK is sent only for a WAIT that is open. No script of its own group can be paused then.
- * 2. One UNBLOCK at a time, and no second one for a WAIT that was hit.
+ * 2. One UNBLOCK at a time, and no second UNBLOCK for a WAIT that an UNBLOCK has ended.
  * 3. Nothing is sent on the commit connection while an UNBLOCK is unanswered. So an UNBLOCK that
- *    comes too late for its WAIT finds no script that was sent after it.
+ *    comes too late for its WAIT finds no script that was sent after that UNBLOCK.
  *
- * One case is left: a second group was sent behind the WAIT before the UNBLOCK, the WAIT ends by
- * itself while the UNBLOCK is on its way, and the server has just been paused. The second group's
- * script then answers UNBLOCKED, and the session ends: see `Session.sendCommit`.
+ * A risk remains. A second group was sent behind the WAIT before the UNBLOCK, the WAIT ends by
+ * itself while the UNBLOCK is on its way, and the server has just been paused. Then the script of
+ * the second group answers UNBLOCKED, and the session ends: see `Session.sendCommit`.
  *
- * The server answers 1 if something was ended, and 0 if nothing blocked the connection: the WAIT
- * has ended, or has not begun because the network delivered the group in two pieces.
+ * The server answers 1 if the UNBLOCK ended a command, and 0 if no command blocked the connection:
+ * the WAIT has ended, or has not begun because the network delivered the group in two pieces.
  */
 export class WaitEnding {
-  /** The WAITs that are out and unanswered, oldest first. */
+  /** The unanswered WAITs, oldest first. */
   private readonly waits: Wait[] = [];
   private unblock: Unblock = 'none';
 

@@ -18,7 +18,7 @@ export class Script {
   }
 }
 
-/** One of the calls that a run of a script serves. */
+/** A call: a run of a script serves many. */
 export interface ScriptCall {
   readonly keys: readonly string[];
   readonly owner: string;
@@ -123,8 +123,8 @@ export const TOMBSTONE_TIME = 10_000;
  * Lua code that reads the keys in the table `keys`, and runs `use` for each. `use` finds the index
  * `i` and the `value` of the key: a string, false, or the error of reading the key (a table).
  *
- * One MGET if the user may call it: with client tracking, Redis 7.0 remembers all keys of the
- * script at each read in it. MGET reads a key that holds no string as a missing key.
+ * Uses a single MGET if the user may call MGET: with client tracking, Redis 7.0 remembers all keys
+ * of the script at each read in it. MGET reads a key that holds no string as a missing key.
  */
 export function reading(keys: string, use = ''): string {
   return `

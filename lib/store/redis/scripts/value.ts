@@ -1,7 +1,7 @@
 import type { Holder } from '../../lock-store.js';
 
 /*
- * What a key of this library holds:
+ * The values of the library's keys:
  *
  *     <owner> <token>     a lock holds the key
  *     <owner>~ <token>    the lock was released before its `minHoldTime`: busy, but not held
