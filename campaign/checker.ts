@@ -1,12 +1,20 @@
 import { KINDS, type Kind, type WorkerEvent } from './events.js';
 
-/** Two clocks are read one after the other: beliefs that overlap by less than this are none. */
+/**
+ * ms. Two clocks are read one after the other, so a shorter overlap of two beliefs does not count.
+ */
 const TOLERANCE = 1;
 
-/** ms that a write may be on its way: it says when it was sent, and its holder may rightly have lost the lock before it arrived. */
+/**
+ * ms that a write may be under way. A write is dated by its sending, and its holder may rightly
+ * have lost the lock before the write arrived.
+ */
 const WRITE_TOLERANCE = 1_000;
 
-/** Deletions that could be made while the news of one travels: through the server to the holder, which looks at its key. */
+/**
+ * The news of a deletion passes through the server to the holder, which checks its key. A machine
+ * that needs time for one deletion needs this many times that for the news.
+ */
 const DELETION_HOPS = 3;
 
 interface Hold {
@@ -15,9 +23,9 @@ interface Hold {
   readonly key: string;
   readonly token: number;
   readonly start: number;
-  /** When the holder stops believing at the latest, by what it knows. */
+  /** The latest time at which the holder stops believing, as far as the holder knows. */
   until: number;
-  /** When it said that the lock is lost, and for how long its event loop had not come round before. */
+  /** When the holder reported the loss, and for how long its event loop had stood still before. */
   lostAt?: number;
   gap?: number;
   why?: string;
@@ -40,7 +48,7 @@ export interface Violation {
   readonly detail: string;
 }
 
-/** Follows what workers believe, and says where two of them believed at once. */
+/** Follows what the workers believe, and reports where two of them believed at once. */
 export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
@@ -71,7 +79,7 @@ export class Checker {
       }
       case 'valid': {
         const hold = this.byId.get(event.id);
-        // A renewal that comes after the release moves nothing.
+        // A renewal that comes after the release changes nothing.
         if (hold !== undefined && hold.until >= event.t) hold.until = event.until;
         this.renewedAt.push(event.t);
         break;
@@ -96,24 +104,27 @@ export class Checker {
     }
   }
 
-  /** The worker's process was killed: nobody believes any more. */
+  /** The worker's process was killed, so it believes in nothing any more. */
   workerDied(worker: number, at: number): void {
     for (const holds of this.holds.values()) {
       for (const hold of holds) if (hold.worker === worker) hold.until = Math.min(hold.until, at);
     }
   }
 
-  /** The nemesis deleted a key while `id` held it, at some time between the two instants. */
+  /** A fault deleted a key while `id` held it, at some time between the two instants. */
   keyDeleted(key: string, id: string, from: number, at: number): void {
     this.deleted.push({ key, id, from, at });
   }
 
-  /** Between the two instants no fault befell anything that could cost a lock which was granted meanwhile. */
+  /**
+   * Between the two instants no fault occurred that could cost a lock that was granted in that
+   * time.
+   */
   wasMild(from: number, to: number): void {
     this.mildTimes.push({ from, to });
   }
 
-  /** A server or a worker ended, and nobody had ended it. */
+  /** A server or a worker ended, although no fault had ended it. */
   programDied(what: string, at: number): void {
     this.deaths.push({ what, at });
   }
@@ -122,7 +133,7 @@ export class Checker {
     return this.holds.get(kind)?.length ?? 0;
   }
 
-  /** Whether the grants of a span of time include one of this kind, and when the first came. */
+  /** Whether the grants of a time span include a grant of this kind, and when the first came. */
   firstGrantAfter(kind: Kind, at: number): number | undefined {
     return this.holds.get(kind)?.find((hold) => hold.start > at)?.start;
   }
@@ -132,12 +143,12 @@ export class Checker {
     return this.renewedAt.find((t) => t > at);
   }
 
-  /** Writes that the fence held up, all of them from holders of the past. */
+  /** Writes that the fence refused, all of them from former holders. */
   get refusedWrites(): number {
     return this.writes.filter(({ isAccepted }) => !isAccepted).length;
   }
 
-  /** Keys of which nobody was granted a lock after this instant, and that nobody holds. */
+  /** Keys that were not granted after this instant, and that have no holder. */
   stuckSince(at: number, keys: readonly string[], now: number): string[] {
     const holds = this.holds.get('replica') ?? [];
     const moved = new Set(holds.filter((hold) => hold.start > at || hold.until > now).map(({ key }) => key));
@@ -166,7 +177,8 @@ export class Checker {
       let longest: Hold | undefined;
       let greatest = 0;
       for (const hold of holds) {
-        // Whose key somebody deleted is told soon, but not before the next one can have it: 'told late' watches that.
+        // A holder whose key was deleted hears of it soon, but perhaps after the next holder was
+        // granted the key. 'told late' checks that time.
         const isDeleted = this.deleted.some(({ id, from }) => id === longest?.id && from < hold.start);
         if (longest !== undefined && longest.until > hold.start + TOLERANCE && !isDeleted) {
           violations.push({
@@ -192,7 +204,8 @@ export class Checker {
       for (const { key, id, from, at } of this.deleted) {
         const hold = this.byId.get(id);
         const late = hold === undefined ? 0 : hold.until - at;
-        // How slow the machine was: the deletion itself took so long, and the holder's event loop stood so long.
+        // How slow the machine was: how long the deletion itself took, and how long the holder's
+        // event loop stood still.
         const slowness = DELETION_HOPS * (at - from) + (hold?.gap ?? 0);
         if (late > toldWithin + slowness)
           violations.push({
@@ -210,7 +223,7 @@ export class Checker {
     return violations;
   }
 
-  /** Losses in a mild time by processes whose event loop came round often enough. */
+  /** Losses in a mild time, in processes whose event loop ran often enough. */
   private needlessLosses(): Violation[] {
     return (this.holds.get('replica') ?? []).flatMap(({ id, key, start, lostAt, gap = 0, why = '' }) => {
       const isMild = this.mildTimes.some(({ from, to }) => from <= start && (lostAt ?? Infinity) <= to);
@@ -220,7 +233,7 @@ export class Checker {
     });
   }
 
-  /** What the fenced resource saw, in the order in which it saw it. */
+  /** What the fenced resource saw, in that order. */
   private writeViolations(): Violation[] {
     const violations: Violation[] = [];
     const greatest = new Map<string, number>();

@@ -18,18 +18,19 @@ interface NodeLine {
   readonly slots: readonly (readonly [number, number])[];
 }
 
-/** The slots of one of the keys that the workers take, for each kind of lock. */
+/** The slots of one of the workers' keys, for each kind of lock. */
 function slotsOfKey(index: number): number[] {
   return KINDS.map((kind) => hashSlot(`${kind === 'replica' ? 'lock' : kind}:k${index}`));
 }
 const KEYS = Array.from({ length: 30 }, (_, i) => i);
-/** All of them. */
+/** The same for all keys. */
 export const KEY_SLOTS: readonly number[] = [...new Set(KEYS.flatMap(slotsOfKey))];
 
 /**
  * A Redis Cluster of three masters with two replicas each, every server on a host of its own.
- * Servers stay in their shard. The last shard has the slots of a third of the keys and no others:
- * it can give all of them away within a second.
+ *
+ * Servers stay in their shard. The last shard has only the slots of a third of the keys, so it can
+ * give all its slots away within a second.
  */
 export class ClusterDeployment implements Setup {
   private readonly ids = new Map<Server, string>();
@@ -85,10 +86,7 @@ export class ClusterDeployment implements Setup {
     return this.shard(this.servers.indexOf(server) % SHARDS);
   }
 
-  /**
-   * Of the servers of a shard the one that serves slots with the greatest epoch, by what anybody
-   * says.
-   */
+  /** The server of a shard that serves slots with the greatest epoch, by all views. */
   async masterOf(shard: readonly Server[]): Promise<Server> {
     const lines = (await this.views()).flat();
     let best: { server: Server; epoch: number } | undefined;
@@ -103,7 +101,7 @@ export class ClusterDeployment implements Setup {
     return Promise.all(Array.from({ length: SHARDS }, (_, i) => this.masterOf(this.shard(i))));
   }
 
-  /** Who serves the slot, by the greatest epoch. */
+  /** The server that serves the slot, by the greatest epoch. */
   async ownerOf(slot: number): Promise<Server> {
     let best: NodeLine | undefined;
     for (const line of (await this.views()).flat()) {
@@ -132,7 +130,7 @@ export class ClusterDeployment implements Setup {
       if (server !== to) await server.call('cluster', 'setslot', slot, 'node', this.idOf(to));
   }
 
-  /** A slot and its keys, in one go. */
+  /** Moves a slot with its keys, without a pause. */
   async move(slot: number, to: Server): Promise<void> {
     const from = await this.ownerOf(slot);
     if (from === to) return;
@@ -146,7 +144,7 @@ export class ClusterDeployment implements Setup {
     return this.shard(SHARDS - 1);
   }
 
-  /** The slots that the server believes to serve. */
+  /** The slots that the server itself claims. */
   async slotsOf(server: Server): Promise<number[]> {
     const line = nodeLines(await server.call('cluster', 'nodes')).find(({ flags }) =>
       flags.includes('myself'),
@@ -156,7 +154,7 @@ export class ClusterDeployment implements Setup {
     );
   }
 
-  /** Slots without their keys, all at once: who gives them away has lost these. */
+  /** Moves slots without their keys, all at once: the giving master has lost these keys. */
   async give(slots: readonly number[], from: Server, to: Server): Promise<void> {
     await Promise.all(
       slots.map(async (slot) => {
@@ -184,7 +182,9 @@ export class ClusterDeployment implements Setup {
     await server.call('cluster', 'replicate', this.idOf(master));
   }
 
-  /** Everything runs, everybody agrees, all replicas follow, and no slot is on its way. */
+  /**
+   * Waits until everything runs, all views agree, all replicas follow, and no slot is on its way.
+   */
   async untilHealthy(): Promise<void> {
     for (const server of this.servers) {
       if (server.isFrozen) server.thaw();
@@ -225,9 +225,9 @@ export class ClusterDeployment implements Setup {
   }
 
   /**
-   * What an operator does where a fail-over left two masters in one shard: the successor had not
-   * heard of the last slots that its master was given, so that one kept them. They go to the
-   * successor, and the emptied one becomes its replica.
+   * Mends a shard with two masters after a fail-over, as an operator does. The successor had not
+   * heard of the last slots that its master was given, so the old master kept them. These slots go
+   * to the successor, and the emptied master becomes its replica.
    */
   private async mend(): Promise<void> {
     for (let i = 0; i < SHARDS; i++) {
@@ -276,7 +276,7 @@ export class ClusterDeployment implements Setup {
       if (i >= SHARDS) await server.call('cluster', 'replicate', this.idOf(this.servers[i % SHARDS]!));
   }
 
-  /** What each server says of all; of those that answer. */
+  /** Each answering server's view of all servers. */
   private async views(): Promise<NodeLine[][]> {
     const texts = await Promise.all(
       this.servers

@@ -12,7 +12,7 @@ interface Shard {
   readonly replicas: readonly Server[];
 }
 
-/** One shard of the three. */
+/** One of the three shards. */
 async function anyShard(scene: ClusterScene): Promise<Shard> {
   const servers = scene.deployment.shard(pick(scene, [0, 1, 2]));
   const master = await scene.deployment.masterOf(servers);
@@ -55,7 +55,10 @@ async function slotsOf({ deployment, random }: ClusterScene, master: Server, mos
     .slice(0, most);
 }
 
-/** Moves slots away from a master, and stops half-way in the last of them, its keys gone over. */
+/**
+ * Moves slots away from a master, and stops in the middle of the last slot: its keys have moved,
+ * the slot has not.
+ */
 async function moveHalfWay(
   scene: ClusterScene,
 ): Promise<{ slot: number; from: Server; to: Server; replicas: readonly Server[] } | undefined> {
@@ -67,13 +70,13 @@ async function moveHalfWay(
   if (slot === undefined) return undefined;
   for (const each of slots) await deployment.move(each, to);
   await deployment.beginMove(slot, from, to);
-  // So that the deletion of what has gone over does not reach them.
+  // The deletion of the moved keys must not reach the replicas.
   if (scene.random() < 0.5) await fallBehind(scene, from, replicas);
   await deployment.moveKeys(slot, from, to);
   return { slot, from, to, replicas };
 }
 
-/** Its servers as they are after a fault: one master that gets the slots back, and replicas. */
+/** Mends the shard after a fault: one master that gets the slots back, and replicas. */
 async function giveBack(
   scene: ClusterScene,
   master: Server,
@@ -93,7 +96,7 @@ async function giveBack(
     if (server !== master) await deployment.attach(server, master);
 }
 
-/** Longer than anybody believes in a lock that was lost, most of the time. */
+/** Mostly longer than any holder believes in a lock that was lost. */
 function leases({ leaseTime, random }: ClusterScene): Promise<void> {
   return sleep(leaseTime * (0.6 + random()));
 }
@@ -102,7 +105,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
   { name: 'master killed', run: async (scene) => void (await kill(scene, false)) },
   { name: 'master killed, replicas lag', run: async (scene) => void (await kill(scene, true)) },
   {
-    name: 'replica that is behind promoted',
+    name: 'lagging replica promoted',
     async run(scene) {
       const { master, replicas } = await anyShard(scene);
       const [behind, ...others] = replicas as [Server, ...Server[]];
@@ -125,7 +128,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'master thawed just as it is replaced',
+    name: 'master thawed while it is replaced',
     async run(scene) {
       const { master } = await anyShard(scene);
       master.freeze();
@@ -204,7 +207,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'CLUSTER FAILOVER TAKEOVER by a replica that is behind',
+    name: 'CLUSTER FAILOVER TAKEOVER by a lagging replica',
     async run(scene) {
       const { master, replicas } = await anyShard(scene);
       const behind = pick(scene, replicas);
@@ -231,7 +234,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'source killed while a slot moves, which is called off',
+    name: 'source killed while a slot moves, and the move is called off',
     async run(scene) {
       const half = await moveHalfWay(scene);
       if (half === undefined) return;
@@ -242,7 +245,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'source killed while a slot moves, which goes on',
+    name: 'source killed while a slot moves, and the move goes on',
     async run(scene) {
       const { deployment } = scene;
       const half = await moveHalfWay(scene);
@@ -265,7 +268,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
       await half.to.kill();
       await catchUp(scene, half.replicas);
       const successor = await untilReplaced(scene, half.to);
-      // Whether or not the keys that had gone over have reached it.
+      // The keys that had moved may or may not have reached the new master.
       await deployment.beginMove(half.slot, half.from, successor);
       await deployment.moveKeys(half.slot, half.from, successor);
       await deployment.endMove(half.slot, successor);
@@ -312,7 +315,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'replica that is behind takes over from a cut-off master, and gives its last slots away',
+    name: 'lagging replica takes over from a cut-off master, and gives its last slots away',
     needsPartition: true,
     async run(scene) {
       const { deployment, hosts, workerHosts, random } = scene;
@@ -322,7 +325,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
       const to = await anotherMaster(scene, master);
       const slots = await deployment.slotsOf(master);
       await fallBehind(scene, master, [behind]);
-      // Alone with some workers, or with a replica that goes on to confirm.
+      // Cut off alone with some workers, or with a replica that goes on to confirm.
       const here = [master, ...(random() < 0.5 ? [other] : [])];
       const there = deployment.servers.filter((server) => !here.includes(server));
       await hosts.separate(
@@ -361,7 +364,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'slots migrate by themselves, and the target hangs',
+    name: 'atomic slot migration, and the target hangs',
     async run(scene) {
       const { deployment, random } = scene;
       const { master } = await anyShard(scene);
@@ -376,13 +379,13 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
           'node',
           deployment.idOf(to),
         );
-        // Only Valkey 9 can.
+        // Only Valkey 9 has this command.
         if (answer !== 'OK') return;
         await sleep(random() * 150);
         if (random() < 0.5) continue;
         to.freeze();
-        // The source goes on after 10 s; others do not wait for so long that the target is
-        // replaced.
+        // The source goes on after 10 s. If the other masters waited less, they would replace the
+        // target before that.
         await sleep(random() < 0.3 ? 11_000 : random() * 1_000);
         to.thaw();
       }

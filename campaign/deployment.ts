@@ -2,14 +2,14 @@ import type { Hosts } from './hosts.js';
 import { Server } from './server.js';
 import { until } from './until.js';
 
-/** Servers that keep the locks, whatever they are. */
+/** The servers that keep the locks, in any arrangement. */
 export interface Setup {
   readonly servers: readonly Server[];
-  /** All that must run: the servers, and the Sentinels if there are any. */
+  /** Everything that must run: the servers, and the Sentinels if there are any. */
   readonly programs: readonly Server[];
-  /** For whoever connects to them. */
+  /** The connection that clients use. */
   readonly connection: SentinelConnection | { readonly nodes: { host: string; port: number }[] };
-  /** Everybody who is a master now. */
+  /** All masters now. */
   masters(): Promise<Server[]>;
   untilHealthy(): Promise<void>;
   dispose(): Promise<void>;
@@ -60,7 +60,7 @@ export class Deployment implements Setup {
     return [await this.master()];
   }
 
-  /** Who the Sentinels say is the master: what most of them name. */
+  /** The master that most Sentinels name. */
   async master(): Promise<Server> {
     const names = await Promise.all(
       this.sentinels.map(
@@ -77,7 +77,7 @@ export class Deployment implements Setup {
     return this.servers.filter((server) => server !== master);
   }
 
-  /** Everything runs, the Sentinels agree, and all replicas follow the master. */
+  /** Waits until everything runs, the Sentinels agree, and all replicas follow the master. */
   async untilHealthy(): Promise<void> {
     for (const server of [...this.servers, ...this.sentinels]) {
       if (server.isFrozen) server.thaw();

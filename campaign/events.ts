@@ -1,8 +1,11 @@
-/** What the three locks of the campaign are: this library's, and two controls that must show violations. */
+/** The three locks of the campaign: this library's, and two controls that must show violations. */
 export const KINDS = ['replica', 'plain', 'naive'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** What a worker says on its standard output, a line each. `t` and `until` are ms of the system's monotonic clock, which all processes share. */
+/**
+ * What a worker prints on its standard output, one event per line. `t` and `until` are ms of the
+ * system's monotonic clock, which all processes share.
+ */
 export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   | {
       readonly e: 'grant';
@@ -14,10 +17,16 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
     }
   /** The holder may believe for longer now. */
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
-  /** The holder stops believing: it releases the lock, or was told that it is lost, and why. `gap`: ms for which its event loop had not come round before. */
+  /**
+   * The holder stops believing: it releases the lock, or was told of the loss and why. `gap`: ms
+   * for which its event loop had stood still before.
+   */
   | { readonly e: 'release'; readonly id: string }
   | { readonly e: 'lost'; readonly id: string; readonly gap: number; readonly why: string }
-  /** A write to the fenced resource, sent at `t`: its place among all writes there, and whether the fence let it through. */
+  /**
+   * A write to the fenced resource, sent at `t`: its place among all writes, and whether the fence
+   * accepted it.
+   */
   | {
       readonly e: 'write';
       readonly id: string;

@@ -6,7 +6,7 @@ import type { Host, Hosts } from './hosts.js';
 import type { Program, Server } from './server.js';
 import { until } from './until.js';
 
-/** What a fault may touch. */
+/** What a fault may use and change. */
 export interface Scene<D extends Setup = Deployment> {
   readonly deployment: D;
   readonly hosts: Hosts;
@@ -14,17 +14,17 @@ export interface Scene<D extends Setup = Deployment> {
   readonly workerHosts: readonly Host[];
   readonly checker: Checker;
   readonly leaseTime: number;
-  /** When the last promotion was seen, in the course of one fault. */
+  /** When the last promotion was seen, within one fault. */
   promotedAt: number | undefined;
   /** From 0 to 1, by the campaign's seed. */
   random(): number;
 }
 
-/** Something that goes wrong. What it breaks and does not mend itself is mended after it. */
+/** Something that goes wrong. The campaign mends afterwards what the fault does not mend itself. */
 export interface Fault<D extends Setup = Deployment> {
   readonly name: string;
   readonly needsPartition?: boolean;
-  /** It costs no lock that is granted meanwhile. */
+  /** The fault costs no lock that is granted meanwhile. */
   readonly isMild?: boolean;
   run(scene: Scene<D>): Promise<void>;
 }
@@ -41,7 +41,10 @@ export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): 
   return from[Math.floor(random() * from.length)]!;
 }
 
-/** The replicas stop hearing their master. A frozen process still reads what its socket holds, so a cut is better where it can be had. */
+/**
+ * Keeps the replicas from hearing their master. A frozen process still reads what its socket holds,
+ * so a partition is better if the campaign can make one.
+ */
 export async function fallBehind(
   { hosts, random }: Pick<Scene, 'hosts' | 'random'>,
   master: Server,
@@ -97,7 +100,7 @@ export async function pauseOften(
   }
 }
 
-/** FAILOVER pauses writes until the replica has everything, then the roles change. */
+/** FAILOVER pauses writes until the replica has everything, then swaps the roles. */
 async function handOver(from: Server, to: Server): Promise<void> {
   await from.call('failover', 'to', to.host.ip, to.port, 'timeout', 3_000);
   await until(
@@ -111,7 +114,7 @@ export const FAULTS: readonly Fault[] = [
   { name: 'master killed', run: (scene) => killAndPromote(scene, false) },
   { name: 'master killed, replicas lag', run: (scene) => killAndPromote(scene, true) },
   {
-    name: 'replica that is behind promoted',
+    name: 'lagging replica promoted',
     async run(scene) {
       const master = await scene.deployment.master();
       const [behind, ...others] = await scene.deployment.replicas();
@@ -123,7 +126,7 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: 'replica that is behind preferred',
+    name: 'lagging replica preferred',
     async run(scene) {
       const master = await scene.deployment.master();
       const behind = pick(scene, await scene.deployment.replicas());
@@ -243,15 +246,15 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   { name: 'master restarts at once, empty', run: (scene) => restartMaster(scene, false) },
-  { name: 'master restarts at once, from an older file', run: (scene) => restartMaster(scene, true) },
+  { name: 'master restarts at once, from an older snapshot', run: (scene) => restartMaster(scene, true) },
   {
-    // The others only ever saw its locks busy, and remember nothing of them.
+    // The other workers only ever saw its locks busy, and do not remember them.
     name: 'master restarts at once, empty, while a holder is cut off',
     needsPartition: true,
     async run(scene) {
       const { deployment, hosts, workerHosts } = scene;
-      const everybody = [...deployment.servers, ...deployment.sentinels].map((server) => server.host);
-      await hosts.separate([pick(scene, workerHosts)], everybody);
+      const allServers = [...deployment.servers, ...deployment.sentinels].map((server) => server.host);
+      await hosts.separate([pick(scene, workerHosts)], allServers);
       await restartMaster(scene, false);
       await hosts.heal();
     },
@@ -272,7 +275,8 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       const replicas = await scene.deployment.replicas();
       for (let i = 0; i < 6; i++) {
-        // Nobody acknowledges, so that what is written now waits for its confirmation when its connection goes.
+        // No replica acknowledges, so a write waits for its confirmation when its connection is
+        // cut.
         for (const replica of replicas) replica.freeze();
         await sleep(50 + scene.random() * 200);
         await master.call('client', 'kill', 'type', 'normal', 'skipme', 'yes');
@@ -308,7 +312,7 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       for (const { key, id } of scene.checker.current('replica', now()).slice(0, 5)) {
         const name = `lock:${key}`;
-        // Only while this very holder has it.
+        // Only while this holder has the key.
         const script =
           "if string.find(redis.call('get', KEYS[1]) or '', ARGV[1], 1, true) == 1 then return redis.call('del', KEYS[1]) end return 0";
         const before = now();
@@ -347,7 +351,8 @@ export const FAULTS: readonly Fault[] = [
     name: 'writes paused beside a frozen replica',
     isMild: true,
     async run(scene) {
-      // What waits for it in WAIT is ended for others, just when a pause begins.
+      // A request that waits for this replica in WAIT is unblocked for other requests, at the
+      // moment when a pause begins.
       const replica = pick(scene, await scene.deployment.replicas());
       replica.freeze();
       await pauseOften(scene, await scene.deployment.master(), ['WRITE'], 60, 25);
@@ -355,13 +360,14 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: 'FAILOVER, and back',
+    name: 'FAILOVER to a replica and back',
     async run(scene) {
       const master = await scene.deployment.master();
       const replica = pick(scene, await scene.deployment.replicas());
       await handOver(master, replica);
       await sleep(scene.random() * 2_500);
-      // Before the Sentinels, which did not hear of it, take the old master for lost.
+      // The Sentinels did not hear of the change: the old master must be back before they declare
+      // it lost.
       await handOver(replica, master);
     },
   },

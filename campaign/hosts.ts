@@ -7,22 +7,25 @@ const run = promisify(execFile);
 export interface Host {
   readonly name: string;
   readonly ip: string;
-  /** What stands before a command so that it runs on this host. */
+  /** Put before a command, so that the command runs on this host. */
   readonly prefix: readonly string[];
 }
 
-/** The machines of a campaign on this one, and the network between them. */
+/** The machines of a campaign, all on this computer, and the network between them. */
 export interface Hosts {
   readonly canPartition: boolean;
   add(name: string): Promise<Host>;
-  /** Nobody of `some` hears anybody of `others`, nor the other way round; no connection is closed. */
+  /** Separates `some` from `others` in both directions; no connection is closed. */
   separate(some: readonly Host[], others: readonly Host[]): Promise<void>;
-  /** Everybody hears everybody. */
+  /** Ends all partitions. */
   heal(): Promise<void>;
   dispose(): Promise<void>;
 }
 
-/** Network namespaces where this user may make them (Linux, root, iproute2), else addresses of the loopback network, without partitions. */
+/**
+ * Uses network namespaces if this user may make them (Linux, root, iproute2). Otherwise uses
+ * addresses of the loopback network, without partitions.
+ */
 export async function makeHosts(id: number): Promise<Hosts> {
   try {
     return await NamespaceHosts.make(id);
@@ -70,7 +73,7 @@ class NamespaceHosts implements Hosts {
     await hosts.dispose();
     await run('ip', ['link', 'add', hosts.bridge, 'type', 'bridge']);
     await run('ip', ['link', 'set', hosts.bridge, 'up']);
-    // So that the campaign itself hears every host, whatever the partitions between them.
+    // The campaign itself hears every host, whatever the partitions between the hosts.
     await run('ip', ['addr', 'add', `10.77.${id}.254/24`, 'dev', hosts.bridge]);
     process.once('exit', () => hosts.disposeNow());
     return hosts;

@@ -13,16 +13,22 @@ import { Program, Server } from './server.js';
 import { until } from './until.js';
 
 /*
- * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only words,others] [--json file]
+ * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--only
+ * words,others] [--json file]
  *
- * Several worker processes take, hold and give back locks on a master with three replicas and three Sentinels, or on a Cluster of three masters with two replicas
- * each, while one fault after the other is injected. Nobody may hold a lock while another believes in it; two controls run beside and must show that they do.
+ * Several worker processes take, hold and release locks while one fault after the other is
+ * injected. The servers are a master with three replicas and three Sentinels, or a Cluster of three
+ * masters with two replicas each. No two workers may believe in a lock at once. Two controls run
+ * beside, and must show that they allow that.
  */
 
 const WORKERS = 4;
 const DOWN_AFTER = 700;
 const NODE_TIMEOUT = 1_500;
-/** ms within which a holder must know that its key was deleted, two process switches and a busy machine included. */
+/**
+ * ms within which a holder must know that its key was deleted. Includes two process switches and a
+ * busy machine.
+ */
 const TOLD_WITHIN = 500;
 
 const { values } = parseArgs({
@@ -61,7 +67,7 @@ function plan<F>(count: number, kinds: readonly F[], random: () => number): F[] 
   return faults.slice(0, count);
 }
 
-/** What runs, and what can befall it: a fault knows its own kind of deployment. */
+/** The servers, and the faults that can be injected: a fault knows its own kind of deployment. */
 interface Stage {
   readonly deployment: Setup;
   readonly faults: readonly (Pick<Fault, 'name' | 'needsPartition' | 'isMild'> & {
@@ -76,7 +82,7 @@ function stageOf<D extends Setup>(deployment: D, faults: readonly Fault<D>[]): S
       name,
       needsPartition,
       isMild,
-      // The same scene for all, so that what a fault notes in it is seen.
+      // All faults share one scene, so that the campaign sees what a fault notes in it.
       run: (scene) => run(Object.assign(scene, { deployment })),
     })),
   };
@@ -104,7 +110,7 @@ console.log(
 );
 
 const checker = new Checker(leaseTime);
-/** What the locks protect: no fault befalls it. */
+/** The resource that the locks protect: no fault is injected there. */
 const resource = Server.data(await hosts.add('fence'), {});
 resource.start();
 const keys = Array.from({ length: 30 }, (_, i) => `k${i}`);
@@ -133,7 +139,10 @@ for (const worker of workers) worker.start();
 interface Outcome {
   readonly fault: string;
   readonly longestGap: number;
-  /** ms from the promotion, where there was one, to the first held lock confirmed anew and to the first new one. */
+  /**
+   * ms from the promotion, if there was one, to the first held lock confirmed anew and to the first
+   * new lock.
+   */
   readonly toRenewal: number | undefined;
   readonly toGrant: number | undefined;
 }
@@ -149,7 +158,7 @@ const scene: Omit<Scene, 'deployment'> = {
 };
 let failure: unknown;
 let current = '';
-/** Keys that nobody could have any more, and nobody held. */
+/** Keys that could not be taken any more, although they had no holder. */
 const stuck: string[] = [];
 
 process.once('SIGINT', () => process.exit(130));
@@ -195,7 +204,7 @@ try {
   console.log(`${((now() - from) / 1000).toFixed(0)} s of faults`);
   const whole = now();
   await until(
-    'every key can be had',
+    'every key can be taken',
     async () => checker.stuckSince(whole, keys, now()).length === 0,
     30_000,
   ).catch(() => {});
@@ -204,14 +213,15 @@ try {
   failure = error;
 }
 
-// What is left when everybody has gone: keys may not outlive lease, clock allowance and tombstone.
+// Keys that are left when all workers are gone may not outlive lease, clock allowance and
+// tombstone.
 for (const worker of workers) await worker.kill();
 const leftovers: string[] = [];
 try {
   for (const master of await deployment.masters()) {
     for (const key of (await master.call('keys', 'lock:*')).split('\n').filter(Boolean)) {
       const ttl = Number(await master.call('pttl', key));
-      // -2: it has expired since.
+      // -2: the key has expired since.
       if (ttl === -1 || ttl > Math.max(leaseTime + 1_000, 10_000)) leftovers.push(`${key}: ${ttl} ms`);
     }
   }
@@ -276,8 +286,8 @@ console.table(
 for (const violation of checker.violations('replica', TOLD_WITHIN)) console.log(violation);
 console.log('refusals', report.refusals);
 console.log(`${report.refusedWrites} writes of former holders were held up by the fence`);
-if (stuck.length > 0) console.log('keys that nobody could have any more', stuck);
-if (leftovers.length > 0) console.log('keys that outlive their time', leftovers);
+if (stuck.length > 0) console.log('keys that could not be taken any more', stuck);
+if (leftovers.length > 0) console.log('keys that outlived their time', leftovers);
 if (report.troubles.length > 0) console.log('troubles', report.troubles);
 if (failure !== undefined) console.log(`the campaign itself failed at '${current}':`, failure);
 

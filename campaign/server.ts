@@ -16,11 +16,11 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** A child process that ends with this one and can be frozen. */
+/** A child process that ends with this process and can be frozen. */
 export class Program {
   private child: ChildProcess | undefined;
   isFrozen = false;
-  /** How the program ended each time that nobody ended it. */
+  /** How the program ended, each time that the campaign had not ended it. */
   readonly deaths: string[] = [];
 
   constructor(
@@ -53,7 +53,7 @@ export class Program {
     });
   }
 
-  /** SIGKILL: nothing is saved or said. */
+  /** SIGKILL: nothing is saved, and no client is told. */
   async kill(): Promise<void> {
     const { child } = this;
     if (child === undefined) return;
@@ -135,7 +135,10 @@ export class Server extends Program {
     return `${this.host.ip}:${this.port}`;
   }
 
-  /** One command on a connection of its own, and its answer as text, a line for each of several; '' if there is none in time. */
+  /**
+   * Sends one command on a connection of its own. Answers its reply as text, with one line per
+   * element; '' if no reply came in time.
+   */
   async call(command: string, ...args: (string | number)[]): Promise<string> {
     const client = new Redis({
       host: this.host.ip,
@@ -158,7 +161,7 @@ export class Server extends Program {
     }
   }
 
-  /** The role that it says it has. */
+  /** The role that the server reports. */
   async info(): Promise<Map<string, string>> {
     const text = await this.call('info', 'replication');
     const fields = text.split('\n').map((line) => /^(\w+):(.*?)\r?$/.exec(line));
@@ -170,7 +173,7 @@ export class Server extends Program {
   }
 }
 
-/** What the server refused is an answer; a lost connection is none. */
+/** A refusal by the server is an answer; a lost connection is not. */
 function refusalOf(error: Error): string {
   return error.name === 'ReplyError' ? error.message : '';
 }

@@ -7,12 +7,15 @@ import type { ReplicaPolicy } from '../lib/store/lock-store.js';
 import { RedisStore } from '../lib/store/redis/redis-store.js';
 import { now, type Kind, type WorkerEvent } from './events.js';
 
-/** One worker process: takes, holds and gives back locks of all three kinds, and says what it believes. Ends when its parent does. */
+/**
+ * One worker process: takes, holds and releases locks of all three kinds, and reports what it
+ * believes. Ends when its parent does.
+ */
 interface Settings {
   readonly connection:
     | { sentinels: { host: string; port: number }[]; name: string }
     | { nodes: { host: string; port: number }[] };
-  /** A server that no fault befalls: the resource that the locks protect, and that refuses old tokens. */
+  /** The resource that the locks protect, on a server without faults. Refuses old tokens. */
   readonly resource: { host: string; port: number };
   readonly leaseTime: number;
   readonly policy: ReplicaPolicy;
@@ -39,11 +42,14 @@ process.on('uncaughtException', (error) =>
   say('replica', { e: 'trouble', what: `uncaught: ${error.stack ?? error.message}` }),
 );
 
-// Of RESP 3's handshake ioredis leaves a rejection unhandled if the server dies in the middle.
+// If the server dies in the middle of the RESP 3 handshake, ioredis leaves a rejection unhandled.
 const RESP = { protocol: 2 } as const;
 const resource = new Redis({ ...settings.resource, ...RESP, retryStrategy: () => 100 });
 resource.on('error', () => {});
-/** As docs/guarantees.md has it: the value and the greatest token seen, which no smaller one gets past. */
+/**
+ * The fence of docs/guarantees.md: stores the value and the greatest token seen, and refuses
+ * smaller tokens.
+ */
 const FENCED_WRITE = `
 local place = redis.call('INCR', 'writes')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
@@ -51,14 +57,15 @@ if tonumber(ARGV[1]) < seen then return {place, 0} end
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
 return {place, 1}
 `;
-/** ms for which a worker that is told so is busy. */
+/** ms for which a worker is busy when told to be. */
 const BUSY_TIME = 7_000;
 /** ms between two writes of one holder. */
 const WRITE_TIME = 60;
 
 /**
- * What a holder does: writes until its signal aborts or its work is done. It looks at nothing else before it writes, as a program that was just frozen
- * between the look and the write: the fence must hold it up.
+ * Works as a holder: writes until its signal aborts or its work is done. Checks nothing else before
+ * a write, like a program that was frozen between check and write: the fence must refuse such a
+ * write.
  */
 async function work(lock: Lock, ms: number): Promise<void> {
   const end = now() + ms;
@@ -75,18 +82,21 @@ async function work(lock: Lock, ms: number): Promise<void> {
   }
 }
 
-/** Mostly short holds, so that most keys are freshly taken when a fault comes; some that outlive a fail-over. */
+/**
+ * Mostly short holds, so that most keys are freshly taken when a fault comes. Some holds outlive a
+ * fail-over.
+ */
 function holdTime(): number {
   return Math.random() < 0.7 ? 10 + Math.random() * 300 : leaseTime * (0.5 + Math.random());
 }
 
-/** A lock that was taken: what is done under it, and its end, which says when the belief ends. */
+/** A lock that was taken: the work under it, and its end, which reports when the belief ends. */
 interface Taken {
   work(ms: number): Promise<void>;
   release(): Promise<void>;
 }
 
-/** Tries to take the key; undefined where it was refused. */
+/** Tries to take the key; undefined if that was refused. */
 type Take = (key: string) => Promise<Taken | undefined>;
 
 const service = new LockService(
@@ -162,7 +172,7 @@ client.on('error', () => {});
 const RELEASE =
   "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
-/** In a pipeline, which goes to the master of its first key in a Cluster as well. */
+/** Uses a pipeline, which in a Cluster goes to the master of its first key. */
 async function connectedReplicas(name: string): Promise<number> {
   const replies = await client.pipeline().get(name).info('replication').exec();
   return Number(/connected_slaves:(\d+)/.exec(String(replies?.[1]?.[1]))?.[1] ?? 0);
@@ -173,7 +183,7 @@ async function waitFor(name: string, replicas: number): Promise<number> {
   return Number(replies?.[1]?.[1] ?? 0);
 }
 
-/** A control: SET NX PX, and with `waits` a WAIT for as many replicas as the master lists. */
+/** A control: SET NX PX. With `waits`, also a WAIT for as many replicas as the master lists. */
 function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
   return async (key) => {
     const id = randomUUID();
@@ -223,7 +233,7 @@ for (let i = 0; i < settings.loops; i++) {
   void loop(takeControl('naive', true));
 }
 
-/** ms without a turn of the event loop, at the most, in the time of a lease before now. */
+/** Longest time in ms without a turn of the event loop, within one lease before now. */
 const gaps: { at: number; ms: number }[] = [];
 let cameRoundAt = now();
 setInterval(() => {
@@ -237,7 +247,7 @@ function longestGap(): number {
   return Math.max(now() - cameRoundAt, ...gaps.map(({ ms }) => ms));
 }
 
-// A while of synchronous work, in pieces: the event loop comes round between them.
+// Synchronous work in pieces: the event loop has a turn between them.
 process.on('SIGUSR2', () => {
   const piece = 50 * 30 ** Math.random();
   const end = now() + BUSY_TIME;

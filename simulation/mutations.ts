@@ -74,7 +74,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'every replica that nobody names is taken for one that is named otherwise',
+    name: 'every unnamed replica is taken for a named replica with another address',
     caughtBy: "test/store/redis/replication/addresses.spec.ts, 'count as strangers'",
     changes: {
       'lib/store/redis/replication/known-replicas.ts': [
@@ -89,7 +89,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'the age of links is looked at once for each master',
+    name: 'the age of links is checked once for each master',
     changes: {
       [VIEW]: [
         [
@@ -328,7 +328,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'UNBLOCKED is an answer like any other',
+    name: 'UNBLOCKED is taken for an ordinary answer',
     faults: 'rush',
     caughtBy:
       "test/store/redis/commit/paused-server.spec.ts, 'does no harm: that group is asked again by the same owners'",
@@ -342,7 +342,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'a release that has run, without its answer, is a loss when it is sent again',
+    name: 'a release whose answer was lost counts as a loss when it is sent again',
     faults: 'answers lost',
     changes: {
       [OUTBOX]: [['reply[index] === 1 || release.mayHaveRun', 'reply[index] === 1']],
@@ -359,7 +359,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'one refused release refuses its neighbours',
+    name: 'a refused release refuses the whole batch',
     faults: 'key forbidden',
     changes: {
       [OUTBOX]: [
@@ -368,7 +368,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'one refused acquisition refuses its neighbours',
+    name: 'a refused acquisition refuses the whole group',
     faults: 'key forbidden',
     changes: {
       [OPEN_REQUESTS]: [['else if (together && mayBlameOne(error)) {', 'else if (together && !together) {']],
@@ -418,7 +418,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'a late renewal waits for the answers to the group that is out',
+    name: 'a late renewal waits for the answers to the group in flight',
     faults: 'busy event loop',
     caughtBy: "test/store/redis/commit/late-renewal.spec.ts, 'is sent behind that group'",
     changes: {
@@ -428,7 +428,7 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'a lock that was granted late is renewed a turn later',
+    name: 'a lock that was granted late is not renewed at once',
     faults: 'busy event loop',
     changes: {
       'lib/lock/held-locks.ts': [

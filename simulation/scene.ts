@@ -59,7 +59,7 @@ export interface Scene {
   readonly excuses: Excuses;
   /** Keys that are also asked for, although they may be refused. */
   readonly strayKeys: Set<string>;
-  /** Until when somebody else believes in its lock. */
+  /** Until when the holder of the foreign key believes in its lock. */
   /** Until when each holder of the foreign key believes in its lock, by owner. */
   readonly foreign: Map<string, number>;
   /** The names of the faults that have begun. */

@@ -10,12 +10,15 @@ import { until } from '../support/eventually.js';
 import { startRedis, type RedisProcess } from '../support/redis-process.js';
 import { RespStream } from '../support/resp.js';
 
-/** A server with three clients, real or simulated. */
+/** A server with two clients, A and B, real or simulated. */
 interface Bench {
   send(client: Name, ...commands: Command[]): void;
-  /** What A has heard, each answer by its kind, once A heard `count` answers and B's PING was answered after that. */
+  /**
+   * The answers that A has received, by kind, once A has `count` of them and B's PING was answered
+   * after that.
+   */
   heard(count: number): Promise<string[]>;
-  /** The number by which the server knows A. */
+  /** The client id of A. */
   readonly idOfA: number;
   pauseWrites(): Promise<void>;
   endPause(): Promise<void>;
@@ -25,14 +28,14 @@ type Name = 'A' | 'B';
 const PING: Command = ['ping'];
 const CALL = { keys: ['k'], owner: 'rl:a:1', cooldown: 0, token: 1 };
 const SCRIPT = releaseScript.command(releaseScript.keysOf([CALL]), releaseScript.argsOf([CALL]), false);
-/** No other command is answered like this. */
+/** No other command has this answer. */
 const LAST: Command = ['get', 'nothing'];
 const LAST_ANSWER = 'nil';
 
-/** What happens, and what A hears meanwhile and in the end. */
+/** The events, and what A receives meanwhile and in the end. */
 const CASES: readonly (readonly [what: string, run: (bench: Bench) => Promise<string[][]>])[] = [
   [
-    'a script waits for the end of a pause of writes, and so does what stands behind it',
+    'a script waits for the end of a pause of writes, and so do commands behind it',
     async (bench) => {
       await bench.pauseWrites();
       bench.send('A', PING, SCRIPT, PING);
@@ -42,7 +45,7 @@ const CASES: readonly (readonly [what: string, run: (bench: Bench) => Promise<st
     },
   ],
   [
-    'WAIT and questions go on in a pause of writes',
+    'WAIT and reads go on during a pause of writes',
     async (bench) => {
       await bench.pauseWrites();
       bench.send('A', ['wait', 1, 100], ['client', 'list', 'type', 'replica'], PING);
@@ -50,7 +53,7 @@ const CASES: readonly (readonly [what: string, run: (bench: Bench) => Promise<st
     },
   ],
   [
-    'CLIENT UNBLOCK ERROR ends a WAIT in a pause of writes, but not what stands behind it',
+    'CLIENT UNBLOCK ERROR ends a WAIT in a pause of writes, but no script behind it',
     async (bench) => {
       bench.send('A', PING, ['wait', 1, 60_000], PING, SCRIPT);
       await bench.heard(1);
@@ -97,14 +100,14 @@ describe('A simulated server', () => {
     const simulated = await Promise.all(UNBLOCKINGS.map((unblocking) => run(new SimBench(unblocking))));
     const bench = await RealBench.start();
     try {
-      // Servers differ in what they do to a paused script that is unblocked.
+      // Servers differ in what CLIENT UNBLOCK does to a paused script.
       expect(simulated).toContainEqual(await run(bench));
     } finally {
       await bench.dispose();
     }
   });
 
-  it('ends, as many real ones do, by a CLIENT UNBLOCK without ERROR of a paused client', async () => {
+  it('crashes, as many real servers do, on a CLIENT UNBLOCK without ERROR of a paused client', async () => {
     const bench = new SimBench('drops');
     await bench.pauseWrites();
     bench.send('A', PING, SCRIPT);

@@ -5,9 +5,9 @@ import { MUTANTS } from '../../simulation/mutations.js';
 
 const root = join(import.meta.dirname, '../..');
 
-describe('Every broken rule of the mutants', () => {
+describe('The code that a mutant replaces', () => {
   it.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))(
-    'stands in the code as it is: %s',
+    'occurs exactly once: %s',
     (_, { changes }) => {
       for (const [file, pairs] of Object.entries(changes)) {
         const code = readFileSync(join(root, file), 'utf8');

@@ -10,7 +10,7 @@ const KEYS = ['k1', 'k2', 'k3'];
 const OWNERS = ['rl:a:1', 'rl:a:12', 'rl:b:1'];
 /** Tokens of the future, so that neither clock decides. */
 const FUTURE = 8_000_000_000_000_000;
-/** ms; each cause of a time to live has another one, so that they cannot be mistaken for each other. */
+/** Times to live in ms. Each cause has a value of its own, so that no two can be confused. */
 const [STANDING, LEASE, COOLDOWN] = [60_000, 90_000, 120_000];
 
 const scripts = await luaScripts();
@@ -69,14 +69,17 @@ class FrozenData implements Data {
   }
 }
 
-/** A free key's token is the clock's, and a time to live has run on a little: both are made equal. */
+/**
+ * Makes two values equal: tokens of free keys, which come from the clock, and times to live, which
+ * have run on a little.
+ */
 function comparable(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(comparable);
   if (typeof value === 'number') return value > 1_000 ? `${Math.ceil(value / 10_000) * 10} s` : value;
   return typeof value === 'string' ? value.replace(/(^| )(0|1\d{15})$/, '$1clock') : value;
 }
 
-/** What the twin of a Lua script answers, or the beginning of its error. */
+/** The answer of a Lua script's twin, or the beginning of its error. */
 function simulated(script: Script, data: Data, keys: readonly string[], args: readonly unknown[]): unknown {
   try {
     return scriptsBySha.get(script.sha)!(data, keys, args.map(String));

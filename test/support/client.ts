@@ -3,8 +3,9 @@ import { Redis, type RedisOptions } from 'ioredis';
 export type RawClientOptions = Omit<RedisOptions, 'replyMapping'>;
 
 /**
- * A plain connection for arranging and looking. It does not reconnect, so that what it shows comes from the server it was
- * opened to, and gives up on a command when the connection breaks. Its owner ends it with `disconnect()`.
+ * A plain connection for arranging and observing. The client does not reconnect, so its answers
+ * come from the server that it was opened to, and its commands fail when the connection breaks. The
+ * owner ends it with `disconnect()`.
  */
 export function rawClient(port: number, options: RawClientOptions = {}): Redis {
   const client = new Redis({
@@ -14,11 +15,11 @@ export function rawClient(port: number, options: RawClientOptions = {}): Redis {
     retryStrategy: () => null,
     enableReadyCheck: false,
     maxRetriesPerRequest: 0,
-    // Disconnecting waits that long for the server to close as well, a broken connection included.
+    // Disconnecting waits that long for the server to close too, even if the connection is broken.
     disconnectTimeout: 20,
     ...options,
   });
-  // A broken connection shows in the commands; without a listener it would be printed as well.
+  // A broken connection shows in the commands. Without a listener the error would be printed too.
   client.on('error', () => {});
   return client;
 }

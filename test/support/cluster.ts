@@ -11,7 +11,10 @@ export interface ClusterOptions {
   config?: RedisConfig;
 }
 
-/** A Redis Cluster of real processes, each master with its replicas; resolves when all know each other and every replica is online. */
+/**
+ * A Redis Cluster of real processes, each master with its replicas. Resolves when all nodes know
+ * each other and every replica is online.
+ */
 export async function startCluster({
   masters = 3,
   replicas = 1,
@@ -42,7 +45,7 @@ export class TestCluster {
 
   constructor(private readonly config: RedisConfig) {}
 
-  /** For a store: all nodes as seeds. */
+  /** The connection for a store: all nodes as seeds. */
   get connection(): { nodes: { host: string; port: number }[] } {
     return { nodes: this.nodes.map(({ port }) => ({ host: '127.0.0.1', port })) };
   }
@@ -50,7 +53,7 @@ export class TestCluster {
   async start(masters: number, replicas: number): Promise<void> {
     await Promise.all(Array.from({ length: masters * (1 + replicas) }, () => this.launch()));
     const [first, ...others] = this.nodes;
-    // By its own choice of an epoch no master has to give in to another later.
+    // With epochs of their own choice, no two masters collide and change their epochs later.
     for (const [index, node] of this.nodes.entries())
       await node.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1);
     await Promise.all(others.map((node) => node.call('CLUSTER', 'MEET', '127.0.0.1', first!.port)));
@@ -66,7 +69,10 @@ export class TestCluster {
     await this.untilWhole();
   }
 
-  /** Every node has heard of all slots and of who follows whom: without full coverage its state is `ok` long before. */
+  /**
+   * Waits until every node has heard of all slots and all replicas. Without full coverage the state
+   * of a node is `ok` long before.
+   */
   private async untilDivided(replicas: number): Promise<void> {
     await until(
       async () => {
@@ -78,11 +84,11 @@ export class TestCluster {
         }
         return true;
       },
-      { within: 20_000, what: 'every node knows who serves which slots' },
+      { within: 20_000, what: 'every node knows which master serves which slots' },
     );
   }
 
-  /** One more node that all know: a master without slots, or a replica of `master`. */
+  /** Adds a node that all nodes know: a master without slots, or a replica of `master`. */
   async add({ replicaOf }: { replicaOf?: RedisProcess } = {}): Promise<RedisProcess> {
     const node = await this.launch();
     await node.call('CLUSTER', 'SET-CONFIG-EPOCH', this.nodes.indexOf(node) + 100);
@@ -96,7 +102,7 @@ export class TestCluster {
     return node;
   }
 
-  /** Makes a master without slots a replica; resolves when all know it. */
+  /** Makes a master without slots a replica. Resolves when all nodes know it. */
   async follow(node: RedisProcess, master: RedisProcess): Promise<void> {
     await node.call('CLUSTER', 'REPLICATE', this.idOf(master));
     await this.untilFollows(node, master);
@@ -115,12 +121,12 @@ export class TestCluster {
     return this.ids.get(node)!;
   }
 
-  /** Those that are neither dead nor stopped. */
+  /** Nodes that are neither dead nor stopped. */
   get running(): RedisProcess[] {
     return this.nodes.filter((node) => node.isRunning);
   }
 
-  /** What a node says of all of them. */
+  /** One node's view of all nodes. */
   async view(of: RedisProcess = this.running[0]!): Promise<NodeLine[]> {
     const text = String(await of.call('CLUSTER', 'NODES'));
     return text
@@ -148,7 +154,7 @@ export class TestCluster {
     const view = await this.view();
     const line = view.find(({ slots }) => slots.some(([from, to]) => from <= slot && slot <= to));
     const node = this.nodes.find(({ port }) => port === line?.port);
-    if (node === undefined) throw new Error(`Nobody serves slot ${slot}`);
+    if (node === undefined) throw new Error(`No master serves slot ${slot}`);
     return node;
   }
 
@@ -160,12 +166,12 @@ export class TestCluster {
     return this.nodes.filter(({ port }) => ports.includes(port));
   }
 
-  /** The slot of a key as the servers compute it. */
+  /** The slot of a key, as the servers compute it. */
   async slotOf(key: string): Promise<number> {
     return Number(await this.running[0]!.call('CLUSTER', 'KEYSLOT', key));
   }
 
-  /** One command to the master of its key. */
+  /** Sends one command to the master of its key. */
   async call(command: string, key: string, ...args: (string | number)[]): Promise<unknown> {
     const owner = await this.ownerOf(await this.slotOf(key));
     return owner.call(command, key, ...args);
@@ -187,7 +193,7 @@ export class TestCluster {
     }
   }
 
-  /** The slot is the new master's; told to it first, as redis-cli does. */
+  /** Gives the slot to the new master. The new master is told first, as redis-cli does. */
   async endMove(slot: number, to: RedisProcess): Promise<void> {
     const view = await this.view(to);
     const masters = this.running.filter((node) =>
@@ -197,7 +203,7 @@ export class TestCluster {
       try {
         await node.call('CLUSTER', 'SETSLOT', slot, 'NODE', this.idOf(to));
       } catch (error) {
-        // It has just become a replica.
+        // This node has just become a replica.
         if (!/only with masters/.test(String(error))) throw error;
       }
     }
@@ -213,19 +219,22 @@ export class TestCluster {
   }
 
   /**
-   * From now on its replicas may take the place of this master by themselves; `stop` and `kill` of a node permit that. On a
-   * busy machine a master may be silent for long enough: without a fault of the test, that must not cost it its slots.
+   * From now on the replicas may take this master's place by themselves. `stop` and `kill` of a
+   * node permit that too. On a busy machine a master may be silent for long enough to be replaced;
+   * without a fault of the test, the master must keep its slots.
    */
   private async permitFailOver(master: RedisProcess): Promise<void> {
     try {
       for (const replica of await this.replicasOf(master))
         await replica.call('CONFIG', 'SET', 'cluster-replica-no-failover', 'no');
     } catch {
-      // Another node is killed at the same time, as a whole shard is.
+      // If a whole shard is killed, the other nodes are killed at the same time.
     }
   }
 
-  /** Until one of its replicas has taken the place of a master that died or hangs; answers which. */
+  /**
+   * Waits until a replica has taken the place of a master that died or hangs. Answers that replica.
+   */
   async untilReplaced(master: RedisProcess, slot: number): Promise<RedisProcess> {
     let owner = master;
     await until(
@@ -238,7 +247,7 @@ export class TestCluster {
     return owner;
   }
 
-  /** CLUSTER FAILOVER at a replica; resolves when all see it as the master. */
+  /** CLUSTER FAILOVER on a replica. Resolves when all nodes see that replica as the master. */
   async failOver(replica: RedisProcess): Promise<void> {
     await replica.call('CLUSTER', 'FAILOVER');
     await until(
@@ -252,7 +261,7 @@ export class TestCluster {
     );
   }
 
-  /** Until all slots are served, everybody agrees, and every replica follows its master. */
+  /** Waits until all slots are served, all views agree, and every replica follows its master. */
   async untilWhole(): Promise<void> {
     await until(
       async () => {

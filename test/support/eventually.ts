@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const BETWEEN_LOOKS = 10;
 
 /**
- * Looks until `condition` yields something truthy and returns that; a look that throws counts as "not yet". Fails after
- * `within` ms (default 5,000) with `what` was waited for, and with what the last look threw.
+ * Checks `condition` until it returns a truthy value, and returns that value. A check that throws
+ * counts as "not yet". Fails after `within` ms (default 5,000) with `what` was waited for and the
+ * error of the last check.
  */
 export async function until<T>(
   condition: () => T | Promise<T>,
@@ -25,14 +26,16 @@ export async function until<T>(
   throw new Error(`Waited ${within} ms in vain until ${what}: ${last}`);
 }
 
-/** A look may hang itself, at a stopped server for instance: it ends with the deadline as well. */
+/**
+ * A check may hang itself, for instance at a stopped server. The deadline ends such a check too.
+ */
 async function bounded<T>(look: () => T | Promise<T>, deadline: number): Promise<T> {
   const end = new AbortController();
   try {
     return await Promise.race([
       Promise.resolve(look()),
       sleep(Math.max(1, deadline - performance.now()), undefined, { signal: end.signal }).then(() => {
-        throw new Error('the last look did not end');
+        throw new Error('the last check did not end');
       }),
     ]);
   } finally {

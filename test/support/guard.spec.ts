@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './eventually.js';
 
-/** Starts a process that nothing but the guard will end, and one that was ended long ago. */
+/** Starts a process that only the guard will end, and one that has ended long ago. */
 const PROGRAM = `
   import { spawn } from 'node:child_process';
   import { guardedFolder, guardProcess, unguardProcess } from './guard.mjs';
@@ -21,7 +21,7 @@ const PROGRAM = `
 `;
 
 describe('a process that is killed and can run no hook', () => {
-  it('takes its guarded processes along, stopped ones too, and its folder, and nothing that it let go', async () => {
+  it('ends its guarded processes, even stopped ones, removes its folder, and spares processes that it released', async () => {
     const home = mkdtempSync(join(tmpdir(), 'guard-spec-'));
     const { code } = transformFileSync(fileURLToPath(new URL('guard.ts', import.meta.url)), {
       jsc: { target: 'es2022', parser: { syntax: 'typescript' } },

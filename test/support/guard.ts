@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Whatever is started here dies with this process, however this process ends: exit hooks do not run after a SIGKILL, nor
- * inside of jest's sandbox. So a shell beside us reads pids from a pipe; when the pipe breaks, it kills what is left and
- * removes our folder.
+ * Guarded processes die with this process, however this process ends. Exit hooks do not run after a
+ * SIGKILL, nor in jest's sandbox. So a shell beside this process reads pids from a pipe. When the
+ * pipe breaks, the shell kills the remaining processes and removes the folder.
  */
 const WATCH = `
 alive=' '
@@ -37,17 +37,17 @@ function guarding(): NonNullable<typeof guard> {
   return guard;
 }
 
-/** A new folder that is gone when this process is. */
+/** A new folder that is removed when this process ends. */
 export function guardedFolder(name: string): string {
   return mkdtempSync(join(guarding().folder, `${name}-`));
 }
 
-/** Kill this process when ours ends. */
+/** Kill this process when the current process ends. */
 export function guardProcess(pid: number): void {
   guarding().tell(`+ ${pid}`);
 }
 
-/** It has ended: its pid may be somebody else's soon. */
+/** The process has ended: its pid may soon belong to another process. */
 export function unguardProcess(pid: number): void {
   guarding().tell(`- ${pid}`);
 }

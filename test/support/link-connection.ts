@@ -4,7 +4,7 @@ import { RespStream } from './resp.js';
 export type Direction = 'requests' | 'replies';
 const BOTH: readonly Direction[] = ['requests', 'replies'];
 
-/** A value of the conversation, just before or just after it goes on to the other side. */
+/** A value of the conversation, just before or just after it is passed on to the other side. */
 export interface Passed {
   readonly direction: Direction;
   readonly moment: 'before' | 'after';
@@ -13,7 +13,10 @@ export interface Passed {
 
 /** One client's connection through a link. */
 export class LinkConnection {
-  /** When both sides are closed; while stalled, one that closes does not close the other. */
+  /**
+   * Resolves when both sides are closed. While the connection is stalled, one side's close does not
+   * close the other side.
+   */
   readonly closed: Promise<unknown>;
   readonly #server: Socket;
   readonly #ways: Record<Direction, Way>;
@@ -26,7 +29,8 @@ export class LinkConnection {
     const server = connect({ host: '127.0.0.1', port, noDelay: true });
     this.#server = server;
     client.setNoDelay(true);
-    // Not read before the server is there, so that what is passed on has left this process: a cut right behind it loses nothing.
+    // The client is not read before the server is connected. So bytes that were passed on have left
+    // this process, and a cut right behind them loses nothing.
     client.pause();
     server.once('connect', () => client.resume());
     this.closed = Promise.all(
@@ -38,41 +42,44 @@ export class LinkConnection {
     };
   }
 
-  /** Whether the client has not closed its end, whatever of that the link lets through. */
+  /** Whether the client has not closed its end, even if the link does not pass that on. */
   get isClientOpen(): boolean {
     return !this.client.closed;
   }
 
-  /** Ends it at both sides; what is held back or under way is lost. */
+  /** Ends both sides. Bytes that are held back or under way are lost. */
   cut(): void {
     for (const direction of BOTH) this.#ways[direction].end();
     this.client.destroy();
     this.#server.destroy();
   }
 
-  /** Holds all bytes of one way (default: both) back until `resume()`, and the end of the connection with them. */
+  /**
+   * Holds back all bytes of one direction (default: both) until `resume()`, and the end of the
+   * connection with them.
+   */
   stall(...directions: Direction[]): void {
     for (const direction of directions.length > 0 ? directions : BOTH) this.#ways[direction].stall();
   }
 
-  /** Lets through what was held back, in order. */
+  /** Passes on what was held back, in order. */
   resume(): void {
     for (const direction of BOTH) this.#ways[direction].resume();
   }
 
-  /** Requests go on to the server and its answers vanish, until `cut()`. */
+  /** Requests are passed on to the server and its answers vanish, until `cut()`. */
   dropReplies(): void {
     this.#ways.replies.drop();
   }
 }
 
-/** A piece of the stream; `completes` is the value whose last byte it has. */
+/** A piece of the stream. `completes` is the value whose last byte is in this piece. */
 interface Piece {
   readonly bytes: Buffer;
   readonly completes?: Buffer;
 }
 
-/** One direction: the bytes on their way from one socket to the other. */
+/** One direction: bytes on their way from one socket to the other. */
 class Way {
   #state: 'flowing' | 'stalled' | 'dropping' | 'ended' = 'flowing';
   #pieces: Piece[] = [];
@@ -127,7 +134,9 @@ class Way {
     return pieces;
   }
 
-  /** The state is looked at again before every piece, for a witness may cut or stall the connection. */
+  /**
+   * Checks the state again before every piece, because a witness may cut or stall the connection.
+   */
   #passOn(): void {
     while (this.#state === 'flowing' || this.#state === 'dropping') {
       const [piece] = this.#pieces;
@@ -142,7 +151,7 @@ class Way {
 
   #pass(piece: Piece): void {
     if (piece.completes) {
-      // Announced once: it stays at the head if the witness stalls the connection.
+      // Announced once: the piece stays at the head if the witness stalls the connection.
       this.#pieces[0] = { bytes: piece.bytes };
       this.witness('before', piece.completes);
       if (this.#state !== 'flowing') return;

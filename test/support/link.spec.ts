@@ -24,7 +24,7 @@ afterEach(async () => {
   await link.dispose();
 });
 
-/** The replies of SET a, SET b, GET a in one pipeline: 'lost' where the connection broke before. */
+/** The replies of SET a, SET b, GET a in one pipeline; 'lost' if the connection broke before. */
 async function pipeline(): Promise<unknown[]> {
   const sent = [client.set('a', '1'), client.set('b', '2'), client.get('a')];
   return Promise.all(sent.map((reply) => reply.catch(() => 'lost')));
@@ -58,7 +58,7 @@ describe('a link', () => {
     await expect(refused.ping()).rejects.toMatchObject({ message: expect.any(String) });
   });
 
-  it('passes on that the server is gone', async () => {
+  it('closes the connection when the server has closed it', async () => {
     const other = await startRedis();
     await using toOther = await Link.to(other);
     const its = rawClient(toOther.port);
@@ -69,17 +69,18 @@ describe('a link', () => {
 });
 
 describe('a stalled link', () => {
-  it('passes nothing and closes nothing, and everything in order when resumed', async () => {
+  it('passes and closes nothing until it is resumed, then passes everything on in order', async () => {
     link.stall();
     const replies = pipeline();
-    // Ten round trips to the server beside the link: enough for anything that leaked through it.
+    // Ten round trips to the server beside the link: enough time for anything that leaked through
+    // the link.
     for (let look = 0; look < 10; look += 1) expect(await stored()).toEqual([null, null]);
     expect(client.status).toBe('ready');
     link.resume();
     expect(await replies).toEqual(['OK', 'OK', '1']);
   });
 
-  it('holds replies alone back: the server has done it, nobody knows', async () => {
+  it('can hold back replies only: the server has run the command, and the client does not know', async () => {
     link.stall('replies');
     const replies = pipeline();
     await until(async () => String(await stored()) === '1,2', { what: 'the commands ran' });
@@ -87,7 +88,7 @@ describe('a stalled link', () => {
     expect(await replies).toEqual(['lost', 'lost', 'lost']);
   });
 
-  it('keeps it from the server that the client has left', async () => {
+  it('hides from the server that the client has left', async () => {
     const clients = async (): Promise<number> =>
       String(await server.call('CLIENT', 'LIST', 'TYPE', 'normal'))
         .trim()
@@ -101,7 +102,7 @@ describe('a stalled link', () => {
     await until(async () => (await clients()) === before - 1, { what: 'the server hears of it' });
   });
 
-  it('stalls new connections, too', async () => {
+  it('stalls new connections too', async () => {
     link.stall();
     const late = rawClient(link.port);
     const pong = late.ping();
@@ -151,7 +152,7 @@ describe('a cut at a point in the conversation', () => {
     await until(async () => String(await stored()) === '1,2', { what: 'both commands ran' });
   });
 
-  it('is as good for a stall', async () => {
+  it('can stall instead', async () => {
     const stalled = link.beforeReply(2, (connection) => connection.stall('replies'));
     const replies = pipeline();
     await stalled;

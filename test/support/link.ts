@@ -3,8 +3,9 @@ import { LinkConnection, type Direction, type Passed } from './link-connection.j
 import { freePort } from './ports.js';
 
 /**
- * What to wait for on a link: the n-th value from now on (1 is the next) or the first that contains this text. A request is
- * one command, a reply one whole answer; what a server pushes by itself counts as a reply.
+ * What to wait for on a link: the n-th value from now on (1 is the next), or the first value that
+ * contains this text. A request is one command, a reply one whole answer. A push of the server
+ * counts as a reply.
  */
 export type Passing = number | string;
 
@@ -19,7 +20,10 @@ interface Watch {
 
 const BIND_ATTEMPTS = 5;
 
-/** What lies between clients and one server, to be cut, stalled and watched. Give clients its `port` or `url`. */
+/**
+ * A proxy between clients and one server, which can be cut, stalled and watched. Clients use its
+ * `port` or `url`.
+ */
 export class Link {
   /** Connections that clients have made so far. */
   accepted = 0;
@@ -55,19 +59,23 @@ export class Link {
     return `redis://${this.address}`;
   }
 
-  /** Calls this with every connection from now on before a byte has passed: to watch it, or to refuse it with `cut()`. */
+  /**
+   * Calls `greet` with every new connection before a byte has passed: to watch the connection, or
+   * to refuse it with `cut()`.
+   */
   onConnection(greet: Act): void {
     this.#greet = greet;
   }
 
-  /** Ends every connection there is, at both sides. New ones are let through. */
+  /** Ends every present connection on both sides. New connections are accepted. */
   cut(): void {
     for (const connection of this.connections) connection.cut();
   }
 
   /**
-   * Holds all bytes of one way (default: both) back, on new connections as well, and the end of a connection with them:
-   * nobody answers, nobody hangs up. Until `resume()`.
+   * Holds back all bytes of one direction (default: both), on new connections too, until
+   * `resume()`. The end of a connection is held back with them: neither side gets an answer or a
+   * close.
    */
   stall(...directions: Direction[]): void {
     for (const direction of directions.length > 0 ? directions : (['requests', 'replies'] as const)) {
@@ -76,18 +84,24 @@ export class Link {
     }
   }
 
-  /** Lets through what was held back, in order. */
+  /** Passes on what was held back, in order. */
   resume(): void {
     this.#stalled.clear();
     for (const connection of this.connections) connection.resume();
   }
 
-  /** On the connections there are, requests go on to the server and its answers vanish. Then `cut()` them; new ones work. */
+  /**
+   * On the present connections, requests are passed on to the server and its answers vanish. End
+   * these connections with `cut()`; new connections work.
+   */
   dropReplies(): void {
     for (const connection of this.connections) connection.dropReplies();
   }
 
-  /** Acts while the reply is withheld: after a `cut()` it never arrives. Resolves when that was done, as do the next three. */
+  /**
+   * Acts while the reply is withheld: after a `cut()` the reply never arrives. Resolves when `act`
+   * has run, like the next three methods.
+   */
   beforeReply(passing: Passing, act?: Act): Promise<void> {
     return this.#watch('replies', 'before', passing, act);
   }
@@ -107,7 +121,7 @@ export class Link {
     return this.#watch('requests', 'after', passing, act);
   }
 
-  /** Cuts every connection and accepts none any more. Idempotent. */
+  /** Cuts every connection and accepts no new one. Idempotent. */
   async dispose(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       this.#listener.close(() => resolve());

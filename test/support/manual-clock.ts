@@ -1,6 +1,9 @@
 import type { Clock } from '../../lib/common/clock.js';
 
-/** A clock that stands until it is told to go on; its two hands can be moved apart. */
+/**
+ * A clock that stands still until a test advances it. Its monotonic and wall clock can be moved
+ * apart.
+ */
 export class ManualClock implements Clock {
   #monotonic = 1_000;
   #wall = 1_700_000_000_000;
@@ -31,7 +34,7 @@ export class ManualClock implements Clock {
     return this.#timers.length;
   }
 
-  /** Goes on by `ms`, runs what is due in its order, and lets promises settle in between. */
+  /** Advances by `ms`, runs due timers in their order, and lets promises settle in between. */
   async advance(ms: number): Promise<void> {
     const end = this.#monotonic + ms;
     for (;;) {
@@ -46,7 +49,7 @@ export class ManualClock implements Clock {
     await settled();
   }
 
-  /** The host's clock is set forward or back; no timer hears of it. */
+  /** Sets the host's wall clock forward or back. Timers do not notice. */
   stepWall(ms: number): void {
     this.#wall += ms;
   }
@@ -62,7 +65,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Everything that promises and ticks have to do by themselves has been done. */
+/** Lets promises and ticks run until nothing is left to do. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }

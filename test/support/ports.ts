@@ -1,17 +1,19 @@
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
-// Below the range from which systems take the ports of outgoing connections; a Cluster node also listens on port + 10,000.
+// Below the range from which systems take the ports of outgoing connections. A Cluster node also
+// listens on port + 10,000.
 const LOWEST = 10_500;
 const HIGHEST = 22_000;
 const BUS = 10_000;
 
-/** A port is never given out twice by one process: a killed server finds its own still free. */
+/** A process never gives out a port twice, so a killed server finds its own port still free. */
 const given = new Set<number>();
 
 /**
- * A port of 127.0.0.1 that nobody listens on, with `bus` one whose Cluster bus port is free, too. Somebody may take it before
- * you do (other test files run beside this one): who binds it tries again with another.
+ * A port of 127.0.0.1 that is free now. With `bus`, the port of the Cluster bus is free too.
+ * Another program may take the port first (test files run side by side): if binding fails, try
+ * again with another port.
  */
 export async function freePort({ bus = false }: { bus?: boolean } = {}): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt += 1) {

@@ -8,7 +8,7 @@ describe('a server started for a test', () => {
   });
   afterEach(() => server.dispose());
 
-  it('answers as soon as it is given out', async () => {
+  it('answers as soon as the test has it', async () => {
     expect(await server.call('SET', 'a', '1')).toBe('OK');
     expect((await server.info('server'))['tcp_port']).toBe(String(server.port));
   });
@@ -22,14 +22,14 @@ describe('a server started for a test', () => {
       answered = true;
       return value;
     });
-    // A round trip takes well under a millisecond; what is shown is that nothing comes on its own.
+    // A round trip takes well under 1 ms. The test shows that no answer comes by itself.
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(answered).toBe(false);
     server.resume();
     expect(await answer).toBe('1');
   });
 
-  it('is gone after kill, while stopped as well, and comes back empty on the same port', async () => {
+  it('is gone after kill, even if it was stopped, and comes back empty on the same port', async () => {
     await server.call('SET', 'a', '1');
     const { port } = server;
     await server.stop();

@@ -10,7 +10,10 @@ import { until } from './eventually.js';
 import { guardedFolder, guardProcess, unguardProcess } from './guard.js';
 import { freePort } from './ports.js';
 
-/** Lines of redis.conf; a list repeats its directive. The value stands there as it is: quote what has blanks in it. */
+/**
+ * Lines of redis.conf; a list repeats its directive. Values are written as they are: quote a value
+ * that contains blanks.
+ */
 export type RedisConfig = Readonly<Record<string, Directive | readonly Directive[]>>;
 type Directive = string | number;
 
@@ -22,14 +25,17 @@ const BIND_ATTEMPTS = 5;
 /** Set by scripts/run.mjs to the server that it found or fetched. */
 const SERVER = process.env['REDIS_SERVER'] ?? 'redis-server';
 
-/** Starts a real redis-server on a free port of 127.0.0.1, with no persistence; resolves when it answers. */
+/**
+ * Starts a real redis-server on a free port of 127.0.0.1, without persistence. Resolves when the
+ * server answers.
+ */
 export function startRedis(config: RedisConfig = {}, mode: RedisMode = 'standalone'): Promise<RedisProcess> {
   return RedisProcess.start(config, mode);
 }
 
-/** One redis-server (or Sentinel: the same program) of its own, and the faults that can befall it. */
+/** One redis-server (or Sentinel, the same program), and the faults that a test can inject. */
 export class RedisProcess {
-  /** `dead`: no process. `stopped`: SIGSTOP, it keeps its sockets and answers nothing. */
+  /** `dead`: no process. `stopped`: SIGSTOP; the server keeps its sockets and answers nothing. */
   #state: 'running' | 'stopped' | 'dead' = 'dead';
   #child: ChildProcess | undefined;
   readonly #clients = new Set<Redis>();
@@ -77,12 +83,12 @@ export class RedisProcess {
     return pid;
   }
 
-  /** What the server has written to its log, for failures and for tests that look there. */
+  /** The server's log, for failures and for tests that read it. */
   get log(): string {
     return existsSync(this.#logFile) ? readFileSync(this.#logFile, 'utf8') : '';
   }
 
-  /** A connection of its own to this server; ends with the server's `dispose` at the latest. */
+  /** A connection of its own to this server. `dispose` of the server ends it at the latest. */
   client(options: RawClientOptions = {}): Redis {
     const client = rawClient(this.port, options);
     this.#clients.add(client);
@@ -90,7 +96,7 @@ export class RedisProcess {
     return client;
   }
 
-  /** One command on a connection made for it alone. */
+  /** Sends one command on a connection that is made only for it. */
   async call(command: string, ...args: (string | number)[]): Promise<unknown> {
     const client = this.client();
     try {
@@ -109,7 +115,7 @@ export class RedisProcess {
     ) as Record<string, string>;
   }
 
-  /** SIGSTOP: it hangs, its sockets stay open. Resolves when it no longer runs. */
+  /** SIGSTOP: the server hangs, its sockets stay open. Resolves when the server no longer runs. */
   async stop(): Promise<void> {
     if (this.#state !== 'running') throw new Error(`The server at ${this.address} is ${this.#state}`);
     await this.beforeOutage();
@@ -118,14 +124,17 @@ export class RedisProcess {
     await this.#untilFrozen();
   }
 
-  /** SIGCONT: it runs on as if nothing had been. */
+  /** SIGCONT: the server runs on as if nothing had happened. */
   resume(): void {
     if (this.#state !== 'stopped') throw new Error(`The server at ${this.address} is ${this.#state}`);
     process.kill(this.pid, 'SIGCONT');
     this.#state = 'running';
   }
 
-  /** SIGKILL, a stopped one too: the process is gone, its sockets are closed, nothing was saved. */
+  /**
+   * SIGKILL, also for a stopped server: the process is gone, its sockets are closed, nothing was
+   * saved.
+   */
   async kill(): Promise<void> {
     if (this.#state === 'running') await this.beforeOutage();
     await this.#end();
@@ -144,8 +153,8 @@ export class RedisProcess {
   }
 
   /**
-   * Killed and started again on the same port, with `empty` (default) without any data, with `kept` with what it had saved
-   * on disk (`SAVE`, appendonly); resolves when it answers.
+   * Kills the server and starts it again on the same port. `empty` (default): without data. `kept`:
+   * with the data that was saved on disk (`SAVE`, appendonly). Resolves when the server answers.
    */
   async restart({ data = 'empty' }: { data?: 'empty' | 'kept' } = {}): Promise<void> {
     await this.kill();
@@ -157,13 +166,13 @@ export class RedisProcess {
     await this.#launch();
   }
 
-  /** Runs again, whatever befell it: resumed where it was stopped, started (empty) where it was killed. */
+  /** Makes the server run again: resumes it if it was stopped, starts it empty if it was killed. */
   async revive(): Promise<void> {
     if (this.#state === 'stopped') this.resume();
     else if (this.#state === 'dead') await this.restart();
   }
 
-  /** Ends the server and every client that came from here, and removes its folder. Idempotent. */
+  /** Ends the server and all its clients, and removes its folder. Idempotent. */
   async dispose(): Promise<void> {
     for (const client of this.#clients) client.disconnect();
     await this.#end();
@@ -243,13 +252,16 @@ function textOf(config: RedisConfig): string {
 
 let major: number | undefined;
 
-/** Of the server under test; what exists only in newer ones is left out of the configuration of older ones. */
+/**
+ * The version of the server under test. Older versions get a configuration without newer
+ * directives.
+ */
 export function majorVersion(): number {
   major ??= Number(/v=(\d+)\./.exec(execFileSync(SERVER, ['--version'], { encoding: 'utf8' }))?.[1] ?? 0);
   return major;
 }
 
-/** Any answer will do (one may ask for a password) but that it is still loading. */
+/** Any answer will do (a server may ask for a password), except that it is still loading. */
 function answersPing(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });

@@ -1,7 +1,7 @@
 import { startRedis, type RedisConfig, type RedisProcess } from './redis-process.js';
 import { until } from './eventually.js';
 
-/** A master and its replicas, as real processes; resolves when every replica is online. */
+/** A master and its replicas, as real processes. Resolves when every replica is online. */
 export async function startReplication({
   replicas = 2,
   config = {},
@@ -36,7 +36,7 @@ export class Replication {
     return replica;
   }
 
-  /** One more replica; resolves when the master counts it. */
+  /** Adds a replica. Resolves when the master counts it. */
   async addReplica(config: RedisConfig = {}): Promise<RedisProcess> {
     const replica = await this.join(config);
     await this.waitUntilOnline();
@@ -54,7 +54,10 @@ export class Replication {
     return replica;
   }
 
-  /** Until the master lists that many replicas as online (all of them by default) and each has acknowledged a write. */
+  /**
+   * Waits until the master lists that many replicas as online (default: all) and each has
+   * acknowledged a write.
+   */
   async waitUntilOnline(count = this.replicas.length, { within = 15_000 } = {}): Promise<void> {
     await waitUntilOnline(this.master, count, { within });
   }
@@ -68,7 +71,9 @@ export class Replication {
   }
 }
 
-/** Until `master` lists `count` replicas as online and each has acknowledged a write of now. */
+/**
+ * Waits until `master` lists `count` replicas as online and each has acknowledged a write of now.
+ */
 export async function waitUntilOnline(
   master: RedisProcess,
   count: number,
@@ -78,7 +83,8 @@ export async function waitUntilOnline(
   try {
     await until(
       async () => {
-        // A connection that has written nothing would be told the full count; PUBLISH is replicated and leaves nothing behind.
+        // For a connection that has written nothing, WAIT would answer the full count. PUBLISH is
+        // replicated and leaves nothing behind.
         await client.publish('test:online', '');
         const acknowledged = count === 0 ? 0 : await client.wait(count, 500);
         const listed = (await client.info('replication')).match(/^slave\d+:.*state=online/gm) ?? [];

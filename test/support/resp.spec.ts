@@ -32,7 +32,7 @@ describe('a RESP stream', () => {
     },
   );
 
-  it('tells where in the chunk each value ends', () => {
+  it('reports the offset at which each value ends', () => {
     const resp = new RespStream();
     expect(resp.push(Buffer.from('+O')).map(({ end }) => end)).toEqual([]);
     expect(resp.push(Buffer.from('K\r\n:1\r\n$3\r\n')).map(({ end }) => end)).toEqual([3, 7]);

@@ -1,9 +1,9 @@
 /**
- * Finds where one RESP value (a reply or a request) ends and the next begins, in a stream that arrives in any pieces; knows
- * RESP 2 and 3. Of a stream that is no RESP (a replica's feed, TLS) it reports nothing more.
+ * Finds the end of each RESP value (a reply or a request) in a stream that arrives in any pieces.
+ * Knows RESP 2 and 3. Reports nothing more once the stream is not RESP (a replica's feed, TLS).
  */
 export class RespStream {
-  /** What has arrived of the value that is not complete yet. */
+  /** The bytes of the incomplete value. */
   #begun: Buffer[] = [];
   /** How many values each open aggregate still lacks. */
   #lacking: number[] = [];
@@ -27,7 +27,7 @@ export class RespStream {
     return complete;
   }
 
-  /** To the end of the present header line or body, or of the chunk. */
+  /** Reads to the end of the current header line or body, or of the chunk. */
   #readOn(chunk: Buffer, from: number): { end: number; completes: boolean } {
     const reading = this.#reading;
     if (reading.kind === 'body') {
@@ -62,7 +62,7 @@ export class RespStream {
     return false;
   }
 
-  /** Ends the aggregates with it whose last value it was; true when the whole value is complete. */
+  /** Also ends the aggregates whose last value this was. True if the whole value is complete. */
   #scalarEnds(): boolean {
     this.#reading = HEADER;
     while (this.#lacking.length > 0) {

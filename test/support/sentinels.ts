@@ -8,18 +8,24 @@ export const MASTER_NAME = 'mymaster';
 interface SentinelSetup {
   readonly replicas?: number;
   /**
-   * ms without an answer after which a Sentinel takes the master for dead. More than the second between two of its tries to connect: a Sentinel that has just
-   * tried the dead master waits so long before it asks the new one, would take that for dead, too, and fail over a second time.
+   * ms without an answer after which a Sentinel declares the master dead.
+   *
+   * Must be more than the second between two connection attempts of a Sentinel. A Sentinel that has
+   * just tried the dead master waits that long before it asks the new master. With a shorter time
+   * it would declare the new master dead too, and fail over a second time.
    */
   readonly downAfter?: number;
   readonly config?: RedisConfig;
-  /** For every Sentinel, before it is told of the master. */
+  /** Configuration of every Sentinel, applied before the Sentinel is told of the master. */
   readonly sentinelConfig?: RedisConfig;
-  /** What the Sentinels call the host of the master. */
+  /** The host name of the master in the Sentinels' configuration. */
   readonly masterHost?: string;
 }
 
-/** A master, its replicas and three Sentinels, as real processes; resolves when the Sentinels know all of them. */
+/**
+ * A master, its replicas and three Sentinels, as real processes. Resolves when the Sentinels know
+ * all of them.
+ */
 export async function startSentinels({
   replicas = 2,
   downAfter = 1_600,
@@ -56,7 +62,7 @@ export class SentinelDeployment {
     private readonly sentinelConfig: RedisConfig,
   ) {}
 
-  /** ioredis options that lead here. */
+  /** ioredis options for a connection through these Sentinels. */
   get connection(): { sentinels: { host: string; port: number }[]; name: string; connectTimeout: number } {
     return {
       sentinels: this.sentinels.map(({ port }) => ({ host: '127.0.0.1', port })),
@@ -65,7 +71,7 @@ export class SentinelDeployment {
     };
   }
 
-  /** Who is the master by what this Sentinel (the first) says. */
+  /** The master that this Sentinel (default: the first) names. */
   async master(sentinel = this.sentinels[0]!): Promise<RedisProcess> {
     const [, port] = (await this.ask(sentinel, 'get-master-addr-by-name', MASTER_NAME)) as [string, string];
     const server = this.servers.find((each) => each.port === Number(port));
@@ -87,7 +93,7 @@ export class SentinelDeployment {
     return replica;
   }
 
-  /** Until all Sentinels name another master than this one, which says itself that it is one. */
+  /** Waits until all Sentinels name a new master, and that server reports itself as a master. */
   async untilPromoted(old: RedisProcess, { within = 15_000 } = {}): Promise<RedisProcess> {
     return until(
       async () => {
@@ -100,7 +106,10 @@ export class SentinelDeployment {
     );
   }
 
-  /** SENTINEL FAILOVER, once more if Sentinel gives it up, as it does on a busy machine; resolves to the new master. */
+  /**
+   * SENTINEL FAILOVER, repeated if Sentinel gives it up, as happens on a busy machine. Resolves to
+   * the new master.
+   */
   async handOver(): Promise<RedisProcess> {
     const before = await this.master();
     const sentinel = this.sentinels[0]!;
@@ -116,13 +125,13 @@ export class SentinelDeployment {
     return this.untilPromoted(before);
   }
 
-  /** What a Sentinel thinks of the master: `master,failover_in_progress`. */
+  /** The state of the master, as a Sentinel sees it: `master,failover_in_progress`. */
   private async flagsAt(sentinel: RedisProcess): Promise<string> {
     const record = (await this.ask(sentinel, 'master', MASTER_NAME)) as string[];
     return record[record.indexOf('flags') + 1] ?? '';
   }
 
-  /** Until every Sentinel knows the replicas and the other Sentinels. */
+  /** Waits until every Sentinel knows the replicas and the other Sentinels. */
   async untilKnown(): Promise<void> {
     const replicas = this.servers.length - 1;
     await until(
@@ -138,19 +147,19 @@ export class SentinelDeployment {
     );
   }
 
-  /** Whatever was done to it: every server runs, follows the one master, and the Sentinels agree. */
+  /** Repairs everything: every server runs and follows the one master, and the Sentinels agree. */
   async mend(): Promise<void> {
     for (const server of [...this.sentinels, ...this.servers]) await server.revive();
     await until(
       async () => {
         const master = await this.master();
         for (const sentinel of this.sentinels) {
-          // One that still moves the replicas of the last fail-over is blind for the next.
+          // A Sentinel that still moves the replicas of the last fail-over does not see the next.
           const isBusy = /down|failover/.test(await this.flagsAt(sentinel));
           if (isBusy || (await this.master(sentinel)) !== master) return false;
         }
         if ((await master.info('replication'))['role'] !== 'master') return false;
-        // Sentinel itself takes 10 s to tell a former master that it is none any more.
+        // Sentinel itself takes 10 s to demote a former master.
         for (const server of this.servers) {
           if (server === master) continue;
           const { role, master_port: follows } = await server.info('replication');
@@ -159,7 +168,7 @@ export class SentinelDeployment {
         }
         return true;
       },
-      { within: 20_000, what: 'everybody follows one master' },
+      { within: 20_000, what: 'all servers follow one master' },
     );
     const master = await this.master();
     await waitUntilOnline(master, this.servers.length - 1, { within: 20_000 });

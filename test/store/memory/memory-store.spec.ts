@@ -21,7 +21,7 @@ describe("A connection 'memory:'", () => {
     expect((await other!.acquire(requestFor('a')).outcome).kind).toBe('granted');
   });
 
-  it('shares them by name', async () => {
+  it('shares locks with a connection of the same name', async () => {
     const [one, other] = [0, 1].map(
       () => new MemoryStore(systemClock, memoryServerOf('memory:shared', systemClock)),
     );

@@ -97,8 +97,8 @@ import type { SlotTable } from './slot-table.js';
  */
 
 /**
- * ms after which a slot that has stayed with one master is trusted, whatever any server may have lost
- * before: see 7 above.
+ * ms after which a slot that has stayed with one master is trusted, whatever any server may have
+ * lost before: see 7 above.
  */
 export function doubtTimeOf(quarantine: number): number {
   return quarantine * 1.5;

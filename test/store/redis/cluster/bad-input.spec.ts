@@ -26,7 +26,7 @@ function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
 }
 
 describe('A Cluster that cannot be reached', () => {
-  it('is told with every seed and what each said', async () => {
+  it('is reported with every seed and its answer', async () => {
     const [one, other] = [await freePort(), await freePort()];
     const store = stores.open({ nodes: [one, other] });
     const outcome = await askOnce(store, 'k');
@@ -42,11 +42,11 @@ describe('A Cluster that cannot be reached', () => {
     await until(() => stores.reports.some(({ code }) => code === 'unreachable'), { what: 'it is reported' });
   });
 
-  it('is none where one seed answers', async () => {
+  it('is not reported if one seed answers', async () => {
     await take(stores.open({ nodes: [await freePort(), cluster.nodes[1]!.port] }), 'one-seed');
   });
 
-  it('tells that a seed is no Cluster node', async () => {
+  it('is reported with the seed that is not a Cluster node', async () => {
     await using single = await startRedis();
     expect(await askOnce(stores.open({ nodes: [single.port] }), 'k')).toMatchObject({
       kind: 'unavailable',
@@ -58,7 +58,7 @@ describe('A Cluster that cannot be reached', () => {
     await stores.closeAll();
   });
 
-  it('tells that one of its nodes was given as a plain connection', async () => {
+  it('is reported if one of its nodes was given as a plain connection', async () => {
     const node = await cluster.ownerOf(slotOf('k'));
     const other = cluster.nodes.slice(0, 3).find((each) => each !== node)!;
     expect(await askOnce(stores.open(other.url), 'k')).toMatchObject({
@@ -67,7 +67,7 @@ describe('A Cluster that cannot be reached', () => {
     });
   });
 
-  it('tells at once that a password is missing or wrong, and uses the right one', async () => {
+  it('is reported at once if a password is missing or wrong; the right password works', async () => {
     const clients = cluster.nodes.map((node) => node.client());
     await Promise.all(clients.map((client) => client.config('SET', 'requirepass', 'secret')));
     await Promise.all(clients.map((client) => client.config('SET', 'masterauth', 'secret')));
@@ -93,12 +93,12 @@ describe('A Cluster that cannot be reached', () => {
   });
 });
 
-describe('A user with the rights that the README lists', () => {
+describe('A user with the permissions that the README lists', () => {
   const lines = readFileSync('README.md', 'utf8').matchAll(/^ACL SETUSER locks (.*)$/gm);
   const user = ['locks', ...[...lines].flatMap(([, rights = '']) => rights.split(' '))];
   const nodes = (): string[] => cluster.nodes.map(({ address }) => `redis://locks:secret@${address}`);
 
-  it('can do everything with cluster|nodes beside them, and is told without', async () => {
+  it('can do everything with cluster|nodes in addition, and gets an error without that', async () => {
     for (const node of cluster.nodes) await node.call('ACL', 'SETUSER', ...user);
     expect(await stores.open({ nodes: nodes() }).acquire(requestFor('acl')).outcome).toMatchObject({
       kind: 'unavailable',
@@ -115,13 +115,13 @@ describe('A user with the rights that the README lists', () => {
   });
 });
 
-describe('A Cluster with a slot that nobody serves', () => {
+describe('A Cluster with a slot that no master serves', () => {
   const [lost, fine] = ['nobody', 'somebody'];
 
   async function without(run: () => Promise<void>): Promise<void> {
     const owner = await cluster.ownerOf(slotOf(lost));
     const others = cluster.nodes.slice(0, 3).filter((node) => node !== owner);
-    // The owner first: as long as it claims the slot it tells the others so.
+    // The owner first: as long as the owner claims the slot, the others hear of that.
     for (const node of [owner, ...others]) await node.call('CLUSTER', 'DELSLOTS', slotOf(lost));
     try {
       await run();
@@ -131,7 +131,7 @@ describe('A Cluster with a slot that nobody serves', () => {
     }
   }
 
-  it('refuses locks in it by name, and grants all others', async () => {
+  it('refuses locks in that slot and names the slot, and grants all other locks', async () => {
     const store = stores.open(cluster.connection);
     await take(store, fine).then((held) => store.release(held, 0));
     await without(async () => {
@@ -148,7 +148,7 @@ describe('A Cluster with a slot that nobody serves', () => {
     await take(store, lost);
   });
 
-  it('refuses them all where it insists on full coverage (CLUSTERDOWN), until the slot is served', async () => {
+  it('refuses all locks if it insists on full coverage (CLUSTERDOWN), until the slot is served', async () => {
     const store = stores.open(cluster.connection);
     const held = await take(store, 'insisting');
     const insist = async (value: string): Promise<void> => {
@@ -176,7 +176,7 @@ describe('A Cluster with a slot that nobody serves', () => {
 });
 
 describe('A shard without replicas', () => {
-  it('is named where it refuses, and the others grant', async () => {
+  it('is named when it refuses a lock, and the other shards grant locks', async () => {
     const lonely = await cluster.add();
     const store = stores.open(cluster.connection);
     await cluster.move([slotOf('lonely')], lonely);
@@ -202,7 +202,7 @@ describe('A shard without replicas', () => {
     });
   }, 30_000);
 
-  it('that is down is named, and the others grant', async () => {
+  it('is named when it is down, and the other shards grant locks', async () => {
     const store = stores.open(cluster.connection);
     const lonely = await cluster.ownerOf(slotOf('lonely'));
     await take(store, 'warm-up');

@@ -11,7 +11,10 @@ import { RedisStores } from '../redis-stores.js';
 const QUARANTINE = 3_000;
 const stores = new RedisStores();
 let cluster: TestCluster;
-/** The first master's shard has two replicas: one is left when another has taken its master's place. */
+/**
+ * The first master's shard has two replicas: one is left after the other has taken the master's
+ * place.
+ */
 let first: RedisProcess;
 
 beforeAll(async () => {
@@ -73,7 +76,7 @@ describe('A lock that is held', () => {
     await cluster.untilWhole();
   }, 30_000);
 
-  it('goes on when its master dies and a replica takes its place; the dead one still counts as a server', async () => {
+  it('goes on when its master dies and a replica takes its place; the dead master still counts as a server', async () => {
     const store = stores.open(cluster.connection);
     const key = await keyOf(first);
     const elsewhere = await keyOf(cluster.nodes[1]!);
@@ -100,7 +103,7 @@ describe('A lock that is held', () => {
     await cluster.untilWhole();
   }, 40_000);
 
-  it('goes on when its master hangs and is replaced, and is safe from it when it wakes', async () => {
+  it('goes on when its master hangs and is replaced, and is safe when the old master wakes', async () => {
     const [store, rival] = [stores.open(cluster.connection), stores.open(cluster.connection)];
     const key = await keyOf(first);
     const held = await take(store, key, { leaseTime: 15_000 });
@@ -116,7 +119,7 @@ describe('A lock that is held', () => {
 });
 
 describe('A new lock', () => {
-  it('waits for a quarantine after a fail-over, in that shard alone, and in its slots wherever they go', async () => {
+  it('waits for a quarantine after a fail-over, only in that shard, and in its slots even if they move', async () => {
     const store = stores.open(cluster.connection, { quarantine: QUARANTINE });
     const openedAt = systemClock.monotonic();
     await untilTrusted(store);
@@ -128,7 +131,7 @@ describe('A new lock', () => {
       await keyOf(third),
     ];
     await take(store, goes, { leaseTime: QUARANTINE }).then((held) => store.release(held, 0));
-    // Where all shards are trusted a slot's move costs nothing.
+    // If all shards are trusted, a slot's move costs nothing.
     await cluster.move([slotOf(wanders)], second);
     granted(await askOnce(store, wanders));
 
@@ -178,7 +181,7 @@ describe('A new lock', () => {
     await cluster.untilWhole();
   }, 60_000);
 
-  it('waits where a move was called off after its keys had gone over', async () => {
+  it('waits if a move was called off after the keys had moved', async () => {
     const store = stores.open(cluster.connection, { quarantine: QUARANTINE });
     await untilTrusted(store);
     const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];

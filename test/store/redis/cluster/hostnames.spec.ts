@@ -41,7 +41,7 @@ describeWithHostnames('A Cluster whose announced IP addresses lead nowhere from 
   });
 
   it.each(['hostname', 'ip'])(
-    'is reached as natMap says of its host names (preferred: %s)',
+    'is reached at the addresses to which natMap maps its host names (preferred: %s)',
     async (endpoint) => {
       await using node = await startNode(NOWHERE, 'redis-1.internal', endpoint);
       const { port } = node;

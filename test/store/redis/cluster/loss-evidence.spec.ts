@@ -9,18 +9,18 @@ import { ReplicaView } from '../../../../lib/store/redis/replication/replica-vie
 import { parseReplicationInfo } from '../../../../lib/store/redis/replication/replication-info.js';
 
 const DOUBT_TIME = 7_500;
-/** What the clock of the server that names the others says. */
+/** The present time by the clock of the server that names the others. */
 const NOW = 1_000_000;
 
 /**
  * `t1 slave t`: one server as CLUSTER NODES names it, with its epoch, its slots and when it was
- * heard last, as far as that matters.
+ * last heard, if that matters.
  */
 function line(id: string, flags: string, { of = '-', epoch = 1, slots = '', heard = NOW } = {}): string {
   return `${id} 10.0.0.1:${id.charCodeAt(0)}${id.slice(1)}@1 ${flags} ${of} 0 ${heard} ${epoch} connected ${slots}`;
 }
 
-/** The shard of `t`, which names the others, and of `x`: each with a replica. */
+/** The shard of `t`, which names the others, and the shard of `x`: each with a replica. */
 const HEALTHY = [
   line('t', 'myself,master', { slots: '0-99', heard: 0 }),
   line('t1', 'slave', { of: 't' }),
@@ -50,12 +50,12 @@ describe('The servers of a Cluster have lost nothing for a quarantine', () => {
   it.each<[what: string, lines: string[], looks: Looks]>([
     ['if all masters show old links of all their replicas', HEALTHY, SHOWN],
     [
-      'if a master whose last slot has left shows the same',
+      'if a master whose last slot has moved away shows the same',
       [...HEALTHY, line('s', 'master', { epoch: 3 }), line('s1', 'slave', { of: 's' })],
       { ...SHOWN, s: old(1) },
     ],
     [
-      'if another one has been dead for so long that nobody can believe in its locks',
+      'if another master has been dead for so long that no holder can believe in its locks',
       [
         ...HEALTHY,
         line('s', 'master,fail', { epoch: 3, heard: NOW - DOUBT_TIME - 1 }),
@@ -64,7 +64,7 @@ describe('The servers of a Cluster have lost nothing for a quarantine', () => {
       SHOWN,
     ],
     [
-      'if another one has joined, and has never served a slot',
+      'if another master has joined, and has never served a slot',
       [...HEALTHY, line('s', 'master', { epoch: 0 })],
       SHOWN,
     ],
@@ -72,53 +72,53 @@ describe('The servers of a Cluster have lost nothing for a quarantine', () => {
     expect(doubt(lines, looks)).toBeUndefined();
   });
 
-  it('if there are no replicas, and none are asked for', () => {
+  it('if there are no replicas, and none are required', () => {
     const lines = [HEALTHY[0]!, HEALTHY[2]!];
     expect(doubt(lines, { t: old(0), x: old(0) }, { allowNoReplicas: true })).toBeUndefined();
     expect(doubt(lines, { t: old(0), x: old(0) })).toMatch(/no replica/);
   });
 });
 
-describe('One of the servers may have lost something', () => {
+describe('A server may have lost something', () => {
   const S = line('s', 'master', { epoch: 3 });
   it.each<[what: string, lines: string[], looks: Looks, why: RegExp]>([
     ['a master that has restarted', HEALTHY, { ...SHOWN, x: young(1) }, /less than a quarantine/],
     [
-      'one that has restarted and has no slots any more',
+      'a master that has restarted and has no slots any more',
       [...HEALTHY, S, line('s1', 'slave', { of: 's' })],
       { ...SHOWN, s: young(1) },
       /less than a quarantine/,
     ],
-    ['one without slots and replicas', [...HEALTHY, S], { ...SHOWN, s: old(0) }, /no replica/],
-    ['one without slots that nobody can ask', [...HEALTHY, S], SHOWN, /cannot be asked/],
-    ['one that does not answer', HEALTHY, { t: old(1) }, /cannot be asked/],
-    ['the one that names the others', HEALTHY, { ...SHOWN, t: young(1) }, /less than a quarantine/],
+    ['a master without slots and replicas', [...HEALTHY, S], { ...SHOWN, s: old(0) }, /no replica/],
+    ['a master without slots that cannot be asked', [...HEALTHY, S], SHOWN, /cannot be asked/],
+    ['a master that does not answer', HEALTHY, { t: old(1) }, /cannot be asked/],
+    ['the master that names the others', HEALTHY, { ...SHOWN, t: young(1) }, /less than a quarantine/],
     [
-      'one that the others do not hear, whatever it shows',
+      'a master that the others do not hear, whatever it shows',
       [...HEALTHY, line('s', 'master,fail?', { epoch: 3, heard: NOW - 1_000 })],
       { ...SHOWN, s: old(1) },
       /not heard/,
     ],
     [
-      'one that died a short time ago',
+      'a master that died a short time ago',
       [...HEALTHY, line('s', 'master,fail', { epoch: 3, heard: NOW - DOUBT_TIME + 1 })],
       SHOWN,
       /not heard/,
     ],
     [
-      'one that is suspected for long, but not declared dead',
+      'a master that has long been suspected, but not declared dead',
       [...HEALTHY, line('s', 'master,fail?', { epoch: 3, heard: NOW - 2 * DOUBT_TIME })],
       SHOWN,
       /not heard/,
     ],
     [
-      'one that has never been heard',
+      'a master that has never been heard',
       [...HEALTHY, line('s', 'master,fail', { epoch: 3, heard: 0 })],
       SHOWN,
       /not heard/,
     ],
     [
-      'an emptied master that is the replica of another by now: its link is young',
+      'an emptied master that is a replica of another master by now: its link is young',
       [...HEALTHY, line('s', 'slave', { of: 't' })],
       { ...SHOWN, t: young(2) },
       /less than a quarantine/,
@@ -135,10 +135,10 @@ describe('One of the servers may have lost something', () => {
       SHOWN,
       /2 replicas, and only 1/,
     ],
-    ['a replica of nobody', [...HEALTHY, line('s', 'slave')], SHOWN, /follows no master/],
+    ['a replica without a master', [...HEALTHY, line('s', 'slave')], SHOWN, /follows no master/],
     ['a replica of a replica', [...HEALTHY, line('s', 'slave', { of: 'x1' })], SHOWN, /follows no master/],
     [
-      'a replica of one that is dead for long',
+      'a replica of a master that has long been dead',
       [
         ...HEALTHY,
         line('s', 'master,fail', { epoch: 3, heard: NOW - DOUBT_TIME - 1 }),
@@ -148,7 +148,7 @@ describe('One of the servers may have lost something', () => {
       /follows no master/,
     ],
     [
-      'one of a Cluster made by hand that served slots without an epoch',
+      'a master of a Cluster made by hand that served slots without an epoch',
       [...HEALTHY, line('s', 'master', { epoch: 0 }), line('s1', 'slave', { of: 's' })],
       SHOWN,
       /cannot be asked/,
@@ -157,12 +157,12 @@ describe('One of the servers may have lost something', () => {
     expect(doubt(lines, looks)).toMatch(why);
   });
 
-  it('one that was named lately and was forgotten since', () => {
+  it('a server that was named lately and was forgotten since', () => {
     expect(doubt(HEALTHY, SHOWN, { known: ['s'] })).toMatch(/^address of s was forgotten/);
   });
 });
 
-describe('What a master shows of its replicas', () => {
+describe('What a master shows about its replicas', () => {
   function shows(lines: readonly string[], clients: readonly string[]): MasterEvidence {
     const replicas = lines.map((each, i) => {
       const [state, offset, port = 7001 + i] = each.split(' ');
@@ -180,10 +180,10 @@ describe('What a master shows of its replicas', () => {
 
   it.each<[what: string, info: string[], clients: string[], expected: MasterEvidence]>([
     ['two old links', ['online 9', 'online 9'], ['11 replconf', '60 replconf'], old(2)],
-    ['one that may be too young', ['online 9', 'online 9'], ['10 replconf', '60 replconf'], young(2)],
-    ['one in full sync', ['online 9', 'wait_bgsave 0'], ['60 replconf', '60 psync'], young(1)],
+    ['a link that may be too young', ['online 9', 'online 9'], ['10 replconf', '60 replconf'], young(2)],
+    ['a replica in full sync', ['online 9', 'wait_bgsave 0'], ['60 replconf', '60 psync'], young(1)],
     ['one that loads', ['online 9', 'online 0'], ['60 replconf', '60 psync'], young(1)],
-    ['one that lags is one', ['online 9', 'online 3'], ['60 replconf', '60 replconf'], old(2)],
+    ['a replica that lags counts', ['online 9', 'online 3'], ['60 replconf', '60 replconf'], old(2)],
     [
       'a dead link beside the new one of the same replica',
       ['online 9 1', 'online 9 1'],
@@ -191,13 +191,13 @@ describe('What a master shows of its replicas', () => {
       young(1),
     ],
     [
-      'a reader of the stream is no replica',
+      'a reader of the stream does not count as a replica',
       ['online 9', 'online 0 0'],
       ['60 replconf', '60 sync'],
       young(1),
     ],
-    ['nobody', [], [], old(0)],
-    ['links that may not be listed', ['online 9'], [], young(1)],
+    ['no replica', [], [], old(0)],
+    ['links that the user may not list', ['online 9'], [], young(1)],
   ])('%s', (_, info, clients, expected) => {
     expect(shows(info, clients)).toEqual(expected);
   });
@@ -248,27 +248,31 @@ describe('An atomic migration of slots', () => {
   ];
 
   it.each<[what: string, jobs: Reply[], expected: readonly (readonly number[])[]]>([
-    ['is proven by its source’s success', [job('IMPORT', 'success'), job('EXPORT', 'success')], []],
-    ['is not by its target’s', [job('IMPORT', 'success')], SLOTS],
-    ['is not where its source gave up waiting', [job('IMPORT', 'success'), job('EXPORT', 'failed')], SLOTS],
+    ['is proven by the success of its source', [job('IMPORT', 'success'), job('EXPORT', 'success')], []],
+    ['is not proven by the success of its target', [job('IMPORT', 'success')], SLOTS],
     [
-      'is not where its source was told to stop',
+      'is not proven if its source gave up waiting',
+      [job('IMPORT', 'success'), job('EXPORT', 'failed')],
+      SLOTS,
+    ],
+    [
+      'is not proven if its source was told to stop',
       [job('IMPORT', 'success'), job('EXPORT', 'cancelled')],
       SLOTS,
     ],
     [
-      'is not while its source still waits',
+      'is not proven while its source still waits',
       [job('IMPORT', 'success'), job('EXPORT', 'failover-granted')],
       SLOTS,
     ],
     [
-      'is not by the success of another',
+      'is not proven by the success of another migration',
       [job('IMPORT', 'success'), job('EXPORT', 'success', { name: 'n2' })],
       SLOTS,
     ],
-    ['is none where its target has given up', [job('IMPORT', 'failed'), job('EXPORT', 'failed')], []],
-    ['is over after a while', [job('IMPORT', 'success', { at: 980 }), job('EXPORT', 'failed')], []],
-    ['is asked for on both sides', [job('EXPORT', 'failed')], []],
+    ['does not count if its target has given up', [job('IMPORT', 'failed'), job('EXPORT', 'failed')], []],
+    ['does not count after a while', [job('IMPORT', 'success', { at: 980 }), job('EXPORT', 'failed')], []],
+    ['is asked about on both sides', [job('EXPORT', 'failed')], []],
   ])('%s', (_, jobs, expected) => {
     const migrations = jobs.flatMap((each) => parseSlotMigrations([[each], unknown, time])!);
     expect(unprovenSlots(migrations, DOUBT_TIME)).toEqual(expected);
@@ -290,17 +294,17 @@ describe('An atomic migration of slots', () => {
     ).toEqual([]);
   });
 
-  it('that is under way has no end yet, and counts', () => {
+  it('has no end yet while it is under way, and counts', () => {
     const migrations = parseSlotMigrations([unknown, [task('import', 'takeover', -1)], time])!;
     expect(unprovenSlots(migrations, DOUBT_TIME)).toEqual(SLOTS);
   });
 
-  it('counts whatever its age where the server’s time is not told', () => {
+  it('counts at any age if the server does not tell its time', () => {
     const migrations = parseSlotMigrations([[job('IMPORT', 'success', { at: 1 })], unknown, unknown])!;
     expect(unprovenSlots(migrations, DOUBT_TIME)).toEqual(SLOTS);
   });
 
-  it('does not exist where the server has no such command, and is unknown where the user may not ask', () => {
+  it('does not exist if the server has no such command, and is unknown if the user may not ask', () => {
     expect(parseSlotMigrations([unknown, unknown, time])).toEqual([]);
     expect(parseSlotMigrations([forbidden, unknown, time])).toBeUndefined();
     expect(parseSlotMigrations([unknown, forbidden, time])).toBeUndefined();

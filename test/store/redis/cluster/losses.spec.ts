@@ -12,18 +12,18 @@ const QUARANTINE = 3_000;
 /** s that links look younger to a process that did not see them made. */
 const UNCERTAINTY = 6;
 
-/** A master with a few slots, and what is beside it. */
+/** A master with a few slots, and the servers beside it. */
 interface SmallShard {
   readonly master: RedisProcess;
   readonly replicas: readonly RedisProcess[];
-  /** One in each of its slots. */
+  /** One key in each of its slots. */
   readonly keys: readonly string[];
 }
 
 const stores = new RedisStores();
 let cluster: TestCluster;
 let count = 0;
-/** Shards that are lost one after the other, and a replica that can be had afterwards. */
+/** Shards that are lost one after the other, and a replica that is free afterwards. */
 let small: SmallShard[];
 let spare: RedisProcess;
 
@@ -71,12 +71,12 @@ function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { leaseTime: QUARANTINE, waitUntil })).outcome;
 }
 
-/** A lock that is believed in for as long as the quarantine covers. */
+/** A lock that its holder believes in for as long as the quarantine covers. */
 function takeFor(store: LockStore, key: string, patience = 15_000): Promise<HeldKeys> {
   return take(store, key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + patience });
 }
 
-/** The links of all replicas have stood for so many seconds. */
+/** Waits until the links of all replicas have stood for so many seconds. */
 async function untilOld(seconds: number): Promise<void> {
   await until(
     async () => {
@@ -91,8 +91,8 @@ async function untilOld(seconds: number): Promise<void> {
 }
 
 /**
- * Every one of them asks again and again, for as long as somebody believes in the lock; nobody may
- * get it before.
+ * Every store asks again and again while the holder believes in the lock. No store may get the lock
+ * before that ends.
  */
 async function expectOneHolder(held: HeldKeys, rivals: readonly LockStore[]): Promise<void> {
   const [key] = held.keys as [string];
@@ -106,7 +106,7 @@ async function expectOneHolder(held: HeldKeys, rivals: readonly LockStore[]): Pr
   expect(asked).toBeGreaterThan(0);
 }
 
-/** Stops a replica; what its master writes from now on never reaches it. */
+/** Stops a replica: later writes of its master never reach it. */
 async function fallBehind(replica: RedisProcess, master: RedisProcess): Promise<void> {
   const [, socket] = / laddr=(\S+)/.exec(String(await replica.call('CLIENT', 'LIST', 'TYPE', 'master')))!;
   await replica.stop();
@@ -135,7 +135,7 @@ async function detach(replica: RedisProcess): Promise<void> {
 }
 
 describe('A Cluster in which nothing was lost', () => {
-  it('grants at once to a process that has just started, and in a slot that has just moved', async () => {
+  it('grants locks at once to a process that has just started, and in a slot that has just moved', async () => {
     await untilOld(QUARANTINE / 1000 + UNCERTAINTY + 1);
     const [one, other] = cluster.nodes as [RedisProcess, RedisProcess];
     const store = open();
@@ -148,7 +148,7 @@ describe('A Cluster in which nothing was lost', () => {
 });
 
 describe('A shard that lost locks and gives its last slot away at once', () => {
-  it('leaves them to their holders where its master has restarted empty, even before a process that has just started', async () => {
+  it('leaves them to their holders if its master has restarted empty, even if the asking process has just started', async () => {
     const { master, keys } = small[0]!;
     const [key] = keys as [string];
     const [holder, running] = [open(), open()];
@@ -165,7 +165,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     await takeFor(running, key);
   }, 30_000);
 
-  it('leaves them to their holders where a replica that lacks them takes over beside a master that hangs', async () => {
+  it('leaves them to their holders if a replica that lacks them takes over beside a master that hangs', async () => {
     const { master, replicas, keys } = small[1]!;
     const [replica, behind] = replicas as [RedisProcess, RedisProcess];
     const [key] = keys as [string];
@@ -187,7 +187,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
 });
 
 describe('A replica that was made a master of its own', () => {
-  it('takes no slot but its own from the shard that it belonged to, and is trusted with none that was lost there', async () => {
+  it('takes only its own slots from its former shard, and is trusted with no slot in which that shard lost locks', async () => {
     const { master, replicas, keys } = small[2]!;
     const [, former] = replicas as [RedisProcess, RedisProcess];
     const [given, stays, lost] = keys as [string, string, string];
@@ -210,7 +210,7 @@ describe('A replica that was made a master of its own', () => {
   }, 30_000);
 });
 
-/** Valkey 9 moves slots by itself; nothing else that the tests run on does. */
+/** Only Valkey 9 migrates slots by itself, of the servers that the tests run on. */
 const itMigrates = majorVersion() >= 9 ? it : it.skip;
 
 describe('A slot that came by an atomic migration', () => {
@@ -222,14 +222,14 @@ describe('A slot that came by an atomic migration', () => {
 
   /**
    * Migrates the slot. The target hangs when it has asked for the last step, until the source has
-   * given up; false if it was too fast for that.
+   * given up. Answers false if the target was too fast for that.
    */
   async function migrateToFrozen(slot: number, from: RedisProcess, to: RedisProcess): Promise<boolean> {
     await prevents(from, 'PAUSE', true);
     await from.call('CLUSTER', 'MIGRATESLOTS', 'SLOTSRANGE', slot, slot, 'NODE', cluster.idOf(to));
     await until(async () => (await stateOf(from)) === 'waiting-to-pause', { what: 'all is there' });
-    // The source is told to sleep faster than it can: it always has another such command to read
-    // before the target's request.
+    // The source is told to sleep more often than it can: it always has another such command to
+    // read before the target's request.
     const sleeper = from.client();
     const stop = setInterval(() => void sleeper.call('DEBUG', 'SLEEP', 0.1).catch(() => {}), 40);
     await prevents(from, 'PAUSE', false);
@@ -262,7 +262,7 @@ describe('A slot that came by an atomic migration', () => {
   });
 
   itMigrates(
-    'is granted nothing that its source granted after it gave up waiting for the target',
+    'grants nothing that its source granted after it gave up waiting for the target',
     async () => {
       const [, to, from] = cluster.nodes as [RedisProcess, RedisProcess, RedisProcess];
       let key = await keyOf(from);

@@ -35,7 +35,10 @@ function askOnce(store: LockStore, keys: string | string[]): Promise<AcquireOutc
   return store.acquire(requestFor(keys, { waitUntil: systemClock.monotonic() })).outcome;
 }
 
-/** How many replicas of the master hold the key's value, once they have heard that the slot is their master's: before that they answer nothing. */
+/**
+ * How many replicas of the master hold the key's value. A replica answers only once it has heard
+ * that its master serves the slot.
+ */
 async function replicasWith(master: RedisProcess, key: string, value: string): Promise<number> {
   const replicas = await cluster.replicasOf(master);
   const values = await Promise.all(
@@ -57,7 +60,7 @@ async function replicasWith(master: RedisProcess, key: string, value: string): P
 }
 
 describe('When a slot moves to another master', () => {
-  it('a lock in it is taken there, though nobody told before (MOVED)', async () => {
+  it('a lock in it is taken at the new master, although the move is news to the process (MOVED)', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const first = await take(store, key);
@@ -68,7 +71,7 @@ describe('When a slot moves to another master', () => {
     expect(await to.call('GET', `lock:${key}`)).toContain(String(second.token));
   });
 
-  it('a lock that is held goes with it, and is confirmed by the replicas of the new master', async () => {
+  it('a held lock moves with it, and is confirmed by the replicas of the new master', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
@@ -83,7 +86,7 @@ describe('When a slot moves to another master', () => {
     expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
   });
 
-  it('its holder is told at once, by the old master and when the slot has changed hands', async () => {
+  it('a holder is told of the loss of its key at once: by the old master, and after the move', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     await store.watch(await take(store, key));
@@ -98,7 +101,7 @@ describe('When a slot moves to another master', () => {
     await until(() => told >= 2, { what: 'the holder heard that the slot has changed hands' });
   });
 
-  it('a key that has gone ahead does not stop the renewals of those that are still there', async () => {
+  it('a key that has moved already does not stop the renewals of keys that have not', async () => {
     const { key, to } = await keyWithMasters();
     const names = ['1', '2', '3', '4', '5', 'ahead'].map((name) => `{lock:${key}}-${name}`);
     const store = stores.open(cluster.connection);
@@ -108,7 +111,7 @@ describe('When a slot moves to another master', () => {
     const tryAgains = async (): Promise<number> =>
       Number((await from.info('errorstats'))['errorstat_TRYAGAIN']?.split('=')[1] ?? 0);
     const before = await tryAgains();
-    // All in one turn of the event loop, so in one call of the script at first, and never again.
+    // All in one turn of the event loop: at first in one call of the script, and never again.
     const renewals = held.map((each) => store.renew(each, 10_000));
     for (const renewal of renewals.slice(0, -1)) expect(await renewal).toMatchObject({ kind: 'renewed' });
     expect((await tryAgains()) - before).toBe(1);
@@ -118,7 +121,7 @@ describe('When a slot moves to another master', () => {
     await Promise.all(held.map((each) => store.release(each, 0)));
   });
 
-  it('a renewal waits while the key has gone ahead of its slot (ASK), and is confirmed as soon as the slot has followed', async () => {
+  it('a renewal waits while the key has moved before its slot (ASK), and is confirmed as soon as the slot follows', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
@@ -137,7 +140,7 @@ describe('When a slot moves to another master', () => {
     await store.release(held, 0);
   });
 
-  it('a new lock in a slot on its way waits until it has arrived', async () => {
+  it('a new lock in the slot waits until the move is over', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     await take(store, `warm-${key}`);
@@ -149,7 +152,7 @@ describe('When a slot moves to another master', () => {
     expect(await to.call('EXISTS', `lock:${key}`)).toBe(1);
   });
 
-  it('keys that are still with the old master are served by it', async () => {
+  it('the old master serves the keys that are still there', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
@@ -161,7 +164,7 @@ describe('When a slot moves to another master', () => {
     await cluster.endMove(slotOf(key), to);
   });
 
-  it('two keys of it wait while one has gone ahead (TRYAGAIN)', async () => {
+  it('a lock on two of its keys waits while only one has moved (TRYAGAIN)', async () => {
     const { key, from, to } = await keyWithMasters();
     const keys = [`{${key}}a`, `{${key}}b`];
     const slot = hashSlot(`lock:${keys[0]}`);
@@ -184,7 +187,7 @@ describe('When a slot moves to another master', () => {
     expect(outcome).toMatchObject({ kind: 'renewed' });
   });
 
-  it('who waits for a lock in it is woken by its release at the new master', async () => {
+  it('a waiter for a lock in it is woken by the release at the new master', async () => {
     const { key, to } = await keyWithMasters();
     const [holder, waiter] = [stores.open(cluster.connection), stores.open(cluster.connection)];
     const held = await take(holder, key);
@@ -203,7 +206,7 @@ describe('When a slot moves to another master', () => {
     await take(waiter, key);
   });
 
-  it('a release that finds it gone goes after it', async () => {
+  it('a release follows the slot', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
@@ -217,7 +220,7 @@ describe('When a slot moves to another master', () => {
 });
 
 describe('A lock service on a Cluster', () => {
-  it('renews, waits and hands over while slots move to and fro', async () => {
+  it('renews, waits and hands locks over while slots move to and fro', async () => {
     const { key, from, to } = await keyWithMasters();
     const services = [1, 2].map(
       () =>
@@ -249,8 +252,8 @@ describe('A lock service on a Cluster', () => {
   }, 30_000);
 });
 
-describe('A master that joins, and one that leaves', () => {
-  it('take over and give away their slots with the locks that are held in them', async () => {
+describe('A master that joins, and a master that leaves', () => {
+  it('take over and give away slots together with the locks that are held in them', async () => {
     const joined = await cluster.add();
     await cluster.add({ replicaOf: joined });
     const [store, rival] = [stores.open(cluster.connection), stores.open(cluster.connection)];
@@ -278,7 +281,7 @@ describe('A master that joins, and one that leaves', () => {
 });
 
 describe('Several keys in several slots', () => {
-  it('are taken by two who ask in opposite orders, again and again', async () => {
+  it('are taken by two callers that ask in opposite orders, again and again', async () => {
     const [one, other] = [stores.open(cluster.connection), stores.open(cluster.connection)];
     const keys = ['apple', 'bread', 'cheese', 'dates'];
     expect(new Set(await Promise.all(keys.map((key) => cluster.ownerOf(slotOf(key))))).size).toBeGreaterThan(
@@ -301,7 +304,7 @@ describe('Several keys in several slots', () => {
     await Promise.all([takeAll(one, keys), takeAll(other, keys.toReversed())]);
   });
 
-  it('of one hash tag are one request, of several slots one for each, and one more for what must be raised', async () => {
+  it('take one request with a common hash tag; otherwise one per slot, and one more per token that must be raised', async () => {
     const store = stores.open(cluster.connection);
     await take(store, ['{warm}a', 'warm-1', 'warm-2', 'warm-3', 'warm-4']);
     const requests = (): number =>
@@ -313,7 +316,7 @@ describe('Several keys in several slots', () => {
     expect(requests() - before).toBe(1 + 3 + 2);
   });
 
-  it('leave nothing behind where one of them is not confirmed in time', async () => {
+  it('leave nothing behind if one of them is not confirmed in time', async () => {
     const store = stores.open(cluster.connection);
     const keys = ['half-1', 'half-2', 'half-3', 'half-4', 'half-5', 'half-6'].toSorted(
       (a, b) => slotOf(a) - slotOf(b),
@@ -336,7 +339,7 @@ describe('Several keys in several slots', () => {
     for (const key of keys) expect(await store.inspect(key)).toEqual({ kind: 'free' });
   });
 
-  it('leave nothing behind where the caller goes half-way', async () => {
+  it('leave nothing behind if the caller gives up half-way', async () => {
     const store = stores.open(cluster.connection);
     const keys = Array.from({ length: 12 }, (_, i) => `gone-${i}`);
     const warm = await take(store, keys);
@@ -368,7 +371,7 @@ describe('A connection to a Cluster', () => {
     await take(stores.open({ nodes: [port] }), 'by-port');
   });
 
-  it('goes where natMap says', async () => {
+  it('goes to the addresses that natMap gives', async () => {
     const natMap = Object.fromEntries(
       cluster.nodes.map(({ port }) => [`127.0.0.1:${port}`, { host: 'localhost', port }]),
     );

@@ -23,7 +23,7 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
   };
 }
 
-/** The shard of master `a`, told by a Cluster that needs no answer. */
+/** The shard of master `a`, with a Cluster that needs no answer. */
 function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => number } {
   let moves = 0;
   const replicas = new AnnouncedReplicas();
@@ -44,7 +44,7 @@ const owners = (...ids: string[]): Map<string, number> => new Map(ids.map((id) =
 const replicas = (...ids: string[]): Set<string> => new Set(ids.map((id) => node(id).identity));
 
 describe('The servers of a shard', () => {
-  it('are the replicas of its master, and nobody of another shard', () => {
+  it('are the replicas of its master, and no server of another shard', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes(
       [node('a'), node('b', { of: 'a' }), node('x'), node('y', { of: 'x' })],
@@ -54,7 +54,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas('b'));
   });
 
-  it('go on to be the dead former master, which the Cluster lists by itself, for as long as it lists it', () => {
+  it('include the dead former master, as long as the Cluster lists it', () => {
     const { shard, replicas: known, moves } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
     shard.failOverTo(node('b'));
@@ -64,7 +64,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas('a', 'c'));
   });
 
-  it('are rid of it a minute after the Cluster was made to forget it', () => {
+  it('lose the dead former master a minute after the Cluster was made to forget it', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
     shard.failOverTo(node('b'));
@@ -75,7 +75,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas());
   });
 
-  it('are rid of one a minute after it was given to another shard, or got slots of its own', () => {
+  it('lose a replica a minute after it was given to another shard, or got slots of its own', () => {
     for (const b of [node('b', { of: 'x' }), node('b')]) {
       const { shard, replicas: known } = shardOfA();
       shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
@@ -87,7 +87,7 @@ describe('The servers of a shard', () => {
     }
   });
 
-  it('are rid of a replica that was made a master of its own, and has no slots: it never led them', () => {
+  it('lose a replica that was made a master of its own without slots: it was never their master', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
     const after = [node('a'), node('b'), node('c', { of: 'a' })];
@@ -96,7 +96,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas('c'));
   });
 
-  it('are rid of a former master that was attached elsewhere, or got slots of its own', () => {
+  it('lose a former master that was attached elsewhere, or got slots of its own', () => {
     for (const a of [node('a', { of: 'x' }), node('a')]) {
       const { shard, replicas: known } = shardOfA();
       shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a', 'x'), 0);
@@ -108,7 +108,7 @@ describe('The servers of a shard', () => {
     }
   });
 
-  it('stay while a replica still follows the dead master, and has not heard of the new one', () => {
+  it('include a replica that still follows the dead master, and has not heard of the new one', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
     shard.failOverTo(node('b'));
@@ -117,7 +117,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas('a', 'c'));
   });
 
-  it('stay however long only a server that knows nobody can be asked', () => {
+  it('stay the same while only a server that knows no other server can be asked', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
     for (let at = 1_000; at <= 2 * MINUTE; at += 1_000) shard.setNodes([node('x')], owners('a'), at);
@@ -125,7 +125,7 @@ describe('The servers of a shard', () => {
     expect(known.addresses).toEqual(replicas('b'));
   });
 
-  it('are not counted before anybody has named them', async () => {
+  it('are not counted before a view has named them', async () => {
     const { shard } = shardOfA();
     await expect(shard.locate()).rejects.toMatchObject({ message: expect.stringMatching(/replicas/) });
     shard.setNodes([node('x')], owners('a', 'x'), 0);

@@ -33,7 +33,7 @@ describe('Keys of several slots', () => {
     expect(one.flatMap(({ keys }) => keys).toSorted()).toEqual(['a', 'b', 'c', '{a}1']);
   });
 
-  it('are together where a hash tag says so', () => {
+  it('are together if a hash tag says so', () => {
     expect(partsOf(['{order:1}paid', '{order:1}sent'], 'lock:')).toHaveLength(1);
   });
 });
@@ -50,7 +50,7 @@ describe('CLUSTER NODES', () => {
     '',
   ].join('\n');
 
-  it('is read', () => {
+  it('is parsed', () => {
     expect(parseClusterNodes(text, asked)).toEqual({
       author: 'aaa',
       nodes: [
@@ -63,14 +63,14 @@ describe('CLUSTER NODES', () => {
     });
   });
 
-  it('leaves out what is only on its way', () => {
+  it('is parsed without slots that are on their way', () => {
     expect(parseClusterNodes(text, asked)?.nodes[0]?.slots).toEqual([
       [0, 5460],
       [9000, 9000],
     ]);
   });
 
-  it('of a server that does not know its own address means where it was asked', () => {
+  it('of a server that does not know its own address names the address at which it was asked', () => {
     expect(
       parseClusterNodes('aaa :6380@16380 myself,master - 0 0 1 connected', asked)?.nodes[0],
     ).toMatchObject({
@@ -117,8 +117,8 @@ function view(author: string, a: [number, number[]], b: [number, number[]]): Clu
   return { author, nodes: [node('a', a), node('b', b)] };
 }
 
-describe('Who serves a slot', () => {
-  it('is the one with the greater epoch, whoever tells of it and in whatever order', () => {
+describe('The owner of a slot', () => {
+  it('is the master with the greater epoch, whichever servers say so and in any order', () => {
     const old = view('a', [1, [7]], [2, []]);
     const young = view('b', [1, []], [3, [7]]);
     for (const views of [
@@ -131,21 +131,21 @@ describe('Who serves a slot', () => {
     }
   });
 
-  it('is nobody any more where its master says so', () => {
+  it('is unknown once its master says that the slot is not its own', () => {
     const table = new SlotTable(() => false);
     table.take(view('a', [5, [7]], [2, []]), 0);
     expect(table.take(view('a', [5, []], [2, []]), 1)).toEqual(new Set([7]));
     expect(table.ownerOf(7)).toBeUndefined();
   });
 
-  it('is whom its master names, whatever the epochs', () => {
+  it('is the master that the former owner names, whatever the epochs', () => {
     const table = new SlotTable(() => false);
     table.take(view('a', [5, [7]], [2, []]), 0);
     table.take(view('a', [5, []], [2, [7]]), 1);
     expect(table.ownerOf(7)).toBe('b');
   });
 
-  it('has it since it came there, or since somebody could be asked again', () => {
+  it('has it since the slot came, or since a server could be asked again', () => {
     const table = new SlotTable(() => false);
     table.take(view('a', [1, [7]], [2, []]), 1_000);
     table.take(view('a', [1, [7]], [2, []]), 3_000);
@@ -156,7 +156,7 @@ describe('Who serves a slot', () => {
     expect(table.since(7)).toBe(60_000);
   });
 
-  it('has it since it came to its shard, whichever of its servers is the master', () => {
+  it('has it since the slot came to its shard, whichever server is the master', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
     table.take(view('b', [1, []], [3, [7, 8]]), 3_000);
@@ -165,7 +165,7 @@ describe('Who serves a slot', () => {
     expect(table.since(7)).toBe(5_000);
   });
 
-  it('has it since it came there, if its former master has slots still: that was no fail-over', () => {
+  it('has it since the slot came, if the former master still has slots: that was no fail-over', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
     table.take(view('b', [1, [8]], [3, [7]]), 3_000);
@@ -174,7 +174,7 @@ describe('Who serves a slot', () => {
     expect(table.since(8)).toBe(4_000);
   });
 
-  it('is told in ranges', () => {
+  it('is reported with ranges of slots', () => {
     const table = new SlotTable(() => false);
     table.take(view('a', [1, [1, 2, 3, 7, 16_383]], [2, [4]]), 0);
     expect(table.rangesOf('a')).toBe('1-3, 7, 16383');
@@ -200,7 +200,7 @@ describe('New locks in a slot', () => {
     expect(trust.wait(8, 1_500)).toBe(DOUBT - 1_000);
   });
 
-  it('wait until doubt is over where nothing is shown', () => {
+  it('wait until doubt is over if nothing is shown', () => {
     const { table, trust } = trustIn();
     for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
     expect(trust.wait(7, 10_000)).toBe(0);
@@ -208,27 +208,27 @@ describe('New locks in a slot', () => {
     expect(trust.wait(7, 10_001)).toBe(DOUBT - 1);
   });
 
-  it('wait again where the slot moved after that was shown', () => {
+  it('wait again if the slot moved after that was shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
     table.show('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.wait(7, 1_000)).toBe(DOUBT);
-    // What was asked before the slot came says nothing of it.
+    // A check that was made before the slot came says nothing about it.
     table.show('b', 999, []);
     expect(trust.wait(7, 1_000)).toBe(DOUBT);
     table.show('b', 1_000, []);
     expect(trust.wait(7, 1_000)).toBe(0);
   });
 
-  it('wait in those slots alone of which it is not shown', () => {
+  it('wait only in slots for which that is not shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
     table.show('a', 0, [[7, 8]]);
     expect([6, 7, 8, 9].map((slot) => trust.wait(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
   });
 
-  it('do not wait where a replica took its master’s place: the slot is where it was', () => {
+  it('do not wait if a replica took its master’s place: the slot has stayed in its shard', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     const trust = new SlotTrust(table, QUARANTINE);
     table.take(view('a', [1, [7]], [2, []]), 0);
@@ -237,7 +237,7 @@ describe('New locks in a slot', () => {
     expect(trust.wait(7, 1_000)).toBe(0);
   });
 
-  it('wait where the slot may have been away: its master has a greater epoch, and no slot that explains it', () => {
+  it('wait if the slot may have been away: its master has a greater epoch, and no new slot that explains it', () => {
     const { table, trust } = trustIn();
     for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, [8]]), at);
     table.take(view('a', [3, [7]], [2, [8]]), 11_000);
@@ -247,7 +247,7 @@ describe('New locks in a slot', () => {
     expect([7, 8].map((slot) => trust.wait(slot, 21_000))).toEqual([0, DOUBT]);
   });
 
-  it('wait where nobody could be asked for long, and after that', () => {
+  it('wait if no server could be asked for long, and after that', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
     table.show('a', 0, []);
@@ -257,7 +257,7 @@ describe('New locks in a slot', () => {
     expect(trust.wait(7, 6_000)).toBe(DOUBT);
   });
 
-  it('wait where the slot was on its way and has stayed', () => {
+  it('wait if the slot was on its way and has stayed', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
     table.show('a', 0, []);

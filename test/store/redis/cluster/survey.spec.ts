@@ -4,13 +4,13 @@ import type { Connection, Connector } from '../../../../lib/store/redis/connecti
 import { ErrorReply, type Address, type Command, type Reply } from '../../../../lib/store/redis/resp.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 
-/** What a server does with a connection: never answers, refuses it, or answers CLUSTER NODES. */
+/** How a server treats a connection: never answers, refuses it, or answers CLUSTER NODES. */
 type Behaviour = 'hangs' | 'is down' | { readonly answers: Reply };
 
 class Servers implements Connector {
   readonly connectTimeout = 2_000;
   readonly behaviour = new Map<number, Behaviour>();
-  /** How often each was connected to. */
+  /** How often each server was connected to. */
   readonly tries = new Map<number, number>();
   open = 0;
 
@@ -51,8 +51,8 @@ function surveyOf(...behaviours: Behaviour[]): {
   return { servers, clock, survey: new ClusterSurvey(servers, clock) };
 }
 
-describe('A survey of servers of which one hangs', () => {
-  it('gives its answer as soon as one of them has told', async () => {
+describe('A survey while a server hangs', () => {
+  it('answers as soon as another server has answered', async () => {
     const { survey, servers } = surveyOf('hangs', 'is down', { answers: nodes });
     expect((await survey.view([], addresses)).author).toBe('a');
     survey.close();
@@ -60,21 +60,21 @@ describe('A survey of servers of which one hangs', () => {
     expect(servers.open).toBe(0);
   });
 
-  it('does not wait for it once the others have failed, and asks those again', async () => {
+  it('does not wait for that server once the others have failed, and asks those again', async () => {
     const { survey, servers, clock } = surveyOf('hangs', 'is down', 'is down');
     const failed = survey.view([], addresses).catch((error: unknown) => whyUnknown(error).reason);
     await clock.advance(250);
     expect(await failed).toMatch(/\(h:1: no answer yet; h:2: ECONNREFUSED; h:3: ECONNREFUSED\)/);
     servers.behaviour.set(3, { answers: nodes });
     expect((await survey.view([], addresses)).author).toBe('a');
-    // The one that hangs is not asked a second time while it owes an answer.
+    // The server that hangs is not asked a second time while it owes an answer.
     expect([...servers.tries.values()]).toEqual([1, 2, 2]);
     survey.close();
     await settled();
     expect({ open: servers.open, timers: clock.timers }).toEqual({ open: 0, timers: 0 });
   });
 
-  it('leaves it alone for longer and longer, a quarter of a second at the most', async () => {
+  it('pauses longer and longer before it asks that server again, at most a quarter of a second', async () => {
     const { survey, servers, clock } = surveyOf('hangs', 'is down', 'is down');
     const triedAt: number[] = [];
     for (let now = 0; now < 13_000; now += 50) {
@@ -89,14 +89,14 @@ describe('A survey of servers of which one hangs', () => {
     survey.close();
   });
 
-  it('takes nodes for what they are when all of them say that they are in no Cluster', async () => {
+  it('gives up when all servers say that they are in no Cluster', async () => {
     const no: Behaviour = { answers: new ErrorReply('ERR This instance has cluster support disabled') };
     const { survey } = surveyOf(no, no, no);
     const why = whyUnknown(await survey.view([], addresses).catch((error: unknown) => error));
     expect(why).toMatchObject({ permanent: true, reason: expect.stringContaining('without `nodes`') });
   });
 
-  it('goes on trying if only some of them say so', async () => {
+  it('goes on trying if only some servers say so', async () => {
     const no: Behaviour = { answers: new ErrorReply('ERR This instance has cluster support disabled') };
     const { survey } = surveyOf(no, 'is down', 'is down');
     const why = whyUnknown(await survey.view([], addresses).catch((error: unknown) => error));

@@ -10,7 +10,7 @@ import { ManualClock } from '../../../support/manual-clock.js';
 import { redisOptions } from '../redis-stores.js';
 
 /** Servers that answer CLUSTER NODES and nothing else. */
-class Told implements Connector {
+class CannedNodes implements Connector {
   readonly connectTimeout = 2_000;
   questions = 0;
   answer = '';
@@ -33,13 +33,13 @@ class Told implements Connector {
 
 const line = (id: string, port: number, rest: string): string => `${id} 10.0.0.1:${port}@1${port} ${rest}`;
 
-describe('Who watches a Cluster', () => {
+describe('The topology of a Cluster', () => {
   const clock = new ManualClock();
-  let servers: Told;
+  let servers: CannedNodes;
   let topology: ClusterTopology;
 
   beforeEach(async () => {
-    servers = new Told();
+    servers = new CannedNodes();
     servers.answer = [
       line('a', 6379, 'myself,master - 0 0 1 connected 0-99'),
       line('b', 6380, 'master - 0 0 2 connected 100-16383'),
@@ -58,7 +58,7 @@ describe('Who watches a Cluster', () => {
   });
   afterEach(() => topology.close());
 
-  it('believes a redirection of the master that served the slot, and of nobody else', () => {
+  it('believes only the redirections of the master that served the slot', () => {
     topology.onRedirection({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'b');
     expect(topology.ownerOf(7)).toBe('a');
     topology.onRedirection({ kind: 'moved', slot: 7, to: '10.0.0.1:6380' }, 'a');
@@ -69,13 +69,13 @@ describe('Who watches a Cluster', () => {
   const A = 'master - 0 0 1 connected';
   const B = 'master - 0 0 2 connected';
 
-  /** Each look brings these servers, as `b` names them. */
-  async function told(...lines: string[]): Promise<void> {
+  /** From the next poll on, `b` names these servers. */
+  async function polled(...lines: string[]): Promise<void> {
     servers.answer = lines.join('\n');
     await clock.advance(1_100);
   }
 
-  it('waits for the next view where a master sends it to one of its own replicas: that may be a fail-over, or one slot', async () => {
+  it('waits for the next view if a master redirects to its own replica: a fail-over, or a single slot', async () => {
     servers.answer = [
       line('b', 6380, `myself,${B} 100-16383`),
       line('a', 6379, 'slave c 0 0 3 connected'),
@@ -87,9 +87,9 @@ describe('Who watches a Cluster', () => {
     for (const slot of [0, 7, 99]) expect(topology.ownerOf(slot)).toBe('c');
   });
 
-  it('leads a shard to the replica that has taken over all slots', async () => {
+  it('keeps a shard when a replica has taken over all slots', async () => {
     const shard = topology.shardOf(7);
-    await told(
+    await polled(
       line('b', 6380, `myself,${B} 100-16383`),
       line('a', 6379, 'master,fail - 0 0 1 connected'),
       line('c', 6381, 'master - 0 0 3 connected 0-99'),
@@ -101,7 +101,7 @@ describe('Who watches a Cluster', () => {
 
   it('leaves a shard with its master when a former replica of it is given one slot', async () => {
     const shard = topology.shardOf(7);
-    await told(
+    await polled(
       line('b', 6380, `myself,${B} 100-16383`),
       line('a', 6379, `${A} 0-98`),
       line('c', 6381, 'master - 0 0 3 connected 99'),
@@ -115,21 +115,21 @@ describe('Who watches a Cluster', () => {
   it('takes a former replica for another shard when it is given the last slot as well', async () => {
     const shard = topology.shardOf(7);
     const c = 'master - 0 0 3 connected';
-    await told(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, `${A} 0-99`), line('c', 6381, c));
-    await told(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, A), line('c', 6381, `${c} 0-99`));
+    await polled(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, `${A} 0-99`), line('c', 6381, c));
+    await polled(line('b', 6380, `myself,${B} 100-16383`), line('a', 6379, A), line('c', 6381, `${c} 0-99`));
     expect(topology.shardOf(7)).not.toBe(shard);
     expect(topology.shardOf(7)?.masterId).toBe('c');
   });
 
-  it('leads a shard to the one of two former replicas that was one until it got the slots', async () => {
+  it('keeps a shard for the replica that took the slots, not for a former replica', async () => {
     const shard = topology.shardOf(7);
-    await told(
+    await polled(
       line('b', 6380, `myself,${B} 100-16383`),
       line('a', 6379, `${A} 0-98`),
       line('c', 6381, 'slave a 0 0 1 connected'),
       line('d', 6382, 'master - 0 0 3 connected 99'),
     );
-    await told(
+    await polled(
       line('b', 6380, `myself,${B} 100-16383`),
       line('a', 6379, 'master,fail - 0 0 1 connected'),
       line('c', 6381, 'master - 0 0 4 connected 0-98'),
@@ -139,8 +139,8 @@ describe('Who watches a Cluster', () => {
     expect(topology.shardOf(99)?.masterId).toBe('d');
   });
 
-  it('asks often while a slot is on its way, and not for ever after', async () => {
-    // The masters, which nobody can reach here, would ask before each try to connect.
+  it('polls often while a slot is on its way, and not after that', async () => {
+    // The masters cannot be reached here, and would poll before each attempt to connect.
     for (const { master } of [topology.shardOf(0)!, topology.shardOf(100)!]) await master.close();
     const count = async (ms: number): Promise<number> => {
       const before = servers.questions;
@@ -148,7 +148,7 @@ describe('Who watches a Cluster', () => {
       return servers.questions - before;
     };
     const calm = await count(10_000);
-    // A question is out each time that somebody is sent away.
+    // A poll is under way each time that a request is redirected.
     servers.onQuestion = () => topology.onRedirection({ kind: 'split' }, 'a');
     await clock.advance(1_000);
     expect(await count(1_000)).toBeGreaterThan(calm / 2);
