@@ -32,38 +32,43 @@ const lasting = (advice: string): Meaning => ({
   refusesAll: true,
 });
 
+const SLOT_ON_THE_WAY = passingForKeys(
+  'The slot of this key is being moved to another master: locks in the slot wait until the move ends.',
+);
 const MEANINGS: Record<string, Meaning> = {
   READONLY: {
     ...passing(
-      'It is a replica now: the lock follows its master. On a plain connection point it to the master, or use Sentinel.',
+      'This server is a replica now, and locks follow the master. Point a plain connection to the master, or use Sentinel.',
     ),
     reconnect: true,
   },
-  MASTERDOWN: { ...passing('It is a replica that lost its master.'), reconnect: true },
-  LOADING: passing('It is starting up and still loads its data.'),
-  NOREPLICAS: passing('Fewer replicas follow it than its min-replicas-to-write asks for: restore them.'),
+  MASTERDOWN: { ...passing('This server is a replica that has lost its master.'), reconnect: true },
+  LOADING: passing('This server is starting up and still loads its data.'),
+  NOREPLICAS: passing(
+    'This server has fewer replicas than its min-replicas-to-write asks for: restore replicas.',
+  ),
   OOM: passingForKeys(
-    'Its memory is full (maxmemory): give it more, or keep locks on a server of their own.',
+    'The memory of this server is full (maxmemory): raise the limit, or keep locks on a server of their own.',
   ),
-  BUSY: passing('A script of another program has been running for long: end it with SCRIPT KILL.'),
-  MISCONF: passing('It cannot save its data and refuses writes: see its log.'),
-  MOVED: passing('It belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
-  ASK: passingForKeys(
-    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
+  BUSY: passing(
+    'A script of another program has been running for too long: end that script with SCRIPT KILL.',
   ),
-  TRYAGAIN: passingForKeys(
-    'The slot of this key is being moved to another master: locks in it wait until it has arrived.',
-  ),
+  MISCONF: passing('This server cannot save its data and refuses writes: see the log of the server.'),
+  MOVED: passing('This server belongs to a Redis Cluster: give the connection as { nodes: [...] }.'),
+  ASK: SLOT_ON_THE_WAY,
+  TRYAGAIN: SLOT_ON_THE_WAY,
   CLUSTERDOWN: passing(
-    'Its Cluster lacks most of its masters, or some slots have none (then the others go on with cluster-require-full-coverage no).',
+    'The Cluster lacks most of its masters, or some slots have no master (then the other slots go on with cluster-require-full-coverage no).',
   ),
   NOAUTH: {
-    ...lasting('Give the connection a password (and a username where ACLs are used).'),
+    ...lasting('Give the connection a password (and a username if ACLs are used).'),
     unwritten: true,
   },
   WRONGPASS: { ...lasting('Check the username and password of the connection.'), unwritten: true },
   DENIED: {
-    ...lasting('Give it a password, or set protected-mode no if only trusted hosts can reach it.'),
+    ...lasting(
+      'Give the server a password, or set protected-mode no if only trusted hosts can reach the server.',
+    ),
     unwritten: true,
   },
   // Refuses a key. For a refused command see COMMAND_REFUSED.
@@ -73,7 +78,7 @@ const MEANINGS: Record<string, Meaning> = {
   },
 };
 
-const UNKNOWN_COMMAND = lasting('The server or a proxy before it lacks a command that locks need.');
+const UNKNOWN_COMMAND = lasting('The server, or a proxy before the server, lacks a command that locks need.');
 /** The user may not run EVAL, or a command that a script runs: no request can pass. */
 const COMMAND_REFUSED = /no permissions to run the|can't run this command/;
 const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that the documentation lists.');
@@ -81,20 +86,24 @@ const COMMAND_NOT_ALLOWED = lasting('Give the user the commands and keys that th
 const BY_TEXT: readonly (readonly [RegExp, Meaning])[] = [
   [
     /max number of clients/,
-    passing('Raise its setting maxclients, or let other programs use fewer connections.'),
+    passing('Raise the setting maxclients of the server, or let other programs use fewer connections.'),
   ],
   [
     /DB index is out of range|invalid DB index/i,
-    lasting('It has no database of that number: change the option db, or its setting databases.'),
+    lasting(
+      'The server has no database of that number: change the option db, or the setting databases of the server.',
+    ),
   ],
   [
     /SELECT is not allowed in cluster mode/i,
-    lasting('It belongs to a Redis Cluster: give the connection as { nodes: [{ host, port }] }, without db.'),
+    lasting(
+      'This server belongs to a Redis Cluster: give the connection as { nodes: [{ host, port }] }, without db.',
+    ),
   ],
   [
     /unknown command\W*select\b/i,
     lasting(
-      'It has no databases to choose from: leave out db. If it is a Sentinel, give the connection as { sentinels: [{ host, port }], name }.',
+      'The server has no databases to choose from: leave out db. For a Sentinel, give the connection as { sentinels: [{ host, port }], name }.',
     ),
   ],
 ];

@@ -19,6 +19,6 @@ export function evictionRisk(
     value: false,
     reason:
       `Redis at ${addressText(address)} has maxmemory-policy ${policy}, so it may evict a lock that is held. ` +
-      'Set it to noeviction, use a server of their own for locks, or allow it with allowEviction: true.',
+      'Set maxmemory-policy to noeviction, keep locks on a server of their own, or set allowEviction: true.',
   };
 }

@@ -45,7 +45,7 @@ export class MasterReports {
       this.listener.onReport(
         'warn',
         'tracking-refused',
-        `Redis at ${addressText(session.address)} refuses client tracking (${untracked.message}): waiters and holders are told of changes late, by timers.`,
+        `Redis at ${addressText(session.address)} refuses client tracking (${untracked.message}): waiters and holders notice changes late, by timers.`,
       );
     }
     if (misconfigured !== undefined) this.listener.onReport('error', 'eviction', misconfigured.reason);
@@ -77,7 +77,7 @@ export class MasterReports {
       'warn',
       'long-lease',
       `Key '${key}' is held by ${owner} for ${Math.round(remainingTime / 1000)} s more, longer than the quarantine (${quarantine} ms) covers: ` +
-        'after a fail-over it could be granted while its holder still believes in it. Set quarantine to the longest lease of any program on this Redis.',
+        'after a fail-over it could be granted while that holder still relies on the lock. Set quarantine to the longest lease of any program on this Redis.',
     );
   }
 
@@ -121,7 +121,7 @@ export class MasterReports {
     const known = view.replicaCount;
     if (known === 0 && !allowNoReplicas) return withoutReplica(this.where);
     const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
-    return required > known ? `${lack} Attach what is missing, or set replicas to ${known}.` : lack;
+    return required > known ? `${lack} Attach the missing replicas, or set replicas to ${known}.` : lack;
   }
 
   /** A server without replicas refuses every lock. A known replica that is away still counts. */
@@ -142,7 +142,7 @@ export class MasterReports {
       'replicas-raised',
       `replicas: ${replicas} is less than a majority of the servers needs: ${needed} ${needed === 1 ? 'replica' : 'replicas'} must confirm.` +
         (replicas === 0
-          ? ' To do without any, use a server without replicas and allowNoReplicas: true.'
+          ? ' To do without replicas, use a server without replicas and allowNoReplicas: true.'
           : ''),
     );
   }

@@ -18,7 +18,7 @@ export function addressWarnings(
     warnings.push({
       code: 'shared-address',
       message:
-        `Several replicas of ${where} announce the same address, ${address}: they are counted by their connections, and which of them confirms cannot be told. ` +
+        `Several replicas of ${where} announce the same address, ${address}: they are counted by their connections, and nothing shows which of them confirms. ` +
         'Set replica-announce-ip and replica-announce-port of each replica to an address of its own.',
     });
   }
@@ -38,8 +38,8 @@ export function addressWarnings(
     warnings.push({
       code: 'unnamed-replica',
       message:
-        `${where} lists ${strangers.join(', ')} among its replicas, which ${namers} does not name. If that is a server which ${namers} calls by another address, it ` +
-        `counts twice, and locks are refused although enough replicas answer. ${setting}`,
+        `${where} lists ${strangers.join(', ')} among its replicas, which ${namers} does not name. A server that ${namers} calls by another address ` +
+        `counts twice then, and locks are refused although enough replicas answer. ${setting}`,
     });
   }
   return warnings;

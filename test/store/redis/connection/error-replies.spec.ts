@@ -74,7 +74,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     expect(await without.acquire(requestFor('k')).outcome).toMatchObject({
       kind: 'unavailable',
       permanent: true,
-      reason: `Redis at ${server.address} refused: NOAUTH Authentication required. Give the connection a password (and a username where ACLs are used).`,
+      reason: `Redis at ${server.address} refused: NOAUTH Authentication required. Give the connection a password (and a username if ACLs are used).`,
     });
     const wrong = stores.open(`redis://:wrong@${server.address}`, single);
     expect(await wrong.acquire(requestFor('k')).outcome).toMatchObject({
@@ -263,7 +263,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
       kind: 'unavailable',
       permanent: true,
-      reason: expect.stringMatching(/refused: DENIED [^.]+\. Give it a password/),
+      reason: expect.stringMatching(/refused: DENIED [^.]+\. Give the server a password/),
     });
     await stores.closeAll();
   });
