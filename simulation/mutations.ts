@@ -53,7 +53,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a replica is counted twice',
     caughtBy:
-      "test/store/redis/replication/quorum.spec.ts, 'counts a replica once, an unfinished one and a reader of the stream never'",
+      "test/store/redis/replication/quorum.spec.ts, 'counts a replica once, and a replica in full sync or a reader of the stream never'",
     changes: {
       [QUORUM]: [
         [

@@ -22,7 +22,7 @@ const reasonOf = (store: LockStore): string => store.health().masters[0]?.reason
 
 afterEach(() => stores.closeAll());
 
-/** What a hung process looks like from outside: its kernel accepts connections, nobody reads them. */
+/** A hung process as seen from outside: its kernel accepts connections, but nothing reads them. */
 class HungServer {
   readonly sockets = new Set<Socket>();
   accepted = 0;
@@ -33,7 +33,7 @@ class HungServer {
     this.mostOpen = Math.max(this.mostOpen, this.sockets.size);
     socket.on('error', () => {});
     socket.on('close', () => this.sockets.delete(socket));
-    // Only so that the other side's end is noticed.
+    // Reads, so that the end of the other side is noticed.
     socket.resume();
   });
 
@@ -52,14 +52,15 @@ class HungServer {
   }
 }
 
-describe('A server that hangs while it is connected to', () => {
+describe('A server that hangs during connecting', () => {
   let server: RedisProcess;
   beforeAll(async () => {
     server = await startRedis({ requirepass: 'secret' });
   });
   afterAll(() => server.dispose());
 
-  // AUTH, CLIENT SETNAME, CLIENT ID, four times INFO, SUBSCRIBE, CLIENT TRACKING, CLIENT LIST, on three connections.
+  // AUTH, CLIENT SETNAME, CLIENT ID, four times INFO, SUBSCRIBE, CLIENT TRACKING, CLIENT LIST, on
+  // three connections.
   it.each([1, 4, 7, 9, 12, 14, 15, 16, 17])(
     'is given up before its answer number %d, and its sockets are closed',
     async (answer) => {
@@ -75,7 +76,7 @@ describe('A server that hangs while it is connected to', () => {
       await until(() => [...link.connections].every((each) => !each.isClientOpen), {
         what: 'its sockets are closed',
       });
-      // The address leads to a healthy server from now on.
+      // From now on the address leads to a healthy server.
       link.onConnection(() => {});
       link.resume();
       granted(await store.acquire(requestFor(`hung-${answer}`, { waitUntil: soon(3_000) })).outcome);
@@ -83,13 +84,14 @@ describe('A server that hangs while it is connected to', () => {
     },
   );
 
-  it('is given up by default before the address has led to a healthy one for 3 s', async () => {
+  it('is given up within 3 s after its address leads to a healthy server, by default', async () => {
     await using link = await Link.to(server);
     const store = stores.open(`redis://:secret@127.0.0.1:${link.port}`, single);
     await take(store, 'before');
     link.stall();
     await until(() => store.health().masters[0]?.connected === false, { what: 'the session has ended' });
-    // The first try of the next session is under way: it was accepted and gets no answer.
+    // The first try of the next session is under way: the connection was accepted and gets no
+    // answer.
     await until(() => link.accepted > 3, { what: 'it is connected to' });
     link.resume();
     for (const connection of link.connections) connection.stall();
@@ -112,20 +114,23 @@ describe('A server that hangs while it is connected to', () => {
         options: { redisOptions: { connectTimeout: 200 } },
       }),
     ],
-  ])('leaves no pile of sockets, and none once the store is closed: %s', async (_, connectionTo) => {
-    await using hung = await HungServer.start();
-    const before = pending();
-    const store = stores.open(connectionTo(hung.port), single);
-    await until(() => hung.accepted > 3, { within: 15_000, what: 'it was tried several times' });
-    expect(hung.mostOpen).toBeLessThanOrEqual(3);
-    await until(() => hung.sockets.size > 0, { what: 'it is connected to' });
-    await store.close();
-    await until(() => hung.sockets.size === 0, { within: 150, what: 'no socket is left' });
-    await until(() => pending() <= before, {
-      within: 150,
-      what: 'no timer is left, so that the process can end',
-    });
-  });
+  ])(
+    'does not make sockets pile up, and no socket remains after the store is closed: %s',
+    async (_, connectionTo) => {
+      await using hung = await HungServer.start();
+      const before = pending();
+      const store = stores.open(connectionTo(hung.port), single);
+      await until(() => hung.accepted > 3, { within: 15_000, what: 'it was tried several times' });
+      expect(hung.mostOpen).toBeLessThanOrEqual(3);
+      await until(() => hung.sockets.size > 0, { what: 'it is connected to' });
+      await store.close();
+      await until(() => hung.sockets.size === 0, { within: 150, what: 'no socket is left' });
+      await until(() => pending() <= before, {
+        within: 150,
+        what: 'no timer is left, so that the process can end',
+      });
+    },
+  );
 });
 
 describe('A Cluster of which one node hangs', () => {
@@ -155,16 +160,16 @@ describe('A Cluster of which one node hangs', () => {
   });
 });
 
-describe('Why a server cannot be connected to', () => {
+describe('The reason why connecting fails', () => {
   it.each<[what: string, connection: RedisConnection, address: string, reason: RegExp]>([
     [
-      'nobody listens',
+      'a port without a listener',
       'redis://127.0.0.1:1',
       '127.0.0.1:1',
       /^Redis at 127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/,
     ],
     [
-      'by its name',
+      'a host name',
       'redis://localhost:1',
       'localhost:1',
       /^Redis at localhost:1 cannot be used: connect ECONNREFUSED/,
@@ -199,13 +204,13 @@ describe('Why a server cannot be connected to', () => {
       'localhost:1, 127.0.0.1:2',
       /says which master serves which slot \(localhost:1: connect ECONNREFUSED .*; 127\.0\.0\.1:2: connect ECONNREFUSED/,
     ],
-  ])('is said in the words in which it was given: %s', async (_, connection, address, reason) => {
+  ])('names the server as the user did: %s', async (_, connection, address, reason) => {
     const store = stores.open(connection, single);
     await until(() => reason.test(reasonOf(store)), { what: 'the reason is known' });
     expect(store.health().masters[0]!.address).toBe(address);
   });
 
-  it('is said of a proxy that accepts connections and closes them', async () => {
+  it('is told for a proxy that accepts connections and closes them', async () => {
     await using link = await Link.to({ port: 1 });
     link.onConnection((connection) => connection.cut());
     const store = stores.open(link.url, single);
@@ -226,10 +231,10 @@ describe('The time that connecting may take', () => {
   it.each([
     ['no limit of the user', 'redis://h', 2_000],
     ['a limit of the user', 'redis://h?connectTimeout=700', 700],
-    ['a longer one, for a server that is far away', { host: 'h', connectTimeout: 5_000 }, 5_000],
+    ['a longer limit, for a distant server', { host: 'h', connectTimeout: 5_000 }, 5_000],
     ['an instance whose owner set none', new Redis({ host: 'h', lazyConnect: true }), 2_000],
     [
-      'an instance whose owner set one',
+      'an instance whose owner set a limit',
       new Redis({ host: 'h', lazyConnect: true, connectTimeout: 900 }),
       900,
     ],
@@ -237,7 +242,7 @@ describe('The time that connecting may take', () => {
     expect(new IoredisConnector(connectionSettingsOf(connection).options).connectTimeout).toBe(limit);
   });
 
-  it('is up after so long in an event loop that is free', async () => {
+  it('passes as real time does if the event loop is free', async () => {
     const clock = new ManualClock();
     let isUp = false;
     afterFreeTime(clock, 2_000, () => (isUp = true));
@@ -248,7 +253,7 @@ describe('The time that connecting may take', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('passes slowly in a process that is busy: what was answered meanwhile is still unread', async () => {
+  it('passes slowly if the process is busy: answers that came meanwhile are still unread', async () => {
     const clock = new ManualClock();
     let isUp = false;
     afterFreeTime(clock, 1_000, () => (isUp = true));
@@ -262,7 +267,7 @@ describe('The time that connecting may take', () => {
     expect(isUp).toBe(true);
   });
 
-  it('is not counted any more once it was stopped', async () => {
+  it('is no longer counted after a stop', async () => {
     const clock = new ManualClock();
     let isUp = false;
     const stop = afterFreeTime(clock, 1_000, () => (isUp = true));
@@ -273,7 +278,7 @@ describe('The time that connecting may take', () => {
   });
 });
 
-/** What keeps the process alive. */
+/** The resources that keep the process alive. */
 function pending(): number {
   return process.getActiveResourcesInfo().filter((kind) => /^(Timeout|TCPSocketWrap|TLSWrap)$/.test(kind))
     .length;
@@ -285,7 +290,7 @@ function soon(ms: number): number {
 
 describe('A store that is opened twice', () => {
   it('connects once', async () => {
-    /** How often a store that is opened so often begins to connect. */
+    /** How often a store connects if `open` is called `times` times. */
     const attemptsOf = async (times: number): Promise<number> => {
       let attempts = 0;
       const store = new RedisStore(redisOptions('redis://127.0.0.1:1'), systemClock, {

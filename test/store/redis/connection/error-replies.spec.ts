@@ -19,7 +19,7 @@ afterEach(async () => {
   await stores.closeAll();
 });
 
-/** Asks without patience. */
+/** Asks once, without waiting. */
 function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
 }
@@ -28,7 +28,7 @@ function reasonOf(outcome: AcquireOutcome): string {
   return outcome.kind === 'unavailable' ? outcome.reason : outcome.kind;
 }
 
-describe('A server that refuses is named, with its answer and what to do', () => {
+describe('An error names the server that refused, its answer, and what to do', () => {
   it('NOREPLICAS', async () => {
     await using server = await startRedis({ 'min-replicas-to-write': 2 });
     expect(await askOnce(stores.open(server.url, single))).toMatchObject({
@@ -92,7 +92,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a Sentinel in the place of a server', async () => {
+  it('a Sentinel instead of a server', async () => {
     await using sentinel = await startRedis({}, 'sentinel');
     const store = stores.open(sentinel.url, single);
     expect(await askOnce(store)).toMatchObject({
@@ -121,7 +121,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a server without a Cluster for one that was given as nodes, to every caller at once', async () => {
+  it('a server outside a Cluster that was given as nodes, to every caller at once', async () => {
     await using server = await startRedis();
     const store = stores.open({ nodes: [{ host: '127.0.0.1', port: server.port }] }, single);
     const asked = Array.from({ length: 5 }, (_, i) => store.acquire(requestFor(`k${i}`)).outcome);
@@ -137,7 +137,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a replica in the place of its master, at once', async () => {
+  it('a replica instead of its master, at once', async () => {
     await using redis = await startReplication({ replicas: 1 });
     const store = stores.open(redis.replica(0).url);
     expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
@@ -145,7 +145,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
       permanent: true,
       reason: expect.stringMatching(/is no master but a replica: point the connection to the master/),
     });
-    // Once it is promoted it will do.
+    // After its promotion the replica is accepted.
     await redis.replica(0).call('REPLICAOF', 'NO', 'ONE');
     await redis.master.call('REPLICAOF', '127.0.0.1', redis.replica(0).port);
     await waitUntilOnline(redis.replica(0), 1);
@@ -153,8 +153,8 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('LOADING, until it has loaded its data', async () => {
-    // 1,000 keys that take a millisecond each, and the server answers in between.
+  it('LOADING, until the server has loaded its data', async () => {
+    // Loading 1,000 keys takes a millisecond each, and the server answers in between.
     await using server = await startRedis({
       'key-load-delay': 1_000,
       'loading-process-events-interval-bytes': 1_024,
@@ -178,7 +178,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('the database of the option db, instead of a lock in database 0', async () => {
+  it('the database of the option db, and takes no lock in database 0 instead', async () => {
     await using server = await startRedis();
     const store = stores.open({ host: '127.0.0.1', port: server.port, db: 99 }, single);
     expect(await store.acquire(requestFor('k')).outcome).toMatchObject({
@@ -190,7 +190,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a user that may not choose the database, where another holds the lock', async () => {
+  it('a user without the right to choose the database in which another holds the lock', async () => {
     await using server = await startRedis({ user: 'clerk on nopass ~* &* +@all -select' });
     const address = { host: '127.0.0.1', port: server.port, db: 3 };
     await take(stores.open(address, single), 'k');
@@ -202,7 +202,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('SELECT while the script of another program runs for long, and asks again in that database', async () => {
+  it('SELECT while a long script of another program runs, and is asked again in that database', async () => {
     await using server = await startRedis({ 'busy-reply-threshold': 1 });
     const script = server
       .client()
@@ -223,7 +223,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('SELECT in a Cluster and at a Sentinel, with what to give instead', async () => {
+  it('SELECT in a Cluster and at a Sentinel, with the connection to give instead', async () => {
     await using node = await startRedis({ 'cluster-enabled': 'yes' }, 'cluster');
     await using sentinel = await startRedis({}, 'sentinel');
     for (const [{ port }, advice] of [
@@ -237,7 +237,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('one client more than maxclients, until another has gone', async () => {
+  it('one client more than maxclients, until another client has left', async () => {
     await using server = await startRedis({ maxclients: 3 });
     const other = server.client();
     await other.ping();
@@ -306,7 +306,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a server that may evict locks, also to who asked while it was being connected to', async () => {
+  it('a server that may evict locks, also to callers that asked before it was connected', async () => {
     await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
     const store = stores.open(server.url, { allowNoReplicas: true });
     expect(await store.acquire(requestFor('early')).outcome).toMatchObject({
@@ -316,7 +316,7 @@ describe('A server that refuses is named, with its answer and what to do', () =>
     await stores.closeAll();
   });
 
-  it('a server that may evict locks, unless that is allowed', async () => {
+  it('a server that may evict locks, unless the user allows eviction', async () => {
     await using server = await startRedis({ maxmemory: '50mb', 'maxmemory-policy': 'allkeys-lru' });
     const store = stores.open(server.url, single);
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
@@ -342,7 +342,7 @@ function readmeUser(): string[] {
 }
 
 describe('A user with the rights that the README lists', () => {
-  it('can do everything, and nothing is reported as missing', async () => {
+  it('can do everything, and no right is reported as missing', async () => {
     await using redis = await startReplication({ replicas: 1 });
     await redis.master.call('ACL', 'SETUSER', ...readmeUser());
     const url = `redis://locks:secret@${redis.master.address}`;
@@ -378,7 +378,7 @@ describe('A user with the rights that the README lists', () => {
     const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
     const held = await take(store, 'less');
     expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
-    // Two beside each other: the second has to end the first one's WAIT.
+    // Two requests at the same time: the second must end the WAIT of the first.
     await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
     expect((await store.release(held, 0)).kind).toBe('released');
     const isDeaf = ['client|tracking', 'subscribe'].includes(command);
@@ -387,7 +387,7 @@ describe('A user with the rights that the README lists', () => {
     await stores.closeAll();
   });
 
-  it('counts the quarantine from its own first look without client|list', async () => {
+  it('counts the quarantine from its own first poll without client|list', async () => {
     await using redis = await startReplication({ replicas: 1 });
     await redis.master.call('ACL', 'SETUSER', ...readmeUser());
     await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
@@ -403,7 +403,7 @@ describe('A user with the rights that the README lists', () => {
   });
 });
 
-/** Has the server listen with TLS, too, under a certificate for that name; resolves to the port. */
+/** Makes the server listen with TLS, too, with a certificate for `name`; resolves to the port. */
 async function listenWithTls(server: RedisProcess, name: string): Promise<{ port: number; ca: Buffer }> {
   const [key, cert] = [join(server.folder, 'key.pem'), join(server.folder, 'cert.pem')];
   const request = `req -x509 -newkey rsa:2048 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=redis`;
@@ -461,7 +461,7 @@ describe('A connection', () => {
     await stores.closeAll();
   });
 
-  it('tells everybody of FLUSHALL', async () => {
+  it('tells every listener of FLUSHALL', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, single);
     const held = await take(store, 'flushed');
@@ -473,7 +473,7 @@ describe('A connection', () => {
     await stores.closeAll();
   });
 
-  it("takes an instance's address and credentials, and neither its habits nor itself", async () => {
+  it("takes over an instance's address and credentials, but not its other options or its connection", async () => {
     await using server = await startRedis({ requirepass: 'secret' });
     const mine = new Redis({
       host: '127.0.0.1',
@@ -499,7 +499,7 @@ describe('A connection', () => {
     await stores.closeAll();
   });
 
-  it('refuses a certificate that names another host or that nobody vouches for, and the process goes on', async () => {
+  it('refuses a certificate for another host or of an unknown authority, and the process goes on', async () => {
     await using server = await startRedis();
     const { port, ca } = await listenWithTls(server, 'DNS:localhost');
     for (const [tls, reason] of [
@@ -516,7 +516,7 @@ describe('A connection', () => {
     await stores.closeAll();
   });
 
-  it('says on a plain connection that it counts what it has seen, and recommends the number', async () => {
+  it('says on a plain connection that it counts the replicas it has seen, and recommends a number', async () => {
     await using server = await startRedis();
     stores.open(server.url);
     expect(stores.reports).toMatchObject([

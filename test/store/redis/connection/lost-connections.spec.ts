@@ -53,7 +53,7 @@ async function waitsOf(server: RedisProcess): Promise<number> {
 }
 
 describe('When the connection is lost before the answer', () => {
-  it('asks again as the same owner, and does not wait for its own ghost', async () => {
+  it('asks again as the same owner, and does not wait for its own earlier write', async () => {
     link.dropReplies();
     const request = requestFor('answer-lost');
     const start = systemClock.monotonic();
@@ -70,7 +70,8 @@ describe('When the connection is lost before the answer', () => {
   it('keeps the key free when the caller had given up before the server ran the script', async () => {
     await redis.master.stop();
     const attempt = store.acquire(requestFor('ghost'));
-    // The script is in the server's socket now; the connection goes, the caller too, and then the server runs on.
+    // The script is in the server's socket now. The connection and the caller end, and then the
+    // server goes on.
     await until(() => link.connections.size > 0, { what: 'the connection stands' });
     await new Promise((resolve) => setImmediate(resolve));
     link.cut();
@@ -86,8 +87,8 @@ describe('When the connection is lost before the answer', () => {
   });
 });
 
-describe('A script that is still on its way when its connection is given up', () => {
-  it('never runs: the server ends that connection before anything else is asked of it', async () => {
+describe('A script that the server has not read when its connection is given up', () => {
+  it('never runs: the server ends that connection before it gets other commands', async () => {
     const accepted = link.accepted;
     for (const connection of link.connections) connection.stall('requests');
     const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 300 };
@@ -96,7 +97,7 @@ describe('A script that is still on its way when its connection is given up', ()
       what: 'the store is connected anew',
     });
     await take(store, 'after-late');
-    // Now what was held back reaches the server, and then the end of those connections.
+    // Now the server gets the script that was held back, and then the end of those connections.
     link.resume();
     await until(() => link.connections.size === 3, { what: 'the old connections have ended' });
     expect(await direct.inspect('late')).toEqual({ kind: 'free' });
@@ -114,19 +115,19 @@ describe('An attempt that is given up while its script is on the way', () => {
     const attempt = store.acquire(requestFor('given-up'));
     await new Promise((resolve) => setImmediate(resolve));
     attempt.abandon();
-    // The other connection is free: what was sent on it has been answered.
+    // The other connection is free: everything that was sent on it has been answered.
     expect(await store.inspect('given-up')).toEqual({ kind: 'free' });
     commit!.resume();
     await take(store, 'behind-it');
     await until(async () => (await direct.inspect('given-up')).kind === 'free', {
       within: 3_000,
-      what: 'nobody holds the key',
+      what: 'the key is free',
     });
   });
 });
 
 describe('When the connection is lost between the script’s answer and WAIT’s', () => {
-  it('counts nothing of the lost one, and asks again as the same owner', async () => {
+  it('counts nothing of the lost connection, and asks again as the same owner', async () => {
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
     const request = requestFor('wait-lost', {
       replicaTimeout: 8_000,
@@ -141,7 +142,7 @@ describe('When the connection is lost between the script’s answer and WAIT’s
     void pending.then(() => (isSettled = true));
     link.cut();
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected again' });
-    // A WAIT on the new connection has come to its end, and confirmed nothing of what the old one wrote.
+    // A WAIT on the new connection has ended, and confirmed nothing that the old connection wrote.
     const waits = await waitsOf(redis.master);
     await until(async () => (await waitsOf(redis.master)) >= waits + 2, { what: 'a whole WAIT has passed' });
     expect(isSettled).toBe(false);
@@ -152,7 +153,7 @@ describe('When the connection is lost between the script’s answer and WAIT’s
 });
 
 describe('When the connection is lost during a renewal', () => {
-  it('renews on the next one', async () => {
+  it('renews on the next connection', async () => {
     const held = await take(store, 'renewing');
     link.dropReplies();
     const renewal = store.renew(held, 10_000);
@@ -161,8 +162,8 @@ describe('When the connection is lost during a renewal', () => {
   });
 });
 
-describe('When only the commit connection has died, and nobody says so', () => {
-  it('a waiter that looks at a renewal is not left behind by the release', async () => {
+describe('When only the commit connection has died, without notice', () => {
+  it('a waiter that checks a renewal does not miss the release', async () => {
     const waiting = new LockService(stores.open(link.url), { ...defaults, leaseTime: 900 });
     await (await waiting.acquire('warm-dead')).release();
     const held = await take(direct, 'dead');
@@ -172,7 +173,7 @@ describe('When only the commit connection has died, and nobody says so', () => {
       isDead = true;
     });
     const pending = waiting.acquire('dead');
-    // The waiter looks after two renewals that are a third of its own lease apart.
+    // The waiter checks the key after two renewals that are a third of its own lease apart.
     const renewAtItsPace = async (): Promise<boolean> => {
       expect(await direct.renew(held, held.leaseTime)).toMatchObject({ kind: 'renewed' });
       await sleep(300);
@@ -200,7 +201,7 @@ describe('A process that was busy for longer than a server may be silent', () =>
     });
   });
 
-  it('keeps its connections when it was busy right after asking', async () => {
+  it('keeps its connections if it was busy right after asking', async () => {
     const attempt = store.acquire(requestFor('busy-after-asking')).outcome;
     // The group is sent at the end of this turn.
     await new Promise((resolve) => setImmediate(resolve));
@@ -209,7 +210,7 @@ describe('A process that was busy for longer than a server may be silent', () =>
     expect(lost).toEqual([]);
   });
 
-  it('grants a lock whose time passed meanwhile, and believes a release', async () => {
+  it('grants a lock whose time passed meanwhile, and trusts the answer to a release', async () => {
     const impatient = { waitUntil: systemClock.monotonic(), replicaTimeout: 500 };
     const request = requestFor('busy-and-impatient', impatient);
     const attempt = direct.acquire(request).outcome;
@@ -223,7 +224,7 @@ describe('A process that was busy for longer than a server may be silent', () =>
     expect(await released).toEqual({ kind: 'released', ours: true });
   });
 
-  it('keeps its connections when signs of life were due meanwhile, several times in a row', async () => {
+  it('keeps its connections if PINGs were due meanwhile, several times in a row', async () => {
     for (let i = 0; i < 3; i++) {
       await link.afterRequest('ping');
       beBusy(1_300);
@@ -238,7 +239,7 @@ describe('While nothing is locked', () => {
     await redis.master.call('CONFIG', 'SET', 'timeout', 1);
     try {
       const accepted = link.accepted;
-      // Clients that really are idle show that the server has looked, and looked again.
+      // Clients that really are idle show that the server has checked, twice.
       for (let i = 0; i < 2; i++) {
         const idle = redis.master.client();
         await idle.ping();
@@ -250,7 +251,7 @@ describe('While nothing is locked', () => {
     }
   });
 
-  it('a commit connection that died without a word is noticed', async () => {
+  it('a commit connection that died silently is noticed', async () => {
     let commit: LinkConnection | undefined;
     void link.beforeReply('flags=S', (connection) => (commit = connection));
     await take(store, 'find-the-silent-one');
@@ -264,7 +265,7 @@ describe('While nothing is locked', () => {
 });
 
 describe('A release', () => {
-  it('goes out again on the next connection when the first never reached the server', async () => {
+  it('is sent again on the next connection if the first never reached the server', async () => {
     const held = await take(store, 'release-again');
     link.stall('requests');
     const released = store.release(held, 0);
@@ -275,7 +276,7 @@ describe('A release', () => {
     expect((await direct.inspect('release-again')).kind).toBe('free');
   });
 
-  it('tells in time that no answer came, and goes on in the background', async () => {
+  it('reports in time that no answer came, and goes on in the background', async () => {
     const held = await take(store, 'release-late');
     link.onConnection((connection) => connection.cut());
     link.cut();
@@ -299,7 +300,7 @@ describe('After a new connection', () => {
     expect(told.slice(0, 2)).toEqual(['lost', 'found again']);
   });
 
-  it('says so too when only the watcher was lost, and works on', async () => {
+  it('says the same if only the watcher was lost, and locks go on', async () => {
     let told = 0;
     store.changes.subscribe((change) => (told += 'every' in change && change.isLost !== true ? 1 : 0));
     await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -307,8 +308,8 @@ describe('After a new connection', () => {
     await take(store, 'after-the-watcher');
   });
 
-  it('is not taken in by one that was lost while it was made', async () => {
-    // The last answer of the set-up is late; by then the other connections have ended.
+  it('does not use a connection that was lost while it was made', async () => {
+    // The last answer of the set-up is late: the other connections have ended before.
     void link.beforeReply('flags=S', (last) => {
       last.stall('replies');
       for (const connection of link.connections) if (connection !== last) connection.cut();
@@ -318,7 +319,7 @@ describe('After a new connection', () => {
     granted(await store.acquire(requestFor('half-made')).outcome);
   });
 
-  it('goes on to say why it could not connect while it tries again', async () => {
+  it('still says why connecting failed while it tries again', async () => {
     link.onConnection((connection) => connection.cut());
     const unlucky = stores.open(link.url);
     const reason = (): string | undefined => unlucky.health().masters[0]!.reason;
@@ -358,13 +359,13 @@ describe('A store that is closed', () => {
     expect(await attempt.outcome).toMatchObject({ kind: 'unavailable', reason: 'The lock store is closed.' });
   });
 
-  it('while its connections are cut in the making leaves no timer behind', async () => {
+  it('leaves no timer behind if its connections are cut while they are made', async () => {
     const timers = (): number =>
       process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
     await stores.closeAll();
     await link.dispose();
     let before = Infinity;
-    // What the connections before this test still need goes first.
+    // First everything ends that earlier tests left open.
     await until(() => before === (before = timers()), { what: 'nothing changes any more' });
     link = await Link.to(redis.master);
     link.onConnection((connection) => connection.cut());
@@ -379,7 +380,7 @@ describe('A store that is closed', () => {
 });
 
 describe('A server', () => {
-  it('that is down at start is found when it comes', async () => {
+  it('that is down at the start is found after its own start', async () => {
     const server = await startRedis();
     await server.kill();
     const early = stores.open(server.url, { allowNoReplicas: true });
@@ -395,7 +396,7 @@ describe('A server', () => {
     await server.dispose();
   });
 
-  it('that comes back empty has lost the lock, and the holder is told at its renewal', async () => {
+  it('that comes back empty has lost the lock, and the renewal tells the holder', async () => {
     const server = await startRedis();
     const single = stores.open(server.url, { allowNoReplicas: true });
     const held = await take(single, 'forgotten');
@@ -405,7 +406,7 @@ describe('A server', () => {
     await server.dispose();
   });
 
-  it('that hangs is given up, and found again when it runs on', async () => {
+  it('that hangs is given up, and found again when it goes on', async () => {
     await redis.master.stop();
     const outcome = await direct.acquire(requestFor('hang', { waitUntil: systemClock.monotonic() })).outcome;
     expect(outcome.kind).toBe('unavailable');

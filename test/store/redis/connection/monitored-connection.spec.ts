@@ -4,7 +4,7 @@ import type { Command, Reply } from '../../../../lib/store/redis/resp.js';
 import { MonitoredConnection } from '../../../../lib/store/redis/connection/monitored-connection.js';
 import { ManualClock } from '../../../support/manual-clock.js';
 
-/** A connection whose answers the test gives. */
+/** A connection that answers when the test says so. */
 class StubConnection implements Connection {
   readonly sent: Command[] = [];
   closed = 0;
@@ -63,8 +63,9 @@ beforeEach(() => {
 });
 
 /**
- * What happens on the connection, and whether it is open afterwards. A number lets so many ms pass.
- * `busy`: the event loop stands still for 5 s. `unread`: an answer is read when it turns again.
+ * What happens on the connection, and whether the connection is open afterwards. A number lets so
+ * many ms pass. `busy`: the event loop is blocked for 5 s. `unread`: an answer came meanwhile,
+ * and is read next.
  */
 type Step = number | 'busy' | 'unread' | 'answer' | readonly Command[];
 const get: Command = ['get', 'key'];
@@ -80,15 +81,19 @@ const cases: readonly (readonly [title: string, steps: readonly Step[], isOpen: 
   ['counts from the last answer while more is owed', [[get, get], 900, 'answer', 1_090], true],
   ['ends when the second of two answers never comes', [[get, get], 900, 'answer', 1_110], false],
   ['gives a last chance each time', [[get, get], 1_050, 'answer', 1_090, 'answer', 60_000], true],
-  ['gives WAIT its own timeout on top', [[get, wait], 10, 'answer', 1_590], true],
+  ['gives WAIT its own timeout in addition', [[get, wait], 10, 'answer', 1_590], true],
   ['ends when WAIT takes longer than that', [[get, wait], 10, 'answer', 1_610], false],
-  ['gives nothing on top before WAIT has begun', [[get, wait], 1_110], false],
-  ['gives nothing on top after WAIT has ended', [[get, wait, get], 'answer', 400, 'answer', 1_110], false],
-  ['gives a WAIT that stands first its timeout, too', [[wait], 1_590], true],
+  ['gives no additional time before WAIT has begun', [[get, wait], 1_110], false],
+  [
+    'gives no additional time after WAIT has ended',
+    [[get, wait, get], 'answer', 400, 'answer', 1_110],
+    false,
+  ],
+  ['gives WAIT its timeout if WAIT is the first command, too', [[wait], 1_590], true],
   ['stays open when the answer was in the socket of a busy process', [[get], 'busy', 'unread', 60_000], true],
   ['stays open when the question left a busy process late', [[get], 'busy', 90, 'answer', 60_000], true],
   [
-    'stays open when a process is busy again before it has listened',
+    'stays open when a process is busy again before reading its sockets',
     [[get], 'busy', 50, 'busy', 'unread', 60_000],
     true,
   ],
@@ -110,14 +115,14 @@ describe('A monitored connection', () => {
     expect(inner.closed).toBe(isOpen ? 0 : 1);
   });
 
-  it('says which server was silent, and for how long', async () => {
+  it('names the server that was silent, and for how long', async () => {
     const asked = ask(monitored(), [['get', 'key']]);
     const rejected = expect(asked).rejects.toThrow('The server did not answer within 1000 ms');
     await clock.advance(1_110);
     await rejected;
   });
 
-  it('delivers no answer that comes after its end', async () => {
+  it('delivers no answer after its end', async () => {
     const replies: Reply[] = [];
     const connection = monitored();
     connection.send(
@@ -146,7 +151,7 @@ describe('A monitored connection', () => {
     expect(late).toEqual(['reset']);
   });
 
-  it('is pinged when idle, and not while it is used', async () => {
+  it('sends PING when idle, and not while in use', async () => {
     const connection = monitored(500);
     for (let i = 0; i < 10; i++) {
       connection.send([get], () => {});
@@ -161,7 +166,7 @@ describe('A monitored connection', () => {
     expect(inner.sent.slice(-2)).toEqual([['ping'], ['ping']]);
   });
 
-  it('ends when the ping of an idle connection is not answered', async () => {
+  it('ends when the PING of an idle connection is not answered', async () => {
     monitored(500);
     await clock.advance(1_590);
     expect(ended).toHaveLength(0);
@@ -169,7 +174,7 @@ describe('A monitored connection', () => {
     expect(ended).toHaveLength(1);
   });
 
-  it('ends when a subscription is not answered, and hears messages as a sign of life', async () => {
+  it('ends when a subscription is not answered, and counts messages as a sign of life', async () => {
     const connection = monitored();
     const subscribed = connection.subscribe('channel', () => {});
     connection.send([get], () => {});

@@ -87,7 +87,7 @@ describe('Two lines of one address in INFO', () => {
     expect([namesIn(separated.certain), namesIn(separated.possible)]).toEqual([certain, possible]);
   });
 
-  it('are of two replicas once both have been alive for longer than a dead link can seem so', () => {
+  it('belong to two replicas if both were alive for longer than a dead link can seem alive', () => {
     const shared = new SharedAddresses();
     const look = (at: number, ...info: string[]): string[] =>
       namesIn(shared.separate(infoOf(...info), undefined, at).certain);
@@ -95,13 +95,13 @@ describe('Two lines of one address in INFO', () => {
     expect(look(2_900, '1 9 1', '1 9 0')).toEqual(['1']);
     expect(look(3_000, '1 9 0', '1 9 0')).toEqual(['1', '1 (2)']);
     expect(shared.shared).toEqual(['10.0.0.1:1']);
-    // And they stay so, whichever hangs.
+    // And they stay separate, no matter which of them hangs.
     expect(look(60_000, '1 9 0', '1 3 57')).toEqual(['1', '1 (2)']);
     expect(look(61_000, '1 9 0')).toEqual(['1']);
     expect(look(62_000, '1 9 0', '1 9 0')).toEqual(['1', '1 (2)']);
   });
 
-  it('are doubtful while both are there, if both were alive at once', () => {
+  it('are doubtful while both are listed, if both were alive at the same time', () => {
     const shared = new SharedAddresses();
     const look = (at: number, ...info: string[]): string[] =>
       namesIn(shared.separate(infoOf(...info), linksOf(1, 2), at).possible);
@@ -113,7 +113,7 @@ describe('Two lines of one address in INFO', () => {
   });
 });
 
-describe('Servers that go by several addresses', () => {
+describe('Servers that have several addresses', () => {
   const of = (replicas: AnnouncedReplicas): string[] => [...replicas.addresses].toSorted();
   const at = (...ports: number[]): ReplicationInfo => infoOf(...ports.map((port) => `${port} 9 0`));
   const set = (...addresses: string[]): Set<string> => new Set(addresses);
@@ -153,8 +153,8 @@ describe('Servers that go by several addresses', () => {
   });
 
   it.each([
-    ['nobody says who follows the master', []],
-    ['fewer follow the master than it lists by other addresses', ['a:2']],
+    ['no Sentinel or node tells which servers follow the master', []],
+    ['fewer servers follow the master than it lists under other addresses', ['a:2']],
     ['a replica of that name is listed', ['a:2', '10.0.0.1:2']],
   ])('count as strangers if %s', (_, following) => {
     const replicas = membersOf('a:2', '10.0.0.1:2');
@@ -164,16 +164,16 @@ describe('Servers that go by several addresses', () => {
     expect(replicas.oddity?.strangers).toEqual(['10.0.0.1:3', '10.0.0.1:4']);
   });
 
-  it('are no strangers if a named replica dies and a new one comes: the dead one was listed by its name', () => {
+  it('do not include a new replica after a named one died: the dead one was listed by its name', () => {
     const replicas = membersOf('10.0.0.1:2', '10.0.0.1:3');
     replicas.observe(at(2, 3));
-    // Whoever names them has not noticed yet.
+    // Sentinel or the Cluster has not noticed yet.
     replicas.identified(set('10.0.0.1:2', '10.0.0.1:3'), []);
     replicas.observe(at(2, 4));
     expect(of(replicas)).toEqual(['10.0.0.1:2', '10.0.0.1:3', '10.0.0.1:4']);
   });
 
-  it('count once with a new one that is named only later', () => {
+  it('count once beside a new replica that is named only later', () => {
     const replicas = membersOf('a:2');
     replicas.identified(set('a:2'), []);
     replicas.observe(at(2));
@@ -184,7 +184,7 @@ describe('Servers that go by several addresses', () => {
     expect(of(replicas)).toEqual(['a:2', 'b:3']);
   });
 
-  it('count once if their run ids are the same, whichever of them is the master', () => {
+  it('count once if their run ids are the same, no matter which is the master', () => {
     const replicas = membersOf('a:2', 'alias-of-a:2', 'alias-of-m:1');
     replicas.identified(set(), [['a:2', 'alias-of-a:2'], ['m:1', 'alias-of-m:1'], ['b:3']]);
     expect(of(replicas)).toEqual(['a:2']);
@@ -192,7 +192,7 @@ describe('Servers that go by several addresses', () => {
     expect(of(replicas)).toEqual(['alias-of-m:1']);
   });
 
-  it('are forgotten like any other', () => {
+  it('are forgotten like any other server', () => {
     const replicas = membersOf('a:2', 'b:3');
     replicas.identified(set('a:2', 'b:3'), []);
     replicas.observe(at(2, 3));
@@ -216,21 +216,21 @@ const reported = (store: LockStore, code: string): Promise<string> =>
 describe('Replicas that announce one address for all of them', () => {
   const announcing = { 'replica-announce-ip': '10.9.9.9', 'replica-announce-port': 7_777 };
 
-  it('are counted by their connections: none that hangs has confirmed', async () => {
+  it('are counted by their connections: a replica that hangs has not confirmed', async () => {
     await using redis = await startReplication({ replicas: 0 });
     for (let i = 0; i < 4; i++) await redis.join(announcing);
     await redis.waitUntilOnline();
     const store = stores.open(redis.url);
     await take(store, 'all-well');
     for (const replica of redis.replicas.slice(1)) await replica.stop();
-    // At once, and when the silence of those that hang has become long.
+    // At once, and again after a long silence of the replicas that hang.
     for (const wait of [0, 4_000]) {
       const since = systemClock.monotonic();
       await until(() => systemClock.monotonic() - since >= wait, { what: 'some time has passed' });
       for (const policy of ['all', 'majority', 2] as const)
         expect((await store.acquire(once(`hang-${wait}`, policy)).outcome).kind).toBe('unconfirmed');
     }
-    // A process that meets them like that counts them by the age of their links.
+    // A process that starts in this situation counts them by the age of their links.
     const late = stores.open(redis.url);
     expect((await late.acquire(once('late')).outcome).kind).toBe('unconfirmed');
     redis.replica(1).resume();
@@ -245,7 +245,7 @@ describe('Replicas that announce one address for all of them', () => {
     await stores.closeAll();
   }, 30_000);
 
-  it('are not forgotten by a name that stands for all of them: Sentinel', async () => {
+  it('are not forgotten because one name stands for all of them: Sentinel', async () => {
     await using redis = await startReplication({ replicas: 0 });
     for (let i = 0; i < 3; i++) await redis.join(announcing);
     await redis.waitUntilOnline();
@@ -262,7 +262,7 @@ describe('Replicas that announce one address for all of them', () => {
   }, 40_000);
 });
 
-describe('Replicas of a Cluster that are named by other addresses than their master lists', () => {
+describe('Replicas of a Cluster that have other addresses in CLUSTER NODES than in INFO', () => {
   it.each([
     ['cluster-announce-ip', { 'cluster-announce-ip': '127.0.0.2' }],
     [
@@ -290,7 +290,7 @@ describe('Replicas of a Cluster that are named by other addresses than their mas
       });
       await cluster.nodes[2]!.kill();
       await take(store, 'one-is-dead');
-      // A process that starts now has seen one of them only.
+      // A process that starts now has seen only one of them.
       await take(stores.open(cluster.connection), 'one-was-dead');
       expect(await reported(store, 'announced-address')).toMatch(
         /and the Redis Cluster call the same servers by different addresses: .*Set replica-announce-ip and .* cluster-announce-ip and cluster-announce-port\.$/,
@@ -307,8 +307,8 @@ describe('Replicas of a Cluster that are named by other addresses than their mas
   );
 });
 
-describe('A former master that Sentinel calls by its host name and by its address', () => {
-  it('counts once, and one of two replicas that dies stops nothing', async () => {
+describe('A former master that Sentinel names by host name and by address', () => {
+  it('counts once, so the death of one of two replicas stops nothing', async () => {
     await using deployment = await startSentinels({
       masterHost: 'localhost',
       sentinelConfig: { 'sentinel resolve-hostnames': 'yes', 'sentinel announce-hostnames': 'yes' },

@@ -38,8 +38,8 @@ function clientsOf(...lines: string[]): string {
     .join('');
 }
 
-describe('Whose link counts while a replica is in full sync', () => {
-  /** Of one write at offset 9 by a majority, as INFO and CLIENT LIST of one look tell. */
+describe('Which links count while a replica is in full sync', () => {
+  /** The verdict on a write at offset 9 for a majority, by one INFO and one CLIENT LIST. */
   function verdict(
     links: ListedLinkAges | CountedLinkAges,
     lines: string[],
@@ -72,13 +72,13 @@ describe('Whose link counts while a replica is in full sync', () => {
       'confirmed',
     ],
     [
-      'it is called online, but still loads',
+      'INFO says online, but the replica still loads',
       ['online 9', 'online 0'],
       ['old replconf', 'young psync'],
       'confirmed',
     ],
     [
-      'it has just acknowledged, and was not asked for this write',
+      'the replica has just acknowledged, but not this write',
       ['online 9', 'online 8'],
       ['old replconf', 'young replconf'],
       'young',
@@ -96,19 +96,19 @@ describe('Whose link counts while a replica is in full sync', () => {
       'young',
     ],
     [
-      'likewise over the RDB channel, with two old lines',
+      'the same over the RDB channel, with two old lines',
       ['online 9', 'send_bulk_and_stream'],
       ['young replconf', 'old psync', 'old psync C'],
       'young',
     ],
     [
-      'likewise over two connections of Valkey',
+      'the same with a young confirming link, over two connections of Valkey',
       ['online 9', 'wait_bgsave 0 7002', 'bg_transfer 0 7002'],
       ['young replconf', 'old psync', 'old sync'],
       'young',
     ],
     [
-      'likewise with a reader of the stream (redis-cli --rdb)',
+      'the same with a reader of the stream (redis-cli --rdb)',
       ['online 9', 'send_bulk 0 0'],
       ['young replconf', 'old sync'],
       'young',
@@ -119,9 +119,14 @@ describe('Whose link counts while a replica is in full sync', () => {
       ['old ?', 'young ?'],
       'young',
     ],
-    ['likewise, the old one may be', ['online 9', 'wait_bgsave'], ['young ?', 'old ?'], 'young'],
     [
-      'its sync has ended between INFO and CLIENT LIST',
+      'the same, and the old line may be the syncing one',
+      ['online 9', 'wait_bgsave'],
+      ['young ?', 'old ?'],
+      'young',
+    ],
+    [
+      'the sync has ended between INFO and CLIENT LIST',
       ['online 9', 'wait_bgsave'],
       ['old replconf', 'young replconf'],
       'young',
@@ -133,7 +138,7 @@ describe('Whose link counts while a replica is in full sync', () => {
       'young',
     ],
     [
-      'the link that confirmed was made anew between INFO and CLIENT LIST',
+      'the link that confirmed was replaced between INFO and CLIENT LIST',
       ['online 9', 'online 8'],
       ['young psync', 'old replconf'],
       'young',
@@ -172,7 +177,7 @@ describe('Whose link counts while a replica is in full sync', () => {
     expect(view.required({ policy: 'all', allowNoReplicas: false })).toBe(required);
   });
 
-  it('is told by counters of synchronisations where CLIENT LIST is refused: all or none', () => {
+  it('is shown by counters of synchronisations if CLIENT LIST is refused: all or none', () => {
     const links = new CountedLinkAges();
     const stats = (full: number): string => `# Stats\r\nsync_full:${full}\r\nsync_partial_ok:0\r\n`;
     links.observe(stats(2), 1_000, infoOf('online 9', 'online 9')!);
@@ -198,9 +203,7 @@ describe('A replica that returns with a long full sync', () => {
   const clients = async (): Promise<ReturnType<typeof parseReplicaClients>> =>
     parseReplicaClients(String(await replication.master.call('CLIENT', 'LIST', 'TYPE', 'replica')));
 
-  /**
-   * A replica is in a full sync that takes as many seconds, as with a server that has much data.
-   */
+  /** A replica is in a full sync that takes so many seconds, as with much data. */
   async function beginSync(seconds: number): Promise<void> {
     const { master } = replication;
     await replication.replica(1).kill();
@@ -217,7 +220,7 @@ describe('A replica that returns with a long full sync', () => {
     return stores.open(replication.master.url, { quarantine: QUARANTINE });
   }
 
-  it('delays no new lock: the others are a majority with the master, and old', async () => {
+  it('delays no new lock: the master and the other replicas are a majority with old links', async () => {
     replication = await startReplication({ replicas: 2 });
     const store = open();
     await take(store, 'warm', { leaseTime: QUARANTINE });
@@ -231,7 +234,7 @@ describe('A replica that returns with a long full sync', () => {
     await take(store, 'afterwards', { leaseTime: QUARANTINE });
   }, 20_000);
 
-  it('does not lend its age to another, whose link is new (Redis 8 lists it twice)', async () => {
+  it('does not lend the age of its link to another replica (Redis 8 lists the link twice)', async () => {
     replication = await startReplication({ replicas: 2 });
     await beginSync(15);
     const store = open();
@@ -239,7 +242,7 @@ describe('A replica that returns with a long full sync', () => {
       what: 'the full sync is older than a quarantine',
     });
     const linked = (await clients()).find(({ command }) => command === 'replconf')!;
-    // By the replica: while the master forks, its side of a closed connection stays open.
+    // The replica closes: while the master forks, its own side of a closed connection stays open.
     await replication.replica(0).call('CLIENT', 'KILL', 'TYPE', 'master');
     await until(
       async () =>

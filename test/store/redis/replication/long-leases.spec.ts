@@ -12,7 +12,7 @@ const held = (owner: string, remainingTime: number): Holder => ({
 describe('A lease that is longer than the quarantine', () => {
   const leasesOf = (): LongLeases => new LongLeases(2_000, () => {});
 
-  it('asks for links that have stood since it was met, until it ends', () => {
+  it('asks for links that have stood since the lease was read, until it ends', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 5_000), 100);
     expect(leases.metAt(['other', 'k'], 200)).toBe(100);
@@ -21,7 +21,7 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['k'], 5_100)).toBe(Infinity);
   });
 
-  it('is not forgotten for a shorter one of another holder, who has the key after a loss of data', () => {
+  it('is not forgotten when a holder with a shorter lease has the key after a loss of data', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 60_000), 100);
     leases.met('k', held('b', 5_000), 1_000);
@@ -29,7 +29,7 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['k'], 60_100)).toBe(Infinity);
   });
 
-  it('is over once the key was granted, over links that have stood since it was met', () => {
+  it('is over when the key was granted, over links that have stood since the lease was read', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 60_000), 100);
     leases.met('other', held('a', 60_000), 100);
@@ -38,7 +38,7 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['other'], 200)).toBe(100);
   });
 
-  it('is one that ends, and that a holder has: no cooldown, no key without an expiry', () => {
+  it('ends and has a holder: a cooldown or a key without an expiry is none', () => {
     const leases = leasesOf();
     leases.met('k', { ...held('a', 5_000), inCooldown: true }, 100);
     leases.met('k', held('a', Infinity), 100);

@@ -124,7 +124,7 @@ describe('INFO replication', () => {
     },
   );
 
-  it('counts a replica once, an unfinished one and a reader of the stream never', () => {
+  it('counts a replica once, and a replica in full sync or a reader of the stream never', () => {
     const offsets = acknowledgedOffsets(
       info(
         { port: 7001, offset: 500 },
@@ -142,7 +142,7 @@ describe('INFO replication', () => {
 describe('The age of a replication link', () => {
   const [one, two] = [info({ port: 1, offset: 9 }), info({ port: 1, offset: 9 }, { port: 2, offset: 9 })];
 
-  it('is what the server says less 6 s, or what was seen', () => {
+  it('is the age that the server tells less 6 s, or the time that it was seen', () => {
     const links = new ListedLinkAges();
     links.observe(clients([1, 0], [2, 7], [3, 60]), 100_000, two);
     expect(links.madeAt).toEqual([100_000, 99_000, 46_000]);
@@ -161,7 +161,7 @@ describe('The age of a replication link', () => {
     expect(links.madeAt).toEqual([]);
   });
 
-  it('is counted from the first look where CLIENT LIST is refused, and from every change of the counters', () => {
+  it('counts from the first poll if CLIENT LIST is refused, and from every change of the counters', () => {
     const links = linkAgesFor(new ErrorReply('NOPERM'));
     const stats = (full: number, partial: number): string =>
       `# Stats\r\nsync_full:${full}\r\nsync_partial_ok:${partial}\r\n`;
@@ -189,9 +189,12 @@ describe('The age of a replication link', () => {
     [1, 2, 1, 0],
     [2, 3, 2, 1],
     [2, 2, 5, 2],
-  ])('of %i that confirmed, %i listed, %i old: %i are old for certain', (confirmed, listed, old, certain) => {
-    expect(agedAtLeast(confirmed, listed, old)).toBe(certain);
-  });
+  ])(
+    'of %i that confirmed, with %i links, %i old: %i certainly have an old link',
+    (confirmed, listed, old, certain) => {
+      expect(agedAtLeast(confirmed, listed, old)).toBe(certain);
+    },
+  );
 });
 
 describe('Whether a write counts', () => {
@@ -211,7 +214,7 @@ describe('Whether a write counts', () => {
     expect(view.judge(demand, 901, 0)).toEqual({ kind: 'lacking', confirmed: 0, required: 1 });
   });
 
-  it('counts known replicas that are away: a cut-off master cannot confirm with whom it has left', () => {
+  it('counts known replicas that are away: a master that is cut off cannot confirm with the rest', () => {
     const view = viewOf(0);
     view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 9 }, { port: 3, offset: 9 }), clients(), 0);
     view.observe(info({ port: 1, offset: 9 }), clients(), 0);
@@ -233,7 +236,7 @@ describe('Whether a write counts', () => {
     expect(view.quarantineLeft(15_000)).toBe(0);
   });
 
-  it('needs links that have stood since a longer lease was met, for its key', () => {
+  it('needs links that have stood since a longer lease of the key was read', () => {
     const view = viewOf(5_000);
     view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 9 }), clients([1, 0], [2, 0]), 10_000);
     expect(view.judge(demand, 9, 15_000, 9_999)).toEqual({ kind: 'young' });
@@ -241,15 +244,16 @@ describe('Whether a write counts', () => {
     expect(view.judge(demand, 9, 15_000, 10_000)).toEqual({ kind: 'confirmed', by: 2 });
   });
 
-  it('takes a young link for one of those that confirmed', () => {
+  it('assumes that a young link belongs to a replica that confirmed', () => {
     const view = viewOf(5_000);
     view.observe(info({ port: 1, offset: 9 }, { port: 2, offset: 1 }), clients([1, 60], [2, 0]), 100_000);
-    // One of two confirmed, one of two links is old: it may be the other one.
+    // One of two replicas confirmed, and one of two links is old: that link may be the other
+    // replica's.
     expect(view.judge(demand, 9, 100_000)).toEqual({ kind: 'young' });
     expect(view.judge(demand, 1, 100_000)).toEqual({ kind: 'confirmed', by: 2 });
   });
 
-  it('has no quarantine where nobody could confirm, and none where it is 0', () => {
+  it('has no quarantine if no replica could confirm, and none if the option is 0', () => {
     const view = viewOf(5_000);
     view.observe(info(), clients(), 0);
     expect(view.quarantineLeft(0)).toBe(0);
@@ -259,7 +263,7 @@ describe('Whether a write counts', () => {
 });
 
 describe('Which replicas are known', () => {
-  it('by sight: the most that were listed at once, the newest of as many', () => {
+  it('observed: the largest list, and the newest of equal ones', () => {
     const replicas = new ObservedReplicas();
     replicas.observe(info({ port: 1, offset: 0 }, { port: 2, offset: 0 }));
     replicas.observe(info({ port: 1, offset: 0 }));
@@ -268,7 +272,7 @@ describe('Which replicas are known', () => {
     expect([...replicas.addresses]).toEqual(['10.0.0.1:1', '10.0.0.1:3']);
   });
 
-  it('by name: all that were named or listed, less the master, until nobody has named them for a minute', () => {
+  it('announced: all that were named or listed, without the master, until a minute after the last time', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setMaster('m:1');
     replicas.setAnnounced(new Set(['m:1', 'a:1', 'dead:1']), 0);
@@ -281,7 +285,7 @@ describe('Which replicas are known', () => {
     expect([...replicas.addresses].toSorted()).toEqual(['10.0.0.1:5', 'a:1']);
   });
 
-  it('by name: an unanswered question proves nobody’s absence', () => {
+  it('announced: a question without an answer does not prove that a replica is absent', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setAnnounced(new Set(['a:1', 'b:1']), 0);
     replicas.setAnnounced(new Set(['a:1']), 1_000);
@@ -290,7 +294,7 @@ describe('Which replicas are known', () => {
     expect(replicas.addresses.has('b:1')).toBe(true);
   });
 
-  it('by name: a few who answer prove nobody’s absence', () => {
+  it('announced: a minority of answers does not prove that a replica is absent', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setAnnounced(new Set(['a:1', 'b:1']), 0);
     for (let at = 1_000; at <= 70_000; at += 1_000) replicas.setAnnounced(new Set(['a:1']), at, true);
@@ -299,7 +303,7 @@ describe('Which replicas are known', () => {
     expect(replicas.addresses.has('b:1')).toBe(false);
   });
 
-  it('by name: the former master becomes one', () => {
+  it('announced: the former master becomes a replica', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setMaster('m:1');
     replicas.setAnnounced(new Set(['m:1', 'a:1']), 0);

@@ -13,7 +13,7 @@ import { MASTER_NAME, startSentinels, type SentinelDeployment } from '../../../s
 import { granted, requestFor, take } from '../../contract.js';
 import { RedisStores } from '../redis-stores.js';
 
-/** ms: longer than a fail-over takes, so that held locks outlive it; and the quarantine, too. */
+/** ms: the lease, longer than a fail-over takes, so that held locks survive; and the quarantine. */
 const LEASE = 6_000;
 
 const stores = new RedisStores();
@@ -46,7 +46,7 @@ function eventsOf<T extends LockEvent['type']>(
   return events;
 }
 
-/** Which locks the server at this address has confirmed anew. */
+/** The locks that the server at this address has confirmed again. */
 function renewedBy(service: LockService): (address: string) => Set<string> {
   const seen: { key: string; master: string | undefined }[] = [];
   service.events.subscribe((event) => {
@@ -74,13 +74,14 @@ describe('When the master dies', () => {
     const locks = await serviceOn(redis, { quarantine: undefined, waitTime: 0 });
     const before = await redis.master();
     const held = await Promise.all(
-      // The links are younger than a lease when the test begins: who waits is served when they are not.
+      // When the test begins the links are younger than a lease: waiters are served after the
+      // quarantine.
       Array.from({ length: 500 }, (_, i) => locks.acquire(`held-${i}`, { waitTime: '20s' })),
     );
     const lost = eventsOf(locks, 'lost');
     const renewed = renewedBy(locks);
     await before.kill();
-    // Asked from now on, so that a busy machine does not ask for the first time when the quarantine is over.
+    // Asks from now on, so that even a busy machine asks before the quarantine is over.
     const refused = until(
       async () => {
         const answer: unknown = await locks.acquire('new').catch((error: unknown) => error);
@@ -117,17 +118,18 @@ describe('When the master dies', () => {
     expect(await Promise.all(held.map((each) => each.release()))).not.toContain(false);
   }, 60_000);
 
-  it('a lock that its successor never received is lost and its holder told; the next one has a greater token', async () => {
+  it('a lock that its successor never received is lost, its holder is told, and the next token is greater', async () => {
     const locks = await serviceOn(redis, { replicas: 'majority', waitTime: '15s' });
     const before = await redis.master();
     const [behind, confirming] = await redis.replicas();
     await behind!.stop();
-    // Its link ends before the write, so nothing of it waits in a socket; the other one links anew.
+    // The link ends before the write, so nothing of the write waits in a socket. The other
+    // replica connects again.
     await before.call('CLIENT', 'KILL', 'TYPE', 'replica');
     await waitUntilOnline(before, 1);
     const lock = await locks.acquire('forgotten');
     expect(lock.confirmedBy).toBe(1);
-    // The only one that has it dies with the master.
+    // The only replica that has the lock dies with the master.
     await Promise.all([before.kill(), confirming!.kill()]);
     behind!.resume();
     expect(await redis.untilPromoted(before, { within: 20_000 })).toBe(behind);
@@ -139,7 +141,7 @@ describe('When the master dies', () => {
     expect(next.fencingToken).toBeGreaterThan(lock.fencingToken);
   }, 60_000);
 
-  it('a thousand that wait do not storm its successor', async () => {
+  it('a thousand waiters do not overload its successor', async () => {
     const locks = await serviceOn(redis, { leaseTime: '3s', quarantine: '3s', waitTime: '30s' });
     const before = await redis.master();
     await locks.acquire('warm-storm').then((lock) => lock.release());
@@ -157,7 +159,7 @@ describe('When the master dies', () => {
     expect(Number(clients)).toBeLessThan(20);
   }, 60_000);
 
-  it('the application can shut down in the midst of it', async () => {
+  it('the application can shut down during the fail-over', async () => {
     const locks = await serviceOn(redis, { shutdownTimeout: 500 });
     const lock = await locks.acquire('held-at-the-end');
     const before = await redis.master();
@@ -170,7 +172,7 @@ describe('When the master dies', () => {
     await redis.untilPromoted(before);
   }, 30_000);
 
-  it('nobody can take over while no replica is fit to: the error says so, and it goes on when one is', async () => {
+  it('and no replica is fit to take over, the error says so, and locks go on when a replica is fit', async () => {
     const locks = await serviceOn(redis, { waitTime: 0 });
     await locks.acquire('before-1').then((lock) => lock.release());
     const before = await redis.master();
@@ -189,12 +191,12 @@ describe('When the master dies', () => {
   }, 60_000);
 });
 
-describe('When the master hangs and runs on after its successor was chosen', () => {
-  it('it confirms nothing, to whoever still talks to it', async () => {
+describe('When the master hangs and goes on after its successor was chosen', () => {
+  it('the old master confirms nothing to its clients', async () => {
     const before = await redis.master();
     const followers = stores.open(redis.connection, { replicas: 'majority' });
     await take(followers, 'warm-2');
-    // As a process that hears of no Sentinel: it stays with the old master, and knows what it has seen.
+    // Like a process without Sentinels, which stays with the old master and knows what it has seen.
     const stubborn = stores.open(before.url, { replicas: 'majority', replicaTimeout: 300 });
     await take(stubborn, 'warm-3');
     await before.stop();
@@ -245,7 +247,7 @@ describe('A replica', () => {
 });
 
 describe('The Sentinels', () => {
-  it('may be told to forget the replicas: the known replicas do not shrink by it, and grants go on', async () => {
+  it('may be told to forget the replicas: the number of known replicas stays, and grants go on', async () => {
     const store = stores.open(redis.connection);
     await take(store, 'before-reset');
     const [gone] = await redis.replicas();
@@ -256,7 +258,7 @@ describe('The Sentinels', () => {
     expect(store.health().masters[0]!.replicas).toHaveLength(2);
   }, 40_000);
 
-  it('may disagree: one that slept through the fail-over and names the old master is not followed', async () => {
+  it('may disagree: a Sentinel that missed the fail-over and names the old master is not followed', async () => {
     const sleepy = redis.sentinels[2]!;
     const store = stores.open(redis.connection, { replicas: 'majority' });
     await take(store, 'before-6');
@@ -281,7 +283,7 @@ describe('The Sentinels', () => {
     expect(store.health().masters[0]?.address).toBe(after.address);
   }, 40_000);
 
-  it('may be away after the start: locks go on with the master that they named', async () => {
+  it('may be down after the start: locks go on with the master that they named', async () => {
     const store = stores.open(redis.connection);
     const held = await take(store, 'held-without-them');
     for (const sentinel of redis.sentinels) await sentinel.stop();
@@ -292,7 +294,7 @@ describe('The Sentinels', () => {
   it('that cannot be reached are each named, with the reason', async () => {
     const port = await freePort();
     const store = stores.open({ sentinels: [{ host: '127.0.0.1', port }], name: MASTER_NAME });
-    const outcome = await store.acquire(requestFor('nobody', { waitUntil: systemClock.monotonic() + 1_500 }))
+    const outcome = await store.acquire(requestFor('k', { waitUntil: systemClock.monotonic() + 1_500 }))
       .outcome;
     expect(outcome).toMatchObject({
       kind: 'unavailable',
@@ -304,7 +306,7 @@ describe('The Sentinels', () => {
 
   it('that know no such master say so, with the option to check', async () => {
     const store = stores.open({ ...redis.connection, name: 'mimaster' });
-    const outcome = await store.acquire(requestFor('nobody', { waitUntil: systemClock.monotonic() + 1_500 }))
+    const outcome = await store.acquire(requestFor('k', { waitUntil: systemClock.monotonic() + 1_500 }))
       .outcome;
     expect(outcome).toMatchObject({
       kind: 'unavailable',
@@ -312,7 +314,7 @@ describe('The Sentinels', () => {
     });
   });
 
-  it('have a password of their own: with it locks are granted, without it the refusal names the Sentinel', async () => {
+  it('have a password of their own: locks are granted with the password, else the error names the Sentinel', async () => {
     await using guarded = await startSentinels({
       replicas: 1,
       sentinelConfig: { requirepass: 'sesame', 'sentinel sentinel-pass': 'sesame' },
@@ -336,7 +338,7 @@ describe('The Sentinels', () => {
     await stores.closeAll();
   }, 40_000);
 
-  it('lead through address translation: natMap is taken over', async () => {
+  it('work behind address translation: natMap is taken over', async () => {
     const map = new Map(
       redis.servers.map((server) => [server.address, { host: 'localhost', port: server.port }]),
     );
@@ -359,9 +361,9 @@ describe('The master itself', () => {
   }, 40_000);
 });
 
-// The last one: the Sentinels name the replica that is gone from now on.
+// This test comes last: from now on the Sentinels name a replica that is gone.
 describe('A replica', () => {
-  it('that is replaced under a new address counts beside the one that is gone, until that is forgotten', async () => {
+  it('that is replaced under a new address counts beside the lost replica, until that is forgotten', async () => {
     const store = stores.open(redis.connection, { replicas: 'majority' });
     const [gone] = await redis.replicas();
     await take(store, 'before-5');

@@ -6,7 +6,7 @@ import { SentinelLink } from '../../../../lib/store/redis/sentinel/sentinel-link
 import { Sentinels } from '../../../../lib/store/redis/sentinel/sentinels.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 
-/** A connection to a Sentinel that answers what it is told to, as soon as its gate is open. */
+/** A connection to a Sentinel whose answers the test gives, as soon as its gate is open. */
 class SentinelConnection implements Connection {
   private readonly listeners = new Set<(cause: unknown) => void>();
   isClosed = false;
@@ -41,7 +41,7 @@ class SentinelConnection implements Connection {
   }
 }
 
-/** What a Sentinel says that knows these servers, of which the first is the master. */
+/** The answers of a Sentinel that knows these servers; the first is the master. */
 function sentinelOf(view: () => { servers: readonly number[]; epoch: number }): (command: Command) => Reply {
   return ([, what]) => {
     const { servers, epoch } = view();
@@ -60,7 +60,7 @@ function sentinelOf(view: () => { servers: readonly number[]; epoch: number }): 
 }
 
 describe('A link to a Sentinel', () => {
-  it('that is closed while it subscribes asks nothing any more, and leaves no connection open', async () => {
+  it('that is closed while subscribing asks nothing more, and leaves no connection open', async () => {
     const clock = new ManualClock();
     let open!: () => void;
     const gate = new Promise<void>((resolve) => (open = resolve));
@@ -88,7 +88,7 @@ describe('A link to a Sentinel', () => {
   });
 });
 
-describe('One Sentinel of three that alone answers', () => {
+describe('One Sentinel of three, when only that one answers', () => {
   const ports = [101, 102, 103];
 
   async function cutOff(view: { servers: readonly number[]; epoch: number }): Promise<{
@@ -130,13 +130,13 @@ describe('One Sentinel of three that alone answers', () => {
     return { replicas, sentinels, clock, switches };
   }
 
-  it('and was just set up anew makes nobody forgotten', async () => {
+  it('and it was just set up again, makes no replica forgotten', async () => {
     const { replicas, sentinels } = await cutOff({ servers: [1, 2], epoch: 5 });
     expect([...replicas.addresses].toSorted()).toEqual(['10.0.0.1:2', '10.0.0.1:3', '10.0.0.1:4']);
     sentinels.close();
   });
 
-  it('and slept through the last fail-over does not lead back to the old master', async () => {
+  it('and it missed the last fail-over, does not lead back to the old master', async () => {
     const { sentinels, switches } = await cutOff({ servers: [2, 1, 3, 4], epoch: 4 });
     expect(switches).toEqual([]);
     expect(sentinels.isCurrent('10.0.0.1:1')).toBe(true);
@@ -145,7 +145,7 @@ describe('One Sentinel of three that alone answers', () => {
 });
 
 describe('One Sentinel of three that hangs', () => {
-  it('delays nobody who looks for the master, and is let go when the search is closed', async () => {
+  it('does not delay a search for the master, and does not keep a closed search open', async () => {
     const clock = new ManualClock();
     const whole = sentinelOf(() => ({ servers: [1, 2, 3], epoch: 5 }));
     let hanging = 0;
