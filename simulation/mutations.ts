@@ -149,7 +149,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a confirmation after the deadline still renews',
     caughtBy:
-      "test/store/redis/commit/confirmation.spec.ts, 'is expired, not renewed, when the confirmation comes after the lease'",
+      "test/store/redis/commit/confirmation.spec.ts, 'is expired, not renewed, if the confirmation comes after the lease'",
     changes: {
       [OPEN_REQUESTS]: [
         [
@@ -250,7 +250,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a key that was lost before a late confirmation is granted unseen',
     caughtBy:
-      "test/store/redis/commit/confirmation.spec.ts, 'is asked again when somebody took its key meanwhile'",
+      "test/store/redis/commit/confirmation.spec.ts, 'is asked for again if another program took the key meanwhile'",
     changes: {
       [OPEN_REQUESTS]: [
         [
@@ -331,7 +331,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'UNBLOCKED is taken for an ordinary answer',
     faults: 'rush',
     caughtBy:
-      "test/store/redis/commit/paused-server.spec.ts, 'does no harm: that group is asked again by the same owners'",
+      "test/store/redis/commit/paused-server.spec.ts, 'does no harm: that group is sent again by the same owners'",
     changes: {
       [SESSION]: [
         [

@@ -14,7 +14,7 @@ function requests(kind: CommitRequest['kind'], count: number, keys: number): Com
   );
 }
 
-describe('One group', () => {
+describe('A group', () => {
   it.each([
     ['as many requests as it may have', 300, 1, 256],
     ['4,096 keys of several requests each', 300, 64, 64],

@@ -20,16 +20,16 @@ afterAll(async () => {
   await redis.dispose();
 });
 
-/** ms after which a confirmation is late enough to be doubted. */
+/** ms after which a confirmation is so late that the keys are checked again. */
 const LATE = 10;
 
 describe('A grant counts once the replicas have confirmed it', () => {
-  it('says how many did', async () => {
+  it('says how many replicas confirmed it', async () => {
     const store = stores.open(redis.url);
     expect(granted(await store.acquire(requestFor('both')).outcome).confirmedBy).toBe(2);
   });
 
-  it("is refused with 'all' while a replica hangs, names it, and is taken back", async () => {
+  it("is refused with 'all' while a replica hangs; the error names the replica, and the keys are taken back", async () => {
     const store = stores.open(redis.url, { replicaTimeout: 300 });
     await take(store, 'warm-all');
     await redis.replica(0).stop();
@@ -49,7 +49,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
-  it('is refused for a number of replicas that does not answer', async () => {
+  it('is refused if fewer replicas answer than the caller asks for', async () => {
     const store = stores.open(redis.url);
     expect(
       await store.acquire(requestFor('three', { replicas: 3, replicaTimeout: 200 })).outcome,
@@ -60,7 +60,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     });
   });
 
-  it('needs the majority for a smaller number too, and its owner is told', async () => {
+  it('needs the majority even if the caller asks for fewer replicas, and the log says so', async () => {
     await using three = await startReplication({ replicas: 3 });
     const store = stores.open(three.url, { replicas: 1 });
     expect(
@@ -72,7 +72,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     await stores.closeAll();
   });
 
-  it('cannot do without any by replicas: 0, and its owner is told what can', async () => {
+  it('needs replicas even with replicas: 0, and the log names the option that permits none', async () => {
     await using one = await startReplication({ replicas: 1 });
     const store = stores.open(one.url, { replicas: 0 });
     granted(await store.acquire(requestFor('none', { replicas: 0 })).outcome);
@@ -85,7 +85,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     await stores.closeAll();
   });
 
-  it('is refused on a server without replicas: its owner is told once what to do, and by its health', async () => {
+  it('is refused on a server without replicas: the log says once what to do, and so does health()', async () => {
     await using alone = await startRedis();
     const store = stores.open(alone.url);
     expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
@@ -113,7 +113,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     await stores.closeAll();
   });
 
-  it("goes on with 'majority' while one of two replicas hangs, beside callers that need both", async () => {
+  it("succeeds with 'majority' while one of two replicas hangs, even beside callers that need both", async () => {
     const store = stores.open(redis.url);
     await take(store, 'warm-majority');
     await redis.replica(0).stop();
@@ -136,7 +136,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
-  it('comes late but comes when a replica stutters', async () => {
+  it('is late but succeeds if a replica hangs for a short time', async () => {
     const store = stores.open(redis.url);
     await take(store, 'warm-stutter');
     await redis.replica(0).stop();
@@ -146,7 +146,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(granted(await pending).confirmedBy).toBe(2);
   });
 
-  it('renews by the majority, though a replica that the lock asked for hangs', async () => {
+  it('is renewed by the majority, even if a replica that the grant needed hangs', async () => {
     const store = stores.open(redis.url);
     const held = await take(store, 'renewed-by-one');
     await redis.replica(1).stop();
@@ -157,7 +157,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
-  it('is expired, not renewed, when the confirmation comes after the lease', async () => {
+  it('is expired, not renewed, if the confirmation comes after the lease', async () => {
     const store = stores.open(redis.url);
     const held = await take(store, 'late-renewal', { leaseTime: 600 });
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
@@ -170,7 +170,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     }
   });
 
-  it('is asked again when somebody took its key meanwhile', async () => {
+  it('is asked for again if another program took the key meanwhile', async () => {
     const store = stores.open(redis.url);
     const operator = stores.open(redis.url);
     await take(operator, 'warm-meanwhile');
@@ -184,11 +184,11 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(await operator.forceRelease('meanwhile')).toEqual({ kind: 'done', wasHeld: true });
     for (const replica of redis.replicas) replica.resume();
     const { token } = granted(await pending);
-    // It holds the key in Redis, too, and not only the confirmation of a write that is gone.
+    // The owner holds the key in Redis too, not only the confirmation of a write that is gone.
     expect(await store.inspect('meanwhile')).toMatchObject({ holder: { owner: request.owner, token } });
   });
 
-  it('grants hundreds at once, each confirmed by both', async () => {
+  it('is given to hundreds of requests at once, each confirmed by both replicas', async () => {
     const store = stores.open(redis.url);
     const outcomes = await Promise.all(
       Array.from({ length: 600 }, (_, i) => store.acquire(requestFor(`crowd-${i}`)).outcome),
@@ -196,7 +196,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(new Set(outcomes.map((outcome) => granted(outcome).confirmedBy))).toEqual(new Set([2]));
   });
 
-  it('is not kept waiting by a backlog of renewals, nor are they by a backlog of new locks', async () => {
+  it('is not delayed by a backlog of renewals, and renewals are not delayed by a backlog of new locks', async () => {
     const store = stores.open(redis.url);
     const held = await Promise.all(Array.from({ length: 1_000 }, (_, i) => take(store, `backlog-${i}`)));
     const order: string[] = [];
@@ -206,14 +206,14 @@ describe('A grant counts once the replicas have confirmed it', () => {
       ...held.map((each) => ask('renewal', store.renew(each, 10_000))),
       ...held.map((_, i) => ask('grant', store.acquire(requestFor(`behind-backlog-${i}`)).outcome)),
     ]);
-    // Of the 256 places of a group a quarter is for new locks while there are renewals, which come first.
+    // A group has 256 places. Renewals come first, but leave a quarter of the places to new locks.
     expect(order.indexOf('grant')).toBeGreaterThanOrEqual(192);
     expect(order.indexOf('grant')).toBeLessThan(192 * 4);
     expect(order.lastIndexOf('renewal')).toBeLessThan(1_000 + 64 * 6);
   });
 });
 
-describe('An attempt that is given up while the replicas are silent', () => {
+describe('An attempt whose caller gives up while the replicas are silent', () => {
   it('is taken back at once', async () => {
     const store = stores.open(redis.url);
     await take(store, 'warm-abandon');
@@ -232,7 +232,7 @@ describe('An attempt that is given up while the replicas are silent', () => {
 });
 
 describe('On a master without replicas', () => {
-  it('nothing is granted, and the outcome says that there is none', async () => {
+  it('no lock is granted, and the outcome says that there are no replicas', async () => {
     await using alone = await startReplication({ replicas: 0 });
     const store = stores.open(alone.url);
     expect(await store.acquire(requestFor('alone', { replicaTimeout: 200 })).outcome).toMatchObject({
@@ -246,7 +246,7 @@ describe('On a master without replicas', () => {
 });
 
 describe('The quarantine', () => {
-  it('refuses at once, with the seconds left, who does not wait; and lets held locks go on', async () => {
+  it('refuses a caller that does not wait at once, with the seconds left, and does not affect held locks', async () => {
     await using young = await startReplication({ replicas: 2 });
     const before = stores.open(young.url);
     const held = await take(before, 'held-through');
@@ -268,7 +268,7 @@ describe('The quarantine', () => {
     await stores.closeAll();
   });
 
-  it('ends for who saw the links made when they are as old as it is long', async () => {
+  it('ends as soon as the links are as old as the quarantine, for a process that saw them made', async () => {
     await using growing = await startReplication({ replicas: 0 });
     const store = stores.open(growing.url, { quarantine: 1_500, replicas: 'majority' });
     await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
@@ -285,7 +285,7 @@ describe('The quarantine', () => {
     await stores.closeAll();
   });
 
-  it('begins anew when the links are made anew, and starts no grant before', async () => {
+  it('begins again if the links are made again, and no grant starts before its end', async () => {
     await using broken = await startReplication({ replicas: 1 });
     const store = stores.open(broken.url, { quarantine: 0 });
     await take(store, 'before');
@@ -306,7 +306,7 @@ describe('The quarantine', () => {
     await stores.closeAll();
   });
 
-  it('is not lengthened by a key that lives for a day, nor by one in its cooldown', async () => {
+  it('is not extended by a key that lives for a day, nor by a key in its cooldown', async () => {
     await using old = await startReplication({ replicas: 1 });
     const one = stores.open(old.url, { quarantine: 0 });
     const held = await take(one, 'nightly', { leaseTime: 1_000 });
@@ -332,7 +332,7 @@ describe('The quarantine', () => {
         ),
       }),
     ]);
-    // The master that showed the lease shows its end.
+    // The master that showed the lease also shows its end.
     await old.master.call('DEL', 'lock:job');
     expect(await ask('job')).toMatchObject({ kind: 'granted' });
     await stores.closeAll();

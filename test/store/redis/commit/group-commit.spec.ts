@@ -11,12 +11,12 @@ import { ManualClock } from '../../../support/manual-clock.js';
 
 const WHY = { kind: 'unavailable', reason: 'the connection was lost' } as const;
 
-/** A session to a master whose replicas confirm nothing: all that was written stays pending. */
+/** A session to a master whose replicas confirm nothing, so every written request stays pending. */
 class UnconfirmedSession {
   readonly canUnblock = true;
   readonly run = { replid: 'abc', links: { question: ['client', 'list', 'type', 'replica'] } };
   readonly address = { host: 'h', port: 1 };
-  /** The owners that were asked for, in their order. */
+  /** The owners of the requests, in the order of sending. */
   readonly owners: string[] = [];
   private offset = 0;
 
@@ -93,7 +93,7 @@ class CountedRequest {
 }
 
 describe('Tens of thousands of requests whose connection is lost', () => {
-  it('are asked again in the order in which they came, with work in proportion to their number', async () => {
+  it('are sent again in the order of their arrival, with work in proportion to their number', async () => {
     const clock = new ManualClock();
     const groupCommit = new GroupCommit(
       new ReleaseOutbox(clock, 1_000),
@@ -131,7 +131,7 @@ describe('Tens of thousands of requests whose connection is lost', () => {
   });
 });
 
-/** A session to a master whose WAIT blocks until it is unblocked. */
+/** A session to a master whose WAIT blocks until an UNBLOCK. */
 class BlockedSession extends UnconfirmedSession {
   private blocked: (() => void)[] = [];
 
@@ -155,7 +155,7 @@ class BlockedSession extends UnconfirmedSession {
 }
 
 describe('A request that the replicas do not confirm', () => {
-  it('ends when its time is up, though groups for other requests follow each other without a gap', async () => {
+  it('ends when its time is up, even if groups for other requests follow each other without a gap', async () => {
     const clock = new ManualClock();
     const groupCommit = new GroupCommit(
       new ReleaseOutbox(clock, 1_000),

@@ -8,7 +8,7 @@ import { ManualClock } from '../../../support/manual-clock.js';
 const INFO = '# Replication\r\nrole:master\r\nmaster_replid:abc\r\nmaster_repl_offset:100\r\n';
 const UNBLOCKED = new ErrorReply('UNBLOCKED client unblocked via CLIENT UNBLOCK');
 
-/** What the groups in flight need of a session; the test answers for the server. */
+/** A session as the groups in flight need it. The test answers for the server. */
 class StubSession {
   canUnblock = true;
   asked = 0;
@@ -39,7 +39,7 @@ class StubSession {
     this.onReply[group]!(INFO, 0);
   }
 
-  /** Its WAIT has ended. */
+  /** The WAIT of the group has ended. */
   close(group: number, count: Reply = 0): void {
     for (const [index, reply] of [count, INFO, ''].entries()) this.onReply[group]!(reply, index + 1);
   }
@@ -59,14 +59,14 @@ describe('Groups on one connection', () => {
     inFlight = new GroupsInFlight(session as unknown as Session, clock);
   });
 
-  it('let a WAIT block that nothing stands behind', async () => {
+  it('let a WAIT block if no command waits behind it', async () => {
     send();
     session.write(0);
     await clock.advance(50);
     expect(session.unblocks).toHaveLength(0);
   });
 
-  it('end a WAIT soon that begins after something was sent behind it', async () => {
+  it('end a WAIT soon after its begin if a group was sent behind it before', async () => {
     send();
     inFlight.endWaitSoon();
     await clock.advance(1);
@@ -76,7 +76,7 @@ describe('Groups on one connection', () => {
     expect(session.unblocks).toHaveLength(1);
   });
 
-  it('end both WAITs that something stands behind', async () => {
+  it('end two WAITs if a command waits behind both', async () => {
     send();
     session.write(0);
     send();
@@ -90,7 +90,7 @@ describe('Groups on one connection', () => {
     expect(session.unblocks).toHaveLength(2);
   });
 
-  it('let the last WAIT block when only the one before it has something behind it', async () => {
+  it('let the last WAIT block if only the WAIT before it has a group behind it', async () => {
     send();
     session.write(0);
     send();
@@ -102,7 +102,7 @@ describe('Groups on one connection', () => {
     expect(session.unblocks).toHaveLength(1);
   });
 
-  it('take a second one only while the first blocks and can be ended, and no UNBLOCK is under way', async () => {
+  it('take a second group only while the first blocks and can be ended, and no UNBLOCK is under way', async () => {
     send();
     expect(inFlight.takesAnother).toBe(false);
     session.write(0);
@@ -119,7 +119,7 @@ describe('Groups on one connection', () => {
     expect(inFlight.takesAnother).toBe(false);
   });
 
-  it('send nothing while an UNBLOCK is unanswered, and then all in its order', async () => {
+  it('send nothing while an UNBLOCK is unanswered, and then everything in order', async () => {
     send();
     session.write(0);
     void inFlight.ask([['get', 'key']]);
@@ -135,7 +135,7 @@ describe('Groups on one connection', () => {
     expect({ asked: session.asked, sent: session.sent }).toEqual({ asked: 2, sent: 2 });
   });
 
-  it('answer what waited for an UNBLOCK when the session ends', async () => {
+  it('answer commands that wait for an UNBLOCK if the session ends', async () => {
     send();
     session.write(0);
     inFlight.endWaitSoon();
@@ -147,7 +147,7 @@ describe('Groups on one connection', () => {
     expect(session.sent).toBe(1);
   });
 
-  it('send no UNBLOCK for scripts that have no answer, however late they are', async () => {
+  it('send no UNBLOCK for scripts without an answer, however late they are', async () => {
     send();
     inFlight.endWaitSoon();
     expect(inFlight.endWait()).toBe(true);
@@ -158,7 +158,7 @@ describe('Groups on one connection', () => {
     expect(session.unblocks).toHaveLength(1);
   });
 
-  it('end a WAIT once, for a verdict as for what stands behind it', async () => {
+  it('end a WAIT only once, for a verdict and for a group behind it', async () => {
     send();
     session.write(0);
     inFlight.endWaitSoon();
@@ -171,7 +171,7 @@ describe('Groups on one connection', () => {
     expect(session.unblocks).toHaveLength(1);
   });
 
-  it('try again, less and less often, when an UNBLOCK found that the WAIT had not begun', async () => {
+  it('try again, less and less often, if an UNBLOCK found that the WAIT had not begun', async () => {
     send();
     session.write(0);
     inFlight.endWaitSoon();

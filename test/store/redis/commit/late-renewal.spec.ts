@@ -11,10 +11,10 @@ import { ManualClock, settled } from '../../../support/manual-clock.js';
 
 const LEASE = 9_000;
 
-describe('A renewal while a group is out whose answers nobody has read', () => {
+describe('A renewal while the answers to a group in flight are unread', () => {
   let clock: ManualClock;
   let groupCommit: GroupCommit;
-  /** Kinds of the requests of each group. */
+  /** The kinds of the requests of each group. */
   let sent: string[][];
 
   beforeEach(async () => {
@@ -62,20 +62,20 @@ describe('A renewal while a group is out whose answers nobody has read', () => {
     await settled();
   };
 
-  it('waits for that group, if it is due just now', async () => {
+  it('waits for that group if it has just become due', async () => {
     await renewWhenPassed(1 / 3);
     expect(sent).toEqual([['acquire']]);
   });
 
   it.each([0.4, 0.6])(
-    'is sent behind that group, if the event loop is so late that %d of the lease have passed',
+    'is sent behind that group if the event loop is so late that %d of the lease have passed',
     async (share) => {
       await renewWhenPassed(share);
       expect(sent).toEqual([['acquire'], ['renew']]);
     },
   );
 
-  it('is sent behind one group at the most', async () => {
+  it('is sent behind one group at most', async () => {
     await renewWhenPassed(0.6);
     await renewWhenPassed(0.6);
     expect(sent).toEqual([['acquire'], ['renew']]);

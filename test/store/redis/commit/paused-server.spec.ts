@@ -28,7 +28,7 @@ afterAll(async () => {
   await redis.dispose();
 });
 
-/** Callers that lock and release until they are told to stop: some need all replicas, some keys are shared. */
+/** Callers that lock and release until `end()`. Some need all replicas, some share a key. */
 class Crowd {
   grants = 0;
   /** Grants of a key while another caller held it. */
@@ -47,7 +47,7 @@ class Crowd {
     );
   }
 
-  /** Resolves when that many more locks were granted. */
+  /** Resolves when `count` more locks were granted. */
   async untilGranted(count: number): Promise<void> {
     const before = this.grants;
     await until(() => this.grants >= before + count, { within: 10_000, what: 'locks go on' });
@@ -86,7 +86,7 @@ async function runIdOf(server: RedisProcess): Promise<string | undefined> {
 
 describe('While one of two replicas hangs and many callers lock', () => {
   it.each(['WRITE', 'ALL'])(
-    'a master lives through CLIENT PAUSE %s again and again, and locks go on',
+    'a master survives repeated CLIENT PAUSE %s, and locks are still granted',
     async (type) => {
       const run = await runIdOf(redis.master);
       crowd = new Crowd([stores.open(redis.url), stores.open(redis.url)]);
@@ -94,7 +94,7 @@ describe('While one of two replicas hangs and many callers lock', () => {
       await redis.replica(1).stop();
       for (let i = 0; i < 40; i++) {
         await operator.client('PAUSE', 30, type as 'WRITE');
-        // Sometimes one pause follows the other, sometimes there is time for some groups.
+        // Some pauses follow each other at once, others leave time for a few groups.
         await sleep(30 + (i % 4) * 15);
       }
       await crowd.untilGranted(100);
@@ -105,7 +105,7 @@ describe('While one of two replicas hangs and many callers lock', () => {
     30_000,
   );
 
-  it('a master lives through FAILOVER that is given up', async () => {
+  it('a master survives a FAILOVER that is aborted', async () => {
     const run = await runIdOf(redis.master);
     crowd = new Crowd([stores.open(redis.url), stores.open(redis.url)]);
     const hung = redis.replica(1);
@@ -125,14 +125,14 @@ describe('While one of two replicas hangs and many callers lock', () => {
     expect(await runIdOf(redis.master)).toBe(run);
   }, 30_000);
 
-  it('a master of a Cluster lives through CLUSTER FAILOVER to the other replica', async () => {
+  it('a master of a Cluster survives CLUSTER FAILOVER to the other replica', async () => {
     await using cluster = await startCluster({ masters: 1, replicas: 2 });
     const [master, healthy, hung] = cluster.nodes as [RedisProcess, RedisProcess, RedisProcess];
     const runs = [await runIdOf(master), await runIdOf(healthy)];
     crowd = new Crowd([stores.open(cluster.connection), stores.open(cluster.connection)]);
     await crowd.untilGranted(20);
     await hung.stop();
-    // It pauses the writes of the master until the replica has caught up.
+    // The command pauses the writes of the master until the replica has caught up.
     await cluster.failOver(healthy);
     await crowd.untilGranted(100);
     await crowd.end();
@@ -142,8 +142,8 @@ describe('While one of two replicas hangs and many callers lock', () => {
   }, 60_000);
 });
 
-describe('A CLIENT UNBLOCK that comes when its WAIT has ended and the next group’s scripts are paused', () => {
-  it('does no harm: that group is asked again by the same owners, and each is granted what Redis says', async () => {
+describe('A CLIENT UNBLOCK that arrives after its WAIT, while the scripts of the next group are paused', () => {
+  it('does no harm: that group is sent again by the same owners, and Redis shows what was granted', async () => {
     const run = await runIdOf(redis.master);
     await using link = await Link.to(redis.master);
     const store = stores.open(link.url);

@@ -27,7 +27,7 @@ afterAll(async () => {
   await server.dispose();
 });
 
-/** Asked in one turn of the event loop, so that all travel in one group. */
+/** Asks in one turn of the event loop, so that all requests travel in one group. */
 function askTogether(keys: readonly (string | string[])[]): Promise<AcquireOutcome[]> {
   const patience = { waitUntil: systemClock.monotonic() + 2_000 };
   return Promise.all(keys.map((key) => store.acquire(requestFor(key, patience)).outcome));
@@ -45,14 +45,14 @@ async function callsOf(command: string): Promise<number> {
   return counts[0]! + counts[1]!;
 }
 
-describe('One request that Redis refuses', () => {
-  it('does not take the others of its group with it', async () => {
+describe('A request that Redis refuses', () => {
+  it('does not fail the other requests of its group', async () => {
     const outcomes = await askTogether(['shop:a', 'shop:b', 'bank:a', 'shop:c']);
     expect(kindsOf(outcomes)).toEqual(['granted', 'granted', 'unavailable', 'granted']);
     expect(outcomes[2]).toMatchObject({ permanent: true, reason: expect.stringMatching(/refused: NOPERM/) });
   });
 
-  it('is told from each other that is refused, and from one that is busy', async () => {
+  it('is told apart from other refused requests and from a busy one', async () => {
     await take(store, 'shop:taken');
     const keys = Array.from({ length: 200 }, (_, i) => `${i % 7 === 0 ? 'bank' : 'shop'}:many-${i}`);
     const outcomes = await askTogether([...keys, 'shop:taken', ['bank:pair', 'shop:pair']]);
@@ -60,10 +60,10 @@ describe('One request that Redis refuses', () => {
     expect(kindsOf(outcomes)).toEqual([...expected, 'busy', 'unavailable']);
   });
 
-  it('leaves renewals alone, and is itself renewed if it may be in time', async () => {
+  it('does not fail renewals, and a refused renewal succeeds if it is permitted in time', async () => {
     const held = await Promise.all(['shop:r1', 'shop:r2', 'shop:r3'].map((key) => take(store, key)));
     const [narrowed, ...others] = held as [(typeof held)[0], ...typeof held];
-    // The rights of the user shrink under a lock that is held.
+    // The user loses the right to a key while the lock is held.
     await server.call(
       'ACL',
       'SETUSER',
@@ -83,7 +83,7 @@ describe('One request that Redis refuses', () => {
     expect(await renewal).toMatchObject({ kind: 'renewed' });
   });
 
-  it('says why a held lock is lost when its renewals are refused until its end', async () => {
+  it('says why a held lock is lost if its renewals are refused until the lease ends', async () => {
     const [narrowed, other] = await Promise.all([
       take(store, 'shop:lost', { leaseTime: 400 }),
       take(store, 'shop:kept'),
@@ -97,7 +97,7 @@ describe('One request that Redis refuses', () => {
     });
   });
 
-  it('does not hide the keys of others from a look', async () => {
+  it('does not keep the owners of other keys from being checked', async () => {
     const held = await Promise.all(['shop:w1', 'shop:w2', 'shop:w3'].map((key) => take(store, key)));
     await server.call('ACL', 'SETUSER', 'shop', 'resetkeys', '~lock:shop:w2', '~lock:shop:w3');
     expect(kindsOf(await Promise.all(held.map((lock) => store.watch(lock))))).toEqual([
@@ -112,7 +112,7 @@ describe('A server that refuses every request', () => {
   it.each([
     ['EVAL and EVALSHA', ['-eval', '-evalsha']],
     ['a command of the script', ['-set']],
-  ])('for %s is asked once for a group, not once for each request', async (_what, rights) => {
+  ])('for %s is asked once per group, not once per request', async (_what, rights) => {
     await server.call('ACL', 'SETUSER', 'shop', ...rights);
     const before = (await callsOf('eval')) + (await callsOf('evalsha'));
     const outcomes = await askTogether(Array.from({ length: 64 }, (_, i) => `shop:refused-${i}`));
@@ -125,7 +125,7 @@ describe('A server that refuses every request', () => {
     expect((await callsOf('eval')) + (await callsOf('evalsha')) - before).toBeLessThan(10);
   });
 
-  it('because its memory is full still says which locks are busy', async () => {
+  it('for lack of memory still says which locks are busy', async () => {
     await take(store, 'shop:held-in-full-memory');
     await server.call('CONFIG', 'SET', 'maxmemory', 1);
     try {

@@ -37,7 +37,7 @@ afterEach(async () => {
   await stores.closeAll();
 });
 
-/** A service of its own, and what it tells. */
+/** A service of its own, and its events. */
 function open(
   connection: RedisConnection,
   overrides: Partial<RedisStoreOptions> = {},
@@ -70,7 +70,9 @@ describe('A release whose answer was lost', () => {
   afterEach(() => link.dispose());
   afterAll(() => redis.dispose());
 
-  /** Runs `release`, whose script runs and whose answer does not come; `meanwhile` happens before the next try. */
+  /**
+   * Loses the answer to `release`, whose script has run. `meanwhile` happens before the next try.
+   */
   async function losingTheAnswer<T>(
     key: string,
     release: () => Promise<T>,
@@ -90,7 +92,7 @@ describe('A release whose answer was lost', () => {
     return released;
   }
 
-  it('is no loss: release() answers true', async () => {
+  it('is no loss: release() resolves to true', async () => {
     const { locks, events } = open(link.url);
     const lock = await locks.acquire('answer');
     expect(await losingTheAnswer('answer', () => lock.release())).toBe(true);
@@ -117,7 +119,7 @@ describe('A release whose answer was lost', () => {
     expect(typesOf(events)).toEqual(['acquired', 'released']);
   });
 
-  it('is no loss when the next holder has taken the key meanwhile, and leaves it to that one', async () => {
+  it('is no loss if the next holder has taken the key meanwhile, and leaves the key to that holder', async () => {
     const { locks, events } = open(link.url);
     const lock = await locks.acquire('next');
     let next = '';
@@ -131,7 +133,7 @@ describe('A release whose answer was lost', () => {
     expect(await direct.inspect('next')).toMatchObject({ kind: 'held', holder: { owner: next } });
   });
 
-  it('is no loss when the key has gone meanwhile', async () => {
+  it('is no loss if the key is gone meanwhile', async () => {
     const { locks, events } = open(link.url);
     const lock = await locks.acquire('gone');
     const released = await losingTheAnswer(
@@ -147,7 +149,7 @@ describe('A release whose answer was lost', () => {
     ['within the lease', 5_000],
     ['beyond the lease', 20_000],
   ])(
-    'is no loss of a key that minHoldTime keeps busy %s, and does not prolong it',
+    'is no loss of a key that minHoldTime keeps busy %s, and does not prolong that time',
     async (_, minHoldTime) => {
       const { locks, events } = open(link.url);
       const lock = await locks.acquire('kept', { minHoldTime });
@@ -166,7 +168,7 @@ describe('A release whose answer was lost', () => {
     },
   );
 
-  it('is a loss when it was the first and somebody had taken the key before', async () => {
+  it('is a loss if it was the first try and another program had taken the key before', async () => {
     const { locks, events } = open(link.url);
     const lock = await locks.acquire('taken');
     await redis.master.call('SET', 'lock:taken', 'rl:x:1:y 9000000000000000', 'PX', 60_000);
@@ -175,7 +177,7 @@ describe('A release whose answer was lost', () => {
     await redis.master.call('DEL', 'lock:taken');
   });
 
-  it('takes the attempt back whose answer was lost, too', async () => {
+  it('also takes back an attempt whose answer was lost', async () => {
     const store = stores.open(link.url);
     await take(store, 'before-unheard');
     link.dropReplies();
@@ -248,7 +250,7 @@ describe('A release whose answer was lost', () => {
 });
 
 describe('A release that Redis refuses', () => {
-  it('is refused alone: those that were sent with it are answered', async () => {
+  it('is refused alone: the releases that were sent with it succeed', async () => {
     await using server = await startRedis();
     await server.call('ACL', 'SETUSER', 'shop', 'on', '>pw', '~lock:*', '&*', '+@all');
     const store = stores.open(`redis://shop:pw@${server.address}`, single);
@@ -266,7 +268,7 @@ describe('A release that Redis refuses', () => {
     await stores.closeAll();
   });
 
-  it('leaves the looks at other keys alone, too', async () => {
+  it('does not affect the checks of other keys', async () => {
     await using server = await startRedis();
     await server.call('ACL', 'SETUSER', 'shop', 'on', '>pw', '~lock:*', '&*', '+@all');
     const store = stores.open(`redis://shop:pw@${server.address}`, single);
@@ -280,7 +282,7 @@ describe('A release that Redis refuses', () => {
     await stores.closeAll();
   });
 
-  it('says so, and not that nobody answered; and goes out again', async () => {
+  it('says so, and not that there was no answer, and is sent again', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, { ...single, replicaTimeout: 500 });
     const held = await take(store, 'refused');
@@ -296,7 +298,7 @@ describe('A release that Redis refuses', () => {
 });
 
 describe('When the memory of Redis is full', () => {
-  it('what is held is renewed, kept busy and released; nothing new is granted', async () => {
+  it('held locks are renewed, kept busy and released, and no new lock is granted', async () => {
     await using redis = await startReplication({ replicas: 1 });
     const store = stores.open(redis.url);
     const [plain, renewed, kept, keptLonger, several, forced] = await Promise.all([
@@ -336,7 +338,7 @@ describe('When the memory of Redis is full', () => {
 });
 
 describe('A server that has forgotten its scripts', () => {
-  it('is given them again, whichever is asked for next and however often', async () => {
+  it('gets each script again, whichever is needed next and however often', async () => {
     await using redis = await startReplication({ replicas: 1 });
     const store = stores.open(redis.url);
     const flush = (): Promise<unknown> => redis.master.call('SCRIPT', 'FLUSH');
@@ -365,8 +367,8 @@ describe('A server that has forgotten its scripts', () => {
   });
 });
 
-describe('Many locks that are given back at once', () => {
-  it('go out in slices: the next when the one before was answered', async () => {
+describe('Many locks that are released at once', () => {
+  it('are sent in pipelines: the next as soon as an earlier one was answered', async () => {
     await using server = await startRedis();
     const link = await Link.to(server);
     const patient = { ...single, replicaTimeout: 30_000 };
@@ -385,7 +387,7 @@ describe('Many locks that are given back at once', () => {
     link.stall('replies');
     const answers = Promise.all(held.map((lock) => store.release(lock, 0)));
     await until(async () => (await runs()) > before, { what: 'the first slice has arrived' });
-    // Runs of 64: all of them would be 79.
+    // With runs of 64 releases, all locks would need 79 runs.
     expect((await runs()) - before).toBeLessThanOrEqual(8);
     link.resume();
     expect(await answers).toEqual(held.map(() => RELEASED));
@@ -410,7 +412,7 @@ describe('Many locks that are given back at once', () => {
     expect(outcomes).toEqual(Array.from({ length: 1_000 }, () => RELEASED));
   });
 
-  it('are each told in time when the server falls silent', async () => {
+  it('each get an answer in time if the server falls silent', async () => {
     const clock = new ManualClock();
     const releases = new ReleaseOutbox(clock, 2_000);
     releases.attach(sessionOn(clock, Infinity));
@@ -475,7 +477,7 @@ describe('Locks of many keys', () => {
   it('cost the server little more for being tracked', async () => {
     await using server = await startRedis();
     await server.call('ACL', 'SETUSER', 'untold', 'on', '>pw', '~*', '&*', '+@all', '-client|tracking');
-    // What 20 renewals of 256 keys cost, in seconds of the server's processor.
+    // The seconds of the server's processor for 20 renewals of 256 keys.
     const costOn = async (url: string): Promise<number> => {
       const store = stores.open(url, { ...single, replicaTimeout: 5_000 });
       const held = await take(
@@ -487,7 +489,8 @@ describe('Locks of many keys', () => {
       for (let i = 0; i < 20; i++) await store.renew(held, 10_000);
       return (await used()) - before;
     };
-    // Redis 7.0 has all keys of a script tracked at each read in it: with a read for each key this is 8 times as much.
+    // Redis 7.0 tracks all keys of a script at each read in it: with a read per key, 8 times as
+    // much.
     const [tracked, untracked] = [
       await costOn(server.url),
       await costOn(`redis://untold:pw@${server.address}`),
@@ -496,7 +499,7 @@ describe('Locks of many keys', () => {
     await stores.closeAll();
   });
 
-  it('leave all alone when one key holds what is no string', async () => {
+  it('leave every key alone if one of them holds no string', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, single);
     const before = await take(store, 'a');
@@ -520,7 +523,7 @@ describe('The server’s table of tracked keys', () => {
     return Number((await server.info('stats'))['tracking_total_keys']);
   }
 
-  it('forgets a key that was looked at after somebody had deleted it', async () => {
+  it('forgets a key that was checked after another program had deleted it', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, single);
     const held = await Promise.all(['a', 'b', 'c', 'd'].map((key) => take(store, key)));
@@ -528,7 +531,7 @@ describe('The server’s table of tracked keys', () => {
     await Promise.all([...held, several].map((lock) => store.watch(lock)));
     expect(await trackedBy(server)).toBe(7);
     await server.call('DEL', 'lock:a', 'lock:b', 'lock:m', 'lock:o');
-    // Each beside others that are held: Redis 7.0 has all keys of a script tracked at each read in it.
+    // Each beside held keys: Redis 7.0 tracks all keys of a script at each read in it.
     expect(await Promise.all(held.map((lock) => store.watch(lock)))).toMatchObject([
       { kind: 'gone' },
       { kind: 'gone' },
@@ -543,7 +546,7 @@ describe('The server’s table of tracked keys', () => {
     await stores.closeAll();
   });
 
-  it('forgets the free keys of a lock that found another one busy', async () => {
+  it('forgets the free keys of a lock that found another key busy', async () => {
     await using server = await startRedis();
     const store = stores.open(server.url, single);
     const held = await take(store, 'busy');
@@ -555,7 +558,7 @@ describe('The server’s table of tracked keys', () => {
 });
 
 describe('A minHoldTime beyond the lease', () => {
-  it('does not hold up release() while no replica confirms it', async () => {
+  it('does not delay release() while no replica confirms the cooldown', async () => {
     await using redis = await startReplication({ replicas: 1 });
     const { locks } = open(redis.url, { replicaTimeout: 500 });
     const lock = await locks.acquire('slow', { minHoldTime: '60s', replicaTimeout: 500 });
@@ -573,7 +576,7 @@ describe('A minHoldTime beyond the lease', () => {
     await Promise.all(services.splice(0).map((each) => each.close()));
   });
 
-  it('keeps the key busy for so long, and no longer', async () => {
+  it('keeps the key busy for that time and no longer', async () => {
     await using redis = await startReplication({ replicas: 1 });
     const { locks } = open(redis.url);
     const lock = await locks.acquire('exact', { leaseTime: 2_000, minHoldTime: 6_000 });

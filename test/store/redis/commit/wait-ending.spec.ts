@@ -20,26 +20,38 @@ const SECOND_OPEN: readonly Event[] = ['WAIT answers a count', 'its first INFO i
 const YES = true;
 const NO = false;
 
-/** After these events: may an UNBLOCK be sent, and may anything be sent on the commit connection? */
+/**
+ * After these events: may an UNBLOCK be sent, and may anything be sent on the commit connection?
+ */
 const cases: readonly (readonly [
   title: string,
   events: readonly Event[],
   mayUnblock: boolean,
   maySend: boolean,
 ])[] = [
-  ['nothing is out', [], NO, YES],
+  ['nothing is in flight', [], NO, YES],
   ['the scripts may be paused', ['a group is sent'], NO, YES],
   ['the WAIT has begun', OPEN, YES, YES],
-  ['a second group stands behind the WAIT', TWO, YES, YES],
+  ['a second group waits behind the WAIT', TWO, YES, YES],
   ['an UNBLOCK is on its way', [...OPEN, 'UNBLOCK is sent'], NO, NO],
-  ['it hit the WAIT, whose answer is on its way', [...OPEN, 'UNBLOCK is sent', 'UNBLOCK answers 1'], NO, YES],
   [
-    'it found nothing: the network delivered the group in two pieces',
+    'the UNBLOCK has ended the WAIT, whose answer is on its way',
+    [...OPEN, 'UNBLOCK is sent', 'UNBLOCK answers 1'],
+    NO,
+    YES,
+  ],
+  [
+    'the UNBLOCK found nothing: the network delivered the group in two pieces',
     [...OPEN, 'UNBLOCK is sent', 'UNBLOCK answers 0'],
     YES,
     YES,
   ],
-  ['the WAIT says first that it was hit', [...OPEN, 'UNBLOCK is sent', 'WAIT answers UNBLOCKED'], NO, NO],
+  [
+    'the WAIT answers UNBLOCKED before the UNBLOCK is answered',
+    [...OPEN, 'UNBLOCK is sent', 'WAIT answers UNBLOCKED'],
+    NO,
+    NO,
+  ],
   ['the WAIT ended by itself', [...OPEN, 'UNBLOCK is sent', 'WAIT answers a count'], NO, NO],
   [
     'a group that was sent after the UNBLOCK was answered has begun its WAIT',
@@ -55,26 +67,26 @@ const cases: readonly (readonly [
     NO,
   ],
   [
-    'and hit the second, since the first had ended by itself',
+    'the UNBLOCK ended the second WAIT, because the first had ended by itself',
     [...TWO_UNBLOCKING, ...SECOND_OPEN, 'UNBLOCK answers 1'],
     NO,
     YES,
   ],
   [
-    'and hit the second before its INFO was heard of',
+    'the UNBLOCK ended the second WAIT before its INFO was answered',
     [...TWO_UNBLOCKING, 'WAIT answers a count', 'UNBLOCK answers 1', 'its first INFO is answered'],
     NO,
     YES,
   ],
   ['and found nothing between the two', [...TWO_UNBLOCKING, ...SECOND_OPEN, 'UNBLOCK answers 0'], YES, YES],
   [
-    'and hit the first, so that the second can be ended, too',
+    'the UNBLOCK ended the first WAIT, so that the second can be ended too',
     [...TWO_UNBLOCKING, 'WAIT answers UNBLOCKED', 'its first INFO is answered', 'UNBLOCK answers 1'],
     YES,
     YES,
   ],
   [
-    'another client ended the first, and the UNBLOCK found nothing',
+    'another client ended the first WAIT, and the UNBLOCK found nothing',
     [...TWO_UNBLOCKING, 'WAIT answers UNBLOCKED', 'UNBLOCK answers 0', 'its first INFO is answered'],
     YES,
     YES,
