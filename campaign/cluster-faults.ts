@@ -1,7 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_SLOTS, type ClusterDeployment } from './cluster-deployment.js';
 import { now } from './events.js';
-import { catchUp, fallBehind, pauseOften, pick, type Fault, type Scene } from './faults.js';
+import {
+  catchUp,
+  cutConnections,
+  fallBehind,
+  freezeForAWhile,
+  pauseWritesBeside,
+  pick,
+  restartAtOnce,
+  type Fault,
+  type Scene,
+} from './fault.js';
 import type { Server } from './server.js';
 import { until } from './until.js';
 
@@ -173,29 +183,19 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
   {
     name: 'replica frozen',
     async run(scene) {
-      const replica = pick(scene, (await anyShard(scene)).replicas);
-      replica.freeze();
-      await sleep(1_000 + scene.random() * 3_000);
-      replica.thaw();
+      await freezeForAWhile(scene, pick(scene, (await anyShard(scene)).replicas));
     },
   },
   {
     name: 'master restarts at once, empty',
     async run(scene) {
-      const { master } = await anyShard(scene);
-      await master.kill();
-      master.start();
-      await sleep(scene.leaseTime);
+      await restartAtOnce(scene, (await anyShard(scene)).master);
     },
   },
   {
     name: 'connections cut',
     async run(scene) {
-      for (let i = 0; i < 12; i++) {
-        const { master } = await anyShard(scene);
-        await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
-        await sleep(scene.random() * 120);
-      }
+      await cutConnections(scene, async () => (await anyShard(scene)).master);
     },
   },
   {
@@ -408,9 +408,7 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     isMild: true,
     async run(scene) {
       const { master, replicas } = await anyShard(scene);
-      replicas[0]!.freeze();
-      await pauseOften(scene, master, ['WRITE'], 60, 25);
-      replicas[0]!.thaw();
+      await pauseWritesBeside(scene, master, replicas[0]!);
     },
   },
 ];

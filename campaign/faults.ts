@@ -1,33 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Checker } from './checker.js';
-import type { Deployment, Setup } from './deployment.js';
 import { now } from './events.js';
-import type { Host, Hosts } from './hosts.js';
-import type { Program, Server } from './server.js';
+import {
+  catchUp,
+  cutConnections,
+  fallBehind,
+  freezeForAWhile,
+  pauseOften,
+  pauseWritesBeside,
+  pick,
+  restartAtOnce,
+  type Fault,
+  type Scene,
+} from './fault.js';
+import type { Server } from './server.js';
 import { until } from './until.js';
-
-/** What a fault may use and change. */
-export interface Scene<D extends Setup = Deployment> {
-  readonly deployment: D;
-  readonly hosts: Hosts;
-  readonly workers: readonly Program[];
-  readonly workerHosts: readonly Host[];
-  readonly checker: Checker;
-  readonly leaseTime: number;
-  /** When the last promotion was seen, within one fault. */
-  promotedAt: number | undefined;
-  /** From 0 to 1, by the campaign's seed. */
-  random(): number;
-}
-
-/** Something that goes wrong. The campaign mends afterwards what the fault does not mend itself. */
-export interface Fault<D extends Setup = Deployment> {
-  readonly name: string;
-  readonly needsPartition?: boolean;
-  /** The fault costs no lock that is granted meanwhile. */
-  readonly isMild?: boolean;
-  run(scene: Scene<D>): Promise<void>;
-}
 
 async function untilPromoted(scene: Scene, old: Server): Promise<void> {
   const { deployment } = scene;
@@ -35,33 +21,6 @@ async function untilPromoted(scene: Scene, old: Server): Promise<void> {
     () => (scene.promotedAt = now()),
     () => {},
   );
-}
-
-export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
-  return from[Math.floor(random() * from.length)]!;
-}
-
-/**
- * Keeps the replicas from hearing their master. A frozen process still reads what its socket holds,
- * so a partition is better if the campaign can make one.
- */
-export async function fallBehind(
-  { hosts, random }: Pick<Scene, 'hosts' | 'random'>,
-  master: Server,
-  replicas: readonly Server[],
-): Promise<void> {
-  if (hosts.canPartition)
-    await hosts.separate(
-      [master.host],
-      replicas.map((replica) => replica.host),
-    );
-  else for (const replica of replicas) replica.freeze();
-  await sleep(200 + random() * 500);
-}
-
-export async function catchUp({ hosts }: Pick<Scene, 'hosts'>, replicas: readonly Server[]): Promise<void> {
-  await hosts.heal();
-  for (const replica of replicas) if (replica.isFrozen) replica.thaw();
 }
 
 async function killAndPromote(scene: Scene, lagging: boolean): Promise<void> {
@@ -79,25 +38,9 @@ async function restartMaster(scene: Scene, snapshot: boolean): Promise<void> {
     await master.call('save');
     await sleep(scene.leaseTime * 0.6);
   }
-  await master.kill();
-  master.start();
-  await sleep(scene.leaseTime);
+  await restartAtOnce(scene, master);
   // The next restart begins without data again.
   if (snapshot) await master.call('config', 'set', 'dbfilename', `dump-${Math.floor(now())}.rdb`);
-}
-
-/** CLIENT PAUSE, again and again, for at most `longest` ms each. */
-export async function pauseOften(
-  scene: Pick<Scene, 'random'>,
-  server: Server,
-  kinds: readonly ('WRITE' | 'ALL')[],
-  longest: number,
-  times = 6,
-): Promise<void> {
-  for (let i = 0; i < times; i++) {
-    await server.call('client', 'pause', Math.ceil(scene.random() * longest), pick(scene, kinds));
-    await sleep(longest + scene.random() * longest);
-  }
 }
 
 /** FAILOVER pauses writes until the replica has everything, then swaps the roles. */
@@ -220,10 +163,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'replica frozen',
     isMild: true,
     async run(scene) {
-      const replica = pick(scene, await scene.deployment.replicas());
-      replica.freeze();
-      await sleep(1_000 + scene.random() * 3_000);
-      replica.thaw();
+      await freezeForAWhile(scene, pick(scene, await scene.deployment.replicas()));
     },
   },
   {
@@ -263,10 +203,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'connections cut',
     async run(scene) {
       const master = await scene.deployment.master();
-      for (let i = 0; i < 12; i++) {
-        await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
-        await sleep(scene.random() * 120);
-      }
+      await cutConnections(scene, () => master);
     },
   },
   {
@@ -351,12 +288,8 @@ export const FAULTS: readonly Fault[] = [
     name: 'writes paused beside a frozen replica',
     isMild: true,
     async run(scene) {
-      // A request that waits for this replica in WAIT is unblocked for other requests, at the
-      // moment when a pause begins.
       const replica = pick(scene, await scene.deployment.replicas());
-      replica.freeze();
-      await pauseOften(scene, await scene.deployment.master(), ['WRITE'], 60, 25);
-      replica.thaw();
+      await pauseWritesBeside(scene, await scene.deployment.master(), replica);
     },
   },
   {

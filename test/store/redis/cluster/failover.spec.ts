@@ -168,7 +168,7 @@ describe('A new lock', () => {
     const fresh = stores.open(cluster.connection, { quarantine: QUARANTINE });
     expect(await askOnce(fresh, await keyOf(third))).toMatchObject({
       kind: 'unavailable',
-      reason: expect.stringContaining('just met it'),
+      reason: expect.stringContaining('is new to this process'),
     });
 
     await take(store, goes, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 15_000 });

@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Checker } from './checker.js';
+import type { Deployment, Setup } from './deployment.js';
+import type { Host, Hosts } from './hosts.js';
+import type { Program, Server } from './server.js';
+
+/** What a fault may use and change. */
+export interface Scene<D extends Setup = Deployment> {
+  readonly deployment: D;
+  readonly hosts: Hosts;
+  readonly workers: readonly Program[];
+  readonly workerHosts: readonly Host[];
+  readonly checker: Checker;
+  readonly leaseTime: number;
+  /** When the last promotion was seen, within one fault. */
+  promotedAt: number | undefined;
+  /** From 0 to 1, by the campaign's seed. */
+  random(): number;
+}
+
+/** Something that goes wrong. The campaign mends afterwards what the fault does not mend itself. */
+export interface Fault<D extends Setup = Deployment> {
+  readonly name: string;
+  readonly needsPartition?: boolean;
+  /** The fault costs no lock that is granted meanwhile. */
+  readonly isMild?: boolean;
+  run(scene: Scene<D>): Promise<void>;
+}
+
+// --- what faults of every deployment do to a master and its replicas
+
+export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
+  return from[Math.floor(random() * from.length)]!;
+}
+
+/**
+ * Keeps the replicas from hearing their master. A frozen process still reads what its socket holds,
+ * so a partition is better if the campaign can make one.
+ */
+export async function fallBehind(
+  { hosts, random }: Pick<Scene, 'hosts' | 'random'>,
+  master: Server,
+  replicas: readonly Server[],
+): Promise<void> {
+  if (hosts.canPartition)
+    await hosts.separate(
+      [master.host],
+      replicas.map((replica) => replica.host),
+    );
+  else for (const replica of replicas) replica.freeze();
+  await sleep(200 + random() * 500);
+}
+
+export async function catchUp({ hosts }: Pick<Scene, 'hosts'>, replicas: readonly Server[]): Promise<void> {
+  await hosts.heal();
+  for (const replica of replicas) if (replica.isFrozen) replica.thaw();
+}
+
+/** CLIENT PAUSE, again and again, for at most `longest` ms each. */
+export async function pauseOften(
+  scene: Pick<Scene, 'random'>,
+  server: Server,
+  kinds: readonly ('WRITE' | 'ALL')[],
+  longest: number,
+  times = 6,
+): Promise<void> {
+  for (let i = 0; i < times; i++) {
+    await server.call('client', 'pause', Math.ceil(scene.random() * longest), pick(scene, kinds));
+    await sleep(longest + scene.random() * longest);
+  }
+}
+
+/** Writes are paused while a replica is frozen: a WAIT for it is ended just when a pause begins. */
+export async function pauseWritesBeside(
+  scene: Pick<Scene, 'random'>,
+  master: Server,
+  replica: Server,
+): Promise<void> {
+  replica.freeze();
+  await pauseOften(scene, master, ['WRITE'], 60, 25);
+  replica.thaw();
+}
+
+export async function freezeForAWhile({ random }: Pick<Scene, 'random'>, replica: Server): Promise<void> {
+  replica.freeze();
+  await sleep(1_000 + random() * 3_000);
+  replica.thaw();
+}
+
+/** The master restarts, empty or with what it had saved, before any server notices. */
+export async function restartAtOnce({ leaseTime }: Pick<Scene, 'leaseTime'>, master: Server): Promise<void> {
+  await master.kill();
+  master.start();
+  await sleep(leaseTime);
+}
+
+/** Ends connections 12 times, each time those of the master that `masterOf` names. */
+export async function cutConnections(
+  scene: Pick<Scene, 'random'>,
+  masterOf: () => Server | Promise<Server>,
+): Promise<void> {
+  for (let i = 0; i < 12; i++) {
+    const master = await masterOf();
+    await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
+    await sleep(scene.random() * 120);
+  }
+}
