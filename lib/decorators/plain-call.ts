@@ -66,9 +66,11 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
 /** Each subscriber takes the lock, which is held while the Observable runs. */
 function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
-    const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
-    void run.take(keysOf(call), ({ lock }) => asObservable(run.work(() => call.work(lock))));
-    return () => run.leave();
+    const subscription = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
+    void subscription.take(keysOf(call), ({ lock }) =>
+      asObservable(subscription.work(() => call.work(lock))),
+    );
+    return () => subscription.leave();
   });
 }
 
@@ -78,9 +80,9 @@ function lockedStream(call: PlainCall): Observable<unknown> {
  */
 function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
-    const run = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
-    void run.take(keys, () => source);
-    return () => run.leave();
+    const subscription = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
+    void subscription.take(keys, () => source);
+    return () => subscription.leave();
   });
 }
 

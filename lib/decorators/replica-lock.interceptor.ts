@@ -45,14 +45,14 @@ export class ReplicaLockInterceptor implements NestInterceptor {
 
   private locked(context: ExecutionContext, next: CallHandler, method: LockedMethod): Observable<unknown> {
     return new Observable((subscriber) => {
-      const run = new HandlerInvocation(
+      const invocation = new HandlerInvocation(
         method,
         context,
         this.services.serviceOf(method.instanceName),
         subscriber,
       );
-      run.start(next);
-      return () => run.leave();
+      invocation.start(next);
+      return () => invocation.leave();
     });
   }
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import {
   Controller,
@@ -17,14 +18,15 @@ import {
 } from '@opentelemetry/sdk-trace-base';
 import { map, type Observable, of } from 'rxjs';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from '../../lib/index.js';
-import { adapters, startApp } from './apps.js';
+import { until } from '../support/eventually.js';
+import { adapters, Gates, startApp } from './apps.js';
 
 /** Replaces the method with a new function, as `@Span`, `@Transactional` and similar ones do. */
-function wrapping(copiesMetadata: boolean): MethodDecorator {
+function wrapping(copiesMetadata: boolean, run = (call: () => unknown) => call()): MethodDecorator {
   return (_target, _property, descriptor: PropertyDescriptor) => {
     const original = descriptor.value as (...args: unknown[]) => unknown;
     const wrapped = function (this: unknown, ...args: unknown[]): unknown {
-      return original.apply(this, args);
+      return run(() => original.apply(this, args));
     };
     for (const key of copiesMetadata ? Reflect.getMetadataKeys(original) : []) {
       Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapped);
@@ -33,12 +35,42 @@ function wrapping(copiesMetadata: boolean): MethodDecorator {
   };
 }
 
+/** The calls that wait in the queue of `@Queued`, which runs one call at a time. */
+const queue: (() => Promise<void>)[] = [];
+let isBusy = false;
+async function runNext(): Promise<void> {
+  const call = isBusy ? undefined : queue.shift();
+  if (call === undefined) return;
+  isBusy = true;
+  await call();
+  isBusy = false;
+  void runNext();
+}
+
+/** Queues a call, and runs the call in the asynchronous context of its caller. */
+function enqueue(call: () => unknown): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const run = async (): Promise<void> => {
+      try {
+        resolve(await call());
+      } catch (error) {
+        reject(error as Error);
+      }
+    };
+    queue.push(AsyncResource.bind(run));
+    void runNext();
+  });
+}
+
 const Span = (): MethodDecorator => wrapping(true);
+const Queued = (): MethodDecorator => wrapping(true, enqueue);
 const Lossy = (): MethodDecorator => wrapping(false);
 const keyFunction = jest.fn((context: ExecutionContext) => {
   const { params } = context.switchToHttp().getRequest<{ params: { id: string } }>();
   return `function:${params.id}`;
 });
+
+const gates = new Gates();
 
 interface Seen {
   key: string | undefined;
@@ -125,6 +157,14 @@ class Shop {
     return { ...this.seen(), key: lock.key };
   }
 
+  @Post('queued/:id')
+  @Queued()
+  @ReplicaLocked('order:{params.id}:{0}')
+  async queued(@Param('id') id: string): Promise<string | undefined> {
+    await gates.of(id).passed;
+    return this.locks.current()?.key;
+  }
+
   @Get('lossy-without-argument/:id')
   @Lossy()
   @ReplicaLocked('order:{params.id}')
@@ -179,6 +219,19 @@ describe.each(adapters)('A wrapper above or below @ReplicaLocked on %s', (adapte
     keyFunction.mockClear();
     expect(await (await fetch(`${url}/events/7`)).text()).toContain('{"key":"function:7","times":1}');
     expect(keyFunction).toHaveBeenCalledTimes(1);
+  });
+
+  it('may queue calls if each call runs in the asynchronous context of its caller', async () => {
+    const call = async (id: string): Promise<string> =>
+      (await fetch(`${url}/queued/${id}`, { method: 'POST' })).text();
+    const first = call('1');
+    await until(() => isBusy, { what: 'the first call runs' });
+    const second = call('2');
+    await until(() => queue.length === 1, { what: 'the second call waits' });
+    gates.of('1').open();
+    gates.of('2').open();
+    expect(await Promise.all([first, second])).toEqual(['order:1:1', 'order:2:2']);
+    gates.openAll();
   });
 
   it('is named in the error if it loses the metadata that a handler needs', async () => {
