@@ -129,11 +129,30 @@ describe('A path in CONTRIBUTING', () => {
 describe('The README', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
-  it('names every option, method and error of the public face', async () => {
-    const { checkOptions } = await import('../lib/module/options.js');
-    const { defaults, store } = checkOptions({ connection: 'memory:' });
-    for (const option of [...Object.keys(defaults), ...Object.keys(store), 'name', 'isGlobal'])
-      expect(readme).toContain(`\`${option}\``);
+  it('lists every option of the module with its default', async () => {
+    const { MODULE_OPTIONS } = await import('../lib/module/options.js');
+    const shown = (value: unknown): string =>
+      typeof value === 'number'
+        ? String(value).replace(/(?=000$)/, '_')
+        : typeof value === 'string'
+          ? `'${value}'`
+          : String(value);
+    // Defaults that are no fixed value, in words.
+    const special: Record<string, string> = { connection: 'required', quarantine: '`leaseTime`' };
+    const rows = Object.entries(MODULE_OPTIONS).map(([name, option]) => {
+      const { default: value } = option;
+      return [`\`${name}\``, special[name] ?? (value === undefined ? 'none' : `\`${shown(value)}\``)];
+    });
+    const table = [...readme.matchAll(/^\| (`\w+`) +\| (\S+) +\|/gm)].map(([, name, value]) => [name, value]);
+    expect(table).toEqual(expect.arrayContaining([...rows, ['`name`', 'none'], ['`isGlobal`', '`true`']]));
+  });
+
+  it('names every option of a call', async () => {
+    const { KNOWN_OPTIONS } = await import('../lib/lock/options.js');
+    for (const option of KNOWN_OPTIONS) expect(readme).toContain(`\`${option}\``);
+  });
+
+  it('names every method and error of the public face', async () => {
     const face = await import('../lib/index.js');
     for (const name of Object.keys(face).filter((each) => each.endsWith('Error')))
       expect(readme).toContain(name);

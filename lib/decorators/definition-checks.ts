@@ -1,5 +1,6 @@
 import { LockKeyError, LockOptionsError } from '../lock/errors.js';
-import { checkLockOptions, KNOWN_OPTIONS, refuseUnknown } from '../lock/options.js';
+import { refuseUnknown } from '../lock/option-kinds.js';
+import { checkLockOptions, KNOWN_OPTIONS } from '../lock/options.js';
 import { MOST_KEYS } from '../store/lock-store.js';
 import type { Original } from './handler-frames.js';
 import { LOCKED_METHOD, type ReplicaLockedOptions } from './locked-method.js';

@@ -3,7 +3,7 @@ import { LockOptionsError } from '../lock/errors.js';
 import { nearestTo } from '../common/nearest.js';
 import { isClusterInstance, isRedisInstance, type RedisConnection } from '../store/redis/options.js';
 
-const ACCEPTED =
+export const ACCEPTED_CONNECTIONS =
   "a redis:// or rediss:// URL, the path of a unix socket, ioredis options, { nodes } of a Redis Cluster, an ioredis Redis or Cluster, or 'memory:'";
 
 export const REDIS_OPTIONS = [
@@ -112,7 +112,8 @@ const FOREIGN: Record<string, string> = {
 export function connectionOf(connection: unknown): RedisConnection {
   if (typeof connection === 'string') return addressOf(connection);
   if (isRedisInstance(connection) || isClusterInstance(connection)) return connection;
-  if (!isPlainObject(connection)) throw refused(connection, described(connection), `it must be ${ACCEPTED}`);
+  if (!isPlainObject(connection))
+    throw refused(connection, described(connection), `it must be ${ACCEPTED_CONNECTIONS}`);
   if ('nodes' in connection) checkCluster(connection);
   else checkServer(connection);
   return connection;
@@ -126,7 +127,7 @@ function addressOf(text: string): string {
     return text;
   }
   const shown = withoutPassword(text);
-  throw refused(shown, text === '' ? described(text) : `'${shown}'`, `it must be ${ACCEPTED}`);
+  throw refused(shown, text === '' ? described(text) : `'${shown}'`, `it must be ${ACCEPTED_CONNECTIONS}`);
 }
 
 /**
@@ -158,7 +159,7 @@ function checkServer(options: Record<string, unknown>): void {
   refuseUnknown(options, REDIS_OPTIONS, 'ioredis');
   const given = Object.keys(options).filter((name) => options[name] !== undefined && options[name] !== null);
   if (given.length === 0)
-    throw refused('an empty object', 'an object that names no server', `it must be ${ACCEPTED}`);
+    throw refused('an empty object', 'an object that names no server', `it must be ${ACCEPTED_CONNECTIONS}`);
   const { host, port, path, db, name, sentinels, tls } = options;
   if (typeof tls === 'string') throw wrong('tls', tls, 'an object, as of tls.connect');
   if (!isUnset(sentinels)) {
@@ -224,7 +225,8 @@ function refuseUnknown(options: Record<string, unknown>, known: readonly string[
   if (unknown === undefined) return;
   const meant = nearestTo(unknown, known);
   const advice =
-    FOREIGN[unknown] ?? (meant === undefined ? `it must be ${ACCEPTED}` : `did you mean '${meant}'?`);
+    FOREIGN[unknown] ??
+    (meant === undefined ? `it must be ${ACCEPTED_CONNECTIONS}` : `did you mean '${meant}'?`);
   throw refused(
     described(options),
     `an object with the keys ${Object.keys(options).join(', ')}`,

@@ -1,4 +1,5 @@
-import { durationOf, type Duration } from '../lock/options.js';
+import { duration as durationKind, readOption } from '../lock/option-kinds.js';
+import type { Duration } from '../lock/options.js';
 import { systemClock, type Clock } from '../common/clock.js';
 
 interface Timer {
@@ -41,7 +42,7 @@ export class TestClock implements Clock {
    * @throws LockOptionsError if the duration is not one.
    */
   async advance(duration: Duration): Promise<void> {
-    const end = this.monotonic() + durationOf('duration', duration, { min: 0 });
+    const end = this.monotonic() + readOption('duration', durationKind({ min: 0 }), duration);
     for (;;) {
       await settled();
       const next = [...this.timers].reduce<Timer | undefined>(
