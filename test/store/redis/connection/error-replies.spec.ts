@@ -1,13 +1,11 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { networkInterfaces, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { networkInterfaces } from 'node:os';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { Redis } from 'ioredis';
 import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
 import { systemClock } from '../../../../lib/common/clock.js';
+import { refusedBy } from '../../../../lib/store/redis/connection/error-replies.js';
+import { ErrorReply } from '../../../../lib/store/redis/resp.js';
 import { until } from '../../../support/eventually.js';
-import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
+import { startRedis } from '../../../support/redis-process.js';
 import { startReplication, waitUntilOnline } from '../../../support/replication.js';
 import { granted, requestFor, take } from '../../contract.js';
 import { RedisStores } from '../redis-stores.js';
@@ -333,199 +331,20 @@ describe('An error names the server that refused, its answer, and what to do', (
   });
 });
 
-/** The user of the README's "Redis commands that an ACL user needs". */
-function readmeUser(): string[] {
-  const readme = readFileSync('README.md', 'utf8');
-  const lines = [...readme.matchAll(/^ACL SETUSER locks (.*)$/gm)].map(([, rights = '']) => rights);
-  if (lines.length === 0) throw new Error('The README names no ACL user');
-  return ['locks', ...lines.join(' ').split(' ')];
-}
-
-describe('A user with the rights that the README lists', () => {
-  it('can do everything, and no right is reported as missing', async () => {
-    await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
-    const url = `redis://locks:secret@${redis.master.address}`;
-    const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
-    const held = await take(one, 'acl');
-    expect(await one.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
-    let isTold = false;
-    other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
-    expect((await askOnce(other, 'acl')).kind).toBe('busy');
-    expect((await other.inspect('acl')).kind).toBe('held');
-    expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
-    await until(() => isTold, { what: 'the waiter was told' });
-    await take(other, 'acl');
-    expect(await one.forceRelease('acl')).toEqual({ kind: 'done', wasHeld: true });
-    expect(stores.reports).toEqual([]);
-    const log = String(await redis.master.call('ACL', 'LOG'));
-    expect(log).toBe('');
-    await stores.closeAll();
-  });
-
+describe('A refusal', () => {
+  const at = { host: '10.0.0.1', port: 6379 };
   it.each([
-    ['client|tracking', 'waiters are told late'],
-    ['subscribe', 'waiters are told late'],
-    ['client|unblock', 'WAIT ends by its slices'],
-    ['client|list', 'the age of links is counted from the start'],
-    ['client|kill', 'a ghost is bounded by its lease'],
-    ['mget', 'keys are read one by one'],
-    ['pexpire', 'it is needed only when memory is full'],
-  ])('works without %s: %s', async (command) => {
-    await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
-    await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
-    const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
-    const held = await take(store, 'less');
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
-    // Two requests at the same time: the second must end the WAIT of the first.
-    await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
-    expect((await store.release(held, 0)).kind).toBe('released');
-    const isDeaf = ['client|tracking', 'subscribe'].includes(command);
-    expect(store.hearsChanges).toBe(!isDeaf);
-    expect(stores.reports.map(({ code }) => code)).toEqual(isDeaf ? ['tracking-refused'] : []);
-    await stores.closeAll();
-  });
-
-  it('counts the quarantine from its own first poll without client|list', async () => {
-    await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
-    await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
-    const store = stores.open(`redis://locks:secret@${redis.master.address}`, {
-      replicas: 1,
-      quarantine: 700,
-    });
-    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
-    const once = { leaseTime: 700, replicaTimeout: 500, waitUntil: systemClock.monotonic() };
-    expect((await store.acquire(requestFor('k', once)).outcome).kind).toBe('unavailable');
-    granted(await store.acquire(requestFor('k', { leaseTime: 700 })).outcome);
-    await stores.closeAll();
-  });
-});
-
-/** Makes the server listen with TLS, too, with a certificate for `name`; resolves to the port. */
-async function listenWithTls(server: RedisProcess, name: string): Promise<{ port: number; ca: Buffer }> {
-  const [key, cert] = [join(server.folder, 'key.pem'), join(server.folder, 'cert.pem')];
-  const request = `req -x509 -newkey rsa:2048 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=redis`;
-  execFileSync('openssl', [...request.split(' '), '-addext', `subjectAltName=${name}`], { stdio: 'ignore' });
-  const port = server.port + 1;
-  for (const [option, value] of [
-    ['tls-cert-file', cert],
-    ['tls-key-file', key],
-    ['tls-ca-cert-file', cert],
-    ['tls-auth-clients', 'no'],
-    ['tls-port', String(port)],
-  ] as const) {
-    await server.call('CONFIG', 'SET', option, value);
-  }
-  return { port, ca: readFileSync(cert) };
-}
-
-describe('A connection', () => {
-  it.each([
-    ['{ path }', (path: string) => ({ path })],
-    ['a path', (path: string) => path],
-  ])('goes through a unix socket given as %s, and errors name the path', async (_, connectionTo) => {
-    const folder = mkdtempSync(join(tmpdir(), 'rl-'));
-    const path = join(folder, 'redis.sock');
-    await using server = await startRedis({ unixsocket: path });
-    const store = stores.open(connectionTo(path), single);
-    await take(store, 'by-path');
-    expect(await server.call('EXISTS', 'lock:by-path')).toBe(1);
-    expect(store.health().masters[0]?.address).toBe(path);
-    await server.kill();
-    await until(() => store.health().masters[0]?.reason?.startsWith(`Redis at ${path} cannot be used: `), {
-      what: 'the reason is known',
-    });
-    const reasons = [store.health().masters[0]?.reason, ...stores.reports.map(({ message }) => message)];
-    for (const reason of reasons) {
-      expect(reason).toContain(path);
-      expect(reason).not.toMatch(/localhost|6379/);
-    }
-    await stores.closeAll();
-    rmSync(folder, { recursive: true, force: true });
-  });
-
-  it('survives SCRIPT FLUSH', async () => {
-    await using server = await startRedis();
-    const store = stores.open(server.url, single);
-    const held = await take(store, 'scripts');
-    await server.call('SCRIPT', 'FLUSH');
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
-    await server.call('SCRIPT', 'FLUSH');
-    await take(store, 'scripts-2');
-    await server.call('SCRIPT', 'FLUSH');
-    expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
-    await server.call('SCRIPT', 'FLUSH');
-    expect((await store.forceRelease('scripts-2')).kind).toBe('done');
-    await stores.closeAll();
-  });
-
-  it('tells every listener of FLUSHALL', async () => {
-    await using server = await startRedis();
-    const store = stores.open(server.url, single);
-    const held = await take(store, 'flushed');
-    let isTold = false;
-    store.changes.subscribe((change) => (isTold ||= 'every' in change));
-    await server.call('FLUSHALL');
-    await until(() => isTold, { what: 'every key is to be looked at' });
-    expect((await store.renew(held, 10_000)).kind).toBe('gone');
-    await stores.closeAll();
-  });
-
-  it("takes over an instance's address and credentials, but not its other options or its connection", async () => {
-    await using server = await startRedis({ requirepass: 'secret' });
-    const mine = new Redis({
-      host: '127.0.0.1',
-      port: server.port,
-      password: 'secret',
-      db: 3,
-      keyPrefix: 'app:',
-      commandTimeout: 200,
-    });
-    const store = stores.open(mine, single);
-    await take(store, 'instance');
-    expect(await server.client({ password: 'secret', db: 3 }).keys('*')).toEqual(['lock:instance']);
-    await stores.closeAll();
-    expect(await mine.ping()).toBe('PONG');
-    mine.disconnect();
-  });
-
-  it('speaks TLS', async () => {
-    await using server = await startRedis();
-    const { port, ca } = await listenWithTls(server, 'IP:127.0.0.1');
-    const store = stores.open({ host: '127.0.0.1', port, tls: { ca } }, single);
-    granted(await store.acquire(requestFor('tls')).outcome);
-    await stores.closeAll();
-  });
-
-  it('refuses a certificate for another host or of an unknown authority, and the process goes on', async () => {
-    await using server = await startRedis();
-    const { port, ca } = await listenWithTls(server, 'DNS:localhost');
-    for (const [tls, reason] of [
-      [{ ca }, /does not match certificate's altnames/],
-      [{}, /self[- ]signed certificate/],
-    ] as const) {
-      const store = stores.open({ host: '127.0.0.1', port, tls }, single);
-      // Time for several tries to connect.
-      const request = requestFor('k', { waitUntil: systemClock.monotonic() + 1_500 });
-      expect(reasonOf(await store.acquire(request).outcome)).toMatch(reason);
-    }
-    const store = stores.open({ host: '127.0.0.1', port, tls: { ca, servername: 'localhost' } }, single);
-    granted(await store.acquire(requestFor('k')).outcome);
-    await stores.closeAll();
-  });
-
-  it('says on a plain connection that it counts the replicas it has seen, and recommends a number', async () => {
-    await using server = await startRedis();
-    stores.open(server.url);
-    expect(stores.reports).toMatchObject([
-      {
-        level: 'log',
-        code: 'members-by-sight',
-        message: expect.stringContaining('Set replicas to their number'),
-      },
-    ]);
-    await stores.closeAll();
+    ['LOADING Redis is loading the dataset in memory', /starting up/, undefined],
+    ['MISCONF Redis is configured to save RDB snapshots', /cannot save/, undefined],
+    ['BUSY Redis is busy running a script.', /SCRIPT KILL/, undefined],
+    ['NOAUTH Authentication required.', /password/, true],
+    ["NOPERM this user has no permissions to run the 'eval' command", /documentation lists/, true],
+    ["ERR unknown command 'EVAL'", /lacks a command/, true],
+    ['ERR something new', /log/, undefined],
+  ])('%s', (message, advice, permanent) => {
+    const outcome = refusedBy(at, new ErrorReply(message));
+    expect(outcome.reason).toMatch(/^Redis at 10\.0\.0\.1:6379 refused: /);
+    expect(outcome.reason).toMatch(advice);
+    expect(outcome.permanent).toBe(permanent);
   });
 });

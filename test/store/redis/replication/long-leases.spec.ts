@@ -1,4 +1,4 @@
-import { describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { LongLeases } from '../../../../lib/store/redis/replication/long-leases.js';
 import type { Holder } from '../../../../lib/store/lock-store.js';
 
@@ -44,5 +44,45 @@ describe('A lease that is longer than the quarantine', () => {
     leases.met('k', held('a', Infinity), 100);
     leases.met('k', held('a', 2_000), 100);
     expect(leases.metAt(['k'], 200)).toBe(Infinity);
+  });
+});
+
+describe('A lease that is longer than the quarantine covers', () => {
+  const holder = { owner: 'rl:h:1:a:1', token: 1, remainingTime: 86_400_000, inCooldown: false };
+  const met: string[] = [];
+  let leases: LongLeases;
+
+  beforeEach(() => {
+    met.length = 0;
+    leases = new LongLeases(16_000, (key, owner, left) => met.push(`${key} ${owner} ${left}`));
+  });
+
+  it('is told of once, with key and holder', () => {
+    leases.met('job', holder, 100);
+    leases.met('job', holder, 200);
+    expect(met).toEqual(['job rl:h:1:a:1 86400000']);
+  });
+
+  it('concerns its own key until it ends', () => {
+    leases.met('job', holder, 100);
+    leases.met('job', holder, 200);
+    expect(leases.metAt(['other'], 300)).toBe(Infinity);
+    expect(leases.metAt(['other', 'job'], 300)).toBe(100);
+    expect(leases.metAt(['job'], 200 + 86_400_000)).toBe(Infinity);
+  });
+
+  it.each([
+    ['that is covered', { remainingTime: 16_000 }],
+    ['without an end', { remainingTime: Infinity }],
+    ['of a key in its cooldown', { inCooldown: true }],
+  ])('is not one %s', (_, differing) => {
+    leases.met('job', { ...holder, ...differing }, 100);
+    expect(met).toEqual([]);
+    expect(leases.metAt(['job'], 100)).toBe(Infinity);
+  });
+
+  it('does not stay in memory once it has ended', () => {
+    for (let i = 0; i < 10_000; i++) leases.met(`k${i}`, { ...holder, remainingTime: 16_001 }, i * 100);
+    expect((leases as unknown as { byKey: Map<string, unknown> }).byKey.size).toBeLessThan(2_000);
   });
 });

@@ -9,7 +9,6 @@ import {
   ObservedReplicas,
   AnnouncedReplicas,
 } from '../../../../lib/store/redis/replication/known-replicas.js';
-import { LongLeases } from '../../../../lib/store/redis/replication/long-leases.js';
 import {
   acknowledgedOffsets,
   agedAtLeast,
@@ -18,14 +17,12 @@ import {
   RENEWAL,
   requiredConfirmations,
 } from '../../../../lib/store/redis/replication/quorum.js';
-import { refusedBy } from '../../../../lib/store/redis/connection/error-replies.js';
 import { ReplicaView } from '../../../../lib/store/redis/replication/replica-view.js';
 import {
   parseReplicaClients,
   parseReplicationInfo,
   type ReplicationInfo,
 } from '../../../../lib/store/redis/replication/replication-info.js';
-import { parseValue } from '../../../../lib/store/redis/scripts/value.js';
 
 /** INFO replication as Redis 7 writes it, with these replicas. */
 function infoText(...replicas: { port: number; state?: string; offset: number }[]): string {
@@ -309,90 +306,5 @@ describe('Which replicas are known', () => {
     replicas.setAnnounced(new Set(['m:1', 'a:1']), 0);
     replicas.setMaster('a:1');
     expect([...replicas.addresses]).toEqual(['m:1']);
-  });
-});
-
-describe('A lease that is longer than the quarantine covers', () => {
-  const holder = { owner: 'rl:h:1:a:1', token: 1, remainingTime: 86_400_000, inCooldown: false };
-  const met: string[] = [];
-  let leases: LongLeases;
-
-  beforeEach(() => {
-    met.length = 0;
-    leases = new LongLeases(16_000, (key, owner, left) => met.push(`${key} ${owner} ${left}`));
-  });
-
-  it('is told of once, with key and holder', () => {
-    leases.met('job', holder, 100);
-    leases.met('job', holder, 200);
-    expect(met).toEqual(['job rl:h:1:a:1 86400000']);
-  });
-
-  it('concerns its own key until it ends', () => {
-    leases.met('job', holder, 100);
-    leases.met('job', holder, 200);
-    expect(leases.metAt(['other'], 300)).toBe(Infinity);
-    expect(leases.metAt(['other', 'job'], 300)).toBe(100);
-    expect(leases.metAt(['job'], 200 + 86_400_000)).toBe(Infinity);
-  });
-
-  it.each([
-    ['that is covered', { remainingTime: 16_000 }],
-    ['without an end', { remainingTime: Infinity }],
-    ['of a key in its cooldown', { inCooldown: true }],
-  ])('is not one %s', (_, differing) => {
-    leases.met('job', { ...holder, ...differing }, 100);
-    expect(met).toEqual([]);
-    expect(leases.metAt(['job'], 100)).toBe(Infinity);
-  });
-
-  it('does not stay in memory once it has ended', () => {
-    for (let i = 0; i < 10_000; i++) leases.met(`k${i}`, { ...holder, remainingTime: 16_001 }, i * 100);
-    expect((leases as unknown as { byKey: Map<string, unknown> }).byKey.size).toBeLessThan(2_000);
-  });
-});
-
-describe('A key’s value', () => {
-  const token = '1795531756566206';
-  it.each([
-    [null, { kind: 'free' }],
-    [token, { kind: 'free' }],
-    [
-      `rl:h:1:a:1 ${token}`,
-      {
-        kind: 'held',
-        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: false },
-      },
-    ],
-    [
-      `rl:h:1:a:1~ ${token}`,
-      {
-        kind: 'held',
-        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: true },
-      },
-    ],
-    ['42', { kind: 'foreign', found: "the value '42'" }],
-    [`other ${token}`, { kind: 'foreign', found: `the value 'other ${token}'` }],
-    ['x'.repeat(60), { kind: 'foreign', found: `the value '${'x'.repeat(40)}…'` }],
-  ])('%p', (value, expected) => {
-    expect(parseValue(value, 5)).toEqual(expected);
-  });
-});
-
-describe('A refusal', () => {
-  const at = { host: '10.0.0.1', port: 6379 };
-  it.each([
-    ['LOADING Redis is loading the dataset in memory', /starting up/, undefined],
-    ['MISCONF Redis is configured to save RDB snapshots', /cannot save/, undefined],
-    ['BUSY Redis is busy running a script.', /SCRIPT KILL/, undefined],
-    ['NOAUTH Authentication required.', /password/, true],
-    ["NOPERM this user has no permissions to run the 'eval' command", /documentation lists/, true],
-    ["ERR unknown command 'EVAL'", /lacks a command/, true],
-    ['ERR something new', /log/, undefined],
-  ])('%s', (message, advice, permanent) => {
-    const outcome = refusedBy(at, new ErrorReply(message));
-    expect(outcome.reason).toMatch(/^Redis at 10\.0\.0\.1:6379 refused: /);
-    expect(outcome.reason).toMatch(advice);
-    expect(outcome.permanent).toBe(permanent);
   });
 });

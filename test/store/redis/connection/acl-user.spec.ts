@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
+import { systemClock } from '../../../../lib/common/clock.js';
+import { until } from '../../../support/eventually.js';
+import { startReplication } from '../../../support/replication.js';
+import { granted, requestFor, take } from '../../contract.js';
+import { RedisStores } from '../redis-stores.js';
+
+const stores = new RedisStores();
+
+afterEach(async () => {
+  await stores.closeAll();
+});
+
+/** Asks once, without waiting. */
+function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
+  return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
+}
+
+/** The user of the README's "Redis commands that an ACL user needs". */
+function readmeUser(): string[] {
+  const readme = readFileSync('README.md', 'utf8');
+  const lines = [...readme.matchAll(/^ACL SETUSER locks (.*)$/gm)].map(([, rights = '']) => rights);
+  if (lines.length === 0) throw new Error('The README names no ACL user');
+  return ['locks', ...lines.join(' ').split(' ')];
+}
+
+describe('A user with the rights that the README lists', () => {
+  it('can do everything, and no right is reported as missing', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    const url = `redis://locks:secret@${redis.master.address}`;
+    const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
+    const held = await take(one, 'acl');
+    expect(await one.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    let isTold = false;
+    other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
+    expect((await askOnce(other, 'acl')).kind).toBe('busy');
+    expect((await other.inspect('acl')).kind).toBe('held');
+    expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
+    await until(() => isTold, { what: 'the waiter was told' });
+    await take(other, 'acl');
+    expect(await one.forceRelease('acl')).toEqual({ kind: 'done', wasHeld: true });
+    expect(stores.reports).toEqual([]);
+    const log = String(await redis.master.call('ACL', 'LOG'));
+    expect(log).toBe('');
+    await stores.closeAll();
+  });
+
+  it.each([
+    ['client|tracking', 'waiters are told late'],
+    ['subscribe', 'waiters are told late'],
+    ['client|unblock', 'WAIT ends by its slices'],
+    ['client|list', 'the age of links is counted from the start'],
+    ['client|kill', 'a ghost is bounded by its lease'],
+    ['mget', 'keys are read one by one'],
+    ['pexpire', 'it is needed only when memory is full'],
+  ])('works without %s: %s', async (command) => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
+    const held = await take(store, 'less');
+    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    // Two requests at the same time: the second must end the WAIT of the first.
+    await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
+    expect((await store.release(held, 0)).kind).toBe('released');
+    const isDeaf = ['client|tracking', 'subscribe'].includes(command);
+    expect(store.hearsChanges).toBe(!isDeaf);
+    expect(stores.reports.map(({ code }) => code)).toEqual(isDeaf ? ['tracking-refused'] : []);
+    await stores.closeAll();
+  });
+
+  it('counts the quarantine from its own first poll without client|list', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
+    const store = stores.open(`redis://locks:secret@${redis.master.address}`, {
+      replicas: 1,
+      quarantine: 700,
+    });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    const once = { leaseTime: 700, replicaTimeout: 500, waitUntil: systemClock.monotonic() };
+    expect((await store.acquire(requestFor('k', once)).outcome).kind).toBe('unavailable');
+    granted(await store.acquire(requestFor('k', { leaseTime: 700 })).outcome);
+    await stores.closeAll();
+  });
+});

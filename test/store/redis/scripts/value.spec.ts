@@ -1,0 +1,29 @@
+import { describe, expect, it } from '@jest/globals';
+import { parseValue } from '../../../../lib/store/redis/scripts/value.js';
+
+describe('A key’s value', () => {
+  const token = '1795531756566206';
+  it.each([
+    [null, { kind: 'free' }],
+    [token, { kind: 'free' }],
+    [
+      `rl:h:1:a:1 ${token}`,
+      {
+        kind: 'held',
+        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: false },
+      },
+    ],
+    [
+      `rl:h:1:a:1~ ${token}`,
+      {
+        kind: 'held',
+        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: true },
+      },
+    ],
+    ['42', { kind: 'foreign', found: "the value '42'" }],
+    [`other ${token}`, { kind: 'foreign', found: `the value 'other ${token}'` }],
+    ['x'.repeat(60), { kind: 'foreign', found: `the value '${'x'.repeat(40)}…'` }],
+  ])('%p', (value, expected) => {
+    expect(parseValue(value, 5)).toEqual(expected);
+  });
+});
