@@ -22,3 +22,11 @@ export class ClientPause {
     return now >= this.until;
   }
 }
+
+/**
+ * What CLIENT UNBLOCK ERROR does to a paused command. Redis 7.0 answers UNBLOCKED, but runs the
+ * command at the end of the pause. Redis 8 and Valkey 8 answer and drop the command. Valkey 9 does
+ * nothing.
+ */
+export const UNBLOCKINGS = ['runs later', 'drops', 'nothing'] as const;
+export type Unblocking = (typeof UNBLOCKINGS)[number];

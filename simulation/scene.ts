@@ -1,11 +1,12 @@
 import { LockService } from '../lib/lock/lock-service.js';
 import type { Lock } from '../lib/lock/lock.js';
 import { RedisStore } from '../lib/store/redis/redis-store.js';
+import { UNBLOCKINGS } from './client-pause.js';
 import { Excuses } from './excuses.js';
 import { SimNetwork } from './network.js';
 import { CALM_LAG, CALM_SYNC } from './replication.js';
 import { SimSentinel, SimSentinels } from './sentinel.js';
-import { SimServer, UNBLOCKINGS, type ServerStyle } from './server.js';
+import { SimServer, type ServerStyle } from './server.js';
 import { SimHost, type SimWorld } from './world.js';
 
 /** ms */

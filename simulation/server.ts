@@ -1,7 +1,8 @@
 import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js';
-import { ClientPause } from './client-pause.js';
-import { SimReplica, type Link, type ReplicationStyle } from './replication.js';
-import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText, type Data } from './scripts.js';
+import { ClientPause, type Unblocking } from './client-pause.js';
+import { SimData } from './data.js';
+import type { Link, ReplicationStyle, SimReplica } from './replication.js';
+import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText } from './scripts.js';
 import type { SimWorld } from './world.js';
 
 /** A client's connection, as the server sees it. */
@@ -37,30 +38,12 @@ interface Client {
   lastHeardAt: number;
 }
 
-/**
- * What the server knows about an acquisition that it wrote: its offset, and the links at that time,
- * which may confirm it.
- */
-export interface Written {
-  readonly at: number;
-  readonly offset: number;
-  readonly links: readonly Link[];
-}
-
 /** ms of Redis' clock tick: WAIT timeouts are rounded up to it. */
 const TICK = 100;
 /** ms between two checks for idle clients and for the end of a hand-over. */
 const CRON_TIME = 100;
 
 const UNBLOCKED = 'UNBLOCKED client unblocked via CLIENT UNBLOCK';
-
-/**
- * What CLIENT UNBLOCK ERROR does to a paused command. Redis 7.0 answers UNBLOCKED, but runs the
- * command at the end of the pause. Redis 8 and Valkey 8 answer and drop the command. Valkey 9 does
- * nothing.
- */
-export const UNBLOCKINGS = ['runs later', 'drops', 'nothing'] as const;
-export type Unblocking = (typeof UNBLOCKINGS)[number];
 
 /** What may differ between servers. */
 export interface ServerStyle extends ReplicationStyle {
@@ -71,21 +54,11 @@ export interface ServerStyle extends ReplicationStyle {
 }
 
 /** A Redis server, as far as locks can observe it. */
-export class SimServer extends SimReplica {
-  /** The server's memory has reached maxmemory. */
-  isFull = false;
+export class SimServer extends SimData {
   /** Keys that the user may not touch. */
   readonly forbidden = new Set<string>();
   listener: ServerListener = { crashedByClient() {}, scriptUnblocked() {}, idleClientClosed() {} };
-  /**
-   * By owner: what is known about the acquisition, and when a key was given back. Covers all runs
-   * of the server.
-   */
-  readonly written = new Map<string, Written>();
-  readonly releasedAt = new Map<string, { at: number; runId: string }>();
   private readonly clients = new Map<number, Client>();
-  private readonly tracked = new Map<string, Set<number>>();
-  private readonly redirects = new Map<number, number>();
   private readonly knownScripts = new Set<string>();
   private readonly pause = new ClientPause();
   private readonly postponed = new Set<Client>();
@@ -126,12 +99,9 @@ export class SimServer extends SimReplica {
 
   override restart(withSnapshot = false): void {
     this.clients.clear();
-    this.tracked.clear();
-    this.redirects.clear();
     this.knownScripts.clear();
     this.pause.end();
     this.postponed.clear();
-    this.isFull = false;
     super.restart(withSnapshot);
     this.beginCron();
   }
@@ -143,6 +113,10 @@ export class SimServer extends SimReplica {
   protected override onDemoted(): void {
     for (const client of this.clients.values())
       this.endWait(client, new ErrorReply('UNBLOCKED force unblock from blocking operation'));
+  }
+
+  protected override onInvalidated(reader: number, key: string): void {
+    this.clients.get(reader)?.side.push('__redis__:invalidate', key);
   }
 
   get description(): string {
@@ -195,12 +169,6 @@ export class SimServer extends SimReplica {
   forgetScripts(): void {
     this.world.tell(this.name, 'SCRIPT FLUSH');
     this.knownScripts.clear();
-  }
-
-  /** A write by another program or by an operator. */
-  put(key: string, value: string, px: number): void {
-    this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, undefined));
-    this.propagate();
   }
 
   // --- for clients
@@ -327,7 +295,7 @@ export class SimServer extends SimReplica {
       return new ErrorReply("READONLY You can't write against a read only replica.");
     let reply: Reply;
     try {
-      reply = script(this.view(client), keys, rest.slice(Number(count)));
+      reply = script(this.view(client.side.id), keys, rest.slice(Number(count)));
     } catch (error) {
       if (!(error instanceof OutOfMemory)) throw error;
       reply = new ErrorReply("OOM command not allowed when used memory > 'maxmemory'.");
@@ -335,18 +303,6 @@ export class SimServer extends SimReplica {
     client.offset = this.offset + this.writes.length;
     if (known === 'acquire') this.noteWritten();
     return reply;
-  }
-
-  private noteWritten(): void {
-    for (const [i, { entry }] of this.writes.entries()) {
-      const owner = /^(rl:[^ ]+) /.exec(entry?.value ?? '')?.[1];
-      if (owner === undefined) continue;
-      this.written.set(owner, {
-        at: this.world.now,
-        offset: this.offset + i + 1,
-        links: [...this.links.values()],
-      });
-    }
   }
 
   private answerClient(client: Client, [what, ...args]: string[]): Reply | undefined {
@@ -440,81 +396,5 @@ export class SimServer extends SimReplica {
     client.wait = undefined;
     client.side.reply(reply);
     this.execute(client);
-  }
-
-  // --- data
-
-  private find(key: string): { value: string; expiresAt: number } | undefined {
-    const entry = this.data.get(key);
-    return entry !== undefined && entry.expiresAt > this.wall() ? entry : undefined;
-  }
-
-  pttl(key: string): number {
-    const entry = this.find(key);
-    return entry === undefined ? -2 : entry.expiresAt - this.wall();
-  }
-
-  valueAt(key: string): string | undefined {
-    return this.find(key)?.value;
-  }
-
-  /**
-   * What one run of a script sees. After its first write, a full memory does not stop the script.
-   */
-  private view(client: Client): Data {
-    const { id } = client.side;
-    let hasWritten = false;
-    return {
-      get: (key) => {
-        if (this.redirects.has(id)) {
-          const readers = this.tracked.get(key) ?? new Set();
-          this.tracked.set(key, readers.add(id));
-        }
-        return this.find(key)?.value ?? null;
-      },
-      pttl: (key) => this.pttl(key),
-      now: () => Math.floor(this.wall() * 1000),
-      set: (key, value, px) => {
-        if (this.isFull && !hasWritten) throw new OutOfMemory();
-        hasWritten = true;
-        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
-      },
-      pexpire: (key, px) => {
-        hasWritten = true;
-        const value = this.find(key)?.value;
-        if (value !== undefined)
-          this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
-      },
-      setNew: (key, value, px) => {
-        if (this.isFull && !hasWritten) throw new OutOfMemory();
-        hasWritten = true;
-        if (this.find(key) !== undefined) return false;
-        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
-        return true;
-      },
-      del: (key) => {
-        hasWritten = true;
-        if (this.find(key) !== undefined) this.writes.push(this.write(key, undefined, id));
-      },
-    };
-  }
-
-  private write(
-    key: string,
-    entry: { value: string; expiresAt: number } | undefined,
-    writer: number | undefined,
-  ) {
-    const owner = /^(rl:[^ ~]+)~? /.exec(this.find(key)?.value ?? '')?.[1];
-    if (owner !== undefined && !(entry?.value.startsWith(`${owner} `) ?? false))
-      this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
-    if (entry === undefined) this.data.delete(key);
-    else this.data.set(key, entry);
-    for (const reader of this.tracked.get(key) ?? []) {
-      // NOLOOP: the writer itself gets no notice.
-      if (reader !== writer)
-        this.clients.get(this.redirects.get(reader) ?? 0)?.side.push('__redis__:invalidate', key);
-    }
-    this.tracked.delete(key);
-    return { key, entry };
   }
 }

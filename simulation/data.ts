@@ -1,0 +1,127 @@
+import { SimReplica, type Link } from './replication.js';
+import { OutOfMemory, type Data } from './scripts.js';
+
+/**
+ * What the server knows about an acquisition that it wrote: its offset, and the links at that time,
+ * which may confirm it.
+ */
+export interface Written {
+  readonly at: number;
+  readonly offset: number;
+  readonly links: readonly Link[];
+}
+
+/** The data of a simulated server: keys that expire, a memory that may be full, and client tracking. */
+export abstract class SimData extends SimReplica {
+  /** The server's memory has reached maxmemory. */
+  isFull = false;
+  /**
+   * By owner: what is known about the acquisition, and when a key was given back. Covers all runs
+   * of the server.
+   */
+  readonly written = new Map<string, Written>();
+  readonly releasedAt = new Map<string, { at: number; runId: string }>();
+  private readonly tracked = new Map<string, Set<number>>();
+  /** By tracking client: the client that gets its notices. */
+  protected readonly redirects = new Map<number, number>();
+
+  /** A client gets a notice of client tracking. */
+  protected abstract onInvalidated(client: number, key: string): void;
+
+  override restart(withSnapshot = false): void {
+    this.tracked.clear();
+    this.redirects.clear();
+    this.isFull = false;
+    super.restart(withSnapshot);
+  }
+
+  protected noteWritten(): void {
+    for (const [i, { entry }] of this.writes.entries()) {
+      const owner = /^(rl:[^ ]+) /.exec(entry?.value ?? '')?.[1];
+      if (owner === undefined) continue;
+      this.written.set(owner, {
+        at: this.world.now,
+        offset: this.offset + i + 1,
+        links: [...this.links.values()],
+      });
+    }
+  }
+
+  /** A write by another program or by an operator. */
+  put(key: string, value: string, px: number): void {
+    this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, undefined));
+    this.propagate();
+  }
+
+  protected find(key: string): { value: string; expiresAt: number } | undefined {
+    const entry = this.data.get(key);
+    return entry !== undefined && entry.expiresAt > this.wall() ? entry : undefined;
+  }
+
+  pttl(key: string): number {
+    const entry = this.find(key);
+    return entry === undefined ? -2 : entry.expiresAt - this.wall();
+  }
+
+  valueAt(key: string): string | undefined {
+    return this.find(key)?.value;
+  }
+
+  /**
+   * What one run of a script sees. After its first write, a full memory does not stop the script.
+   */
+  protected view(id: number): Data {
+    let hasWritten = false;
+    return {
+      get: (key) => {
+        if (this.redirects.has(id)) {
+          const readers = this.tracked.get(key) ?? new Set();
+          this.tracked.set(key, readers.add(id));
+        }
+        return this.find(key)?.value ?? null;
+      },
+      pttl: (key) => this.pttl(key),
+      now: () => Math.floor(this.wall() * 1000),
+      set: (key, value, px) => {
+        if (this.isFull && !hasWritten) throw new OutOfMemory();
+        hasWritten = true;
+        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+      },
+      pexpire: (key, px) => {
+        hasWritten = true;
+        const value = this.find(key)?.value;
+        if (value !== undefined)
+          this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+      },
+      setNew: (key, value, px) => {
+        if (this.isFull && !hasWritten) throw new OutOfMemory();
+        hasWritten = true;
+        if (this.find(key) !== undefined) return false;
+        this.writes.push(this.write(key, { value, expiresAt: this.wall() + px }, id));
+        return true;
+      },
+      del: (key) => {
+        hasWritten = true;
+        if (this.find(key) !== undefined) this.writes.push(this.write(key, undefined, id));
+      },
+    };
+  }
+
+  protected write(
+    key: string,
+    entry: { value: string; expiresAt: number } | undefined,
+    writer: number | undefined,
+  ) {
+    const owner = /^(rl:[^ ~]+)~? /.exec(this.find(key)?.value ?? '')?.[1];
+    if (owner !== undefined && !(entry?.value.startsWith(`${owner} `) ?? false))
+      this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
+    if (entry === undefined) this.data.delete(key);
+    else this.data.set(key, entry);
+    for (const reader of this.tracked.get(key) ?? []) {
+      // NOLOOP: the writer itself gets no notice.
+      if (reader !== writer) this.onInvalidated(this.redirects.get(reader) ?? 0, key);
+    }
+    this.tracked.delete(key);
+    return { key, entry };
+  }
+}
