@@ -98,7 +98,7 @@ export class SingleMasterDeployment implements Deployment {
   open(): void {
     const { replicas, allowNoReplicas } = this.options;
     if (this.sentinels === undefined && replicas === 'all' && !allowNoReplicas)
-      this.listener.onReport('log', 'members-by-sight', BY_SIGHT);
+      this.listener.onReport('log', 'observed-replicas', OBSERVED);
     this.sentinels?.open();
     this.master.open();
   }
@@ -109,6 +109,6 @@ export class SingleMasterDeployment implements Deployment {
   }
 }
 
-const BY_SIGHT =
+const OBSERVED =
   "On a plain connection replicas: 'all' counts the replicas that this process has seen connected, so one that starts after a crash " +
   'may know fewer. Set replicas to their number (for example replicas: 2), or connect through Sentinel.';

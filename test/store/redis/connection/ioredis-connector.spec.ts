@@ -141,7 +141,7 @@ describe('A connection', () => {
     expect(stores.reports).toMatchObject([
       {
         level: 'log',
-        code: 'members-by-sight',
+        code: 'observed-replicas',
         message: expect.stringContaining('Set replicas to their number'),
       },
     ]);
