@@ -1,7 +1,9 @@
 import { Subscription, type SchedulerAction, type SchedulerLike } from 'rxjs';
 import type { Clock } from './clock.js';
 
-/** Runs RxJS intervals on a `Clock`, so that whoever holds the clock holds them too. */
+/**
+ * Runs RxJS intervals on a `Clock`, so that a test that stops the clock stops the intervals, too.
+ */
 export class ClockScheduler implements SchedulerLike {
   constructor(private readonly clock: Clock) {}
 

@@ -1,6 +1,6 @@
 import type { Clock } from './clock.js';
 
-/** Something that is told when its time is up. */
+/** An object that is called when its time is up. */
 export interface Timed {
   onDue(): void;
 }
@@ -14,14 +14,15 @@ export interface Deadline {
 interface Entry extends Deadline {
   dueAt: number;
   readonly timed: Timed;
-  /** Where it stands in the heap; -1 when it does not. */
+  /** The index in the heap; -1 if the entry is not in the heap. */
   index: number;
 }
 
 /**
- * One timer for any number of deadlines. Nearly all of them are stopped long before they are due, tens of thousands a second, and a timer for
- * each costs more than what it guards: so they stand in a binary heap, and the timer goes to the earliest, or to one that was stopped meanwhile.
- * There is none where there is no deadline.
+ * One timer for any number of deadlines. Nearly all deadlines are stopped long before they are due,
+ * tens of thousands a second, and a timer for each would cost more than the work it guards.
+ * Deadlines therefore stand in a binary heap, and the timer is set for the earliest, or for one
+ * that was stopped meanwhile. Without deadlines there is no timer.
  */
 export class Deadlines {
   private readonly heap: Entry[] = [];
@@ -30,7 +31,10 @@ export class Deadlines {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Calls `timed.onDue` at the monotonic instant `dueAt`, or as soon after it as the event loop runs; never where that is Infinity. */
+  /**
+   * Calls `timed.onDue` at the monotonic instant `dueAt`, or as soon as the event loop runs after
+   * it; never if `dueAt` is Infinity.
+   */
   add(dueAt: number, timed: Timed): Deadline {
     const entry: Entry = { dueAt, timed, index: -1 };
     if (dueAt !== Infinity) this.insert(entry);

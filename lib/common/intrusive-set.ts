@@ -1,7 +1,8 @@
 /**
- * A set of objects that carry their own index in it, in the property `indexName`; in no order. A `Set` that is filled and emptied tens of thousands of
- * times a second makes a new table for every few hundred of them, and each old table keeps all that stood in it from being collected
- * early: half of the time went there.
+ * A set, in no order, of objects that carry their own index in the property `indexName`. A `Set`
+ * that is filled and emptied tens of thousands of times a second makes a new table for every few
+ * hundred objects. Each old table keeps its objects from being collected early, which took half of
+ * the time.
  */
 export class IntrusiveSet<P extends string, T extends Record<P, number>> {
   private items: T[] = [];
@@ -12,7 +13,7 @@ export class IntrusiveSet<P extends string, T extends Record<P, number>> {
     return this.items.length;
   }
 
-  /** Once is enough. */
+  /** Adding an item twice has no effect. */
   add(item: T): void {
     if (item[this.indexName] >= 0) return;
     (item as Record<P, number>)[this.indexName] = this.items.push(item) - 1;
@@ -34,7 +35,7 @@ export class IntrusiveSet<P extends string, T extends Record<P, number>> {
     this.items = [];
   }
 
-  /** Those that are in it when the loop begins. */
+  /** The items that are in the set when the loop begins. */
   [Symbol.iterator](): IterableIterator<T> {
     return [...this.items].values();
   }

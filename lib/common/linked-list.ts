@@ -4,7 +4,10 @@ export interface Linked<T> {
   behind: T | undefined;
 }
 
-/** A list whose items can be removed from any place at once: fifty thousand may leave in one instant. An item stands in one list at a time. */
+/**
+ * A list whose items can be removed from any place in constant time: fifty thousand may leave in
+ * one instant. An item stands in one list at a time.
+ */
 export class LinkedList<T extends Linked<T>> {
   first: T | undefined;
   last: T | undefined;

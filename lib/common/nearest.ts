@@ -1,4 +1,7 @@
-/** The name that `text` most likely was meant to be: at most a third of its letters are wrong, missing or too many. */
+/**
+ * The name that `text` was probably meant to be: at most a third of its letters are wrong, missing
+ * or too many.
+ */
 export function nearestTo(text: string, names: readonly string[]): string | undefined {
   let nearest: string | undefined;
   let least = Math.floor(text.length / 3) + 1;
@@ -12,7 +15,7 @@ export function nearestTo(text: string, names: readonly string[]): string | unde
   return nearest;
 }
 
-/** Levenshtein's. */
+/** The Levenshtein distance. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let i = 1; i <= a.length; i++) {

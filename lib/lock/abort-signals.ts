@@ -1,4 +1,4 @@
-/** Whoever waits with a signal. */
+/** A caller that waits with a signal. */
 export interface Cancellable {
   cancel(reason: unknown): void;
 }
@@ -9,8 +9,9 @@ interface Listening {
 }
 
 /**
- * Listens once to each signal, for all callers that share it: more than ten listeners on a signal are warned of, and each that comes or goes is looked for among all
- * others. A signal that has no waiter has no listener of ours.
+ * Listens once to each signal, for all callers that share the signal. Node warns of more than ten
+ * listeners on a signal, and looks for each listener that comes or goes among all others. A signal
+ * without a waiter has no listener of ours.
  */
 export class AbortSignals {
   private readonly listening = new WeakMap<AbortSignal, Listening>();
@@ -19,7 +20,8 @@ export class AbortSignals {
     let listening = this.listening.get(signal);
     if (listening === undefined) {
       const waiters = new Set<Cancellable>();
-      // From the last to the first: none gets its turn in the queue only to be cancelled.
+      // From the last to the first, so that no caller gets its turn in the queue only to be
+      // cancelled.
       const onAbort = (): void => {
         for (const each of [...waiters].toReversed()) each.cancel(signal.reason);
       };

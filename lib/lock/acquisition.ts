@@ -30,8 +30,8 @@ import type { WaitQueues } from './wait-queues.js';
 const FIRST_RETRY_PAUSE = 25;
 const LONGEST_RETRY_PAUSE = 1_000;
 /**
- * ms beyond `waitTime` that a queued caller waits for the answer to the caller before it: the time of
- * both may end in one instant.
+ * ms beyond `waitTime` that a queued caller waits for the answer to the caller before it: the time
+ * of both may end in one instant.
  */
 const GRACE = 50;
 
@@ -53,12 +53,12 @@ export interface AcquisitionHost {
 }
 
 /**
- * One caller on its way to a lock. Asks the store. If the key is busy, the caller stands in the key's
- * queue and asks again when it is first and the key has changed.
+ * One caller on its way to a lock. Asks the store. If the key is busy, the caller stands in the
+ * key's queue and asks again when it is first and the key has changed.
  *
  * A caller that asks for several keys stands in the queue of the key that was found busy, and then
- * asks for all of them again. A caller that stood in all queues at once could wait for another caller
- * that waits for it.
+ * asks for all of them again. A caller that stood in all queues at once could wait for another
+ * caller that waits for it.
  */
 export class Acquisition implements Waiter, Timed {
   /** The index among the acquisitions of the service. */
@@ -120,8 +120,8 @@ export class Acquisition implements Waiter, Timed {
   }
 
   /**
-   * A waiter past its `waitTime` does not ask again: its deadline is about to fire, and thousands of
-   * waiters may expire together.
+   * A waiter past its `waitTime` does not ask again: its deadline is about to fire, and thousands
+   * of waiters may expire together.
    */
   get isReady(): boolean {
     return this.state.kind === 'queued' && !this.time.isOver;
@@ -347,8 +347,8 @@ export class Acquisition implements Waiter, Timed {
   }
 
   /**
-   * The last that is known of the keys: the caller's own answer, or a newer answer of another kind that
-   * a caller in the same queue got.
+   * The last that is known of the keys: the caller's own answer, or a newer answer of another kind
+   * that a caller in the same queue got.
    */
   private why(): SharedOutcome {
     const { lastFailure } = this;

@@ -16,8 +16,8 @@ const RENEWAL_TOLERANCE = 50;
 const TOLERATED_PART = 25;
 
 /**
- * `ask`: try to take the key. `verify`: ask only whether the holder still holds the key, which costs
- * a fifth of the commands of an attempt.
+ * `ask`: try to take the key. `verify`: ask only whether the holder still holds the key, which
+ * costs a fifth of the commands of an attempt.
  */
 export interface NextStep {
   readonly kind: 'ask' | 'verify';
@@ -26,9 +26,9 @@ export interface NextStep {
 }
 
 /**
- * What one waiter knows of a busy key: who holds it, when the holder was last seen to renew, and when
- * the lease ends. Decides whether the waiter asks or verifies next, and when. Has no clock: `now` is
- * always a monotonic instant that the caller passes in.
+ * What one waiter knows of a busy key: who holds it, when the holder was last seen to renew, and
+ * when the lease ends. Decides whether the waiter asks or verifies next, and when. Has no clock:
+ * `now` is always a monotonic instant that the caller passes in.
  */
 export class BusyKey {
   private owner: string | undefined;
@@ -72,8 +72,8 @@ export class BusyKey {
   }
 
   /**
-   * The step that the waiter takes if no change of the key comes first. `random`, from 0 to 1, spreads
-   * the waiters of many processes.
+   * The step that the waiter takes if no change of the key comes first. `random`, from 0 to 1,
+   * spreads the waiters of many processes.
    */
   nextStep(now: number, hearsChanges: boolean, random: number): NextStep {
     const pollTime = (hearsChanges ? FALLBACK_POLL_TIME : UNTRACKED_POLL_TIME) * (0.75 + random / 2);

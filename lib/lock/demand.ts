@@ -11,7 +11,9 @@ export interface Demand {
   };
 }
 
-/** True if `demand` needs at least what `other` needs, so that it fails as long as `other` fails. */
+/**
+ * True if `demand` needs at least what `other` needs, so that it fails as long as `other` fails.
+ */
 export function needsAtLeast(demand: Demand, other: Demand): boolean {
   const { sorted, options } = demand;
   if (options === other.options && sorted.length === 1 && other.sorted.length === 1) return true;

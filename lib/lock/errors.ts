@@ -78,7 +78,7 @@ export class LockContendedError extends ReplicaLockError {
 
   constructor(
     keys: readonly string[],
-    /** Who holds it; tells host and process. */
+    /** Names the grant, host and process that hold the lock. */
     readonly owner: string | undefined,
     /** ms until the holder's lease ends unless it is renewed. */
     readonly remainingTime: number,
@@ -98,7 +98,9 @@ export class LockContendedError extends ReplicaLockError {
   }
 }
 
-/** The write reached the master, but too few replicas confirmed it in time, so it was taken back. */
+/**
+ * The write reached the master, but too few replicas confirmed it in time, so it was taken back.
+ */
 export class LockNotReplicatedError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockNotReplicatedError', 'LOCK_NOT_REPLICATED');
@@ -107,9 +109,9 @@ export class LockNotReplicatedError extends ReplicaLockError {
   readonly code = 'LOCK_NOT_REPLICATED';
   /** Replicas that confirmed. */
   readonly confirmed: number;
-  /** Replicas that had to. */
+  /** Replicas that had to confirm. */
   readonly required: number;
-  /** Every replica known, with what it acknowledged. */
+  /** Every known replica, with its acknowledgement. */
   readonly replicas: readonly ReplicaReport[];
 
   constructor(
@@ -137,7 +139,7 @@ export class LockUnavailableError extends ReplicaLockError {
   }
 
   readonly code = 'LOCK_UNAVAILABLE';
-  /** ms after which asking again makes sense, where that is known. */
+  /** ms after which another attempt makes sense, if known. */
   readonly retryAfter: number | undefined;
 
   constructor(keys: readonly string[], outcome: Pick<Unavailable, 'reason' | 'cause' | 'retryAfter'>) {
@@ -146,7 +148,10 @@ export class LockUnavailableError extends ReplicaLockError {
   }
 }
 
-/** The lock was lost while its work ran: somebody else may hold it. Also the reason of `lock.signal`. */
+/**
+ * The lock was lost while its work ran: another caller may hold it. Also the reason of
+ * `lock.signal`.
+ */
 export class LockLostError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockLostError', 'LOCK_LOST');
@@ -209,7 +214,9 @@ export class LockKeyError extends ReplicaLockError {
     super(keys, message);
   }
 
-  /** Whether the caller's request supplied the bad part (HTTP 400) and not the program (500). */
+  /**
+   * True if the caller's request supplied the bad part (HTTP 400), false if the program did (500).
+   */
   get fromRequest(): boolean {
     return this.requestProblem !== undefined;
   }

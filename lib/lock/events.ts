@@ -3,7 +3,10 @@ import type { StoreReport, Unconfirmed } from '../store/lock-store.js';
 import { LockNotReplicatedError } from './errors.js';
 import type { Lock } from './lock.js';
 
-/** What happens to locks, as `LockService.events` tells it. Times are in ms; `label` is what the acquisition's options called it. */
+/**
+ * What happens to locks, as emitted by `LockService.events`. Times are in ms. `label` is the option
+ * of the acquisition.
+ */
 export type LockEvent =
   | {
       readonly type: 'acquired';
@@ -12,27 +15,27 @@ export type LockEvent =
       readonly owner: string;
       readonly fencingToken: number;
       readonly confirmedBy: number;
-      /** From asking to holding. */
+      /** ms from the call to the grant. */
       readonly waited: number;
-      /** The part of it from the request that was granted to its confirmation. */
+      /** The part of `waited` from the request that was granted to its confirmation. */
       readonly confirmedIn: number;
     }
   | {
       readonly type: 'contended';
       readonly keys: readonly string[];
       readonly label: string | undefined;
-      /** Who holds it. */
+      /** The owner of the lock that is held. */
       readonly holder: string | undefined;
       readonly waited: number;
     }
   | {
-      /** An attempt was not confirmed and taken back; it may be followed by another. */
+      /** An attempt was not confirmed and was taken back. Another attempt may follow. */
       readonly type: 'unconfirmed';
       readonly keys: readonly string[];
       readonly label: string | undefined;
       readonly confirmed: number;
       readonly required: number;
-      /** Names the replicas that are missing, and what to do. */
+      /** Names the missing replicas, and what to do. */
       readonly error: LockNotReplicatedError;
     }
   | {
@@ -59,11 +62,17 @@ export type LockEvent =
       readonly owner: string;
       readonly fencingToken: number;
       readonly held: number;
-      /** False where Redis has not answered yet: it is told again in the background, at most until the lease has passed. */
+      /**
+       * False if Redis has not answered yet. The release is then repeated in the background, at
+       * most until the lease has passed.
+       */
       readonly answered: boolean;
     };
 
-/** `askedAt`, `sentAt`: the monotonic instants at which the caller asked, and the granted request was sent. */
+/**
+ * `askedAt`, `sentAt`: the monotonic instants at which the caller asked, and the granted request
+ * was sent.
+ */
 export function acquiredEvent(
   lock: Lock & { readonly grantedAt: number },
   label: string | undefined,
@@ -95,7 +104,7 @@ export function unconfirmedEvent(
   return { type: 'unconfirmed', keys, label, confirmed, required, error };
 }
 
-/** What an operator should read of it; undefined where all is well. */
+/** What an operator should read about the event; undefined if all is well. */
 export function reportOf(event: LockEvent): StoreReport | undefined {
   switch (event.type) {
     case 'lost':
@@ -130,12 +139,18 @@ export type AcquisitionEnd =
   | {
       readonly kind: 'refused';
       readonly error: unknown;
-      /** ms that it was ready to wait. */
+      /** ms that the caller was ready to wait. */
       readonly waitTime: number;
     };
 
-/** Follows acquisitions in the asynchronous context of who asks, which events do not know: for tracing. */
+/**
+ * Follows acquisitions in the asynchronous context of the caller, which events do not know: for
+ * tracing.
+ */
 export interface AcquisitionObserver {
-  /** Called when somebody asks; what it returns is called once, at the end. What they throw is reported. */
+  /**
+   * Called when a caller asks. The returned function is called once, at the end. What they throw is
+   * reported.
+   */
   onAsked(keys: readonly string[], label: string | undefined): (end: AcquisitionEnd) => void;
 }

@@ -4,9 +4,13 @@ import { Observable, Subscriber, type Observer, type Operator, type Subscription
 export type OnSubscriberError = (error: unknown, hasEnded: boolean) => void;
 
 /**
- * An Observable for code that is not ours. RxJS throws what a subscriber throws once more, where nobody can catch it, and that ends the process. Here `onError` is
- * told: of the first error of each subscriber, of a promise that it returns and that rejects, and of an error that comes down a pipe to a subscriber that has no handler for
- * it. It holds for all that is piped from here; of what `merge` and the like make of it, RxJS' own rule holds.
+ * An Observable for code that is not ours. RxJS throws the error of a subscriber a second time,
+ * where no code can catch it, and that ends the process. Here `onError` gets the first error of
+ * each subscriber. The same holds for a rejected promise that the subscriber returns, and for an
+ * error that comes down a pipe to a subscriber without a handler.
+ *
+ * All that is piped from here is guarded. For the result of `merge` and the like RxJS' own rule
+ * holds.
  */
 export class GuardedObservable<T> extends Observable<T> {
   constructor(
@@ -41,7 +45,7 @@ export class GuardedObservable<T> extends Observable<T> {
     let hasFailed = false;
     const report = (reason: unknown, hasEnded: boolean): void => {
       if (hasFailed) return;
-      // First: a subscriber of reports is told of its own failure as well.
+      // Set first: a subscriber of reports also gets the report of its own failure.
       hasFailed = true;
       this.onError(reason, hasEnded);
     };
@@ -71,7 +75,10 @@ interface Loose<T> {
   complete?: (() => unknown) | null | undefined;
 }
 
-/** Those of operators, whose errors go on down the pipe; another copy of RxJS may have made them. */
+/**
+ * True for the subscribers of operators, whose errors go on down the pipe. Another copy of RxJS may
+ * have made them.
+ */
 function isSubscriber<T>(value: unknown): value is Subscriber<T> {
   if (value instanceof Subscriber) return true;
   const { next, add, remove } = (value ?? {}) as Record<string, unknown>;

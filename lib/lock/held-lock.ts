@@ -23,7 +23,7 @@ export interface HeldLockHost {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   readonly renewals: Renewals;
-  /** Whether anybody listens to what goes well; where nobody does, no event of it is made. */
+  /** True if events have a listener. Without a listener no event of a success is made. */
   isHeard(): boolean;
   emit(event: LockEvent): void;
   /** The lock is not held any more. */
@@ -37,21 +37,21 @@ type State =
   | { readonly kind: 'released' }
   | { readonly kind: 'lost'; readonly error: LockLostError };
 
-/** ms after its end from which a deadline that is noticed so late tells of a process that stood still. */
+/** A deadline noticed this many ms after its end shows that the process stood still. */
 const LATE = 500;
 
 /** ms beyond `replicaTimeout` within which a release answers. */
 const RELEASE_ALLOWANCE = 1_000;
 
-/** ms after which the keys of a lock that is not renewed are tried to be watched again. */
+/** ms before the keys of a lock that is not renewed are watched again after a failure. */
 const WATCH_RETRY_TIME = 1_000;
 
 const HELD: State = { kind: 'held' };
 const RELEASED: State = { kind: 'released' };
 
-/** A lock while it is held: renews itself, and knows when it is lost. */
+/** A lock while it is held. Renews itself and notices its loss. */
 export class HeldLock extends Lock implements HeldKeys, Timed {
-  /** Among those of the service. */
+  /** The index among the locks of the service. */
   index = NO_INDEX;
   readonly fencingToken: number;
   readonly confirmedBy: number;
@@ -65,12 +65,15 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private slot: RenewalSlot | undefined;
   private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
-  /** What is under way, and whether the key was touched meanwhile. */
+  /** The renewal under way, and whether the key was touched meanwhile. */
   private renewal: Promise<void> | undefined;
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal. */
   private dueAt = -Infinity;
-  /** How much work is under it at the moment: that which took it, and that which joined. */
+  /**
+   * The pieces of work under the lock at the moment: the work that took it and the work that
+   * joined.
+   */
   private users = 0;
 
   constructor(
@@ -89,12 +92,18 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.leaseTime = options.leaseTime;
   }
 
-  /** Whether the first renewal was nearly due at the grant: the confirmation took several turns of a busy event loop. */
+  /**
+   * True if the first renewal was nearly due at the grant: the confirmation took several turns of a
+   * busy event loop.
+   */
   get wasGrantedLate(): boolean {
     return 6 * (this.grantedAt - this.firstValidity.startedAt) >= this.leaseTime;
   }
 
-  /** Called 3 to 6 ms after the grant if the lock is still held, at once after a late grant: starts renewal, the timer of its expiry and key tracking. */
+  /**
+   * Called 3 to 6 ms after the grant if the lock is still held, and at once after a late grant.
+   * Starts renewal, the expiry timer and key tracking.
+   */
   startKeeping(): void {
     if (this.state.kind !== 'held' || this.deadline !== undefined) return;
     this.deadline = this.host.deadlines.add(this.validity.endsAt, this);
@@ -117,14 +126,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   get signal(): AbortSignal {
     if (this.controller === undefined) {
       this.controller = new AbortController();
-      // It may well be given to dozens of requests.
+      // The signal may be given to dozens of requests.
       setMaxListeners(Infinity, this.controller.signal);
       if (this.state.kind === 'lost') this.controller.abort(this.state.error);
     }
     return this.controller.signal;
   }
 
-  /** Why it was lost; undefined where it was not. */
+  /** The reason of the loss; undefined if the lock was not lost. */
   get loss(): LockLostError | undefined {
     this.noticeDeadline();
     return this.state.kind === 'lost' ? this.state.error : undefined;
@@ -140,12 +149,12 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.users++;
   }
 
-  /** True for the last to leave. */
+  /** True for the last work to leave. */
   leave(): boolean {
     return --this.users === 0;
   }
 
-  /** It was released or lost, as far as that was noticed: no question of the clock. */
+  /** True after a release, or after a loss that was noticed. Does not ask the clock. */
   get hasEnded(): boolean {
     return this.state.kind !== 'held';
   }
@@ -159,7 +168,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.stopRenewing();
       this.startRenewing(0);
     }
-    // One that is under way asked for the lease as it was.
+    // A renewal under way asked for the old lease.
     if (this.renewal !== undefined) await this.renewal;
     await this.renewOnce();
     this.assertHeld();
@@ -184,14 +193,15 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.tellReleased(false);
       throw new LockUnavailableError(this.keys, outcome);
     }
-    // If the lease has ended meanwhile the key may have expired by itself, after the work was done: nothing shows a loss.
+    // If the lease has ended meanwhile, the key may have expired after the work was done. Nothing
+    // shows a loss.
     const isLost = !outcome.ours && this.validity.remaining(this.host.clock) > 0;
     if (isLost) this.lose('somebody had taken or deleted its key when it was released');
     else this.tellReleased(true);
     return !isLost;
   }
 
-  /** The wheel has come round: renew, unless it is time to stop. */
+  /** Called once in each period: renews, unless `maxHoldTime` is over. */
   renew(): void {
     const { maxHoldTime } = this.options;
     if (maxHoldTime !== undefined && this.heldFor >= maxHoldTime) this.stopRenewing();
@@ -201,7 +211,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     }
   }
 
-  /** Somebody changed one of the keys, or may have: look. */
+  /** One of the keys was changed, or may have been: asks the store. */
   check(): void {
     if (this.state.kind !== 'held') return;
     if (this.renewal !== undefined) this.isOutdated = true;
@@ -209,7 +219,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     else this.watch();
   }
 
-  /** From now on the store tells of changes to its keys; what has changed before, it tells now. */
+  /** From now on the store reports changes of the keys. Earlier changes are reported at once. */
   watch(): void {
     if (this.state.kind === 'held') void this.checkKeys();
   }
@@ -241,7 +251,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return this.host.clock.monotonic() - this.firstValidity.startedAt;
   }
 
-  /** Renews, unless that is under way already. A lock that is noticed only after its deadline is lost, not renewed. */
+  /**
+   * Renews, unless that is under way already. A lock that is noticed only after its deadline is
+   * lost, not renewed.
+   */
   private renewOnce(): Promise<void> {
     this.noticeDeadline();
     if (this.state.kind === 'held') this.renewal ??= this.askToRenew();
@@ -252,13 +265,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.isOutdated = false;
     const outcome = await this.host.store.renew(this, this.leaseTime);
     this.renewal = undefined;
-    // `end` is asked again: the lock may have been released meanwhile, and then its key is gone rightly.
+    // `end` is asked again: the lock may have been released meanwhile, and then its key is gone
+    // rightly.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
       if (this.deadline !== undefined) this.host.deadlines.move(this.deadline, outcome.validity.endsAt);
       if (this.host.isHeard()) this.emitRenewed(outcome.confirmedBy);
-      // Also if the next one became due meanwhile, which happens where turns of the event loop are long.
+      // Also if the next renewal became due meanwhile, which long turns of the event loop cause.
       if (this.isOutdated || this.dueAt > this.validity.startedAt) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else
@@ -271,21 +285,22 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const outcome = await this.host.store.watch(this);
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'gone') this.loseKey(outcome.key);
-    // One that is renewed is watched again by that.
+    // A renewal watches the keys again by itself.
     else if (outcome.kind === 'unknown' && !this.isRenewing) {
       this.stopRetry?.();
       this.stopRetry = this.host.clock.after(WATCH_RETRY_TIME, () => this.watch());
     }
   }
 
-  /** What it has of its other keys is given back: nobody holds them any more. */
+  /** The other keys of the lock are given back, since the lock holds them no more. */
   private loseKey(key: string): void {
     this.lose(`somebody deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
   }
 
   /**
-   * Busy for longer than the lease: the key's life is extended, and confirmed, without anybody holding it. The caller hears of it as soon as of any
-   * release; the store goes on asking for the confirmation.
+   * Keeps the key busy for longer than the lease: extends the life of the key, with confirmation,
+   * without a holder. The caller gets its answer as soon as for any release. The store goes on
+   * asking for the confirmation.
    */
   private async keepBusy(cooldown: number): Promise<ReleaseOutcome> {
     const within = this.options.replicaTimeout + RELEASE_ALLOWANCE;
@@ -306,7 +321,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
     this.slot = this.host.renewals.start(this, this.leaseTime, passed);
-    // On a busy event loop `startKeeping` comes late, and the wheel's next turn would come too late.
+    // On a busy event loop `startKeeping` comes late, and the wheel's next turn would come too
+    // late.
     if (2 * passed >= renewalPeriodOf(this.leaseTime)) this.renew();
   }
 

@@ -8,8 +8,8 @@ import type { Waiter } from './waiter.js';
 const NONE: readonly WaitQueue[] = [];
 
 /**
- * The queues of the keys that one caller asks for. The caller stands in at most one of them: a caller
- * that stood in several could wait for another caller that waits for it.
+ * The queues of the keys that one caller asks for. The caller stands in at most one of them: a
+ * caller that stood in several could wait for another caller that waits for it.
  */
 export class KeyQueues {
   /** The queues of the sorted keys, from `watch` to the end. */
@@ -33,7 +33,9 @@ export class KeyQueues {
     return this.queues[this.caller.sorted.indexOf(key)]!;
   }
 
-  /** The queue to join before the first attempt; undefined if no caller waits for any of the keys. */
+  /**
+   * The queue to join before the first attempt; undefined if no caller waits for any of the keys.
+   */
   get entry(): WaitQueue | undefined {
     return this.queues.length === 1 ? this.queues[0] : this.queues.find(({ hasWaiters }) => hasWaiters);
   }
@@ -76,8 +78,8 @@ export class KeyQueues {
   }
 
   /**
-   * Passes the store's answer on to the other callers that wait for the key. An answer about several
-   * keys together says nothing about a single one of them.
+   * Passes the store's answer on to the other callers that wait for the key. An answer about
+   * several keys together says nothing about a single one of them.
    */
   share(outcome: SharedOutcome['outcome']): void {
     const own = this.current ?? (this.queues.length === 1 ? this.queues[0] : undefined);

@@ -41,7 +41,8 @@ export function keyOf(key: unknown): string {
   }
   if (!key.isWellFormed()) {
     const readable = key.toWellFormed();
-    // Redis receives UTF-8, which has no such characters: different keys of this kind are one key there.
+    // Redis receives UTF-8, which has no such characters: different keys of this kind are one key
+    // there.
     throw new LockKeyError(
       [readable],
       `Lock '${readable}' has a key that is no well-formed Unicode: it has half of a surrogate pair (was a text cut in the middle of ` +

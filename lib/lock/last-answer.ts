@@ -18,8 +18,8 @@ export function newestOutcome(
 }
 
 /**
- * True if waiting cannot help: an operator has to mend the configuration first, or the store refuses for
- * longer than the ms that the caller has left.
+ * True if waiting cannot help: an operator has to mend the configuration first, or the store
+ * refuses for longer than the ms that the caller has left.
  */
 export function isInVain(failure: Unconfirmed | Unavailable, timeLeft: number): boolean {
   if (failure.kind !== 'unavailable') return false;

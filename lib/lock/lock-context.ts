@@ -14,7 +14,8 @@ export class LockContext {
 
   /** Runs `work`, and all that it starts, under the lock. */
   run<T>(lock: HeldLock, work: () => T): T {
-    // Locks that have ended can be joined by nobody; work that starts its own next run would drag them all along.
+    // Locks that have ended cannot be joined. Work that starts its own next run would keep all of
+    // them in memory.
     let outer = this.storage.getStore();
     while (outer?.lock.hasEnded === true) outer = outer.outer;
     return this.storage.run({ lock, outer }, work);
@@ -25,7 +26,10 @@ export class LockContext {
     return this.storage.exit(work);
   }
 
-  /** The innermost lock that this context runs under and still holds; of a key, where one is given. */
+  /**
+   * The innermost lock that this context runs under and still holds. With `key`: the lock on that
+   * key.
+   */
   find(key?: string): HeldLock | undefined {
     for (let frame = this.storage.getStore(); frame !== undefined; frame = frame.outer) {
       if (frame.lock.held && (key === undefined || frame.lock.keys.includes(key))) return frame.lock;
@@ -34,8 +38,9 @@ export class LockContext {
   }
 
   /**
-   * The lock that a request for these keys joins, or undefined where it must be taken. To hold some of the keys and ask for more at once leaves the sorted order in
-   * which several keys are taken, and could wait for somebody who waits for us: refused.
+   * The lock that a request for these keys joins; undefined if the lock must be taken. A context
+   * that holds some of the keys and asks for more leaves the sorted order in which several keys are
+   * taken. The request could wait for a caller that waits for this context, and is refused.
    */
   joinable(keys: readonly string[]): HeldLock | undefined {
     let held: HeldLock | undefined;

@@ -8,8 +8,8 @@ export interface LockInfo {
   /** The fencing token of the grant, see `Lock.fencingToken`. */
   readonly fencingToken: number;
   /**
-   * ms until the key expires unless the holder renews it. At most the option `clockSkew` more than is
-   * left of the lease. Infinity if the key has no time to live.
+   * ms until the key expires unless the holder renews it. At most the option `clockSkew` more than
+   * is left of the lease. Infinity if the key has no time to live.
    */
   readonly remainingTime: number;
 }

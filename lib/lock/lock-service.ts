@@ -26,7 +26,9 @@ import { Owners } from './owners.js';
 import { Renewals } from './renewals.js';
 import { WaitQueues } from './wait-queues.js';
 
-/** `draining`: only requests from inside a held lock are granted. `closed`: no request is granted. */
+/**
+ * `draining`: only requests from inside a held lock are granted. `closed`: no request is granted.
+ */
 type State = 'open' | 'draining' | 'closed';
 
 /**
@@ -60,9 +62,9 @@ export class LockService {
    */
   readonly events: Observable<LockEvent>;
   /**
-   * What an operator should read: reports about Redis, and about locks that were lost, not confirmed, or
-   * released without an answer. The module writes them to the Nest logger. Completes when the
-   * application shuts down.
+   * What an operator should read: reports about Redis, and about locks that were lost, not
+   * confirmed, or released without an answer. The module writes them to the Nest logger. Completes
+   * when the application shuts down.
    */
   readonly reports: Observable<StoreReport>;
 
@@ -121,8 +123,8 @@ export class LockService {
   }
 
   /**
-   * Like `acquire`, but resolves with null if the lock stays busy, and does not wait for a holder unless
-   * `waitTime` is given. A server that is silent or being connected to is waited for up to
+   * Like `acquire`, but resolves with null if the lock stays busy, and does not wait for a holder
+   * unless `waitTime` is given. A server that is silent or being connected to is waited for up to
    * `replicaTimeout`.
    *
    * @throws as `acquire`, apart from `LockContendedError`.
@@ -139,11 +141,11 @@ export class LockService {
   }
 
   /**
-   * Runs `work` under the lock and resolves with its result. If this asynchronous context holds the key
-   * already, the work joins that lock.
+   * Runs `work` under the lock and resolves with its result. If this asynchronous context holds the
+   * key already, the work joins that lock.
    *
-   * @throws `LockLostError` if the lock is lost before the work ends, whatever the work returns. The
-   *   error of the work is then its `cause`.
+   * @throws `LockLostError` if the lock is lost before the work ends, whatever the work returns.
+   *   The error of the work is then its `cause`.
    * @throws the error of the work.
    * @throws as `acquire` if the lock cannot be taken.
    */
@@ -160,7 +162,8 @@ export class LockService {
       throw new TypeError('withLock needs the work to do under the lock: a function');
     if (work === optionsOrWork && maybeWork !== undefined)
       throw new TypeError('withLock takes its options before the work');
-    // The same as `enter`, without the object that `enter` makes: every decorated method comes here.
+    // The same as `enter`, without the object that `enter` makes: every decorated method comes
+    // here.
     const keys = keysOf(key);
     const resolved = this.options.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
@@ -204,7 +207,8 @@ export class LockService {
   }
 
   /**
-   * For operators: takes the key away from its holder, whose signal aborts. False if the key was free.
+   * For operators: takes the key away from its holder, whose signal aborts. False if the key was
+   * free.
    *
    * @throws as `inspect`.
    */
@@ -216,8 +220,8 @@ export class LockService {
   }
 
   /**
-   * The innermost lock that this asynchronous context runs under and still holds. With `key`: the lock on
-   * that key. Undefined if there is none.
+   * The innermost lock that this asynchronous context runs under and still holds. With `key`: the
+   * lock on that key. Undefined if there is none.
    *
    * @throws `LockKeyError` if the key cannot be used.
    */
@@ -226,7 +230,8 @@ export class LockService {
   }
 
   /**
-   * The lock on `key` that this asynchronous context runs under and holds: for the line before a write.
+   * The lock on `key` that this asynchronous context runs under and holds: for the line before a
+   * write.
    *
    * @throws `LockLostError` if the context holds no such lock, or no longer.
    * @throws `LockKeyError` if the key cannot be used.
@@ -243,16 +248,16 @@ export class LockService {
   }
 
   /**
-   * The state of Redis and its replicas as last seen, and the number of locks of this process. Sends no
-   * command.
+   * The state of Redis and its replicas as last seen, and the number of locks of this process.
+   * Sends no command.
    */
   health(): LockHealth {
     return lockHealth(this.store.health(), this.held.length, this.listeners.lostCount);
   }
 
   /**
-   * Takes the lock, or joins the lock that this context holds. `onWaiting` receives the function that
-   * ends the waiting. For decorators.
+   * Takes the lock, or joins the lock that this context holds. `onWaiting` receives the function
+   * that ends the waiting. For decorators.
    *
    * @internal
    */
@@ -287,8 +292,8 @@ export class LockService {
   }
 
   /**
-   * Begins to connect. The first use of the service also connects: locks are taken before an application
-   * has started.
+   * Begins to connect. The first use of the service also connects: locks are taken before an
+   * application has started.
    *
    * @internal
    */
@@ -308,9 +313,9 @@ export class LockService {
   }
 
   /**
-   * Rejects all waiting callers and grants nothing new, apart from requests inside a held lock, so that
-   * running work can end. Resolves when no lock is held any more, or after `shutdownTimeout`. A second
-   * call returns the same promise.
+   * Rejects all waiting callers and grants nothing new, apart from requests inside a held lock, so
+   * that running work can end. Resolves when no lock is held any more, or after `shutdownTimeout`.
+   * A second call returns the same promise.
    *
    * @internal
    */
@@ -326,8 +331,8 @@ export class LockService {
   }
 
   /**
-   * Loses and releases the locks that are left, and closes the store. A second call returns the same
-   * promise.
+   * Loses and releases the locks that are left, and closes the store. A second call returns the
+   * same promise.
    *
    * @internal
    */
@@ -348,7 +353,8 @@ export class LockService {
   }
 
   private rejectWaiting(isMeant: (acquisition: Acquisition) => boolean): void {
-    // From the last to the first, so that no caller gets its turn in the queue only to be cancelled.
+    // From the last to the first, so that no caller gets its turn in the queue only to be
+    // cancelled.
     for (const acquisition of [...this.waiting].toReversed())
       if (isMeant(acquisition)) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
   }

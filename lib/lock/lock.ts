@@ -1,5 +1,5 @@
 /**
- * A lock that was granted. It belongs to this handle: whoever has it may release it.
+ * A lock that was granted. Any code that has this object may release the lock.
  *
  * ```ts
  * await using lock = await locks.acquire('order:42');
@@ -8,19 +8,25 @@
 export abstract class Lock {
   /** The keys in the order in which they were asked for, each once. */
   abstract readonly keys: readonly string[];
-  /** Names this grant and tells host and process; unique. */
+  /** Names this grant, its host and its process. Unique. */
   abstract readonly owner: string;
-  /** Greater than that of every earlier grant of these keys: a resource that refuses smaller ones is safe even from a holder that was frozen. */
+  /**
+   * Greater than the token of every earlier grant of these keys. A resource that refuses smaller
+   * tokens is safe even from a holder that was frozen, see
+   * [fencing](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
+   */
   abstract readonly fencingToken: number;
-  /** Replicas that confirmed the grant; 0 in memory and on a server without replicas. */
+  /**
+   * The number of replicas that confirmed the grant. 0 in memory and on a server without replicas.
+   */
   abstract readonly confirmedBy: number;
-  /** When the grant was asked for, by this host's clock. */
+  /** The time at which the grant was asked for, by this host's clock. */
   abstract readonly acquiredAt: Date;
   /** ms that the lock lives after its last renewal. */
   abstract readonly leaseTime: number;
-  /** ms for which the lock is certainly held; 0 once it is lost or released. */
+  /** ms for which the lock is certainly held. 0 after its loss or release. */
   abstract readonly remainingTime: number;
-  /** Aborts with a `LockLostError` when the lock is lost; never by its release. */
+  /** Aborts with a `LockLostError` when the lock is lost. A release does not abort the signal. */
   abstract readonly signal: AbortSignal;
 
   /** The first of the keys. */
@@ -28,32 +34,54 @@ export abstract class Lock {
     return this.keys[0]!;
   }
 
-  /** Whether the lock is certainly held now, by the clocks; a frozen process sees the truth as soon as it runs on. */
+  /**
+   * True if the lock is certainly held now, by the clocks. A process that was frozen sees the truth
+   * as soon as it runs again.
+   */
   get held(): boolean {
     return this.remainingTime > 0;
   }
 
-  /** Throws `LockLostError` unless the lock is held: for the line before the write. */
+  /**
+   * For the line before a write.
+   *
+   * @throws `LockLostError` if the lock is not held.
+   */
   abstract assertHeld(): void;
 
   /**
-   * Renews now, for `leaseTime` from now (default: the lock's own), which then is the lock's lease. Throws `LockLostError` where the lock is not held any more.
+   * Renews now. The lock then lives for `leaseTime` from now, which also becomes its lease.
+   *
+   * @param leaseTime ms or a string such as `'30s'`. Default: the lock's own lease.
+   *
+   * @throws `LockLostError` if the lock is not held any more.
+   * @throws `LockOptionsError` if the lease is not accepted, or longer than the module's
+   *   `quarantine`.
    */
   abstract extend(leaseTime?: number | string): Promise<void>;
 
   /**
-   * Gives the lock back; false if a key was gone or in other hands before, or if this handle joined a lock of its context. Answers within
-   * `replicaTimeout` + 1 s. Throws `LockUnavailableError` if Redis did not answer or refused: it is told again until the lease has passed.
+   * Gives the lock back. Resolves with false if a key was gone or in other hands before, or if this
+   * handle joined a lock of its context. Settles within `replicaTimeout` + 1 s.
+   *
+   * @throws `LockUnavailableError` if Redis did not answer or refused. The release is then repeated
+   *   in the background until the lease has passed.
    */
   abstract release(): Promise<boolean>;
 
-  /** Releases at the end of an `await using` block; a release that Redis did not answer goes on in the background. */
+  /**
+   * Releases at the end of an `await using` block. A release without an answer continues in the
+   * background.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release().catch(() => false);
   }
 }
 
-/** A lock that work joined because its asynchronous context holds it: everything is the outer lock's, but its release. */
+/**
+ * A lock that work joined because its asynchronous context holds it. All but the release belongs to
+ * the outer lock.
+ */
 export class JoinedLock extends Lock {
   constructor(private readonly outer: Lock) {
     super();

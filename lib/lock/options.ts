@@ -15,7 +15,10 @@ import {
 /** Milliseconds, or a string such as `'30s'` or `'2 minutes'` (read by the `ms` package). */
 export type Duration = number | string;
 
-/** What one acquisition may ask for. An option that is left out has the value of the module's option. */
+/**
+ * What one acquisition may ask for. An option that is left out has the value of the module's
+ * option.
+ */
 export interface AcquireOptions {
   /**
    * How long the lock outlives a holder that has died. At least 100 ms, at most the module's
@@ -38,8 +41,8 @@ export interface AcquireOptions {
    */
   renew?: boolean | undefined;
   /**
-   * The time after the grant at which renewal stops. The lock then ends with its last lease, and its
-   * signal aborts.
+   * The time after the grant at which renewal stops. The lock then ends with its last lease, and
+   * its signal aborts.
    *
    * @default the module's `maxHoldTime`, none
    */
@@ -69,8 +72,8 @@ export interface AcquireOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * The lock's name in events, metrics and spans, such as `'order:{id}'`: one name for all keys of a
-   * kind.
+   * The lock's name in events, metrics and spans, such as `'order:{id}'`: one name for all keys of
+   * a kind.
    *
    * @default the key template of a decorated method, else none
    */
@@ -117,8 +120,8 @@ export interface ResolvedOptions {
 }
 
 /**
- * How each option of a call is read. An option without an entry here does not compile, and every option
- * with an entry is accepted.
+ * How each option of a call is read. An option without an entry here does not compile, and every
+ * option with an entry is accepted.
  */
 export const CALL_OPTIONS: {
   readonly [K in keyof Required<WithLockOptions>]: OptionKind<NonNullable<ResolvedOptions[K]>>;

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 
-/** Names one attempt after another: `rl:<host>:<pid>:<random>:<number>`, so that an operator sees who holds a lock. */
+/**
+ * Names one attempt after another: `rl:<host>:<pid>:<random>:<number>`, so that an operator sees
+ * who holds a lock.
+ */
 export class Owners {
   private readonly prefix: string;
   private count = 0;

@@ -35,21 +35,26 @@ export class Questions {
     return question;
   }
 
-  /** It was answered or given up. `isTakenBack`: it may have been written, and holds nothing. */
+  /**
+   * The question was answered or given up. `isTakenBack`: the attempt may have been written, and
+   * holds nothing.
+   */
   close(question: Question, isTakenBack: boolean): void {
     this.open.remove(question);
     if (isTakenBack) this.failedOwner = question.owner;
     if (this.soughtOwner === question.owner) this.isSoughtOpen = false;
   }
 
-  /** What was asked until now is outdated by an answer. */
+  /** An answer outdates all questions until now. */
   hear(): void {
     this.answered = this.count;
   }
 
   /**
-   * Whether this owner is only an attempt of this process: `open` if it may be granted yet, `over` if it failed and is being taken back. Such an owner holds
-   * nothing. An owner that is not found once never is, so that thousands who meet one holder look for it once.
+   * Tells if this owner is only an attempt of this process: `open` if the attempt may still be
+   * granted, `over` if it failed and is being taken back. Such an owner holds nothing. An owner
+   * that is not found once is never found later, so thousands of callers that meet one holder look
+   * for it once.
    */
   attemptOf(owner: string): 'open' | 'over' | undefined {
     if (owner === this.failedOwner) return 'over';
@@ -68,7 +73,7 @@ export class Questions {
     return last !== undefined && last.number > this.answered ? last.askedAt : undefined;
   }
 
-  /** Whether a question has been open since this instant, and no answer came meanwhile. */
+  /** True if a question has been open since this instant, and no answer came meanwhile. */
   isSilentSince(instant: number): boolean {
     let question = this.open.first;
     while (question !== undefined && question.number <= this.answered) question = question.behind;

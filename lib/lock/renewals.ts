@@ -2,7 +2,7 @@ import { interval, share, type Observable, type Subscription } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import { ClockScheduler } from '../common/clock-scheduler.js';
 
-/** What is renewed once in each period. */
+/** An object that is renewed once in each period. */
 export interface Renewable {
   renew(): void;
 }
@@ -12,19 +12,29 @@ export interface RenewalSlot {
   delete(lock: Renewable): void;
 }
 
-/** ms between two slots of a wheel, within these limits of their number: the locks of one slot are renewed together. */
+/**
+ * ms between two slots of a wheel, within these limits of their number: the locks of one slot are
+ * renewed together.
+ */
 const WHEEL_TURN_TIME = 25;
 const FEWEST_SLOTS = 16;
 const MOST_SLOTS = 400;
-/** On a busy event loop locks are renewed a turn early rather than a turn late, by at most this share of their period. */
+/**
+ * On a busy event loop locks are renewed a turn early rather than a turn late, by at most this
+ * share of their period.
+ */
 const LOOK_AHEAD = 0.25;
-/** Locks taken in one burst are spread over this share of their first period, by steps that come evenly for any number of locks. */
+/**
+ * Locks taken in one burst are spread over this share of their first period, by steps that come
+ * evenly for any number of locks.
+ */
 const SPREAD = 0.5;
 const GOLDEN_RATIO = 0.618_034;
 
 /**
- * ms between two renewals: a third of the lease, rounded down by at most 5% to one of 70 steps in each power of ten. Leases that
- * are computed, each from a deadline of its own, would otherwise have a timer each.
+ * ms between two renewals: a third of the lease, rounded down by at most 5% to one of 70 steps in
+ * each power of ten. Leases that are computed, each from a deadline of its own, would otherwise
+ * have a timer each.
  */
 export function renewalPeriodOf(leaseTime: number): number {
   const third = leaseTime / 3;
@@ -34,8 +44,9 @@ export function renewalPeriodOf(leaseTime: number): number {
 }
 
 /**
- * Renews held locks, driven by one RxJS interval: 100,000 locks are not 100,000 timers. Locks with the same period share a wheel. A lock
- * stands in one slot of the wheel and is renewed when the wheel passes that slot.
+ * Renews held locks, driven by one RxJS interval: 100,000 locks are not 100,000 timers. Locks with
+ * the same period share a wheel. A lock stands in one slot of the wheel and is renewed when the
+ * wheel passes that slot.
  */
 export class Renewals {
   private readonly wheels = new Map<number, Wheel>();
@@ -47,7 +58,10 @@ export class Renewals {
     this.turns = interval(WHEEL_TURN_TIME, this.scheduler).pipe(share());
   }
 
-  /** Calls `renew` every third of the lease. `passed`: ms of the first period that are over; it ends up to half a period earlier if there are many locks. */
+  /**
+   * Calls `renew` every third of the lease. `passed`: ms of the first period that are over; it ends
+   * up to half a period earlier if there are many locks.
+   */
   start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
     const period = renewalPeriodOf(leaseTime);
     let wheel = this.wheels.get(period);
@@ -75,11 +89,12 @@ export class Renewals {
 }
 
 /**
- * Turns once in a period. It advances by the time that has passed, not by the calls of its timer: an event loop that takes 80 ms a round calls a timer of
- * 25 ms every 80 ms, and every slot in between is due then. So are the slots that would be late with the next call.
+ * Turns once in a period. It advances by the time that has passed, not by the calls of its timer:
+ * an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms, and every slot in
+ * between is due then. So are the slots that would be late with the next call.
  */
 class Wheel {
-  /** Only those that have locks. */
+  /** Only slots that have locks. */
   private readonly slots = new Map<number, Slot>();
   private readonly slotCount: number;
   private readonly turnTime: number;
@@ -107,7 +122,8 @@ class Wheel {
     const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
     const earlier = Math.max(spread, Math.ceil(passed / this.turnTime));
     const dueTurn = Math.floor(this.turnsPassed) + this.slotCount - earlier;
-    // Within one round from the last turn: the wheel may be behind the clock, and passes each slot once when it catches up.
+    // Within one round from the last turn: the wheel may be behind the clock, and passes each slot
+    // once when it catches up.
     const turn = Math.min(this.turns + this.slotCount, Math.max(this.turns + 1, dueTurn));
     const place = turn % this.slotCount;
     let slot = this.slots.get(place);
@@ -128,7 +144,8 @@ class Wheel {
   }
 
   private turn(): void {
-    // Empty wheels go with a turn and not with their last lock: locks come and go much faster than turns.
+    // Empty wheels go with a turn and not with their last lock: locks come and go much faster than
+    // turns.
     if (this.slots.size === 0) {
       this.stop();
       this.onEmpty();
@@ -141,8 +158,9 @@ class Wheel {
   }
 
   /**
-   * Each slot is due once, however many rounds have passed, and the longest due come first. What a block of the event loop has left undone is done at once: that
-   * takes the same share of the time as ever, and in slices it would be late on an event loop that is always slow.
+   * Each slot is due once, however many rounds have passed, and the longest due come first. What a
+   * block of the event loop has left undone is done at once: that takes the same share of the time
+   * as ever, and in slices it would be late on an event loop that is always slow.
    */
   private advanceTo(instant: number): void {
     // Rounded: timers may come a little early.

@@ -1,7 +1,10 @@
 import type { Clock } from '../common/clock.js';
 import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
 
-/** ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store does. */
+/**
+ * ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store
+ * does.
+ */
 const GUARD = 1_000;
 /** A deadline that fires this many ms late shows that the process was busy. */
 const LATE = 100;
@@ -12,7 +15,9 @@ export interface TimeLimitHost {
   readonly deadlines: Deadlines;
 }
 
-/** The time of one acquisition: `waitTime`, and the time beyond it for answers that are still open. */
+/**
+ * The time of one acquisition: `waitTime`, and the time beyond it for answers that are still open.
+ */
 export class TimeLimit {
   /** The monotonic instant at which the caller asked. */
   readonly askedAt: number;
@@ -26,7 +31,9 @@ export class TimeLimit {
     this.askedAt = host.clock.monotonic();
   }
 
-  /** Calls `onDue` at the end of `waitTime`, or without a wait at the end of the store's own time. */
+  /**
+   * Calls `onDue` at the end of `waitTime`, or without a wait at the end of the store's own time.
+   */
   start(timed: Timed): void {
     const { waitTime, replicaTimeout } = this.options;
     const patience = waitTime > 0 ? waitTime : replicaTimeout + GUARD;
@@ -60,7 +67,8 @@ export class TimeLimit {
     const { latestEnd } = this;
     if (now < latestEnd) this.extendTo(latestEnd);
     else if (now > latestEnd + LATE && !this.wasBusy) {
-      // The answer may have come while the process was busy. The process gets time to read it, once.
+      // The answer may have come while the process was busy. The process gets time to read it,
+      // once.
       this.wasBusy = true;
       this.extendTo(now + GUARD);
     } else return false;

@@ -5,9 +5,10 @@ import type { Waiter } from './waiter.js';
 const MOST_FAILURES = 8;
 
 /**
- * The first waiter of a queue failed, or has no answer for long. Its turn passes through the queue: to each waiter that does not need at least what has just
- * failed, one after the other. So a caller that needs a majority of the servers is not kept waiting by one that needs all, and of ten thousand that need the
- * same one asks.
+ * The first waiter of a queue failed, or has no answer for long. Its turn passes through the queue:
+ * to each waiter that does not need at least what has just failed, one after the other. So a caller
+ * that needs a majority of the servers is not kept waiting by one that needs all, and of ten
+ * thousand that need the same one asks.
  */
 export class Trouble {
   /** The demands that failed in this pass. */

@@ -7,11 +7,14 @@ import { Questions, type Question } from './questions.js';
 import { Trouble } from './trouble.js';
 import type { Waiter } from './waiter.js';
 
-/** An answer is late that comes this many ms after the time for confirmations, of which no more than the limit counts here. */
+/**
+ * An answer is late this many ms after the time for confirmations. At most `LONGEST_PATIENCE` of
+ * that time counts.
+ */
 const GRACE = 100;
 const LONGEST_PATIENCE = 2_000;
 
-/** What the store said last to a caller that asked for the key. */
+/** The last answer of the store to a caller that asked for the key. */
 export interface SharedOutcome {
   readonly outcome: Busy | Unconfirmed | Unavailable;
   readonly asker: Demand;
@@ -28,8 +31,9 @@ export interface WaitQueueHost {
 }
 
 /**
- * The waiters for one key in this process, first come, first served: only the first asks the store. What the store answers to one of them holds for all: a waiter whose time ends
- * without an answer of its own is told that. In trouble the turn passes to waiters that need less than the first.
+ * The waiters for one key in this process, first come, first served: only the first asks the store.
+ * The store's answer to one waiter holds for all. A waiter whose time ends without an answer of its
+ * own gets that answer. In trouble the turn passes to waiters that need less than the first.
  */
 export class WaitQueue implements Timed {
   /** Changes of the key since the queue was opened. */
@@ -37,9 +41,9 @@ export class WaitQueue implements Timed {
   lastAnswer: SharedOutcome | undefined = undefined;
   readonly questions = new Questions();
   private readonly waiters = new LinkedList<Waiter>();
-  /** Those whose time is up, and that only wait for the answer to an open question. */
+  /** Callers whose time is up, and that only wait for the answer to an open question. */
   private readonly latecomers = new LinkedList<Waiter>();
-  /** Those who count its changes, in the queue or not. */
+  /** The number of callers that count the changes, in the queue or not. */
   private watchers = 0;
   /** The waiter whose question is open and not late. */
   private turn: Waiter | undefined = undefined;
@@ -57,7 +61,7 @@ export class WaitQueue implements Timed {
     return this.waiters.first !== undefined;
   }
 
-  /** Whether more than one caller waits for what is heard of the key. */
+  /** True if more than one caller waits for answers about the key. */
   get isShared(): boolean {
     return this.waiters.first !== this.waiters.last || this.latecomers.first !== undefined;
   }
@@ -77,7 +81,9 @@ export class WaitQueue implements Timed {
 
   // --- coming and going
 
-  /** Steps into the queue; true if that makes it the first. Any other may get its turn at once. */
+  /**
+   * Adds the waiter. True if the waiter is the first. Any other waiter may get its turn at once.
+   */
   join(waiter: Waiter): boolean {
     const { last } = this.waiters;
     this.waiters.append(waiter);
@@ -90,7 +96,9 @@ export class WaitQueue implements Timed {
     return false;
   }
 
-  /** Steps out. The next waiter's turn begins if this one was the first, or had the turn. */
+  /**
+   * Removes the waiter. The next waiter's turn begins if this one was the first or had the turn.
+   */
   leave(waiter: Waiter): void {
     if (this.isFirst(waiter)) this.trouble = undefined;
     else this.trouble?.forget(waiter);
@@ -100,19 +108,19 @@ export class WaitQueue implements Timed {
     this.handOn();
   }
 
-  /** Its time is up, it has left the queue, and is told of the next answer. */
+  /** The waiter's time is up and it has left the queue. The next answer is passed on to it. */
   stayOn(latecomer: Waiter): void {
     this.latecomers.append(latecomer);
   }
 
-  /** Waits for an answer no longer. */
+  /** The latecomer waits for an answer no longer. */
   giveUp(latecomer: Waiter): void {
     this.latecomers.remove(latecomer);
   }
 
   // --- turns
 
-  /** One asks for the key, in the queue or beside it. */
+  /** A caller asks for the key, in the queue or beside it. */
   ask(owner: string): Question {
     return this.questions.add(owner, this.changes, this.host.clock.monotonic());
   }
@@ -131,8 +139,8 @@ export class WaitQueue implements Timed {
   }
 
   /**
-   * Lets the waiter ask whose turn it is: the first, or in trouble the next that needs less. After a failure (`hasFailed`) that one is preferred: it may be granted,
-   * while the first has failed as well.
+   * Lets the waiter ask whose turn it is: the first, or in trouble the next that needs less. After
+   * a failure (`hasFailed`) the latter is preferred: it may be granted, while the first has failed.
    */
   handOn(hasFailed = false): void {
     const { first } = this.waiters;
@@ -171,7 +179,7 @@ export class WaitQueue implements Timed {
     this.notifyLatecomers();
   }
 
-  /** Tells those whose time is up that an answer came, or that a question was given up. */
+  /** Tells the callers whose time is up that an answer came, or that a question was given up. */
   notifyLatecomers(): void {
     const { latecomers } = this;
     const notified: Waiter[] = [];

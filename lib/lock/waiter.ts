@@ -1,14 +1,14 @@
 import type { Demand } from './demand.js';
 import type { Linked } from '../common/linked-list.js';
 
-/** A caller that stands in a queue, in one at a time. */
+/** A caller that stands in a queue, in one queue at a time. */
 export interface Waiter extends Linked<Waiter>, Demand {
-  /** It waits for its turn and would ask now. */
+  /** True if the waiter waits for its turn and would ask now. */
   readonly isReady: boolean;
-  /** It may ask now. */
+  /** The waiter may ask now. */
   onTurn(): void;
   /** The key was changed, and this waiter is the first. */
   onChange(): void;
-  /** A question for the key was answered. Called for those whose time is up. */
+  /** A question for the key was answered. Called for waiters whose time is up. */
   onAnswer(): void;
 }

@@ -94,7 +94,7 @@ export const CLUSTER_OPTIONS = [
   'useSRVRecords',
 ] as const satisfies readonly (keyof ClusterOptions)[];
 
-/** What users of other clients write, and what it is called here. */
+/** Names that users of other clients write, and the advice for each. */
 const FOREIGN: Record<string, string> = {
   url: 'give the URL itself as the connection',
   uri: 'give the URL itself as the connection',
@@ -108,7 +108,10 @@ const FOREIGN: Record<string, string> = {
   redisOptions: 'give it in the options of a Cluster: { nodes, options: { redisOptions } }',
 };
 
-/** Checks the option `connection`. Throws `LockOptionsError` that says what was given and what is accepted, and shows no password. */
+/**
+ * Checks the option `connection`. Throws `LockOptionsError` that says what was given and what is
+ * accepted, and shows no password.
+ */
 export function connectionOf(connection: unknown): RedisConnection {
   if (typeof connection === 'string') return addressOf(connection);
   if (isRedisInstance(connection) || isClusterInstance(connection)) return connection;
@@ -131,8 +134,9 @@ function addressOf(text: string): string {
 }
 
 /**
- * What ioredis would ignore or take for something else in the URL of a server; undefined if nothing. Names no part of the URL: a
- * password whose special characters are not encoded ends up anywhere.
+ * What ioredis would ignore or take for something else in the URL of a server; undefined if
+ * nothing. Names no part of the URL: a password whose special characters are not encoded ends up
+ * anywhere.
  */
 function faultOf({ hostname, username, password, pathname, searchParams, hash }: URL): string | undefined {
   if (hostname === '') return 'it names no server (is an environment variable empty?)';
@@ -241,7 +245,8 @@ function wrong(name: string, value: unknown, accepted: string): LockOptionsError
 
 function refused(value: unknown, what: string, advice: string): LockOptionsError {
   const end = advice.endsWith('?') ? '' : '.';
-  // An object is shown by what it is: an error is printed with all that it carries, and options carry passwords.
+  // An object is shown by what it is: an error is printed with all that it carries, and options
+  // carry passwords.
   const shown = typeof value === 'object' || typeof value === 'function' ? what : value;
   return new LockOptionsError('connection', shown, `Option 'connection' is ${what}: ${advice}${end}`);
 }
@@ -262,7 +267,7 @@ function described(value: unknown): string {
   return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an object of some class';
 }
 
-/** Of whatever realm: jest has more than one `Object`. */
+/** Of any realm: jest has more than one `Object`. */
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);

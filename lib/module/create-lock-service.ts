@@ -6,7 +6,7 @@ import { MemoryStore } from '../store/memory/memory-store.js';
 import type { RedisStoreOptions } from '../store/redis/options.js';
 import { checkOptions, type ReplicaLockModuleOptions } from './options.js';
 
-/** Checks the options and makes the service; connects nowhere yet. */
+/** Checks the options and makes the service. Does not connect yet. */
 export async function createLockService(options: ReplicaLockModuleOptions): Promise<LockService> {
   const { store, defaults } = checkOptions(options);
   return new LockService(await storeOf(store), defaults);
@@ -17,7 +17,7 @@ async function storeOf(options: RedisStoreOptions): Promise<LockStore> {
   if (typeof connection === 'string' && connection.startsWith('memory:')) {
     return new MemoryStore(systemClock, memoryServerOf(connection, systemClock));
   }
-  // Whoever locks in memory needs no ioredis.
+  // Locks in memory need no ioredis.
   const { RedisStore } = await import('../store/redis/redis-store.js');
   return new RedisStore(options);
 }

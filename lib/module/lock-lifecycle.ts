@@ -11,11 +11,12 @@ import { LockService } from '../lock/lock-service.js';
 import { logLocks } from './lock-log.js';
 
 /**
- * Starts and ends one `LockService` with its application. A class of its own, because Nest runs the hooks once for every provider that holds the object, and users re-provide
- * the service.
+ * Starts and ends one `LockService` with its application. A class of its own, because Nest runs the
+ * hooks once for every provider that holds the object, and users provide the service again under
+ * other tokens.
  *
  * A test may put a plain object in the place of the service. Such an object is offered to locked
- * methods like a service, and has no life to look after.
+ * methods like a service, and has no connection to open or close.
  */
 export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
@@ -31,9 +32,10 @@ export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, O
   }
 
   /**
-   * Nest runs the hooks of the modules that it knew at the start, so those of a lazily loaded module
-   * never run. The first module is Nest's own and always known, and Nest asks for its providers when
-   * the hooks are due. In a module that is not loaded lazily the hooks below run twice.
+   * Nest runs the hooks of the modules that it knew at the start, so those of a lazily loaded
+   * module never run. The first module is Nest's own and always known, and Nest asks for its
+   * providers when the hooks are due. In a module that is not loaded lazily the hooks below run
+   * twice.
    */
   private endWithApplication(): void {
     const [core] = this.modules.values();
@@ -53,7 +55,10 @@ export class LockLifecycle implements OnModuleInit, BeforeApplicationShutdown, O
     if (this.isReal) this.service.open();
   }
 
-  /** The server still accepts requests, and jobs still fire: running work may end, nothing new begins. */
+  /**
+   * The server still accepts requests, and jobs still fire: running work may end, and no new work
+   * begins.
+   */
   async beforeApplicationShutdown(): Promise<void> {
     if (this.isReal) await this.service.drain();
   }

@@ -4,10 +4,13 @@ import type { LockService } from '../lock/lock-service.js';
 /** ms in which one kind of warning is written once. */
 const QUIET_TIME = 10_000;
 
-/** Of these there may be thousands at once, each about another key. */
+/** Reports that may come in thousands at once, each about another key. */
 const FLOODS: ReadonlySet<string> = new Set(['lock-unconfirmed', 'release-unanswered']);
 
-/** Writes what an operator should know: the store's reports, lost locks and refused confirmations. Nothing per acquisition, and no flood. */
+/**
+ * Writes what an operator should know: the store's reports, lost locks and refused confirmations.
+ * Writes nothing per acquisition, and no flood.
+ */
 export function logLocks(service: LockService, logger: LoggerService): void {
   const lastAt = new Map<string, number>();
   const isNew = (what: string): boolean => {

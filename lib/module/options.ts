@@ -24,8 +24,10 @@ export interface ReplicaLockModuleOptions {
    *
    * - a `redis://` or `rediss://` URL, or the path of a unix socket,
    * - ioredis options, with those for Sentinel, or `{ nodes, options }` of a Redis Cluster,
-   * - an ioredis `Redis` or `Cluster`, whose options are reused and which is neither blocked nor closed,
-   * - `'memory:'`: this process, without Redis. `'memory:name'` is shared by name within the process.
+   * - an ioredis `Redis` or `Cluster`, whose options are reused and which is neither blocked nor
+   *   closed,
+   * - `'memory:'`: this process, without Redis. `'memory:name'` is shared by name within the
+   *   process.
    *
    * Any other value, such as a client of node-redis, is a `LockOptionsError`.
    */
@@ -46,9 +48,9 @@ export interface ReplicaLockModuleOptions {
    */
   allowNoReplicas?: boolean | undefined;
   /**
-   * The longest lease of any program on this Redis. A replica must have followed its master for this
-   * time before its confirmation counts for a new lock. A longer `leaseTime` is refused. 0: every
-   * replica counts at once, for tests and development.
+   * The longest lease of any program on this Redis. A replica must have followed its master for
+   * this time before its confirmation counts for a new lock. A longer `leaseTime` is refused. 0:
+   * every replica counts at once, for tests and development.
    *
    * @default `leaseTime`
    */
@@ -78,8 +80,8 @@ export interface ReplicaLockModuleOptions {
    */
   maxHoldTime?: Duration | undefined;
   /**
-   * How long `acquire` waits for a busy lock. 0 does not wait for a holder, but up to `replicaTimeout`
-   * for a Redis that is silent or being connected to. Infinity has no limit.
+   * How long `acquire` waits for a busy lock. 0 does not wait for a holder, but up to
+   * `replicaTimeout` for a Redis that is silent or being connected to. Infinity has no limit.
    *
    * @default 10 s
    */
@@ -91,7 +93,8 @@ export interface ReplicaLockModuleOptions {
    */
   keyPrefix?: string | undefined;
   /**
-   * The largest difference between the clocks of master and replicas. Keys outlive their lease by it.
+   * The largest difference between the clocks of master and replicas. Keys outlive their lease by
+   * it.
    *
    * @default 1 s
    */
@@ -110,15 +113,15 @@ export interface ReplicaLockModuleOptions {
    */
   allowEviction?: boolean | undefined;
   /**
-   * Makes the exception that a handler throws in place of a lock's error, for example for status 423 or
-   * 429.
+   * Makes the exception that a handler throws in place of a lock's error, for example for status
+   * 423 or 429.
    *
    * @default 409, 503 and so on, see the README
    */
   exceptionFactory?: LockExceptionFactory | undefined;
   /**
-   * Answer lock errors that escape from handlers without `@ReplicaLocked` as those of decorated handlers
-   * are answered: 409, or 503 with Retry-After, and so on.
+   * Answer lock errors that escape from handlers without `@ReplicaLocked` as those of decorated
+   * handlers are answered: 409, or 503 with Retry-After, and so on.
    *
    * @default true
    */
@@ -152,8 +155,8 @@ interface OptionValues {
 }
 
 /**
- * How each option of the module is read. An option without an entry here does not compile, and every
- * option with an entry is accepted.
+ * How each option of the module is read. An option without an entry here does not compile, and
+ * every option with an entry is accepted.
  */
 export const MODULE_OPTIONS: {
   readonly [K in keyof Required<ReplicaLockModuleOptions>]: Option<OptionValues[K]>;
@@ -183,7 +186,10 @@ export const MODULE_OPTIONS: {
   answerErrors: { ...FLAG, default: true },
 };
 
-/** Checks what the user gave. Throws `LockOptionsError`, which names the option, the value and what is accepted. */
+/**
+ * Checks what the user gave. Throws `LockOptionsError`, which names the option, the value and what
+ * is accepted.
+ */
 export function checkOptions(options: ReplicaLockModuleOptions): CheckedOptions {
   if (typeof options !== 'object' || options === null) {
     throw LockOptionsError.notAccepted('options', options, 'an object with at least a connection');

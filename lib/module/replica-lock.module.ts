@@ -13,8 +13,8 @@ export interface ReplicaLockOptionsFactory {
 /**
  * Provides `LockService` and what `@ReplicaLocked` needs. Global unless `isGlobal` is false.
  *
- * The application does not start if an option is not accepted: the factory of the service rejects with
- * `LockOptionsError`.
+ * The application does not start if an option is not accepted: the factory of the service rejects
+ * with `LockOptionsError`.
  */
 @Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
 // oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module

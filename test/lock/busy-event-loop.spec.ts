@@ -31,7 +31,10 @@ describe('A lock that is held on a busy event loop', () => {
       store = new FakeStore(clock);
       locks = new LockService(store, defaults, clock);
     };
-    /** One turn of the event loop: other work for `ms`, then the timers, then what the store answered in that time. */
+    /**
+     * One turn of the event loop: other work for `ms`, then the timers, then what the store
+     * answered in that time.
+     */
     const turn = async (ms: number): Promise<void> => {
       const out = store.renewals.splice(0);
       clock.freeze(ms);

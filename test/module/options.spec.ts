@@ -7,7 +7,9 @@ import {
 } from '../../lib/lock/options.js';
 import { checkOptions, MODULE_OPTIONS, type ReplicaLockModuleOptions } from '../../lib/module/options.js';
 
-/** A value for each declared option: an option that is declared and missing here does not compile. */
+/**
+ * A value for each declared option: an option that is declared and missing here does not compile.
+ */
 const MODULE_SAMPLES: Required<ReplicaLockModuleOptions> = {
   connection: 'memory:',
   replicas: 'majority',

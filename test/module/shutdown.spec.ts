@@ -28,7 +28,8 @@ describe.each(adapters)('An application on %s that is set up as the documentatio
       controllers: [Payments],
     }).compile();
     const options = { logger: false } as const;
-    // With `forceCloseConnections: true` the connection is cut when the lock is released, before the answer.
+    // With `forceCloseConnections: true` the connection is cut when the lock is released, before
+    // the answer.
     const app =
       adapter === 'express'
         ? module.createNestApplication(options)
