@@ -123,9 +123,9 @@ export function meaningOf(error: ErrorReply): Meaning {
 }
 
 /**
- * Whether a script that ran for several requests may have been refused because of one of them: a
- * key outside the user's rights, or keys of different slots. Then each request is sent again
- * alone, once, and only the request at fault is refused.
+ * Whether a script that ran for several requests may have been refused because of one of them.
+ * The reason may be a key outside the user's rights, or keys of different slots. Then each
+ * request is sent again alone, once, and only the request at fault is refused.
  */
 export function mayBlameOne(error: ErrorReply): boolean {
   return error.code !== 'NOSCRIPT' && !meaningOf(error).refusesAll;

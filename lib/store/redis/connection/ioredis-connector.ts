@@ -185,7 +185,7 @@ function refusalOf(error: unknown): ErrorReply | undefined {
 }
 
 /**
- * Replaces the message of ioredis for a connection that was closed right after it was made: that
+ * Replaces the message of ioredis for a connection that was closed right after it was made. That
  * message names options that the user did not set.
  */
 function inOurWords(error: unknown): unknown {

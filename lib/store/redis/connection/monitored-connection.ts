@@ -23,7 +23,7 @@ export interface MonitorTimes {
  *
  * A process that was busy for longer than the limit has not read its sockets. The answer may lie
  * in the socket, or the command may not even have left the process. So two more conditions must
- * hold before the connection ends: nothing comes for 100 ms after the limit, and nothing comes in
+ * hold before the connection ends. Nothing comes for 100 ms after the limit, and nothing comes in
  * one more turn of the event loop.
  *
  * PING is sent on an idle connection. So neither the server (`timeout` in redis.conf) nor a

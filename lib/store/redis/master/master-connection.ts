@@ -13,7 +13,7 @@ import type { MasterSettings } from './master-settings.js';
 
 /**
  * The shortest time limit in ms for a question on the control connection, even if callers accept
- * less: a server that is only slow is not given up.
+ * less. A server that is only slow is not given up.
  */
 const SHORTEST_CONTROL_TIMEOUT = 250;
 

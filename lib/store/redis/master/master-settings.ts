@@ -12,12 +12,16 @@ export interface MasterListener {
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
 }
 
+/** The options of the store that concern a master. */
 export interface MasterSettings {
   readonly replicas: ReplicaPolicy;
   readonly keyPrefix: string;
   readonly allowNoReplicas: boolean;
+  /** ms that links of replicas must have stood before a grant; 0 if there is no quarantine. */
   readonly quarantine: number;
+  /** ms that a confirmation may take. */
   readonly replicaTimeout: number;
+  /** ms by which a key outlives its lease. */
   readonly clockSkew: number;
   readonly allowEviction: boolean;
 }

@@ -62,7 +62,7 @@ export interface MasterAttempt {
 }
 
 /**
- * One master and its replicas, over all the sessions that this process has with it: hands each new
+ * One master and its replicas, over all sessions of this process with that master. Hands each new
  * session to the group commit and the release outbox, and polls the replicas every second.
  */
 export class Master implements MasterConnectionHost {

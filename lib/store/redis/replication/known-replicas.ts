@@ -64,8 +64,8 @@ const FORGET_TIME = 60_000;
  *
  *   - Behind address translation CLUSTER NODES names a replica by cluster-announce-ip, but the
  *     master lists that replica by the address from which its connection comes.
- *   - Sentinel names a master by the host name that its operator gave, and names the same server
- *     by its IP address after that server has become a replica.
+ *   - Sentinel names a master by the host name that its operator gave. After that server has
+ *     become a replica, Sentinel names the server by its IP address.
  *
  * If such a server is counted twice, n is too large. Nothing unsafe is granted then, but nothing
  * at all is granted once one of two replicas dies. So two addresses count as one server if they
@@ -243,8 +243,8 @@ function isSame(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
 }
 
 /**
- * Gives each address a name of its own, as long as there are names: a name with the same port if
- * possible, else the first one left.
+ * Gives each address a name of its own, as long as there are names. A name with the same port is
+ * preferred, then the first one left.
  */
 function paired(addresses: readonly string[], names: readonly string[]): Map<string, string> {
   const pairs = new Map<string, string>();

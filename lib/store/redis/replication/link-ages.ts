@@ -34,7 +34,7 @@ export function countOlderThan(links: LinkAges, instant: number): number {
 }
 
 /**
- * ms by which a link may be younger than CLIENT LIST says. CLIENT LIST gives whole seconds, and a
+ * ms by which a link may be younger than CLIENT LIST says. CLIENT LIST gives whole seconds. A
  * link that was accepted behind a long command looks older by the length of that command: 5 s are
  * allowed.
  */

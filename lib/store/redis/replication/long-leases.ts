@@ -11,7 +11,7 @@ interface LongLease {
 const MANY = 1_000;
 
 /**
- * Keys that were found busy for longer than the quarantine covers: another program uses longer
+ * Keys that were found busy for longer than the quarantine covers. Another program uses longer
  * leases than this program knows, or an operator changed an expiry. After a loss of data, the
  * holder of such a lease may still rely on it when the replication links are a quarantine old. So
  * until the lease has ended, a grant of that key needs links that have stood since this process

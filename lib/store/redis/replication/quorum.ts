@@ -8,23 +8,23 @@ import type { ReplicationInfo } from './replication-info.js';
  *    its n known replicas. Two masters at the same time cannot both have a majority of the same
  *    servers for long.
  * 2. "For long" is the gap in rule 1. Sentinel moves replicas to a new master one by one. For
- *    about a second, a replica that still follows the old master confirms a lock there, is then
- *    moved, and confirms the same lock to the new master. So each replica of the majority must
- *    have followed this master without a break since before t0 - quarantine. Here t0 is the
- *    instant at which the write was sent, and the quarantine is the longest lease that any
- *    program may hold. If such a replica confirmed to another master before, that was for a lease
- *    that has ended.
- * 3. Rule 2 covers every loss of data, too: the promotion of a replica that was behind, a restart
- *    with an empty or old file, an old master that comes back. After each of these all links are
- *    new, and nothing is granted for one quarantine.
+ *    about a second, a replica may still follow the old master and confirm a lock there. Then
+ *    that replica is moved, and confirms the same lock to the new master. So each replica of the
+ *    majority must have followed this master without a break since before t0 - quarantine. Here
+ *    t0 is the instant at which the write was sent, and the quarantine is the longest lease that
+ *    any program may hold. If such a replica confirmed to another master before, that was for a
+ *    lease that has ended.
+ * 3. Rule 2 covers every loss of data, too. Examples are the promotion of a replica that was
+ *    behind, a restart with an empty or old file, and an old master that comes back. After each
+ *    of these all links are new, and nothing is granted for one quarantine.
  * 4. Rule 2 asks for old links of the replicas that confirmed, and of no other replica. CLIENT
  *    LIST names a link by its socket, and INFO by the announced address. The two lists cannot be
  *    matched line by line, so every young link is assumed to belong to a replica that confirmed.
  *    Three kinds of links cannot belong to such a replica, and do not count:
  *      - The link of a replica in full sync, from PSYNC until its first REPLCONF ACK. The replica
  *        receives and loads the file meanwhile, and acknowledges nothing, even if INFO already
- *        says `online`. Counted as young, this link would stop new locks for as long as the sync
- *        takes and a quarantine more, although the other replicas are a majority.
+ *        says `online`. If this link counted as young, new locks would stop for the time of the
+ *        sync and a quarantine more. Yet the other replicas are a majority.
  *      - The second connection of such a replica, which carries the file.
  *      - A client that reads the stream (`redis-cli --rdb`), which never acknowledges.
  *    INFO and CLIENT LIST describe two moments. In between a link may end: a replica that
