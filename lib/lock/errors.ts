@@ -92,7 +92,7 @@ export class LockContendedError extends ReplicaLockError {
         (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
         (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
         (remainingTime === Infinity
-          ? ' Its key has no time to live, so it never ends by itself: somebody made it so. Release it by force (LockService.forceRelease).'
+          ? ' Its key has no time to live, so the lock never ends by itself: another program removed the time to live. Release the lock by force (LockService.forceRelease).'
           : ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
     );
   }

@@ -196,7 +196,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     // If the lease has ended meanwhile, the key may have expired after the work was done. Nothing
     // shows a loss.
     const isLost = !outcome.ours && this.validity.remaining(this.host.clock) > 0;
-    if (isLost) this.lose('somebody had taken or deleted its key when it was released');
+    if (isLost) this.lose('its key had been deleted or taken before it was released');
     else this.tellReleased(true);
     return !isLost;
   }
@@ -294,7 +294,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /** The other keys of the lock are given back, since the lock holds them no more. */
   private loseKey(key: string): void {
-    this.lose(`somebody deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
+    this.lose(`another client deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
   }
 
   /**

@@ -138,7 +138,7 @@ describe('A subscriber of events that throws', () => {
 });
 
 describe('A subscriber of reports that throws', () => {
-  it('harms nobody, and is reported to the others', async () => {
+  it('affects no lock, and is reported to the other subscribers', async () => {
     locks.reports.subscribe(fail);
     locks.events.subscribe(fail);
     await lockOnce();
@@ -154,7 +154,7 @@ describe('An observer of acquisitions that throws', () => {
   it.each([
     ['when it is asked', { onAsked: fail }],
     ['at the end', { onAsked: () => fail }],
-  ])('harms nobody, and is reported once: %s', async (_, observer) => {
+  ])('affects no lock, and is reported once: %s', async (_, observer) => {
     locks.observe(observer);
     await lockOnce();
     await lockOnce();

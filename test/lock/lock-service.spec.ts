@@ -64,7 +64,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.asked).toHaveLength(3);
     });
 
-    it('sleeps while the key is busy, and asks again when it was changed, as somebody else each time', async () => {
+    it('sleeps while the key is busy, and asks again after a change, with a new owner each time', async () => {
       void locks.acquire('k').catch(() => {});
       await settled();
       store.busy();
@@ -119,7 +119,7 @@ describe('LockService on a store that answers when it is told to', () => {
         expect(store.asked).toHaveLength(2);
       });
 
-      it('only looks whether the holder has renewed, where its next renewal is due', async () => {
+      it('only verifies the holder if the next renewal is due', async () => {
         for (let renewals = 1; renewals <= 3; renewals++) {
           await clock.advance(3_000);
           await touch();
@@ -129,21 +129,21 @@ describe('LockService on a store that answers when it is told to', () => {
         expect(store.asked).toHaveLength(2);
       });
 
-      it('asks where it looked and the holder has gone', async () => {
+      it('asks if the verified holder has gone', async () => {
         await clock.advance(3_000);
         store.gone = 'k';
         await touch();
         expect(store.asked).toHaveLength(3);
       });
 
-      it('asks where nobody could tell', async () => {
+      it('asks if the verification got no answer', async () => {
         await clock.advance(3_000);
         store.watchOutcome = { kind: 'unknown' };
         await touch();
         expect(store.asked).toHaveLength(3);
       });
 
-      it('asks where the key changed again while it looked', async () => {
+      it('asks if the key changed again during the verification', async () => {
         await clock.advance(3_000);
         store.changes.next({ key: 'k' });
         store.changes.next({ key: 'k' });
@@ -168,7 +168,7 @@ describe('LockService on a store that answers when it is told to', () => {
       });
     });
 
-    it('looks by itself, seldom where it is told of changes and often where it is not', async () => {
+    it('polls seldom if the store reports changes, and often if not', async () => {
       void locks.acquire('k', { waitTime: '1h' }).catch(() => {});
       await settled();
       store.busy(store.last, 1e9);
@@ -230,7 +230,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect((await second).held).toBe(true);
     });
 
-    it('waits for several keys in the line of the busy one only', async () => {
+    it('waits for several keys in the queue of the busy key only', async () => {
       void locks.acquire(['a', 'b']).catch(() => {});
       await settled();
       store.busy();
@@ -322,7 +322,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(clock.timers).toBe(0);
     });
 
-    it('that has aborted asks nobody', async () => {
+    it('that has aborted sends no request', async () => {
       await expect(locks.acquire('k', { signal: AbortSignal.abort('no') })).rejects.toBe('no');
       expect(store.asked).toHaveLength(0);
     });
@@ -403,7 +403,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.asked.length).toBeLessThan(15);
     });
 
-    it('does not ask again where that cannot help', async () => {
+    it('does not ask again if that cannot help', async () => {
       const waiting = locks.acquire('k');
       await settled();
       store.last.answer({ kind: 'unavailable', reason: 'NOPERM', permanent: true });
@@ -489,7 +489,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.renewals).toHaveLength(1);
     });
 
-    it('is renewed at once when somebody touched its key, and again when that happens meanwhile', async () => {
+    it('is renewed at once when its key was touched, and again if that happens meanwhile', async () => {
       await held();
       store.changes.next({ key: 'k' });
       await settled();
@@ -512,7 +512,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(signal.reason).toBeInstanceOf(LockLostError);
       expect(lock.held).toBe(false);
       expect(() => lock.assertHeld()).toThrow(
-        /Lock 'k' was lost at .*: somebody deleted or took its key 'k'/,
+        /Lock 'k' was lost at .*: another client deleted or took its key 'k'/,
       );
       expect(events.at(-1)).toMatchObject({ type: 'lost', keys: ['k'] });
       expect(locks.held).toEqual([]);
@@ -609,15 +609,15 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.watched).toHaveLength(1);
     });
 
-    it('is lost where somebody took its key before it was watched', async () => {
+    it('is lost if its key was taken before it was watched', async () => {
       const lock = await held();
       store.gone = 'k';
       await clock.advance(7);
       expect(lock.held).toBe(false);
-      expect(() => lock.assertHeld()).toThrow(/somebody deleted or took its key 'k'/);
+      expect(() => lock.assertHeld()).toThrow(/another client deleted or took its key 'k'/);
     });
 
-    it('is tried to be watched again, where that failed and no renewal does it', async () => {
+    it('watches its keys again if that failed and no renewal does so', async () => {
       store.watchOutcome = { kind: 'unknown' };
       const renewed = await held('renewed');
       const short = await held('short', { renew: false });
@@ -742,7 +742,7 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(error.members).toBe(replicas);
     });
 
-    it('says false where the key was no longer ours', async () => {
+    it('resolves with false if the key was no longer held by the lock', async () => {
       const lock = await held();
       store.releaseOutcome = { kind: 'released', ours: false };
       expect(await lock.release()).toBe(false);
@@ -976,7 +976,7 @@ describe('LockService in memory', () => {
   });
 
   describe('re-entrancy', () => {
-    it('says so where acquire waited for the very context that asks', async () => {
+    it('says so if acquire waited for the very context that asks', async () => {
       await locks.withLock('k', async () => {
         await expect(locks.acquire('k', { waitTime: 0 })).rejects.toThrow(
           /^Lock 'k' is held by rl:\S+ \(by this very context: acquire never joins, use withLock\)\./,

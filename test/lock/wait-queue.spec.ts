@@ -21,7 +21,7 @@ const defaults: LockDefaults = {
 const AWAY: Unavailable = { kind: 'unavailable', reason: 'Redis is away.' };
 const LACKING: Unconfirmed = { kind: 'unconfirmed', confirmed: 1, required: 2, replicas: [] };
 
-describe('A line of callers of one process', () => {
+describe('A queue of callers of one process', () => {
   let clock: ManualClock;
   let store: FakeStore;
   let locks: LockService;
@@ -207,7 +207,7 @@ describe('A line of callers of one process', () => {
       expect(second).toMatchObject({ end: 'LOCK_UNAVAILABLE', endedAt: start + 1_400 + 1_000 });
     });
 
-    it('lets a caller whose time is up stand in nobody’s way', async () => {
+    it('keeps a caller whose time is up out of the way of all others', async () => {
       const abort = new AbortController();
       void locks.acquire('k', { signal: abort.signal }).catch(() => {});
       await settled();
@@ -254,7 +254,7 @@ describe('A line of callers of one process', () => {
       expect(second.end).toBe('held');
     });
 
-    it('lets nobody ask who needs the same: one of ten thousand does', async () => {
+    it('lets one of ten thousand callers with the same need ask', async () => {
       const calls = Array.from({ length: 10_000 }, () =>
         locks.acquire('k', { waitTime: 3_000 }).catch((error: unknown) => error),
       );
@@ -297,7 +297,7 @@ describe('A line of callers of one process', () => {
       expect(policies()).toEqual(['all', 2, 'majority', 'all']);
     });
 
-    it('overtakes nobody without need: a key that is held is waited for in the queue', async () => {
+    it('keeps the order of callers without need: callers wait in the queue for a key that is held', async () => {
       const first = await callAs('k', { replicas: 'all' });
       const second = await callAs('k', { replicas: 'majority' });
       store.busy(store.last, 1e9);
@@ -454,7 +454,7 @@ describe('A line of callers of one process', () => {
       expect(second.error).toMatchObject({ code: 'LOCK_CONTENDED', owner: first.lock!.owner });
     });
 
-    it('tells them how that ends: not confirmed, and nobody holds the key', async () => {
+    it('tells them how that ends: not confirmed, and the key is free', async () => {
       const callers = [await tryAs(), await tryAs(), await tryAs()];
       const [head, ...others] = store.asked;
       for (const other of others) await busyBy(other, head!);

@@ -114,7 +114,7 @@ describe('ReplicaLockModule', () => {
     await expect(start([named(), named()])).rejects.toThrow(/imported 2 times as 'x'/);
   });
 
-  it('is named by Nest where it is missing', async () => {
+  it('is named by Nest if the module is missing', async () => {
     @Injectable()
     class Locked {
       @ReplicaLocked('k')
@@ -209,7 +209,7 @@ describe('ReplicaLockModule', () => {
     ]);
   });
 
-  it('closes once, whoever asks and however many providers hold the service', async () => {
+  it('closes once, however many callers ask and providers hold the service', async () => {
     const close = jest.spyOn(LockService.prototype, 'close');
     const context = await start(
       [ReplicaLockModule.forRoot({ connection: 'memory:' })],
