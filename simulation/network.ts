@@ -115,6 +115,9 @@ export class SimConnection implements Connection {
   private readonly channels = new Map<string, (payload: unknown) => void>();
   private requestsArriveAt = 0;
   private repliesArriveAt = 0;
+  /** On their way, oldest first. */
+  private readonly requests: (() => void)[] = [];
+  private readonly replies: (() => void)[] = [];
   private readonly side: ServerSide;
   /** Commands are accepted and never read. */
   private isSilent: boolean;
@@ -196,8 +199,10 @@ export class SimConnection implements Connection {
   private toServer(arrive: () => void): void {
     const { world } = this.network;
     this.requestsArriveAt = Math.max(this.requestsArriveAt, world.now + this.network.delay) + 0.001;
+    this.requests.push(arrive);
+    // A partition holds messages back, and never changes their order: each event delivers the oldest.
     const deliver = (): void => {
-      if (this.network.canReach(this.process, this.target)) arrive();
+      if (this.network.canReach(this.process, this.target)) this.requests.shift()?.();
       else world.happen(40, this.target, deliver);
     };
     world.happen(this.requestsArriveAt - world.now, this.target, deliver);
@@ -206,9 +211,10 @@ export class SimConnection implements Connection {
   private fromServer(arrive: () => void): void {
     const { world } = this.network;
     this.repliesArriveAt = Math.max(this.repliesArriveAt, world.now + this.network.delay) + 0.001;
+    this.replies.push(arrive);
     const deliver = (): void => {
       if (this.state === 'ended') return;
-      if (this.network.canReach(this.process, this.target)) arrive();
+      if (this.network.canReach(this.process, this.target)) this.replies.shift()?.();
       else world.happen(40, this.process, deliver, 'socket');
     };
     world.happen(this.repliesArriveAt - world.now, this.process, deliver, 'socket');
