@@ -423,7 +423,7 @@ export const MUTANTS: readonly Mutant[] = [
     caughtBy: "test/store/redis/commit/late-renewal.spec.ts, 'is sent behind that group'",
     changes: {
       [GROUP_COMMIT]: [
-        ['(inFlight.mayTakeAnother && this.isRenewalOverdue)', '(this.isRenewalOverdue && inFlight.isEmpty)'],
+        ['(inFlight.takesOverdue && this.isRenewalOverdue)', '(this.isRenewalOverdue && inFlight.isEmpty)'],
       ],
     },
   },

@@ -245,13 +245,13 @@ export class GroupCommit {
   }
 
   /**
-   * Whether a second group is sent behind the one in flight: for many requests, or for a renewal
-   * that cannot wait.
+   * Whether another group is sent behind those in flight: for many requests, or for a renewal that
+   * cannot wait.
    */
   private sendsAnother(inFlight: GroupsInFlight): boolean {
     return (
       (inFlight.takesAnother && this.requests.queue.size >= WORTH_A_GROUP) ||
-      (inFlight.mayTakeAnother && this.isRenewalOverdue)
+      (inFlight.takesOverdue && this.isRenewalOverdue)
     );
   }
 

@@ -9,6 +9,8 @@ import { WaitEnding } from './wait-ending.js';
  */
 const LONGEST_WAIT = 1_000;
 const LONGEST_WAIT_WITHOUT_UNBLOCK = 100;
+/** The most groups in flight: one, a second for many requests, a third for overdue renewals. */
+const MOST_GROUPS = 3;
 /** ms that a WAIT blocks before a new arrival ends it. */
 const UNBLOCK_AFTER = 2;
 
@@ -34,16 +36,17 @@ export class GroupsInFlight {
   }
 
   /**
-   * True if exactly one group is in flight, and CLIENT UNBLOCK is allowed and not under way.
-   * Otherwise a second group would wait out the whole slice, or the answer to the UNBLOCK.
+   * Whether a renewal that cannot wait may follow what is in flight: CLIENT UNBLOCK is allowed and
+   * not under way. Otherwise its group would wait out a whole slice, or the answer to the UNBLOCK.
    */
-  get mayTakeAnother(): boolean {
-    return this.session.canUnblock && this.groups.length === 1 && this.waits.maySend;
+  get takesOverdue(): boolean {
+    const { length } = this.groups;
+    return this.session.canUnblock && length > 0 && length < MOST_GROUPS && this.waits.maySend;
   }
 
-  /** As `mayTakeAnother`, and the group in flight is blocked in WAIT. */
+  /** As `takesOverdue`, for any request: exactly one group is in flight, and blocked in WAIT. */
   get takesAnother(): boolean {
-    return this.mayTakeAnother && this.groups[0]!.offset !== undefined;
+    return this.takesOverdue && this.groups.length === 1 && this.groups[0]!.offset !== undefined;
   }
 
   /** The master's offset behind the writes of the last group; 0 if the offset is not known. */

@@ -119,6 +119,23 @@ describe('Groups on one connection', () => {
     expect(inFlight.takesAnother).toBe(false);
   });
 
+  it('take an overdue renewal behind two groups, on an event loop that has not read their answers', async () => {
+    expect(inFlight.takesOverdue).toBe(false);
+    send();
+    expect(inFlight.takesOverdue).toBe(true);
+    send();
+    expect([inFlight.takesAnother, inFlight.takesOverdue]).toEqual([false, true]);
+    send();
+    expect(inFlight.takesOverdue).toBe(false);
+    session.write(0);
+    await clock.advance(5);
+    session.unblocks[0]!(true);
+    session.close(0, UNBLOCKED);
+    expect(inFlight.takesOverdue).toBe(true);
+    session.canUnblock = false;
+    expect(inFlight.takesOverdue).toBe(false);
+  });
+
   it('send nothing while an UNBLOCK is unanswered, and then everything in order', async () => {
     send();
     session.write(0);
