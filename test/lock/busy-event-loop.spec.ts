@@ -1,24 +1,15 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LockEvent } from '../../lib/lock/events.js';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { LockDefaults } from '../../lib/lock/options.js';
 import { Validity } from '../../lib/store/validity.js';
 import { until } from '../support/eventually.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
 import { startReplication, type Replication } from '../support/replication.js';
 import { RedisStores } from '../store/redis/redis-stores.js';
 import { FakeStore } from './fake-store.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 15_000,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 0,
-  quarantine: 15_000,
-};
+const defaults = lockDefaults();
 
 describe('A lock that is held on a busy event loop', () => {
   describe('whose store answers one turn after the question', () => {

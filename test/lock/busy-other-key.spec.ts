@@ -2,24 +2,12 @@ import { expect, it } from '@jest/globals';
 import { LockService } from '../../lib/lock/lock-service.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
 import { FakeStore } from './fake-store.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
 it('A caller for two keys that finds the second busy tells those who wait for the first nothing of it', async () => {
   const clock = new ManualClock();
   const store = new FakeStore(clock);
-  const locks = new LockService(
-    store,
-    {
-      leaseTime: 15_000,
-      waitTime: 10_000,
-      renew: true,
-      maxHoldTime: undefined,
-      replicas: 'all',
-      replicaTimeout: 1_000,
-      shutdownTimeout: 0,
-      quarantine: 15_000,
-    },
-    clock,
-  );
+  const locks = new LockService(store, lockDefaults(), clock);
   const both = locks.acquire(['a', 'b'], { waitTime: 100 }).catch((error: Error) => error);
   await settled();
   store.busy();

@@ -1,20 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { LockDefaults } from '../../lib/lock/options.js';
 import { RedisStores } from '../store/redis/redis-stores.js';
 import { freePort } from '../support/ports.js';
 import { startReplication, type Replication } from '../support/replication.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 15_000,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 0,
-  quarantine: 15_000,
-};
+const defaults = lockDefaults();
 /** The codes of what the calls reject with; `held` or `null` if they do not. */
 async function endsOf(calls: readonly Promise<unknown>[]): Promise<string[]> {
   const ends = await Promise.allSettled(calls);

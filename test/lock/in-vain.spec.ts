@@ -1,19 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { LockDefaults } from '../../lib/lock/options.js';
 import { startReplication, type Replication } from '../support/replication.js';
 import { RedisStores } from '../store/redis/redis-stores.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 1_000,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 0,
-  quarantine: 60_000,
-};
+const defaults = lockDefaults({ leaseTime: 1_000, quarantine: 60_000 });
 
 describe('A call while the replicas are in quarantine', () => {
   const stores = new RedisStores();

@@ -3,21 +3,12 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { config, filter, firstValueFrom, map, of, tap, toArray, concatMap, type Observable } from 'rxjs';
 import type { LockEvent } from '../../lib/lock/events.js';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { LockDefaults } from '../../lib/lock/options.js';
 import type { AcquireRequest, Attempt, StoreReport } from '../../lib/store/lock-store.js';
 import { MemoryStore } from '../../lib/store/memory/memory-store.js';
 import { settled } from '../support/manual-clock.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 9_000,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 0,
-  quarantine: 9_000,
-};
+const defaults = lockDefaults({ leaseTime: 9_000, quarantine: 9_000 });
 
 class CountingStore extends MemoryStore {
   asked = 0;

@@ -10,23 +10,15 @@ import {
 } from '../../lib/lock/errors.js';
 import type { LockEvent } from '../../lib/lock/events.js';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { LockDefaults, WithLockOptions } from '../../lib/lock/options.js';
+import type { WithLockOptions } from '../../lib/lock/options.js';
 import { MemoryStore } from '../../lib/store/memory/memory-store.js';
 import { until } from '../support/eventually.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
 import type { MasterHealth } from '../../lib/store/lock-store.js';
 import { FakeStore } from './fake-store.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 9_000,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 3_000,
-  quarantine: 0,
-};
+const defaults = lockDefaults({ leaseTime: 9_000, shutdownTimeout: 3_000, quarantine: 0 });
 
 describe('LockService on a store that answers when it is told to', () => {
   let clock: ManualClock;

@@ -1,22 +1,14 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from '../../lib/lock/errors.js';
 import { LockService } from '../../lib/lock/lock-service.js';
-import type { AcquireOptions, LockDefaults } from '../../lib/lock/options.js';
+import type { AcquireOptions } from '../../lib/lock/options.js';
 import type { Lock } from '../../lib/lock/lock.js';
 import type { MasterHealth, Unavailable, Unconfirmed } from '../../lib/store/lock-store.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
 import { FakeStore, type Asked } from './fake-store.js';
+import { lockDefaults } from '../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 9_000,
-  waitTime: 10_000,
-  renew: false,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 0,
-  quarantine: 9_000,
-};
+const defaults = lockDefaults({ leaseTime: 9_000, renew: false, quarantine: 9_000 });
 
 const AWAY: Unavailable = { kind: 'unavailable', reason: 'Redis is away.' };
 const LACKING: Unconfirmed = { kind: 'unconfirmed', confirmed: 1, required: 2, replicas: [] };

@@ -87,7 +87,8 @@ describe('In place of LockService', () => {
 });
 
 describe('Without Redis', () => {
-  it('a handler can be called directly, and an interceptor that only passes on adds no second lock', async () => {
+  /** The interceptor is replaced by one that only passes on. */
+  async function startWithoutInterceptor(): Promise<INestApplication> {
     const module = await Test.createTestingModule({
       imports: [ReplicaLockTestingModule.forRoot()],
       controllers: [Orders],
@@ -97,22 +98,19 @@ describe('Without Redis', () => {
       .compile();
     const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
     await app.listen(0, '127.0.0.1');
-    expect(await module.get(Orders).pay('7')).toEqual({ id: '7' });
+    return app;
+  }
+
+  it('a handler can be called directly, and an interceptor that only passes on adds no second lock', async () => {
+    const app = await startWithoutInterceptor();
+    expect(await app.get(Orders).pay('7')).toEqual({ id: '7' });
     expect((await fetch(`${await app.getUrl()}/orders/7/pay`, { method: 'POST' })).status).toBe(201);
     await app.close();
   });
 
   it('a handler that is called directly, or without its interceptor, gets its @CurrentLock', async () => {
-    const module = await Test.createTestingModule({
-      imports: [ReplicaLockTestingModule.forRoot()],
-      controllers: [Orders],
-    })
-      .overrideInterceptor(ReplicaLockInterceptor)
-      .useValue({ intercept: (_: unknown, next: { handle(): Observable<unknown> }) => next.handle() })
-      .compile();
-    const app = module.createNestApplication({ logger: false, forceCloseConnections: true });
-    await app.listen(0, '127.0.0.1');
-    const orders = module.get(Orders);
+    const app = await startWithoutInterceptor();
+    const orders = app.get(Orders);
     expect(await orders.ship('7')).toBe('order:7');
     expect(await orders.ship('7', { key: 'of the test' } as Lock)).toBe('of the test');
     const response = await fetch(`${await app.getUrl()}/orders/8/ship`, { method: 'POST' });

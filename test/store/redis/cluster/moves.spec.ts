@@ -10,6 +10,7 @@ import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
 import { granted, requestFor, take } from '../../contract.js';
 import { RedisStores } from '../redis-stores.js';
+import { lockDefaults } from '../../../support/lock-defaults.js';
 
 let cluster: TestCluster;
 const stores = new RedisStores();
@@ -224,16 +225,10 @@ describe('A lock service on a Cluster', () => {
     const { key, from, to } = await keyWithMasters();
     const services = [1, 2].map(
       () =>
-        new LockService(stores.open(cluster.connection), {
-          leaseTime: 1_500,
-          waitTime: 20_000,
-          renew: true,
-          maxHoldTime: undefined,
-          replicas: 'all',
-          replicaTimeout: 1_000,
-          shutdownTimeout: 1_000,
-          quarantine: 0,
-        }),
+        new LockService(
+          stores.open(cluster.connection),
+          lockDefaults({ leaseTime: 1_500, waitTime: 20_000, shutdownTimeout: 1_000, quarantine: 0 }),
+        ),
     );
     const [one, other] = services as [LockService, LockService];
     const held = await one.acquire([key, `beside-${key}`]);

@@ -92,15 +92,14 @@ class CountedRequest {
   settle(): void {}
 }
 
+function groupCommitOn(clock: ManualClock): GroupCommit {
+  return new GroupCommit(new ReleaseOutbox(clock, 1_000), new LongLeases(10_000, () => {}), clock, WHY);
+}
+
 describe('Tens of thousands of requests whose connection is lost', () => {
   it('are sent again in the order of their arrival, with work in proportion to their number', async () => {
     const clock = new ManualClock();
-    const groupCommit = new GroupCommit(
-      new ReleaseOutbox(clock, 1_000),
-      new LongLeases(10_000, () => {}),
-      clock,
-      WHY,
-    );
+    const groupCommit = groupCommitOn(clock);
     const attach = (): UnconfirmedSession => {
       const session = new UnconfirmedSession();
       groupCommit.attach(session as unknown as Session, VIEW);
@@ -157,12 +156,7 @@ class BlockedSession extends UnconfirmedSession {
 describe('A request that the replicas do not confirm', () => {
   it('ends when its time is up, even if groups for other requests follow each other without a gap', async () => {
     const clock = new ManualClock();
-    const groupCommit = new GroupCommit(
-      new ReleaseOutbox(clock, 1_000),
-      new LongLeases(10_000, () => {}),
-      clock,
-      WHY,
-    );
+    const groupCommit = groupCommitOn(clock);
     const view = {
       ...UNCONFIRMED,
       report: () => [],

@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../../../lib/lock/lock-service.js';
 import type { LockEvent } from '../../../../lib/lock/events.js';
-import type { LockDefaults } from '../../../../lib/lock/options.js';
 import type { HeldKeys, LockStore, ReleaseOutcome } from '../../../../lib/store/lock-store.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
 import { RedisStore } from '../../../../lib/store/redis/redis-store.js';
@@ -16,17 +15,9 @@ import { startReplication, type Replication } from '../../../support/replication
 import { startSentinels } from '../../../support/sentinels.js';
 import { granted, requestFor, take } from '../../contract.js';
 import { redisOptions, RedisStores } from '../redis-stores.js';
+import { lockDefaults } from '../../../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 10_000,
-  quarantine: Infinity,
-  waitTime: 10_000,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 100,
-};
+const defaults = lockDefaults({ leaseTime: 10_000, quarantine: Infinity, shutdownTimeout: 100 });
 const single = { allowNoReplicas: true } as const;
 const RELEASED: ReleaseOutcome = { kind: 'released', ours: true };
 const stores = new RedisStores();

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../../../lib/lock/lock-service.js';
-import type { LockDefaults } from '../../../../lib/lock/options.js';
 import type { LockStore } from '../../../../lib/store/lock-store.js';
 import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
@@ -13,17 +12,9 @@ import { granted, requestFor, take } from '../../contract.js';
 import { RedisStore } from '../../../../lib/store/redis/redis-store.js';
 import { checkOwnerScript } from '../../../../lib/store/redis/scripts/check-owner.js';
 import { redisOptions, RedisStores } from '../redis-stores.js';
+import { lockDefaults } from '../../../support/lock-defaults.js';
 
-const defaults: LockDefaults = {
-  leaseTime: 10_000,
-  waitTime: Infinity,
-  renew: true,
-  maxHoldTime: undefined,
-  replicas: 'all',
-  replicaTimeout: 1_000,
-  shutdownTimeout: 100,
-  quarantine: 0,
-};
+const defaults = lockDefaults({ leaseTime: 10_000, waitTime: Infinity, shutdownTimeout: 100, quarantine: 0 });
 const stores = new RedisStores();
 let redis: Replication;
 let link: Link;
