@@ -31,7 +31,7 @@ export type LockExceptionFactory = (error: ReplicaLockError, context: ExecutionC
  * The part of a lock's error that the caller of a request may read. Keys, hosts, processes and
  * addresses are for the log: the lock's own error is the `cause` of the exception.
  */
-export interface ErrorResponse {
+interface ErrorResponse {
   readonly status: HttpStatus;
   readonly grpcStatus: number;
   readonly title: string;
@@ -79,7 +79,7 @@ export async function responseTo(
   }
 }
 
-export function errorResponseOf(error: ReplicaLockError): ErrorResponse {
+function errorResponseOf(error: ReplicaLockError): ErrorResponse {
   const { status, retryAfter } = statusOf(error);
   const { title, grpcStatus, message } = ANSWERS[status];
   const isLost = error instanceof LockLostError;
@@ -157,7 +157,7 @@ interface ResponseLike {
 }
 
 /** Sets `Retry-After`, unless the response has begun (as with `@Sse`) and takes no more headers. */
-export function setRetryAfter(host: ArgumentsHost, { retryAfter }: ErrorResponse): void {
+function setRetryAfter(host: ArgumentsHost, { retryAfter }: ErrorResponse): void {
   const response = host.switchToHttp().getResponse<ResponseLike | undefined>();
   const hasBegun = (response?.raw ?? response)?.headersSent === true;
   if (retryAfter === undefined || hasBegun) return;
@@ -165,7 +165,7 @@ export function setRetryAfter(host: ArgumentsHost, { retryAfter }: ErrorResponse
   else response.header('Retry-After', String(retryAfter));
 }
 
-export function httpException(
+function httpException(
   { status, title, message, code }: ErrorResponse,
   cause: ReplicaLockError,
 ): HttpException {
@@ -173,7 +173,7 @@ export function httpException(
 }
 
 /** GraphQL servers read the `extensions` of any error that a resolver throws. */
-export function graphqlError({ message, code, retryAfter }: ErrorResponse, cause: ReplicaLockError): Error {
+function graphqlError({ message, code, retryAfter }: ErrorResponse, cause: ReplicaLockError): Error {
   const extensions = { code, ...(retryAfter !== undefined && { retryAfter }) };
   return Object.assign(new Error(message, { cause }), { extensions });
 }
@@ -193,7 +193,7 @@ async function rpcException(payload: object, cause: ReplicaLockError): Promise<E
 }
 
 /** The error that a gateway or a message handler sends to its client. */
-export function payloadOf({ message, code, retryAfter }: ErrorResponse): object {
+function payloadOf({ message, code, retryAfter }: ErrorResponse): object {
   return { status: 'error', code, message, ...(retryAfter !== undefined && { retryAfter }) };
 }
 
@@ -206,7 +206,7 @@ interface GrpcMetadata {
  * The error that a message handler sends. gRPC needs a number as `code`: the lock's code and the
  * time to wait travel in its trailing metadata.
  */
-export function rpcPayloadOf(answer: ErrorResponse, host: ArgumentsHost): object {
+function rpcPayloadOf(answer: ErrorResponse, host: ArgumentsHost): object {
   const transport = host.switchToRpc().getContext<Partial<GrpcMetadata> | undefined>();
   if (typeof transport?.toHttp2Headers !== 'function') return payloadOf(answer);
   const { code, grpcStatus, message, retryAfter } = answer;

@@ -9,7 +9,7 @@ import { streamingResultsOf } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
 import { withLock } from './current-lock.decorator.js';
-import { kindOf } from './handler-context.js';
+import { kindOf, type HandlerKind } from './handler-context.js';
 import { claimOutcome, type Outcome } from './event-stream.guard.js';
 import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
@@ -26,6 +26,7 @@ type Work = (args: unknown[]) => unknown;
  * the method's arguments tell the keys, the method takes the lock, around itself.
  */
 export class HandlerInvocation extends LockedSubscription implements LockedHandler {
+  private readonly kind: HandlerKind;
   private readonly keys: LockKeys | undefined;
   /** The lock that a guard took, or the refusal, before this invocation. */
   private readonly outcome: Outcome | undefined;
@@ -42,8 +43,10 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
     service: LockService,
     subscriber: Subscriber<unknown>,
   ) {
-    super(method, () => service, subscriber, streamingResultsOf(kindOf(context), context));
-    this.outcome = kindOf(context) === 'http' ? claimOutcome(context) : undefined;
+    const kind = kindOf(context);
+    super(method, () => service, subscriber, streamingResultsOf(kind, context));
+    this.kind = kind;
+    this.outcome = kind === 'http' ? claimOutcome(context) : undefined;
     this.keys = this.outcome === undefined ? method.keys.beforeCall(context) : this.outcome.keys;
   }
 
@@ -98,8 +101,7 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
     keys: LockKeys,
     onWaiting: (cancel: (reason: unknown) => void) => void,
   ): Promise<EnteredLock> {
-    const kind = kindOf(this.context);
-    const enter = kind === 'field' || kind === 'other' ? enterLock : enterLockAnew;
+    const enter = this.kind === 'field' || this.kind === 'other' ? enterLock : enterLockAnew;
     return enter(this.service(), keys, this.method.options, onWaiting);
   }
 

@@ -114,12 +114,12 @@ export class MasterReports {
   private whyRefusing({ view, misconfigured }: ReadySession, confirming: number): string | undefined {
     if (misconfigured !== undefined) return misconfigured.reason;
     const quarantine = view.quarantineLeft(this.clock.monotonic());
-    if (quarantine > 0) return `${this.where}: ${quarantineText(quarantine)}`;
+    if (quarantine > 0) return `${this.name}: ${quarantineText(quarantine)}`;
     const { replicas: policy, allowNoReplicas } = this.settings;
     const required = view.required({ policy, allowNoReplicas });
     if (confirming >= required) return undefined;
     const known = view.replicaCount;
-    if (known === 0 && !allowNoReplicas) return withoutReplica(this.where);
+    if (known === 0 && !allowNoReplicas) return withoutReplica(this.name);
     const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
     return required > known ? `${lack} Attach the missing replicas, or set replicas to ${known}.` : lack;
   }
@@ -128,7 +128,7 @@ export class MasterReports {
   private reportAlone(view: ReplicaView): void {
     if (view.replicaCount > 0 || this.settings.allowNoReplicas || this.wasAlone) return;
     this.wasAlone = true;
-    this.listener.onReport('error', 'no-replica', withoutReplica(this.where));
+    this.listener.onReport('error', 'no-replica', withoutReplica(this.name));
   }
 
   /** A number of replicas that is less than a majority is raised to the majority. */
@@ -154,7 +154,7 @@ export class MasterReports {
     else this.strangersSince ??= now;
     const areNew = this.strangersSince === undefined || now - this.strangersSince < NAMING_TIME;
     this.addressWarnings = addressWarnings(
-      this.where,
+      this.name,
       this.inCluster,
       this.shared.shared,
       oddity && { ...oddity, ...(areNew && { strangers: [] }) },
@@ -169,7 +169,7 @@ export class MasterReports {
   private reportQuarantine(view: ReplicaView): void {
     const left = view.quarantineLeft(this.clock.monotonic());
     if (left > 0 && !this.wasQuarantined) {
-      this.listener.onReport('warn', 'quarantine', `${this.where}: ${quarantineText(left)}`);
+      this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
     } else if (left === 0 && this.wasQuarantined) {
       this.listener.onReport(
         'log',
@@ -180,7 +180,7 @@ export class MasterReports {
     this.wasQuarantined = left > 0;
   }
 
-  private get where(): string {
+  private get name(): string {
     return this.connection.name;
   }
 }
