@@ -310,9 +310,9 @@ export class LockServiceClosedError extends ReplicaLockError {
   }
 }
 
-/** `Lock 'a'`, `Locks 'a', 'b'`; see `namesOf`. */
+/** One lock as the subject of a message: `Lock 'a'`, `The lock on 'a', 'b'`; see `namesOf`. */
 export function lockOf(keys: readonly string[]): string {
-  return `${keys.length === 1 ? 'Lock' : 'Locks'} ${namesOf(keys)}`;
+  return `${keys.length === 1 ? 'Lock' : 'The lock on'} ${namesOf(keys)}`;
 }
 
 /** Why a write did not count, as the rest of a sentence about the lock. */

@@ -41,10 +41,10 @@ describe('A lock error', () => {
   it('names a few of many keys, and how many more there are', () => {
     const keys = Array.from({ length: 256 }, (_, i) => `k${i}`);
     expect(new LockServiceClosedError(keys).message).toMatch(
-      /^Locks 'k0', 'k1', 'k2', 'k3', 'k4' and 251 more was refused/,
+      /^The lock on 'k0', 'k1', 'k2', 'k3', 'k4' and 251 more was refused/,
     );
     expect(new LockServiceClosedError(keys.slice(0, 5)).message).toMatch(
-      /^Locks 'k0', 'k1', 'k2', 'k3', 'k4' was refused/,
+      /^The lock on 'k0', 'k1', 'k2', 'k3', 'k4' was refused/,
     );
     expect(new LockServiceClosedError(keys).keys).toHaveLength(256);
   });
