@@ -27,6 +27,14 @@ export interface Fault<D extends Setup = Deployment> {
   run(scene: Scene<D>): Promise<void>;
 }
 
+/** A master and its replicas, as a fault finds them. */
+export interface Shard {
+  readonly master: Server;
+  readonly replicas: readonly Server[];
+  /** Waits until a server other than `old` is the master, and returns the master. */
+  successorOf(old: Server): Promise<Server>;
+}
+
 // --- what faults of every deployment do to a master and its replicas
 
 export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
@@ -104,4 +112,68 @@ export async function cutConnections(
     await master.call('client', 'kill', 'type', pick(scene, ['normal', 'pubsub']), 'skipme', 'yes');
     await sleep(scene.random() * 120);
   }
+}
+
+/** Kills the master, perhaps with replicas that have not heard the last writes. */
+export async function killMaster(
+  scene: Pick<Scene, 'hosts' | 'random'>,
+  { master, replicas, successorOf }: Shard,
+  isLagging: boolean,
+): Promise<Server> {
+  if (isLagging) await fallBehind(scene, master, replicas);
+  await master.kill();
+  await catchUp(scene, replicas);
+  return successorOf(master);
+}
+
+export async function failOverTwice(scene: Pick<Scene, 'hosts' | 'random'>, shard: Shard): Promise<void> {
+  const successor = await killMaster(scene, shard, scene.random() < 0.5);
+  await sleep(scene.random() * 1_500);
+  await successor.kill();
+  await shard.successorOf(successor);
+}
+
+/** Leaves only a replica that has not heard the last writes. */
+export async function promoteLagging(
+  scene: Pick<Scene, 'hosts' | 'random'>,
+  { master, replicas, successorOf }: Shard,
+): Promise<void> {
+  const [behind, ...others] = replicas as [Server, ...Server[]];
+  await fallBehind(scene, master, [behind]);
+  await Promise.all([master.kill(), ...others.map((other) => other.kill())]);
+  await catchUp(scene, [behind]);
+  await successorOf(master);
+  for (const other of others) other.start();
+}
+
+export async function freezeThroughFailOver(
+  { random }: Pick<Scene, 'random'>,
+  { master, successorOf }: Shard,
+): Promise<void> {
+  master.freeze();
+  await successorOf(master);
+  await sleep(random() * 2_000);
+  master.thaw();
+  await sleep(2_000);
+}
+
+/** Separates these servers and the first workers from all other servers and workers. */
+export async function splitOff(
+  { deployment, hosts, workerHosts }: Pick<Scene<Setup>, 'deployment' | 'hosts' | 'workerHosts'>,
+  here: readonly Server[],
+  workers: number,
+): Promise<void> {
+  const there = deployment.programs.filter((server) => !here.includes(server));
+  await hosts.separate(
+    [...here.map(({ host }) => host), ...workerHosts.slice(0, workers)],
+    [...there.map(({ host }) => host), ...workerHosts.slice(workers)],
+  );
+}
+
+/** The master, a replica and half of the workers are on one side. */
+export async function splitMastersSide(scene: Scene<Setup>, { master, replicas }: Shard): Promise<void> {
+  await splitOff(scene, [master, replicas[0]!], Math.ceil(scene.workerHosts.length / 2));
+  // Longer than repl-timeout: the master drops the replicas that it does not hear.
+  await sleep(5_500 + scene.random() * 3_000);
+  await scene.hosts.heal();
 }

@@ -3,14 +3,21 @@ import { now } from './events.js';
 import {
   catchUp,
   cutConnections,
+  failOverTwice,
   fallBehind,
   freezeForAWhile,
+  freezeThroughFailOver,
+  killMaster,
   pauseOften,
   pauseWritesBeside,
   pick,
+  promoteLagging,
   restartAtOnce,
+  splitMastersSide,
+  splitOff,
   type Fault,
   type Scene,
+  type Shard,
 } from './fault.js';
 import type { Server } from './server.js';
 import { until } from './until.js';
@@ -23,13 +30,16 @@ async function untilPromoted(scene: Scene, old: Server): Promise<void> {
   );
 }
 
-async function killAndPromote(scene: Scene, lagging: boolean): Promise<void> {
-  const master = await scene.deployment.master();
-  const replicas = await scene.deployment.replicas();
-  if (lagging) await fallBehind(scene, master, replicas);
-  await master.kill();
-  await catchUp(scene, replicas);
-  await untilPromoted(scene, master);
+async function shardOf(scene: Scene): Promise<Shard> {
+  const { deployment } = scene;
+  return {
+    master: await deployment.master(),
+    replicas: await deployment.replicas(),
+    async successorOf(old) {
+      await untilPromoted(scene, old);
+      return deployment.master();
+    },
+  };
 }
 
 async function restartMaster(scene: Scene, snapshot: boolean): Promise<void> {
@@ -54,19 +64,17 @@ async function handOver(from: Server, to: Server): Promise<void> {
 }
 
 export const FAULTS: readonly Fault[] = [
-  { name: 'master killed', run: (scene) => killAndPromote(scene, false) },
-  { name: 'master killed, replicas lag', run: (scene) => killAndPromote(scene, true) },
+  {
+    name: 'master killed',
+    run: async (scene) => void (await killMaster(scene, await shardOf(scene), false)),
+  },
+  {
+    name: 'master killed, replicas lag',
+    run: async (scene) => void (await killMaster(scene, await shardOf(scene), true)),
+  },
   {
     name: 'lagging replica promoted',
-    async run(scene) {
-      const master = await scene.deployment.master();
-      const [behind, ...others] = await scene.deployment.replicas();
-      await fallBehind(scene, master, [behind!]);
-      await Promise.all([master.kill(), ...others.map((other) => other.kill())]);
-      await catchUp(scene, [behind!]);
-      await untilPromoted(scene, master);
-      for (const other of others) other.start();
-    },
+    run: async (scene) => promoteLagging(scene, await shardOf(scene)),
   },
   {
     name: 'lagging replica preferred',
@@ -84,14 +92,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'master frozen through the fail-over',
-    async run(scene) {
-      const master = await scene.deployment.master();
-      master.freeze();
-      await untilPromoted(scene, master);
-      await sleep(scene.random() * 2_000);
-      master.thaw();
-      await sleep(2_000);
-    },
+    run: async (scene) => freezeThroughFailOver(scene, await shardOf(scene)),
   },
   {
     name: 'master thawed while replicas are being moved',
@@ -114,34 +115,15 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'partition: master, a replica and some workers',
     needsPartition: true,
-    async run(scene) {
-      const { deployment, hosts, workerHosts } = scene;
-      const master = await deployment.master();
-      const [replica, ...others] = await deployment.replicas();
-      const half = Math.ceil(workerHosts.length / 2);
-      const here = [master.host, replica!.host, ...workerHosts.slice(0, half)];
-      const there = [...others, ...deployment.sentinels]
-        .map((server) => server.host)
-        .concat(workerHosts.slice(half));
-      await hosts.separate(here, there);
-      // Longer than repl-timeout: the master drops the replicas that it does not hear.
-      await sleep(5_500 + scene.random() * 3_000);
-      await hosts.heal();
-    },
+    run: async (scene) => splitMastersSide(scene, await shardOf(scene)),
   },
   {
     name: 'partition: master alone with some workers',
     needsPartition: true,
     async run(scene) {
-      const { deployment, hosts, workerHosts } = scene;
-      const master = await deployment.master();
-      const here = [master.host, ...workerHosts.slice(0, 2)];
-      const there = [...(await deployment.replicas()), ...deployment.sentinels]
-        .map((server) => server.host)
-        .concat(workerHosts.slice(2));
-      await hosts.separate(here, there);
+      await splitOff(scene, [await scene.deployment.master()], 2);
       await sleep(5_500 + scene.random() * 2_000);
-      await hosts.heal();
+      await scene.hosts.heal();
     },
   },
   {
@@ -261,13 +243,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'two fail-overs in a row',
-    async run(scene) {
-      await killAndPromote(scene, scene.random() < 0.5);
-      const second = await scene.deployment.master();
-      await sleep(scene.random() * 1_500);
-      await second.kill();
-      await untilPromoted(scene, second);
-    },
+    run: async (scene) => failOverTwice(scene, await shardOf(scene)),
   },
   {
     name: 'fail-over by command',

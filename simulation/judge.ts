@@ -1,7 +1,7 @@
 import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Cost } from './excuses.js';
-import { BUSY, RUSH } from './faults.js';
+import { BUSY, RUSH } from './mild-faults.js';
 import { FOREIGN_KEY, FORBIDDEN_KEY, IDLE_TIMEOUT, LEASE, type Scene, type Worker } from './scene.js';
 import type { SimServer } from './server.js';
 

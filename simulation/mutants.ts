@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { MUTANTS, type Mutant } from './mutations.js';
+import { MUTANTS } from './mutations/index.js';
+import type { Mutant } from './mutations/mutant.js';
 
 /*
  * npm run mutants -- [--schedules 3000] [--only words]

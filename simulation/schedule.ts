@@ -1,5 +1,7 @@
-import { FAULTS, freeze, MILD_FAULTS, type NamedFault } from './faults.js';
+import { freeze, type NamedFault } from './fault.js';
+import { FAULTS } from './faults.js';
 import { Judge } from './judge.js';
+import { MILD_FAULTS } from './mild-faults.js';
 import { CALM_LAG, CALM_SYNC } from './replication.js';
 import {
   IDLE_TIMEOUT,

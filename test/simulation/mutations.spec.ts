@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { MUTANTS } from '../../simulation/mutations.js';
+import { MUTANTS } from '../../simulation/mutations/index.js';
 
 const root = join(import.meta.dirname, '../..');
 
