@@ -1,5 +1,6 @@
 import type { Clock } from '../common/clock.js';
 import { IntrusiveSet } from '../common/intrusive-set.js';
+import { MultiMap } from '../common/multi-map.js';
 import { concerns, type KeyChange } from '../store/lock-store.js';
 import type { HeldLock } from './held-lock.js';
 import { NewLocks } from './new-locks.js';
@@ -10,7 +11,11 @@ const LOCKS_PER_TURN = 100;
 /** The locks that one service holds. */
 export class HeldLocks {
   private readonly locks = new IntrusiveSet<'index', HeldLock>('index');
-  private readonly byKey = new Map<string, HeldLock>();
+  /**
+   * Usually one lock for each key. A lock whose key was taken is here until its loss is noticed,
+   * and by then this process may hold the key again.
+   */
+  private readonly byKey = new MultiMap<string, HeldLock>();
   private readonly newLocks: NewLocks<HeldLock>;
   private onAllReleased: () => void = () => {};
 
@@ -23,12 +28,12 @@ export class HeldLocks {
     // After a late grant on a busy event loop, the turn that would start the renewal is too late.
     if (lock.wasGrantedLate) lock.startKeeping();
     else this.newLocks.add(lock);
-    for (const key of lock.keys) this.byKey.set(key, lock);
+    for (const key of lock.keys) this.byKey.add(key, lock);
   }
 
   delete(lock: HeldLock): void {
     this.locks.delete(lock);
-    for (const key of lock.keys) if (this.byKey.get(key) === lock) this.byKey.delete(key);
+    for (const key of lock.keys) this.byKey.delete(key, lock);
     if (this.locks.size === 0) this.onAllReleased();
   }
 
@@ -39,7 +44,7 @@ export class HeldLocks {
 
   /** Has every lock checked that the change may concern. */
   check(change: KeyChange): void {
-    if ('key' in change) this.byKey.get(change.key)?.check();
+    if ('key' in change) for (const lock of this.byKey.of(change.key)) lock.check();
     else if (change.isLost !== true)
       for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
   }

@@ -494,6 +494,14 @@ describe('LockService on a store that answers when it is told to', () => {
       expect(store.renewals).toHaveLength(2);
     });
 
+    it('is told that its key changed, although a later lock of the process has that key', async () => {
+      const earlier = await held();
+      const later = await held();
+      store.changes.next({ key: 'k' });
+      await settled();
+      expect(store.renewals.map(({ lock }) => lock)).toEqual([earlier, later]);
+    });
+
     it('is lost at once when its key is gone', async () => {
       const lock = await held();
       const { signal } = lock;
