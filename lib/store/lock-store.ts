@@ -90,11 +90,16 @@ export type ReplicaPolicy = 'all' | 'majority' | number;
 /** Most keys of one lock: a script with more keys blocks Redis for too long. */
 export const MOST_KEYS = 256;
 
-export interface AcquireRequest {
-  /** Distinct and sorted, as the user named them; at most `MOST_KEYS`. */
+/** The keys of one owner, in this process or elsewhere. */
+export interface OwnedKeys {
+  /** Distinct, as the user named them; at most `MOST_KEYS`. In a request also sorted. */
   readonly keys: readonly string[];
-  /** Unique to this attempt. Begins with `rl:`, contains no blank. */
+  /** Unique to one attempt. Begins with `rl:`, contains no blank. */
   readonly owner: string;
+}
+
+/** What one attempt asks for. */
+export interface AcquireRequest extends OwnedKeys {
   /** ms */
   readonly leaseTime: number;
   readonly replicas: ReplicaPolicy;
@@ -164,12 +169,6 @@ export type InspectOutcome =
 
 export type ForceReleaseOutcome =
   { readonly kind: 'done'; readonly wasHeld: boolean } | Foreign | Unavailable;
-
-/** The keys of one owner, in this process or elsewhere. */
-export interface OwnedKeys {
-  readonly keys: readonly string[];
-  readonly owner: string;
-}
 
 /** A held lock, as needed to renew and release it. */
 export interface HeldKeys extends OwnedKeys {

@@ -16,6 +16,7 @@ import type { Command, Reply } from './resp.js';
 import { sentinelOptionsOf, translated, type ConnectionSettings } from './connection/connection-settings.js';
 import { IoredisConnector } from './connection/ioredis-connector.js';
 import type { Deployment, DeploymentListener } from './deployment.js';
+import type { LockPart } from './lock-part.js';
 import { FixedMasterLocator } from './master/master-locator.js';
 import { Master } from './master/master.js';
 import type { MasterListener } from './master/master-settings.js';
@@ -64,23 +65,19 @@ export class SingleMasterDeployment implements Deployment {
 
   acquire(request: AcquireRequest): Attempt {
     // Only a master of a Cluster answers `slot-moved`.
-    return this.master.acquire(request) as Attempt;
+    return this.master.acquire(request, this.wholeOf(request)) as Attempt;
   }
 
-  renew(
-    { keys, owner, validity }: HeldKeys,
-    leaseTime: number,
-    purpose: RenewPurpose,
-  ): Promise<RenewOutcome> {
-    return this.master.renew(keys, owner, leaseTime, validity, purpose) as Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
+    return this.master.renew(lock, this.wholeOf(lock), leaseTime, purpose) as Promise<RenewOutcome>;
   }
 
-  release({ keys, owner, token, leaseTime }: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
-    return this.master.release({ keys, owner, token, cooldown }, leaseTime);
+  release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return this.master.release(lock, this.wholeOf(lock), cooldown);
   }
 
-  watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
-    return this.master.watch(keys, owner);
+  watch(lock: OwnedKeys): Promise<WatchOutcome> {
+    return this.master.watch(lock, this.wholeOf(lock));
   }
 
   ask(_key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
@@ -106,6 +103,11 @@ export class SingleMasterDeployment implements Deployment {
   async close(): Promise<void> {
     await this.master.close();
     this.sentinels?.close();
+  }
+
+  /** The master serves all keys of the lock. */
+  private wholeOf({ keys }: OwnedKeys): LockPart {
+    return { names: keys, keys: keys.map((key) => this.options.keyPrefix + key), slot: undefined };
   }
 }
 

@@ -98,15 +98,15 @@ export class ClusterAttempt {
   }
 
   private async giveBack(outcome: AcquireOutcome): Promise<AcquireOutcome> {
-    const { owner, leaseTime, replicaTimeout } = this.request;
-    const given = [...this.taken].map(([part, { token }]) =>
-      this.routing.release(part, owner, token, 0, leaseTime),
+    const { request } = this;
+    const given = [...this.taken].map(([part, granted]) =>
+      this.routing.release({ ...request, ...granted }, part, 0),
     );
     this.taken.clear();
     if (given.length > 0) {
       let stopClock: () => void = () => {};
       const timeUp = new Promise<void>((resolve) => {
-        stopClock = this.clock.after(replicaTimeout, resolve);
+        stopClock = this.clock.after(request.replicaTimeout, resolve);
       });
       await Promise.race([Promise.all(given), timeUp]);
       stopClock();

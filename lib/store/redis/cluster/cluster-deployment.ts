@@ -45,22 +45,20 @@ export class ClusterDeployment implements Deployment {
   }
 
   acquire(request: AcquireRequest): Attempt {
-    const attempt = new ClusterAttempt(request, this.partsOf(request.keys), this.routing, this.clock);
+    const attempt = new ClusterAttempt(request, this.partsOf(request), this.routing, this.clock);
     return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
   }
 
   async renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
     const outcomes = await Promise.all(
-      this.partsOf(lock.keys).map((part) => this.routing.renew(part, lock, leaseTime, purpose)),
+      this.partsOf(lock).map((part) => this.routing.renew(lock, part, leaseTime, purpose)),
     );
     return outcomes.reduce((one, other) => this.worse(one, other));
   }
 
   async release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
     const outcomes = await Promise.all(
-      this.partsOf(lock.keys).map((part) =>
-        this.routing.release(part, lock.owner, lock.token, cooldown, lock.leaseTime),
-      ),
+      this.partsOf(lock).map((part) => this.routing.release(lock, part, cooldown)),
     );
     return (
       outcomes.find(({ kind }) => kind === 'unavailable') ?? {
@@ -70,8 +68,8 @@ export class ClusterDeployment implements Deployment {
     );
   }
 
-  async watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
-    const outcomes = await Promise.all(this.partsOf(keys).map((part) => this.routing.watch(part, owner)));
+  async watch(lock: OwnedKeys): Promise<WatchOutcome> {
+    const outcomes = await Promise.all(this.partsOf(lock).map((part) => this.routing.watch(lock, part)));
     const of = (kind: WatchOutcome['kind']): WatchOutcome | undefined =>
       outcomes.find((outcome) => outcome.kind === kind);
     return of('gone') ?? of('unknown') ?? { kind: 'held' };
@@ -97,7 +95,7 @@ export class ClusterDeployment implements Deployment {
     return this.topology.close();
   }
 
-  private partsOf(keys: readonly string[]): SlotPart[] {
+  private partsOf({ keys }: OwnedKeys): SlotPart[] {
     return partsOf(keys, this.options.keyPrefix);
   }
 

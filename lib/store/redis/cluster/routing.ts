@@ -3,6 +3,7 @@ import type {
   AcquireOutcome,
   AcquireRequest,
   HeldKeys,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
@@ -41,12 +42,13 @@ export class Routing {
    */
   async acquire(
     request: AcquireRequest,
-    { slot, keys }: SlotPart,
+    part: SlotPart,
     floor: number,
     onAsked: (attempt: MasterAttempt) => void,
     isOver: () => boolean,
   ): Promise<AcquireOutcome> {
     const { waitUntil, replicaTimeout, leaseTime } = request;
+    const { slot } = part;
     const now = this.clock.monotonic();
     const endsAt = Math.max(waitUntil, now + Math.min(replicaTimeout, leaseTime / 2));
     for (let tries = 0; ; tries++) {
@@ -55,7 +57,7 @@ export class Routing {
       const closed = await this.waitForTrust(slot, shard, waitUntil, endsAt);
       if (closed !== undefined) return closed;
       if (isOver()) return ABANDONED;
-      const attempt = shard.master.acquire({ ...request, keys }, { slot, floor });
+      const attempt = shard.master.acquire(request, part, floor);
       onAsked(attempt);
       const outcome = await attempt.outcome;
       if (outcome.kind !== 'slot-moved') return withMaster(outcome, shard);
@@ -63,16 +65,16 @@ export class Routing {
   }
 
   async renew(
-    { slot, keys }: SlotPart,
-    { owner, validity }: HeldKeys,
+    lock: HeldKeys,
+    part: SlotPart,
     leaseTime: number,
     purpose: RenewPurpose,
   ): Promise<RenewOutcome> {
     for (let tries = 0; ; tries++) {
-      const endsAt = this.clock.monotonic() + validity.remaining(this.clock);
-      const shard = await this.shardFor(slot, endsAt, tries);
+      const endsAt = this.clock.monotonic() + lock.validity.remaining(this.clock);
+      const shard = await this.shardFor(part.slot, endsAt, tries);
       if (!('master' in shard)) return { kind: 'expired', why: shard };
-      const outcome = await shard.master.renew(keys, owner, leaseTime, validity, purpose, slot);
+      const outcome = await shard.master.renew(lock, part, leaseTime, purpose);
       if (outcome.kind === 'expired') return { kind: 'expired', why: withMaster(outcome.why, shard) };
       if (outcome.kind !== 'slot-moved') return outcome;
     }
@@ -81,26 +83,18 @@ export class Routing {
   /**
    * Hands the release to the slot's master. From then on the release follows the slot by itself.
    */
-  async release(
-    { slot, keys }: SlotPart,
-    owner: string,
-    token: number,
-    cooldown: number,
-    leaseTime: number,
-  ): Promise<ReleaseOutcome> {
+  async release(lock: HeldKeys, part: SlotPart, cooldown: number): Promise<ReleaseOutcome> {
     const endsAt = this.clock.monotonic() + this.settings.replicaTimeout;
-    const shard = await this.shardFor(slot, endsAt, 0);
-    return 'master' in shard
-      ? shard.master.release({ keys, owner, token, cooldown }, leaseTime, slot)
-      : shard;
+    const shard = await this.shardFor(part.slot, endsAt, 0);
+    return 'master' in shard ? shard.master.release(lock, part, cooldown) : shard;
   }
 
   /**
    * Asks the known master of the slot to watch the keys. If the slot has moved, the caller asks
    * again.
    */
-  async watch({ slot, keys }: SlotPart, owner: string): Promise<WatchOutcome> {
-    return this.topology.shardOf(slot)?.master.watch(keys, owner, slot) ?? { kind: 'unknown' };
+  async watch(lock: OwnedKeys, part: SlotPart): Promise<WatchOutcome> {
+    return this.topology.shardOf(part.slot)?.master.watch(lock, part) ?? { kind: 'unknown' };
   }
 
   async ask(slot: number, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {

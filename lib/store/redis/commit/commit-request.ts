@@ -6,6 +6,7 @@ import type {
   Unavailable,
 } from '../../lock-store.js';
 import type { Instant, Validity } from '../../validity.js';
+import type { LockPart } from '../lock-part.js';
 import type { Demand } from '../replication/quorum.js';
 import type { ReleaseCall } from '../scripts/release.js';
 
@@ -38,13 +39,7 @@ export interface SentGroup {
   readonly offset: number | undefined;
 }
 
-interface RequestBase {
-  /** The keys as the user named them. */
-  readonly names: readonly string[];
-  /** The keys as Redis knows them, in the same order. */
-  readonly keys: readonly string[];
-  /** The hash slot of all keys; undefined without a Cluster. */
-  readonly slot: number | undefined;
+interface RequestBase extends LockPart {
   readonly owner: string;
   readonly leaseTime: number;
   /** ms that the keys live: `leaseTime` and the allowance for the clocks of master and replicas. */

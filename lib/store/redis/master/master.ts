@@ -3,14 +3,15 @@ import { NO_INDEX } from '../../../common/intrusive-set.js';
 import type {
   AcquireOutcome,
   AcquireRequest,
+  HeldKeys,
   MasterHealth,
+  OwnedKeys,
   ReleaseOutcome,
   RenewOutcome,
   RenewPurpose,
   Unavailable,
   WatchOutcome,
 } from '../../lock-store.js';
-import type { Validity } from '../../validity.js';
 import {
   SLOT_MOVED,
   type AcquireCommit,
@@ -26,6 +27,7 @@ import type { Connector } from '../connection/connection.js';
 import { refusedBy } from '../connection/error-replies.js';
 import { redirectionOf } from '../connection/redirection.js';
 import type { Session } from '../connection/session.js';
+import type { LockPart } from '../lock-part.js';
 import type { KnownReplicas } from '../replication/known-replicas.js';
 import { LongLeases } from '../replication/long-leases.js';
 import { RENEWAL } from '../replication/quorum.js';
@@ -34,7 +36,6 @@ import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { POLL_TIME } from '../polling.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
-import type { ReleaseCall } from '../scripts/release.js';
 import { evictionRisk } from './eviction.js';
 import {
   lostConnection,
@@ -48,13 +49,6 @@ import type { MasterListener, MasterSettings } from './master-settings.js';
 
 /** The longest time in ms that closing waits for answers, even if confirmations may take longer. */
 const CLOSE_TIMEOUT = 2_000;
-
-/** The slot of a request's keys in a Cluster, and the least value that its token may have. */
-export interface SlotPlace {
-  readonly slot: number | undefined;
-  readonly floor: number;
-}
-const NOWHERE: SlotPlace = { slot: undefined, floor: 0 };
 
 export interface MasterAttempt {
   readonly outcome: Promise<AcquireOutcome | SlotMoved>;
@@ -111,16 +105,15 @@ export class Master implements MasterConnectionHost {
     this.connection.open();
   }
 
-  /** In a Cluster all keys are in one slot. The token is not smaller than `floor`. */
-  acquire(request: AcquireRequest, { slot, floor }: SlotPlace = NOWHERE): MasterAttempt {
+  /** The token is not smaller than `floor`. */
+  acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
     let commit: AcquireCommit | undefined;
     const outcome = new Promise<AcquireOutcome | SlotMoved>((settle) => {
       const { leaseTime, replicaTimeout, waitUntil } = request;
       const window = Math.min(replicaTimeout, leaseTime / 2);
-      const keys = this.redisKeys(request.keys);
       commit = {
         kind: 'acquire',
-        names: request.keys,
+        names,
         keys,
         slot,
         floor,
@@ -150,25 +143,22 @@ export class Master implements MasterConnectionHost {
   }
 
   renew(
-    keys: readonly string[],
-    owner: string,
+    lock: HeldKeys,
+    { names, keys, slot }: LockPart,
     leaseTime: number,
-    heldUntil: Validity,
     purpose: RenewPurpose,
-    slot?: number,
   ): Promise<RenewOutcome | SlotMoved> {
     return new Promise((settle) => {
-      const redisKeys = this.redisKeys(keys);
       const request: RenewCommit = {
         kind: 'renew',
-        names: keys,
-        keys: redisKeys,
+        names,
+        keys,
         slot,
-        owner,
+        owner: lock.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
         demand: RENEWAL,
-        window: heldUntil.remaining(this.clock),
+        window: lock.validity.remaining(this.clock),
         endsAt: 0,
         order: 0,
         stage: 'queued',
@@ -179,7 +169,7 @@ export class Master implements MasterConnectionHost {
         openIndex: NO_INDEX,
         pendingIndex: NO_INDEX,
         verdictBy: undefined,
-        heldUntil,
+        heldUntil: lock.validity,
         purpose,
         refused: undefined,
         settle,
@@ -194,17 +184,17 @@ export class Master implements MasterConnectionHost {
     });
   }
 
-  release(call: ReleaseCall, leaseTime: number, slot?: number): Promise<ReleaseOutcome> {
-    const leaseLeft = Math.max(leaseTime, call.cooldown) + this.settings.clockSkew;
-    const { owner, token, cooldown } = call;
-    return this.outbox.add({ keys: this.redisKeys(call.keys), owner, token, cooldown }, slot, leaseLeft);
+  release(lock: HeldKeys, { keys, slot }: LockPart, cooldown: number): Promise<ReleaseOutcome> {
+    const { owner, token, leaseTime } = lock;
+    const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
+    return this.outbox.add({ keys, owner, token, cooldown }, slot, leaseLeft);
   }
 
   /** Asks Redis to notify this process of changes to the keys from now on. */
-  async watch(keys: readonly string[], owner: string, slot?: number): Promise<WatchOutcome> {
-    const lost = await this.keyTracking.add({ keys: this.redisKeys(keys), owner, slot });
+  async watch({ owner }: OwnedKeys, { names, keys, slot }: LockPart): Promise<WatchOutcome> {
+    const lost = await this.keyTracking.add({ keys, owner, slot });
     if (lost === undefined) return { kind: 'unknown' };
-    const key = keys[lost];
+    const key = names[lost];
     return key === undefined ? { kind: 'held' } : { kind: 'gone', key };
   }
 
@@ -364,17 +354,11 @@ export class Master implements MasterConnectionHost {
     return true;
   }
 
-  // --- keys
-
   /**
    * ms that a key lives. The key outlives its lease, because the clocks of master and replicas may
    * differ.
    */
   private ttlOf(leaseTime: number): number {
     return Math.ceil(leaseTime + this.settings.clockSkew);
-  }
-
-  private redisKeys(keys: readonly string[]): string[] {
-    return keys.map((key) => this.settings.keyPrefix + key);
   }
 }

@@ -30,7 +30,8 @@ describe('Keys of several slots', () => {
     const other = partsOf(['c', '{a}1', 'a', 'b'], 'lock:');
     expect(one.map(({ slot }) => slot)).toEqual(other.map(({ slot }) => slot));
     expect(one.map(({ slot }) => slot)).toEqual(one.map(({ slot }) => slot).toSorted((a, b) => a - b));
-    expect(one.flatMap(({ keys }) => keys).toSorted()).toEqual(['a', 'b', 'c', '{a}1']);
+    expect(one.flatMap(({ names }) => names).toSorted()).toEqual(['a', 'b', 'c', '{a}1']);
+    for (const { names, keys } of one) expect(keys).toEqual(names.map((name) => `lock:${name}`));
   });
 
   it('are together if a hash tag says so', () => {
