@@ -1,13 +1,13 @@
 import type { Clock } from './clock.js';
 
-/** An object that is called when its time is up. */
+/** An object with a deadline. */
 export interface Timed {
   onDue(): void;
 }
 
 /** One deadline of one `Timed`. */
 export interface Deadline {
-  /** The monotonic instant at which it is due. */
+  /** The monotonic instant of the deadline. */
   readonly dueAt: number;
 }
 
@@ -20,9 +20,9 @@ interface Entry extends Deadline {
 
 /**
  * One timer for any number of deadlines. Nearly all deadlines are stopped long before they are due,
- * tens of thousands a second, and a timer for each would cost more than the work it guards.
- * Deadlines therefore stand in a binary heap, and the timer is set for the earliest, or for one
- * that was stopped meanwhile. Without deadlines there is no timer.
+ * tens of thousands a second. A timer for each would cost more than the work that it guards.
+ * Deadlines therefore stand in a binary heap. The timer is set for the earliest deadline, or for an
+ * earlier deadline that was stopped meanwhile. Without deadlines there is no timer.
  */
 export class Deadlines {
   private readonly heap: Entry[] = [];
@@ -33,7 +33,7 @@ export class Deadlines {
 
   /**
    * Calls `timed.onDue` at the monotonic instant `dueAt`, or as soon as the event loop runs after
-   * it; never if `dueAt` is Infinity.
+   * that. Never calls for Infinity.
    */
   add(dueAt: number, timed: Timed): Deadline {
     const entry: Entry = { dueAt, timed, index: -1 };

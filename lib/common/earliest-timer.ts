@@ -1,6 +1,6 @@
 import type { Clock } from './clock.js';
 
-/** One timer for many deadlines: it fires at the earliest, and its callback sets the next. */
+/** One timer for many deadlines: fires at the earliest, and the callback sets the next. */
 export class EarliestTimer {
   private at = Infinity;
   private cancel: () => void = () => {};
@@ -10,7 +10,7 @@ export class EarliestTimer {
     private readonly onDue: () => void,
   ) {}
 
-  /** Fires at this monotonic instant or before it. */
+  /** Fires at this monotonic instant or earlier. */
   noLaterThan(instant: number): void {
     if (instant >= this.at) return;
     this.cancel();

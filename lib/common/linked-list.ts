@@ -1,4 +1,4 @@
-/** An item of a `LinkedList`, which keeps its neighbours here. */
+/** An item of a `LinkedList`, with the neighbours in the list. */
 export interface Linked<T> {
   ahead: T | undefined;
   behind: T | undefined;

@@ -20,7 +20,7 @@ export class AbortSignals {
     let listening = this.listening.get(signal);
     if (listening === undefined) {
       const waiters = new Set<Cancellable>();
-      // From the last to the first, so that no caller gets its turn in the queue only to be
+      // From the last to the first, so that no caller gets a turn in the queue only to be
       // cancelled.
       const onAbort = (): void => {
         for (const each of [...waiters].toReversed()) each.cancel(signal.reason);

@@ -30,8 +30,8 @@ import type { WaitQueues } from './wait-queues.js';
 const FIRST_RETRY_PAUSE = 25;
 const LONGEST_RETRY_PAUSE = 1_000;
 /**
- * ms beyond `waitTime` that a queued caller waits for the answer to the caller before it: the time
- * of both may end in one instant.
+ * * ms beyond `waitTime` that a queued caller waits for the answer to another caller of the queue:
+ * the time of both may end in one instant.
  */
 const GRACE = 50;
 
@@ -46,19 +46,18 @@ export interface AcquisitionHost {
   /** True if events have a listener. Without a listener no event of a success is made. */
   isHeard(): boolean;
   emit(event: LockEvent): void;
-  /** The acquisition got its lock, which is held from now on. */
+  /** The lock was granted, and is held from now on. */
   granted(acquisition: Acquisition, owner: string, grant: Grant): HeldLock;
   /** The acquisition has ended, with or without a lock. */
   left(acquisition: Acquisition): void;
 }
 
 /**
- * One caller on its way to a lock. Asks the store. If the key is busy, the caller stands in the
- * key's queue and asks again when it is first and the key has changed.
+ * One caller on the way to a lock. Asks the store. If the key is busy, the caller stands in the
+ * key's queue. As soon as the caller is first and the key has changed, the caller asks again.
  *
  * A caller that asks for several keys stands in the queue of the key that was found busy, and then
- * asks for all of them again. A caller that stood in all queues at once could wait for another
- * caller that waits for it.
+ * asks for all keys again. Callers that stood in all queues at once could wait for each other.
  */
 export class Acquisition implements Waiter, Timed {
   /** The index among the acquisitions of the service. */
@@ -120,7 +119,7 @@ export class Acquisition implements Waiter, Timed {
   }
 
   /**
-   * A waiter past its `waitTime` does not ask again: its deadline is about to fire, and thousands
+   * * A waiter past its `waitTime` does not ask again: the deadline is about to fire, and thousands
    * of waiters may expire together.
    */
   get isReady(): boolean {
@@ -230,8 +229,8 @@ export class Acquisition implements Waiter, Timed {
     }
     if (isHeld) this.queues.share(busy);
     if (this.queues.current === queue) queue.yield(this);
-    // A caller that heard of the answer may have cancelled this one, or its turn may have come in
-    // the other queue.
+    // A caller that heard of the answer may have cancelled this caller, or the turn of this caller
+    // may have come in the other queue.
     if (this.state !== asking && this.state.kind !== 'queued') return;
     if (this.time.isOver) {
       this.failAsLast();

@@ -12,7 +12,7 @@ const UNTRACKED_POLL_TIME = 250;
 const SHORTEST_SLEEP = 10;
 /** ms by which a renewal may be early or late, at the least. */
 const RENEWAL_TOLERANCE = 50;
-/** A renewal may also be early or late by this part of its period. */
+/** A renewal may also be early or late by this part of the period. */
 const TOLERATED_PART = 25;
 
 /**
@@ -51,7 +51,7 @@ export class BusyKey {
     this.endsAt = now + holder.remainingTime;
   }
 
-  /** The same holder still holds the key, after a change of it: a renewal. */
+  /** The same holder still holds the key after a change: the change was a renewal. */
   renewed(holder: Holder, now: number): void {
     this.renewedAt = now;
     this.endsAt = now + holder.remainingTime;
@@ -63,7 +63,7 @@ export class BusyKey {
     this.renewedAt = undefined;
   }
 
-  /** True if a change of the key at `now` is probably the next renewal of its holder. */
+  /** True if a change of the key at `now` is probably the holder's next renewal. */
   isRenewalDue(now: number): boolean {
     if (this.renewedAt === undefined) return false;
     const period = renewalPeriodOf(this.leaseTime);

@@ -2,7 +2,7 @@ import type { ReplicaPolicy } from '../store/lock-store.js';
 
 /** What an acquisition needs in order to be granted. */
 export interface Demand {
-  /** In their sorted order. */
+  /** The keys in sorted order. */
   readonly sorted: readonly string[];
   readonly options: {
     readonly replicas: ReplicaPolicy;
@@ -11,9 +11,7 @@ export interface Demand {
   };
 }
 
-/**
- * True if `demand` needs at least what `other` needs, so that it fails as long as `other` fails.
- */
+/** True if `demand` needs at least as much as `other`: `demand` fails as long as `other` fails. */
 export function needsAtLeast(demand: Demand, other: Demand): boolean {
   const { sorted, options } = demand;
   if (options === other.options && sorted.length === 1 && other.sorted.length === 1) return true;
@@ -24,13 +22,16 @@ export function needsAtLeast(demand: Demand, other: Demand): boolean {
   );
 }
 
-/** `'all'` and a number cannot be compared: that depends on how many replicas are online. */
+/**
+ * `'all'` and a number cannot be compared, because the number of replicas that are online decides
+ * which needs more.
+ */
 function asksForAtLeast(policy: ReplicaPolicy, other: ReplicaPolicy): boolean {
   if (policy === other || other === 'majority' || other === 0) return true;
   return typeof policy === 'number' && typeof other === 'number' && policy >= other;
 }
 
-/** ms that the replicas have for their confirmation. */
+/** ms within which the replicas must confirm. */
 export function confirmTimeOf({ options: { replicaTimeout, leaseTime } }: Demand): number {
   return Math.min(replicaTimeout, leaseTime / 2);
 }

@@ -23,7 +23,7 @@ export type LockErrorCode =
 const BRAND = Symbol.for('nestjs-replica-lock.error');
 
 /**
- * What every error of this library extends: the `keys` it is about, and a stable `code`.
+ * The base class of all errors of this library. Has the `keys` concerned and a stable `code`.
  *
  * `instanceof` recognises these classes by a brand and the `code`, not by identity: two copies of
  * the package in one process, or a bundle that renames classes, do not matter.
@@ -62,7 +62,7 @@ function isBranded(value: unknown): value is { readonly code: unknown } {
   return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
 }
 
-/** Gives a class its name and code as text, since bundles rename classes. */
+/** Gives a class a name and a code as text, since bundles rename classes. */
 function identify(prototype: ReplicaLockError, name: string, code: LockErrorCode): void {
   Object.defineProperty(prototype, 'name', { value: name, configurable: true, writable: true });
   Object.defineProperty(prototype, 'code', { value: code, configurable: true, writable: true });
@@ -80,7 +80,7 @@ export class LockContendedError extends ReplicaLockError {
     keys: readonly string[],
     /** Names the grant, host and process that hold the lock. */
     readonly owner: string | undefined,
-    /** ms until the holder's lease ends unless it is renewed. */
+    /** ms until the holder's lease ends if the holder does not renew. */
     readonly remainingTime: number,
     waitTime: number,
     /** The caller runs under that lock itself. */
@@ -99,7 +99,7 @@ export class LockContendedError extends ReplicaLockError {
 }
 
 /**
- * The write reached the master, but too few replicas confirmed it in time, so it was taken back.
+ * The write reached the master, but too few replicas confirmed in time. The write was taken back.
  */
 export class LockNotReplicatedError extends ReplicaLockError {
   static {
@@ -111,7 +111,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
   readonly confirmed: number;
   /** Replicas that had to confirm. */
   readonly required: number;
-  /** Every known replica, with its acknowledgement. */
+  /** Every known replica and what the replica has acknowledged. */
   readonly replicas: readonly ReplicaReport[];
 
   constructor(
@@ -132,7 +132,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
   }
 }
 
-/** Redis cannot be reached, refuses, or its replicas are in quarantine. Nothing is held. */
+/** Redis cannot be reached or refuses, or the replicas are in quarantine. Nothing is held. */
 export class LockUnavailableError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockUnavailableError', 'LOCK_UNAVAILABLE');
@@ -149,7 +149,7 @@ export class LockUnavailableError extends ReplicaLockError {
 }
 
 /**
- * The lock was lost while its work ran: another caller may hold it. Also the reason of
+ * The lock was lost while the work ran: another caller may hold the key. Also the reason of
  * `lock.signal`.
  */
 export class LockLostError extends ReplicaLockError {
@@ -185,7 +185,7 @@ export class LockLostError extends ReplicaLockError {
   }
 
   /**
-   * The same loss, with the error of the work that failed because of it.
+   * The same loss, with the error of the work that failed because of the loss.
    *
    * @internal
    */
@@ -194,7 +194,7 @@ export class LockLostError extends ReplicaLockError {
   }
 }
 
-/** A key or a place in it that cannot be used, or a key that another program uses. */
+/** A key or a key's template cannot be used, or another program uses the key. */
 export class LockKeyError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockKeyError', 'LOCK_KEY');
@@ -234,7 +234,7 @@ export class LockKeyError extends ReplicaLockError {
   }
 }
 
-/** An option that cannot be used, or a server set up so that it cannot keep locks. */
+/** An option cannot be used, or the server is set up so that it cannot keep locks. */
 export class LockOptionsError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockOptionsError', 'LOCK_OPTIONS');

@@ -17,7 +17,7 @@ export type LockEvent =
       readonly confirmedBy: number;
       /** ms from the call to the grant. */
       readonly waited: number;
-      /** The part of `waited` from the request that was granted to its confirmation. */
+      /** The part of `waited` from the request that was granted to the confirmation. */
       readonly confirmedIn: number;
     }
   | {
@@ -133,7 +133,7 @@ export function listenerFailed(who: string, error: unknown, end: string): StoreR
   };
 }
 
-/** How an acquisition ended: with a lock, or with what its promise rejects with. */
+/** The end of an acquisition: the lock, or the value that the promise rejects with. */
 export type AcquisitionEnd =
   | { readonly kind: 'acquired'; readonly lock: Lock }
   | {

@@ -1,16 +1,16 @@
 import { Observable, Subscriber, type Observer, type Operator, type Subscription } from 'rxjs';
 
-/** What a subscriber threw, and whether it has ended its subscription. */
+/** Gets the error that a subscriber threw, and whether the error ended the subscription. */
 export type OnSubscriberError = (error: unknown, hasEnded: boolean) => void;
 
 /**
- * An Observable for code that is not ours. RxJS throws the error of a subscriber a second time,
- * where no code can catch it, and that ends the process. Here `onError` gets the first error of
- * each subscriber. The same holds for a rejected promise that the subscriber returns, and for an
- * error that comes down a pipe to a subscriber without a handler.
+ * * An Observable for the application's code. RxJS throws the error of a subscriber a second time
+ * in a timer. No code can catch that error, so the process ends. Here `onError` gets the first
+ * error of each subscriber. The same holds for a rejected promise that the subscriber returns, and
+ * for an error that comes down a pipe to a subscriber without a handler.
  *
- * All that is piped from here is guarded. For the result of `merge` and the like RxJS' own rule
- * holds.
+ * Observables that are piped from this one are guarded, too. For the result of `merge` and similar
+ * functions the rule of RxJS holds.
  */
 export class GuardedObservable<T> extends Observable<T> {
   constructor(
@@ -45,7 +45,7 @@ export class GuardedObservable<T> extends Observable<T> {
     let hasFailed = false;
     const report = (reason: unknown, hasEnded: boolean): void => {
       if (hasFailed) return;
-      // Set first: a subscriber of reports also gets the report of its own failure.
+      // Set first: a subscriber of reports also gets the report of that subscriber's failure.
       hasFailed = true;
       this.onError(reason, hasEnded);
     };

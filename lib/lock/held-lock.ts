@@ -17,7 +17,7 @@ import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
 import { renewalPeriodOf, type Renewals, type RenewalSlot } from './renewals.js';
 
-/** What a lock needs of the service that granted it. */
+/** What a lock needs of its service. */
 export interface HeldLockHost {
   readonly store: LockStore;
   readonly clock: Clock;
@@ -37,7 +37,7 @@ type State =
   | { readonly kind: 'released' }
   | { readonly kind: 'lost'; readonly error: LockLostError };
 
-/** A deadline noticed this many ms after its end shows that the process stood still. */
+/** A deadline that is noticed this many ms late shows that the process stood still. */
 const LATE = 500;
 
 /** ms beyond `replicaTimeout` within which a release answers. */
@@ -71,8 +71,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** The monotonic instant at which the wheel last asked for a renewal. */
   private dueAt = -Infinity;
   /**
-   * The pieces of work under the lock at the moment: the work that took it and the work that
-   * joined.
+   * The number of pieces of work that run under the lock: the work that took the lock, and the work
+   * that joined.
    */
   private users = 0;
 
@@ -224,7 +224,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (this.state.kind === 'held') void this.checkKeys();
   }
 
-  /** Its validity has ended by the monotonic clock. */
+  /** The validity has ended by the monotonic clock. */
   onDue(): void {
     if (this.state.kind === 'held') this.loseAtDeadline();
   }
@@ -246,14 +246,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return renew && (maxHoldTime === undefined || this.heldFor < maxHoldTime);
   }
 
-  /** ms since it was asked for. */
+  /** ms since the request for the lock. */
   private get heldFor(): number {
     return this.host.clock.monotonic() - this.firstValidity.startedAt;
   }
 
   /**
-   * Renews, unless that is under way already. A lock that is noticed only after its deadline is
-   * lost, not renewed.
+   * Renews, unless a renewal is under way. If the deadline has passed, the lock is lost and not
+   * renewed.
    */
   private renewOnce(): Promise<void> {
     this.noticeDeadline();
@@ -265,8 +265,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.isOutdated = false;
     const outcome = await this.host.store.renew(this, this.leaseTime);
     this.renewal = undefined;
-    // `end` is asked again: the lock may have been released meanwhile, and then its key is gone
-    // rightly.
+    // `end` is checked again: the lock may have been released meanwhile, and then the key is
+    // rightly gone.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
@@ -299,7 +299,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /**
    * Keeps the key busy for longer than the lease: extends the life of the key, with confirmation,
-   * without a holder. The caller gets its answer as soon as for any release. The store goes on
+   * without a holder. The caller gets the answer as soon as for any release. The store goes on
    * asking for the confirmation.
    */
   private async keepBusy(cooldown: number): Promise<ReleaseOutcome> {

@@ -8,8 +8,8 @@ import type { Waiter } from './waiter.js';
 const NONE: readonly WaitQueue[] = [];
 
 /**
- * The queues of the keys that one caller asks for. The caller stands in at most one of them: a
- * caller that stood in several could wait for another caller that waits for it.
+ * The queues of the keys that one caller asks for. The caller stands in at most one queue: callers
+ * that stood in several queues could wait for each other.
  */
 export class KeyQueues {
   /** The queues of the sorted keys, from `watch` to the end. */
@@ -46,7 +46,7 @@ export class KeyQueues {
     return queue.join(this.caller);
   }
 
-  /** The time is up: the caller leaves its queue, and hears the next answer in `queue`. */
+  /** The time is up: the caller leaves the queue, and hears the next answer in `queue`. */
   stayOn(queue: WaitQueue): void {
     this.leave();
     this.current = queue;
@@ -54,7 +54,7 @@ export class KeyQueues {
     queue.stayOn(this.caller);
   }
 
-  /** The caller has heard an answer, and asks on its own beside the queue from now on. */
+  /** The caller has heard an answer, and from now on asks beside the queue. */
   endStay(): void {
     this.current = undefined;
     this.isLatecomer = false;

@@ -4,10 +4,14 @@ import { LockKeyError } from './errors.js';
 /** Longest key, in UTF-16 code units. */
 const LONGEST_KEY = 1_024;
 
-/** A key, or several keys that are taken together: all of them or none. At most 256 keys. */
+/** A key, or at most 256 keys that a lock takes together: all keys or none. */
 export type LockKeys = string | readonly string[];
 
-/** Checks what the caller gave and makes it a list of distinct keys, in the caller's order. */
+/**
+ * Checks the caller's keys and lists them without repetitions, in the caller's order.
+ *
+ * @throws {LockKeyError} If a key is not accepted, or if there are no keys or more than 256.
+ */
 export function keysOf(key: LockKeys): readonly string[] {
   if (typeof key === 'string') return [keyOf(key)];
   if (!Array.isArray(key))
@@ -28,7 +32,11 @@ export function keysOf(key: LockKeys): readonly string[] {
   return [...keys];
 }
 
-/** Checks one key. */
+/**
+ * Checks one key: a well-formed text of 1 to 1,024 UTF-16 code units.
+ *
+ * @throws {LockKeyError} If the key is not accepted.
+ */
 export function keyOf(key: unknown): string {
   if (typeof key !== 'string')
     throw new LockKeyError([], `A lock's key must be a string, not ${nameOf(key)}.`);
@@ -41,8 +49,8 @@ export function keyOf(key: unknown): string {
   }
   if (!key.isWellFormed()) {
     const readable = key.toWellFormed();
-    // Redis receives UTF-8, which has no such characters: different keys of this kind are one key
-    // there.
+    // Redis receives UTF-8. UTF-8 has no half surrogate pairs, so different keys of this kind would
+    // be one key in Redis.
     throw new LockKeyError(
       [readable],
       `Lock '${readable}' has a key that is no well-formed Unicode: it has half of a surrogate pair (was a text cut in the middle of ` +

@@ -4,9 +4,9 @@ import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from
 import type { SharedOutcome } from './wait-queue.js';
 
 /**
- * The answer that tells a caller best why it got no lock: its own, or the one that its queue heard
- * last. The queue's answer is preferred if it is of another kind (busy or failed), since the queue
- * heard it later.
+ * * The answer that explains best why a caller got no lock: the caller's own answer, or the last
+ * answer that the queue heard. If the two differ in kind (busy or failed), the queue's answer is
+ * preferred, because it came later.
  */
 export function newestOutcome(
   own: SharedOutcome | undefined,
@@ -27,7 +27,7 @@ export function isInVain(failure: Unconfirmed | Unavailable, timeLeft: number): 
   return permanent || retryAfter > timeLeft;
 }
 
-/** No answer came. What the store knows of its masters tells why. */
+/** For a caller without an answer: the state of the masters explains why. */
 export function silenceOf(store: LockStore): Unavailable {
   const master = store.health().masters.find(({ reason }) => reason !== undefined);
   const retryAfter = master?.quarantine === 0 ? undefined : master?.quarantine;

@@ -9,7 +9,7 @@ import {
 } from './events.js';
 import { GuardedObservable } from './guarded-observable.js';
 
-/** Those who listen to one service: subscribers of its events and reports, and its observer. */
+/** The listeners of one service: subscribers of events and reports, and the observer. */
 export class Listeners {
   readonly events: Observable<LockEvent>;
   readonly reports: Observable<StoreReport>;
@@ -44,8 +44,8 @@ export class Listeners {
   }
 
   /**
-   * Tells the observer that a caller asks. Returns the function that tells it of the end; undefined
-   * without an observer.
+   * Tells the observer that a caller asks. Returns the function that reports the end of the
+   * acquisition; undefined without an observer.
    */
   asked(keys: readonly string[], label: string | undefined): ((end: AcquisitionEnd) => void) | undefined {
     const { observer } = this;

@@ -12,10 +12,10 @@ interface Frame {
 export class LockContext {
   private readonly storage = new AsyncLocalStorage<Frame>();
 
-  /** Runs `work`, and all that it starts, under the lock. */
+  /** Runs `work`, and everything that the work starts, under the lock. */
   run<T>(lock: HeldLock, work: () => T): T {
-    // Locks that have ended cannot be joined. Work that starts its own next run would keep all of
-    // them in memory.
+    // Locks that have ended cannot be joined. If work starts its own next run, all ended locks
+    // would stay in memory.
     let outer = this.storage.getStore();
     while (outer?.lock.hasEnded === true) outer = outer.outer;
     return this.storage.run({ lock, outer }, work);

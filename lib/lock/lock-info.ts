@@ -8,8 +8,8 @@ export interface LockInfo {
   /** The fencing token of the grant, see `Lock.fencingToken`. */
   readonly fencingToken: number;
   /**
-   * ms until the key expires unless the holder renews it. At most the option `clockSkew` more than
-   * is left of the lease. Infinity if the key has no time to live.
+   * ms until the key expires if the holder does not renew. At most the rest of the lease plus the
+   * option `clockSkew`. Infinity if the key has no time to live.
    */
   readonly remainingTime: number;
 }
@@ -18,7 +18,7 @@ export interface LockInfo {
 export interface LockHealth extends StoreHealth {
   /** Locks that this process holds now. */
   readonly held: number;
-  /** Locks that this process has lost since its start. */
+  /** The number of locks that this process has lost since the start. */
   readonly lost: number;
 }
 

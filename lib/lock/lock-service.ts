@@ -99,8 +99,8 @@ export class LockService {
   }
 
   /**
-   * Takes the lock, and waits up to `waitTime` while another caller holds it. Resolves only once the
-   * replicas have confirmed the write. The lock then renews itself until it is released.
+   * Takes the lock, and waits up to `waitTime` if another caller holds the key. Resolves only once
+   * the replicas have confirmed the write. The lock then renews itself until it is released.
    *
    * ```ts
    * await using lock = await locks.acquire('order:42', { waitTime: '2s' });
@@ -108,9 +108,11 @@ export class LockService {
    *
    * @throws `LockContendedError` if the lock stays busy until `waitTime` ends.
    * @throws `LockNotReplicatedError` if too few replicas confirm the write in time.
-   * @throws `LockUnavailableError` if Redis cannot be reached, refuses, or its replicas are in quarantine.
+   * @throws `LockUnavailableError` if Redis cannot be reached or refuses, or if the replicas are in
+   *   quarantine.
    * @throws `LockKeyError` if a key cannot be used, or holds a value that no lock wrote.
-   * @throws `LockOptionsError` if an option is not accepted, or the server is set up so that it may lose locks.
+   * @throws `LockOptionsError` if an option is not accepted, or the server is set up so that it may
+   *   lose locks.
    * @throws `LockServiceClosedError` if the application is shutting down.
    * @throws the reason of `signal` if the signal aborts first.
    */

@@ -8,7 +8,7 @@
 export abstract class Lock {
   /** The keys in the order in which they were asked for, each once. */
   abstract readonly keys: readonly string[];
-  /** Names this grant, its host and its process. Unique. */
+  /** The unique name of this grant, with the host and the process. */
   abstract readonly owner: string;
   /**
    * Greater than the token of every earlier grant of these keys. A resource that refuses smaller
@@ -22,9 +22,9 @@ export abstract class Lock {
   abstract readonly confirmedBy: number;
   /** The time at which the grant was asked for, by this host's clock. */
   abstract readonly acquiredAt: Date;
-  /** ms that the lock lives after its last renewal. */
+  /** ms that the lock lives after a renewal. */
   abstract readonly leaseTime: number;
-  /** ms for which the lock is certainly held. 0 after its loss or release. */
+  /** ms for which the lock is certainly held. 0 after a loss or release. */
   abstract readonly remainingTime: number;
   /** Aborts with a `LockLostError` when the lock is lost. A release does not abort the signal. */
   abstract readonly signal: AbortSignal;
@@ -35,8 +35,8 @@ export abstract class Lock {
   }
 
   /**
-   * True if the lock is certainly held now, by the clocks. A process that was frozen sees the truth
-   * as soon as it runs again.
+   * True if the lock is certainly held now, by the clocks. Correct even right after the process was
+   * frozen.
    */
   get held(): boolean {
     return this.remainingTime > 0;
@@ -50,9 +50,9 @@ export abstract class Lock {
   abstract assertHeld(): void;
 
   /**
-   * Renews now. The lock then lives for `leaseTime` from now, which also becomes its lease.
+   * Renews now. The lock then lives for `leaseTime` from now, and keeps this lease.
    *
-   * @param leaseTime ms or a string such as `'30s'`. Default: the lock's own lease.
+   * @param leaseTime ms or a string such as `'30s'`. Default: the lock's lease.
    *
    * @throws `LockLostError` if the lock is not held any more.
    * @throws `LockOptionsError` if the lease is not accepted, or longer than the module's
@@ -79,8 +79,8 @@ export abstract class Lock {
 }
 
 /**
- * A lock that work joined because its asynchronous context holds it. All but the release belongs to
- * the outer lock.
+ * A lock that work joined because the asynchronous context holds the lock. Everything except the
+ * release belongs to the outer lock.
  */
 export class JoinedLock extends Lock {
   constructor(private readonly outer: Lock) {

@@ -13,8 +13,7 @@ interface NewLock {
 /**
  * Locks that were granted a moment ago. Calls `startKeeping` for the locks that are still held 3 to
  * 6 ms after their grant, or at the first turn of a busier event loop. Most locks are given back
- * before: to renew, time and watch each of them from its grant would cost as much as the lock
- * itself.
+ * before. To renew, time and watch each lock from the grant on would cost as much as the lock.
  */
 export class NewLocks<L extends NewLock> {
   /** In the order of their grants. */

@@ -5,7 +5,7 @@ import { LockOptionsError } from './errors.js';
 /** A kind of option: what is accepted, in words for an error, and how a value is read. */
 export interface OptionKind<T> {
   readonly accepted: string;
-  /** The value in the form in which the library uses it; undefined if it is not accepted. */
+  /** The value in the form that the library uses. Undefined: the value is not accepted. */
   read(value: unknown): T | undefined;
 }
 

@@ -41,14 +41,14 @@ export interface AcquireOptions {
    */
   renew?: boolean | undefined;
   /**
-   * The time after the grant at which renewal stops. The lock then ends with its last lease, and
+   * * The time after the grant at which renewal stops. The lock then ends with the last lease, and
    * its signal aborts.
    *
    * @default the module's `maxHoldTime`, none
    */
   maxHoldTime?: Duration | undefined;
   /**
-   * A lock that is released earlier keeps its key busy until this time after the grant has passed.
+   * A lock that is released earlier keeps the key busy until this time after the grant has passed.
    *
    * @default 0
    */
@@ -66,7 +66,7 @@ export interface AcquireOptions {
    */
   replicaTimeout?: Duration | undefined;
   /**
-   * Ends the waiting if it aborts: the promise rejects with its reason.
+   * Ends the waiting: if the signal aborts, the promise rejects with the signal's reason.
    *
    * @default none
    */
@@ -154,7 +154,7 @@ const NO_DEFAULTS: ResolvedOptions = {
   replicaTimeout: 0,
 };
 
-/** What an acquisition without options of its own uses. */
+/** The options of an acquisition that names none. */
 export function withoutOptions(defaults: LockDefaults): ResolvedOptions {
   const { leaseTime, quarantine, waitTime, renew, maxHoldTime, replicas, replicaTimeout } = defaults;
   const longestLease = quarantine === 0 ? Infinity : quarantine;
@@ -197,7 +197,10 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
   };
 }
 
-/** Reads a `leaseTime`. Throws `LockOptionsError`, also if it is longer than the quarantine. */
+/**
+ * Reads a `leaseTime`. Throws `LockOptionsError`, also for a lease that is longer than the
+ * quarantine.
+ */
 export function leaseOf(value: unknown, longest = Infinity): number {
   const leaseTime = readOption('leaseTime', CALL_OPTIONS.leaseTime, value);
   if (leaseTime <= longest) return leaseTime;

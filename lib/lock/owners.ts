@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 
 /**
- * Names one attempt after another: `rl:<host>:<pid>:<random>:<number>`, so that an operator sees
- * who holds a lock.
+ * Names each attempt: `rl:<host>:<pid>:<random>:<number>`. The value of a key shows an operator
+ * which process holds the lock.
  */
 export class Owners {
   private readonly prefix: string;

@@ -1,6 +1,6 @@
 import { LinkedList, type Linked } from '../common/linked-list.js';
 
-/** A question to the store that has not been answered, as the queue of one of its keys knows it. */
+/** A question to the store without an answer yet, in the queue of one key. */
 export class Question implements Linked<Question> {
   ahead: Question | undefined = undefined;
   behind: Question | undefined = undefined;
@@ -8,9 +8,9 @@ export class Question implements Linked<Question> {
   constructor(
     /** The name that the attempt has in the store. */
     readonly owner: string,
-    /** Its number among all questions for the key. */
+    /** The number among all questions for the key. */
     readonly number: number,
-    /** Changes of the key before it was asked: a notice may overtake the answer that armed it. */
+    /** Changes of the key before the question: a notice may overtake the answer to the question. */
     readonly changes: number,
     /** The monotonic instant. */
     readonly askedAt: number,
@@ -23,9 +23,9 @@ export class Questions {
   private count = 0;
   /** Questions that had been asked when the last answer came. */
   private answered = 0;
-  /** The attempt that failed last: until it is taken back the key is found busy by it. */
+  /** The attempt that failed last. Until it is taken back, other callers find the key busy. */
   private failedOwner: string | undefined = undefined;
-  /** The owner that was looked for last, and whether its question is open. */
+  /** The owner that was sought last, and whether the owner's question is open. */
   private soughtOwner: string | undefined = undefined;
   private isSoughtOpen = false;
 
@@ -52,9 +52,9 @@ export class Questions {
 
   /**
    * Tells if this owner is only an attempt of this process: `open` if the attempt may still be
-   * granted, `over` if it failed and is being taken back. Such an owner holds nothing. An owner
-   * that is not found once is never found later, so thousands of callers that meet one holder look
-   * for it once.
+   * granted, `over` if the attempt failed and is being taken back. Such an owner holds nothing. An
+   * owner that is not found is never found later, so thousands of callers that meet one holder cost
+   * one search.
    */
   attemptOf(owner: string): 'open' | 'over' | undefined {
     if (owner === this.failedOwner) return 'over';

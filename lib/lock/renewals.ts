@@ -7,34 +7,32 @@ export interface Renewable {
   renew(): void;
 }
 
-/** Where a lock stands in its wheel; `delete` ends its renewing. */
+/** The place of a lock in a wheel. `delete` ends the renewal of the lock. */
 export interface RenewalSlot {
   delete(lock: Renewable): void;
 }
 
-/**
- * ms between two slots of a wheel, within these limits of their number: the locks of one slot are
- * renewed together.
- */
+/** ms between two slots of a wheel. The locks of one slot are renewed together. */
 const WHEEL_TURN_TIME = 25;
+/** A wheel has at least and at most this number of slots. */
 const FEWEST_SLOTS = 16;
 const MOST_SLOTS = 400;
 /**
- * On a busy event loop locks are renewed a turn early rather than a turn late, by at most this
- * share of their period.
+ * On a busy event loop locks are renewed one call of the timer early rather than one call late, but
+ * at most this share of the period early.
  */
 const LOOK_AHEAD = 0.25;
 /**
- * Locks taken in one burst are spread over this share of their first period, by steps that come
- * evenly for any number of locks.
+ * Locks that are granted in one burst are spread over this share of the first period. Steps of the
+ * golden ratio spread any number of locks evenly.
  */
 const SPREAD = 0.5;
 const GOLDEN_RATIO = 0.618_034;
 
 /**
  * ms between two renewals: a third of the lease, rounded down by at most 5% to one of 70 steps in
- * each power of ten. Leases that are computed, each from a deadline of its own, would otherwise
- * have a timer each.
+ * each power of ten. An application may compute each lease from another deadline. Without rounding,
+ * each such lease would have a wheel of its own.
  */
 export function renewalPeriodOf(leaseTime: number): number {
   const third = leaseTime / 3;
@@ -44,9 +42,9 @@ export function renewalPeriodOf(leaseTime: number): number {
 }
 
 /**
- * Renews held locks, driven by one RxJS interval: 100,000 locks are not 100,000 timers. Locks with
- * the same period share a wheel. A lock stands in one slot of the wheel and is renewed when the
- * wheel passes that slot.
+ * Renews held locks. One RxJS interval drives all of them: 100,000 locks do not need 100,000
+ * timers. Locks with the same period share a wheel. A lock stands in one slot of the wheel and is
+ * renewed when the wheel passes that slot.
  */
 export class Renewals {
   private readonly wheels = new Map<number, Wheel>();
@@ -59,8 +57,8 @@ export class Renewals {
   }
 
   /**
-   * Calls `renew` every third of the lease. `passed`: ms of the first period that are over; it ends
-   * up to half a period earlier if there are many locks.
+   * * Calls `renew` every third of the lease. `passed`: ms of the first period that are over. If
+   * there are many locks, the first period ends up to half a period earlier.
    */
   start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
     const period = renewalPeriodOf(leaseTime);
@@ -77,7 +75,7 @@ export class Renewals {
     return wheel.add(lock, passed);
   }
 
-  /** Short leases need finer turns than the interval that all others share. */
+  /** Wheels of short leases turn more often than the interval that all other wheels share. */
   private turnsOf(turnTime: number): Observable<number> {
     return turnTime < WHEEL_TURN_TIME / 2 ? interval(turnTime, this.scheduler) : this.turns;
   }
@@ -89,20 +87,20 @@ export class Renewals {
 }
 
 /**
- * Turns once in a period. It advances by the time that has passed, not by the calls of its timer:
- * an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms, and every slot in
- * between is due then. So are the slots that would be late with the next call.
+ * Turns once in a period. The wheel advances by the time that has passed, not by the calls of the
+ * timer: an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms. Every slot in
+ * between is due then, and so is every slot that would be late with the next call.
  */
 class Wheel {
-  /** Only slots that have locks. */
+  /** The slots that have locks, by their place. */
   private readonly slots = new Map<number, Slot>();
   private readonly slotCount: number;
   private readonly turnTime: number;
   private readonly turning: Subscription;
   private readonly startedAt: number;
-  /** Turns whose slots have been renewed, counted from the start. */
+  /** The number of turns since the start whose slots have been renewed. */
   private turns = 0;
-  /** Turns that had passed at the last call of the timer. */
+  /** The number of turns that had passed at the last call of the timer. */
   private calledAt = 0;
   private added = 0;
 
@@ -122,7 +120,7 @@ class Wheel {
     const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
     const earlier = Math.max(spread, Math.ceil(passed / this.turnTime));
     const dueTurn = Math.floor(this.turnsPassed) + this.slotCount - earlier;
-    // Within one round from the last turn: the wheel may be behind the clock, and passes each slot
+    // Within one round from the last turn: a wheel that is behind the clock passes each slot only
     // once when it catches up.
     const turn = Math.min(this.turns + this.slotCount, Math.max(this.turns + 1, dueTurn));
     const place = turn % this.slotCount;
@@ -144,8 +142,8 @@ class Wheel {
   }
 
   private turn(): void {
-    // Empty wheels go with a turn and not with their last lock: locks come and go much faster than
-    // turns.
+    // An empty wheel ends at the next turn and not with its last lock: locks come and go much more
+    // often than turns.
     if (this.slots.size === 0) {
       this.stop();
       this.onEmpty();
@@ -158,12 +156,13 @@ class Wheel {
   }
 
   /**
-   * Each slot is due once, however many rounds have passed, and the longest due come first. What a
-   * block of the event loop has left undone is done at once: that takes the same share of the time
-   * as ever, and in slices it would be late on an event loop that is always slow.
+   * * Each slot is due once, no matter how many rounds have passed, and the slot that is due
+   * longest comes first. After the event loop was blocked, all overdue locks are renewed at once.
+   * That costs the same share of the time as always. In slices, an event loop that is always slow
+   * would be late with every slice.
    */
   private advanceTo(instant: number): void {
-    // Rounded: timers may come a little early.
+    // Rounded, because a timer may call a little early.
     const turns = Math.round(instant);
     const last = Math.min(turns, this.turns + this.slotCount);
     while (this.turns < last) {

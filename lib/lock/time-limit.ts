@@ -9,14 +9,14 @@ const GUARD = 1_000;
 /** A deadline that fires this many ms late shows that the process was busy. */
 const LATE = 100;
 
-/** What an acquisition needs of its service to keep time. */
+/** What an acquisition needs of the service to keep time. */
 export interface TimeLimitHost {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
 }
 
 /**
- * The time of one acquisition: `waitTime`, and the time beyond it for answers that are still open.
+ * The time of one acquisition: `waitTime`, and the time after that for answers that are still open.
  */
 export class TimeLimit {
   /** The monotonic instant at which the caller asked. */
@@ -67,8 +67,8 @@ export class TimeLimit {
     const { latestEnd } = this;
     if (now < latestEnd) this.extendTo(latestEnd);
     else if (now > latestEnd + LATE && !this.wasBusy) {
-      // The answer may have come while the process was busy. The process gets time to read it,
-      // once.
+      // The answer may have come while the process was busy. The process gets time once to read the
+      // answer.
       this.wasBusy = true;
       this.extendTo(now + GUARD);
     } else return false;

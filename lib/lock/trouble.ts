@@ -1,32 +1,32 @@
 import { needsAtLeast, type Demand } from './demand.js';
 import type { Waiter } from './waiter.js';
 
-/** Waiters that fail in one pass through a queue, before it is the first's turn again. */
+/** After this number of failures in one pass the turn goes back to the first waiter. */
 const MOST_FAILURES = 8;
 
 /**
- * The first waiter of a queue failed, or has no answer for long. Its turn passes through the queue:
- * to each waiter that does not need at least what has just failed, one after the other. So a caller
- * that needs a majority of the servers is not kept waiting by one that needs all, and of ten
- * thousand that need the same one asks.
+ * The state of a queue whose first waiter failed or has had no answer for a long time. The turn
+ * passes through the queue, and skips a waiter that needs at least as much as a waiter that failed.
+ * So a waiter that needs all replicas does not hold up a waiter that needs a majority. Of ten
+ * thousand waiters with the same needs only one asks.
  */
 export class Trouble {
   /** The demands that failed in this pass. */
   private failed: Demand[];
-  /** The last waiter that got the turn; undefined: the first of the queue. */
+  /** The last waiter that the pass has reached. Undefined: the first of the queue. */
   private passed: Waiter | undefined = undefined;
-  /** The turn is with the first again, until it fails once more. */
+  /** The pass has ended: the first waiter has the turn until its next failure. */
   private isThrough = false;
-  /** The key is held, or written by an attempt: no other waiter has to ask before that changes. */
+  /** The key is held, or an attempt has written it. No other waiter asks before that changes. */
   private isBusy = false;
-  /** The waiter that found it busy, and whose turn it is then. */
+  /** The waiter that found the key busy. This waiter asks again when the key changes. */
   private again: Waiter | undefined = undefined;
 
   constructor(first: Waiter) {
     this.failed = [first];
   }
 
-  /** The waiter behind the first whose turn it is. */
+  /** The waiter behind the first that may ask now. Undefined: it is the turn of the first. */
   next(first: Waiter): Waiter | undefined {
     if (this.isBusy) return undefined;
     const { again } = this;
@@ -43,14 +43,14 @@ export class Trouble {
     return undefined;
   }
 
-  /** The waiter's question failed, or is late. */
+  /** The waiter's question failed, or its answer is late. */
   fail(waiter: Waiter, isFirst: boolean): void {
     this.isBusy = false;
     if (!isFirst) this.failed.push(waiter);
     else if (this.isThrough) {
       this.isThrough = false;
       this.failed = [waiter];
-      // A pass that was not finished goes on where it ended.
+      // A pass that did not reach the end of the queue goes on from the place that it reached.
       if (this.passed?.behind === undefined) this.passed = undefined;
     }
   }
@@ -59,13 +59,13 @@ export class Trouble {
     this.isBusy = true;
   }
 
-  /** The waiter, which is not the first, found the key busy. */
+  /** A waiter other than the first found the key busy. */
   yield(waiter: Waiter): void {
     this.isBusy = true;
     this.again = waiter;
   }
 
-  /** The key was changed. True if a waiter has to ask because of that. */
+  /** The key was changed. True if a waiter other than the first must ask again because of that. */
   changed(): boolean {
     this.isBusy = false;
     return this.again !== undefined;

@@ -32,8 +32,8 @@ export interface WaitQueueHost {
 
 /**
  * The waiters for one key in this process, first come, first served: only the first asks the store.
- * The store's answer to one waiter holds for all. A waiter whose time ends without an answer of its
- * own gets that answer. In trouble the turn passes to waiters that need less than the first.
+ * The store's answer to one waiter holds for all: a waiter that never asked ends with that answer.
+ * In trouble the turn passes to waiters that need less than the first.
  */
 export class WaitQueue implements Timed {
   /** Changes of the key since the queue was opened. */
@@ -48,7 +48,7 @@ export class WaitQueue implements Timed {
   /** The waiter whose question is open and not late. */
   private turn: Waiter | undefined = undefined;
   private lateness: Deadline | undefined = undefined;
-  /** A waiter may need less than one before it. */
+  /** A waiter may need less than another waiter before it. */
   private isMixed = false;
   private trouble: Trouble | undefined = undefined;
 
@@ -108,7 +108,7 @@ export class WaitQueue implements Timed {
     this.handOn();
   }
 
-  /** The waiter's time is up and it has left the queue. The next answer is passed on to it. */
+  /** A waiter whose time is up has left the queue, and hears the next answer. */
   stayOn(latecomer: Waiter): void {
     this.latecomers.append(latecomer);
   }
@@ -139,8 +139,9 @@ export class WaitQueue implements Timed {
   }
 
   /**
-   * Lets the waiter ask whose turn it is: the first, or in trouble the next that needs less. After
-   * a failure (`hasFailed`) the latter is preferred: it may be granted, while the first has failed.
+   * * Lets the next waiter ask: the first, or in trouble the next that needs less. After a failure
+   * (`hasFailed`) the latter is preferred, since that waiter may be granted and the first has
+   * failed.
    */
   handOn(hasFailed = false): void {
     const { first } = this.waiters;

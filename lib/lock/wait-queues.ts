@@ -3,7 +3,7 @@ import type { Deadlines } from '../common/deadlines.js';
 import { concerns, type KeyChange } from '../store/lock-store.js';
 import { WaitQueue, type WaitQueueHost } from './wait-queue.js';
 
-/** One queue of waiters per key of this process. A queue exists only while a caller watches it. */
+/** One queue of waiters per key of this process. A queue exists only while a caller watches. */
 export class WaitQueues {
   private readonly queues = new Map<string, WaitQueue>();
   private readonly host: WaitQueueHost;
@@ -12,7 +12,7 @@ export class WaitQueues {
     this.host = { clock, deadlines, onUnwatched: (queue) => this.queues.delete(queue.key) };
   }
 
-  /** The key's queue, watched by the caller: its changes are counted until `unwatch`. */
+  /** The key's queue, watched by the caller: changes are counted until `unwatch`. */
   watch(key: string): WaitQueue {
     let queue = this.queues.get(key);
     if (queue === undefined) {

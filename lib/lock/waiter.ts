@@ -3,7 +3,7 @@ import type { Linked } from '../common/linked-list.js';
 
 /** A caller that stands in a queue, in one queue at a time. */
 export interface Waiter extends Linked<Waiter>, Demand {
-  /** True if the waiter waits for its turn and would ask now. */
+  /** True if the waiter has not asked and would ask now. */
   readonly isReady: boolean;
   /** The waiter may ask now. */
   onTurn(): void;

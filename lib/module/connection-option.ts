@@ -3,9 +3,11 @@ import { LockOptionsError } from '../lock/errors.js';
 import { nearestTo } from '../common/nearest.js';
 import { isClusterInstance, isRedisInstance, type RedisConnection } from '../store/redis/options.js';
 
+/** All kinds of connections, for error messages. */
 export const ACCEPTED_CONNECTIONS =
   "a redis:// or rediss:// URL, the path of a unix socket, ioredis options, { nodes } of a Redis Cluster, an ioredis Redis or Cluster, or 'memory:'";
 
+/** All options of an ioredis `Redis`. */
 export const REDIS_OPTIONS = [
   'Connector',
   'autoPipeliningIgnoredCommands',
@@ -66,6 +68,7 @@ export const REDIS_OPTIONS = [
   'username',
 ] as const satisfies readonly (keyof RedisOptions)[];
 
+/** All options of an ioredis `Cluster`. */
 export const CLUSTER_OPTIONS = [
   'autoPipeliningIgnoredCommands',
   'clusterNodeRetryStrategy',
@@ -94,23 +97,25 @@ export const CLUSTER_OPTIONS = [
   'useSRVRecords',
 ] as const satisfies readonly (keyof ClusterOptions)[];
 
-/** Names that users of other clients write, and the advice for each. */
+/** Option names of other Redis clients, each with the advice for users of ioredis. */
 const FOREIGN: Record<string, string> = {
   url: 'give the URL itself as the connection',
   uri: 'give the URL itself as the connection',
-  socket: 'those are the options of node-redis: give host, port and tls beside each other, or a URL',
-  rootNodes: 'those are the options of node-redis: give { nodes: [{ host, port }] }',
-  sentinelRootNodes: 'those are the options of node-redis: give { sentinels: [{ host, port }], name }',
+  socket: 'this is an option of node-redis: give host, port and tls beside each other, or a URL',
+  rootNodes: 'this is an option of node-redis: give { nodes: [{ host, port }] }',
+  sentinelRootNodes: 'this is an option of node-redis: give { sentinels: [{ host, port }], name }',
   hostname: "the option is called 'host'",
   user: "the option is called 'username'",
   pass: "the option is called 'password'",
   database: "the option is called 'db'",
-  redisOptions: 'give it in the options of a Cluster: { nodes, options: { redisOptions } }',
+  redisOptions: 'give this in the options of a Cluster: { nodes, options: { redisOptions } }',
 };
 
 /**
- * Checks the option `connection`. Throws `LockOptionsError` that says what was given and what is
- * accepted, and shows no password.
+ * Checks the option `connection`.
+ *
+ * @throws {LockOptionsError} If the connection is not accepted. The message says what was given and
+ * what is accepted, without passwords.
  */
 export function connectionOf(connection: unknown): RedisConnection {
   if (typeof connection === 'string') return addressOf(connection);
@@ -134,9 +139,9 @@ function addressOf(text: string): string {
 }
 
 /**
- * What ioredis would ignore or take for something else in the URL of a server; undefined if
- * nothing. Names no part of the URL: a password whose special characters are not encoded ends up
- * anywhere.
+ * Says which part of a server's URL ioredis would ignore or misread. Undefined: no part. The text
+ * quotes no part of the URL, because a password with special characters that are not encoded may
+ * stand in any part.
  */
 function faultOf({ hostname, username, password, pathname, searchParams, hash }: URL): string | undefined {
   if (hostname === '') return 'it names no server (is an environment variable empty?)';
@@ -194,7 +199,7 @@ function checkCluster(connection: Record<string, unknown>): void {
   refuseUnknown(redisOptions, REDIS_OPTIONS, 'ioredis');
 }
 
-/** Servers as ioredis takes them: ports, addresses or URLs, options. */
+/** Checks a list of servers. ioredis accepts ports, addresses, URLs and options. */
 function checkAddresses(name: 'nodes' | 'sentinels', list: unknown): void {
   const form = name === 'nodes' ? '{ host, port } or a URL' : '{ host, port }';
   if (!Array.isArray(list) || list.length === 0)
@@ -245,8 +250,8 @@ function wrong(name: string, value: unknown, accepted: string): LockOptionsError
 
 function refused(value: unknown, what: string, advice: string): LockOptionsError {
   const end = advice.endsWith('?') ? '' : '.';
-  // An object is shown by what it is: an error is printed with all that it carries, and options
-  // carry passwords.
+  // Of an object only the description is kept: a printed error shows all its properties, and the
+  // options may have passwords.
   const shown = typeof value === 'object' || typeof value === 'function' ? what : value;
   return new LockOptionsError('connection', shown, `Option 'connection' is ${what}: ${advice}${end}`);
 }
@@ -267,7 +272,7 @@ function described(value: unknown): string {
   return typeof name === 'string' && name !== '' ? `an instance of ${name}` : 'an object of some class';
 }
 
-/** Of any realm: jest has more than one `Object`. */
+/** True for plain objects of any realm: in Jest there is more than one `Object`. */
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -282,7 +287,7 @@ function isText(value: unknown): value is string {
   return typeof value === 'string' && value.trim() !== '';
 }
 
-/** A whole number, also as a text: environment variables are texts. */
+/** True for a whole number, and for its text, since environment variables are texts. */
 function isWhole(value: unknown, most: number): boolean {
   const number = typeof value === 'string' && /^\d+$/.test(value) ? Number(value) : value;
   return typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= most;
