@@ -12,7 +12,7 @@ import { lockDefaults } from '../support/lock-defaults.js';
 const defaults = lockDefaults();
 
 describe('A lock that is held on a busy event loop', () => {
-  describe('whose store answers one turn after the question', () => {
+  describe('if the store answers one turn after the question', () => {
     let clock: ManualClock;
     let store: FakeStore;
     let locks: LockService;
@@ -23,8 +23,8 @@ describe('A lock that is held on a busy event loop', () => {
       locks = new LockService(store, defaults, clock);
     };
     /**
-     * One turn of the event loop: other work for `ms`, then the timers, then what the store
-     * answered in that time.
+     * One turn of the event loop: other work for `ms`, then the timers, then the answers that the
+     * store gave in that time.
      */
     const turn = async (ms: number): Promise<void> => {
       const out = store.renewals.splice(0);
@@ -68,13 +68,13 @@ describe('A lock that is held on a busy event loop', () => {
       [560, 2_000],
       [650, 2_000],
     ])(
-      'is kept by renewals, if its grant takes two turns of %d ms each and the lease is %d ms',
+      'is kept by renewals, if the grant takes two turns of %d ms each and the lease is %d ms',
       async (lag, leaseTime) => {
         begin();
         const acquiring = locks.acquire('k', { leaseTime });
         await settled();
         const { startsAt } = store.last;
-        // Its confirmation was late, so the key was looked at once more before the grant.
+        // The confirmation was late, so the store checked the key again before the grant.
         for (let turns = 0; turns < 2; turns++) await turn(lag);
         const validity = Validity.since(startsAt, leaseTime);
         store.last.answer({ kind: 'granted', token: 1, confirmedBy: 2, validity });
@@ -116,7 +116,7 @@ describe('A lock that is held on a busy event loop', () => {
       },
     );
 
-    it('is lost, and not renewed, after a block of a whole lease', async () => {
+    it('is lost, and not renewed, if the event loop was blocked for a whole lease', async () => {
       begin();
       const acquiring = locks.acquire('k');
       await settled();
@@ -134,7 +134,7 @@ describe('A lock that is held on a busy event loop', () => {
       expect(locks.health()).toMatchObject({ held: 0, lost: 1 });
     });
 
-    it('is lost, and not renewed, if the block came before it was kept', async () => {
+    it('is lost, and not renewed, if the event loop was blocked before renewals began', async () => {
       begin();
       const acquiring = locks.acquire('k');
       await settled();
@@ -147,7 +147,7 @@ describe('A lock that is held on a busy event loop', () => {
       expect(clock.timers).toBe(0);
     });
 
-    it('is one of 5,000 that are all renewed once after a block of a third of the lease', async () => {
+    it('is renewed once, like 4,999 others, if the event loop was blocked for a third of the lease', async () => {
       begin();
       const acquiring = Array.from({ length: 5_000 }, (_, i) => locks.acquire(`k${i}`));
       await settled();

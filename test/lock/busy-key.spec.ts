@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { BusyKey } from '../../lib/lock/busy-key.js';
 import type { Holder } from '../../lib/store/lock-store.js';
 
-/** A third of it is 3,000 ms: the period of the holder's renewals. */
+/** ms. The holder renews every third of the lease: every 3,000 ms. */
 const LEASE = 9_000;
 
 function holderOf(owner: string, remainingTime = LEASE): Holder {
@@ -11,7 +11,7 @@ function holderOf(owner: string, remainingTime = LEASE): Holder {
 
 describe('The next step of a waiter for a busy key', () => {
   it.each([
-    // [lease that is left, time since the answer, notices, random] -> [step, ms]
+    // [rest of the lease, time since the answer, notices, random] -> [step, ms]
     ['at the end of the lease', 900, 0, true, 0.5, 'ask', 901],
     ['after the part of the lease that is left', 900, 400, true, 0.5, 'ask', 501],
     ['never sooner than in 10 ms', 3, 0, true, 0.5, 'ask', 10],
@@ -52,11 +52,11 @@ describe('A change of a busy key', () => {
     [4_000, true],
     [4_119, true],
     [4_121, false],
-  ])('at %d is taken for the next renewal: %p', (now, isDue) => {
+  ])('at %d counts as the next renewal: %p', (now, isDue) => {
     expect(renewedAt1000().isRenewalDue(now)).toBe(isDue);
   });
 
-  it('is taken for a renewal within 50 ms of a short period', () => {
+  it('counts as a renewal within 50 ms of a short period', () => {
     const key = new BusyKey(300);
     key.renewed(holderOf('a'), 0);
     expect([49, 51, 149, 151].map((now) => key.isRenewalDue(now))).toEqual([false, true, true, false]);

@@ -4,7 +4,7 @@ import { ManualClock, settled } from '../support/manual-clock.js';
 import { FakeStore } from './fake-store.js';
 import { lockDefaults } from '../support/lock-defaults.js';
 
-it('A caller for two keys that finds the second busy tells those who wait for the first nothing of it', async () => {
+it('A caller for two keys that finds the second busy does not make the waiters for the first contended', async () => {
   const clock = new ManualClock();
   const store = new FakeStore(clock);
   const locks = new LockService(store, lockDefaults(), clock);

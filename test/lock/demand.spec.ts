@@ -7,7 +7,7 @@ const demand = (
   { keys = ['k'], replicaTimeout = 1_000, leaseTime = 15_000 } = {},
 ): Demand => ({ sorted: keys, options: { replicas, replicaTimeout, leaseTime } });
 
-describe('A demand needs at least what another needs', () => {
+describe('A demand needs at least as much as another', () => {
   it.each<[string, Demand, Demand, boolean]>([
     ['the same', demand('all'), demand('all'), true],
     ['all, after a majority', demand('all'), demand('majority'), true],

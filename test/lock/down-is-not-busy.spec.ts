@@ -6,7 +6,7 @@ import { startReplication, type Replication } from '../support/replication.js';
 import { lockDefaults } from '../support/lock-defaults.js';
 
 const defaults = lockDefaults();
-/** The codes of what the calls reject with; `held` or `null` if they do not. */
+/** The code of each call's error. `held` or `null` if the call did not reject. */
 async function endsOf(calls: readonly Promise<unknown>[]): Promise<string[]> {
   const ends = await Promise.allSettled(calls);
   return ends.map((end) =>
@@ -31,7 +31,7 @@ describe('Callers in the queue for one key while Redis is down', () => {
     await locks.close();
   });
 
-  it('are told why', async () => {
+  it('get an error with the reason', async () => {
     const locks = new LockService(stores.open(`redis://127.0.0.1:${await freePort()}`), defaults);
     void locks.acquire('k', { waitTime: Infinity }).catch(() => {});
     await expect(locks.acquire('k', { waitTime: 700 })).rejects.toThrow(/ECONNREFUSED/);
@@ -43,22 +43,19 @@ describe('Callers that wait for a holder in another process when Redis goes away
   const stores = new RedisStores();
   afterEach(() => stores.closeAll());
 
-  it.each(['killed', 'hung'])(
-    'are told that it is unavailable, not that the key is busy: %s',
-    async (fate) => {
-      await using redis = await startReplication({ replicas: 1 });
-      const holder = new LockService(stores.open(redis.url), defaults);
-      const locks = new LockService(stores.open(redis.url), defaults);
-      await holder.acquire('k');
-      const ends = endsOf([6_000, 5_500].map((waitTime) => locks.acquire('k', { waitTime })));
-      // Once it has heard that the key is busy it sleeps until it is told of a change.
-      await expect(locks.acquire('k', { waitTime: 300 })).rejects.toThrow(/is held by/);
-      if (fate === 'killed') await redis.master.kill();
-      else await redis.master.stop();
-      expect(await ends).toEqual(['LOCK_UNAVAILABLE', 'LOCK_UNAVAILABLE']);
-      await Promise.all([locks.close(), holder.close()]);
-    },
-  );
+  it.each(['killed', 'hung'])('get an error that says unavailable, not busy: %s', async (fate) => {
+    await using redis = await startReplication({ replicas: 1 });
+    const holder = new LockService(stores.open(redis.url), defaults);
+    const locks = new LockService(stores.open(redis.url), defaults);
+    await holder.acquire('k');
+    const ends = endsOf([6_000, 5_500].map((waitTime) => locks.acquire('k', { waitTime })));
+    // A waiter that has found the key busy sleeps until a notice of a change.
+    await expect(locks.acquire('k', { waitTime: 300 })).rejects.toThrow(/is held by/);
+    if (fate === 'killed') await redis.master.kill();
+    else await redis.master.stop();
+    expect(await ends).toEqual(['LOCK_UNAVAILABLE', 'LOCK_UNAVAILABLE']);
+    await Promise.all([locks.close(), holder.close()]);
+  });
 });
 
 describe('Callers in the queue for one key while a replica hangs', () => {
@@ -76,7 +73,7 @@ describe('Callers in the queue for one key while a replica hangs', () => {
     await redis.dispose();
   });
 
-  it('are granted the lock if they need a majority, though the first needs all', async () => {
+  it('are granted the lock if they need a majority, even if the first needs all replicas', async () => {
     const abort = new AbortController();
     const first = locks.acquire('k', { waitTime: Infinity, signal: abort.signal });
     const ended = expect(first).rejects.toThrow('enough');
@@ -91,7 +88,7 @@ describe('Callers in the queue for one key while a replica hangs', () => {
     await ended;
   });
 
-  it('are told of it, and never that the key is busy', async () => {
+  it('get an error that says so, and never that the key is busy', async () => {
     const acquired = endsOf([2_000, 2_000, 1_700].map((waitTime) => locks.acquire('l', { waitTime })));
     const tried = endsOf([0, 0, 0].map((waitTime) => locks.tryAcquire('m', { waitTime })));
     expect(new Set([...(await acquired), ...(await tried)])).toEqual(new Set(['LOCK_NOT_REPLICATED']));

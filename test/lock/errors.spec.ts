@@ -6,7 +6,7 @@ import {
   ReplicaLockError,
 } from '../../lib/lock/errors.js';
 
-/** As another copy of the package in the same process makes it. */
+/** An error that another copy of the package in the same process made. */
 function foreignCopy(): Error {
   const brand = Symbol.for('nestjs-replica-lock.error');
   return Object.assign(new Error('held'), { code: 'LOCK_CONTENDED', [brand]: true });
@@ -24,7 +24,7 @@ describe('A lock error', () => {
     ['another error with the same code', Object.assign(new Error(), { code: 'LOCK_CONTENDED' })],
     ['null', null],
     ['a text', 'LOCK_CONTENDED'],
-  ])('is not %s', (_, value: unknown) => {
+  ])('is not recognised in %s', (_, value: unknown) => {
     expect(value instanceof ReplicaLockError).toBe(false);
     expect(value instanceof LockContendedError).toBe(false);
   });
@@ -38,7 +38,7 @@ describe('A lock error', () => {
     expect(Object.keys(error)).toEqual(expect.arrayContaining(['keys', 'code']));
   });
 
-  it('names a few of many keys, and how many more there are', () => {
+  it('names a few of many keys, and the number of the others', () => {
     const keys = Array.from({ length: 256 }, (_, i) => `k${i}`);
     expect(new LockServiceClosedError(keys).message).toMatch(
       /^The lock on 'k0', 'k1', 'k2', 'k3', 'k4' and 251 more was refused/,
@@ -49,7 +49,7 @@ describe('A lock error', () => {
     expect(new LockServiceClosedError(keys).keys).toHaveLength(256);
   });
 
-  it('can be extended by an application, whose class is recognised as usual', () => {
+  it('can be extended by an application: instanceof knows that class as usual', () => {
     class OrderBusy extends LockContendedError {}
     const contended = new LockContendedError(['k'], 'rl:1', 5, 0);
     const own = new OrderBusy(['k'], 'rl:1', 5, 0);

@@ -25,7 +25,7 @@ export interface Asked {
   answer(outcome: AcquireOutcome): void;
 }
 
-/** A store that answers what a test wants, when it wants. */
+/** A store whose test decides when it answers, and what. */
 export class FakeStore implements LockStore {
   readonly changes = new Subject<KeyChange>();
   readonly reports = new Subject<StoreReport>();
@@ -39,7 +39,7 @@ export class FakeStore implements LockStore {
   }[] = [];
   readonly releases: { lock: HeldKeys; cooldown: number }[] = [];
   readonly watched: OwnedKeys[] = [];
-  /** The key that a look finds in other hands. */
+  /** The key that a check of the owner finds in other hands. */
   gone: string | undefined;
   watchOutcome: WatchOutcome = { kind: 'held' };
   releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
@@ -50,7 +50,7 @@ export class FakeStore implements LockStore {
 
   constructor(private readonly clock: Clock) {}
 
-  /** The last thing asked. */
+  /** The last acquisition that was asked for. */
   get last(): Asked {
     return this.asked.at(-1)!;
   }
@@ -69,7 +69,7 @@ export class FakeStore implements LockStore {
   }
 
   busy(asked = this.last, remainingTime = 5_000): void {
-    const holder = { owner: 'rl:somebody:1:else', token: 7, remainingTime, inCooldown: false };
+    const holder = { owner: 'rl:other-host:1:2', token: 7, remainingTime, inCooldown: false };
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
   }
 

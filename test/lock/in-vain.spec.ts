@@ -15,9 +15,9 @@ describe('A call while the replicas are in quarantine', () => {
   afterEach(() => stores.closeAll());
   afterAll(() => redis.dispose());
 
-  it('ends at once if that lasts longer than it is ready to wait, alone and in the queue', async () => {
+  it('ends at once if the quarantine lasts longer than waitTime, alone and in the queue', async () => {
     const locks = new LockService(stores.open(redis.url, { quarantine: 60_000 }), defaults);
-    // Connected: until then nothing is known of the replicas.
+    // The store knows nothing of the replicas before it is connected.
     await expect(locks.tryAcquire('warm')).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
     const start = performance.now();
     const calls = [1, 2, 3].map(() => locks.acquire('k'));
@@ -34,7 +34,7 @@ describe('A call while the replicas are in quarantine', () => {
     await locks.close();
   });
 
-  it('waits for its end if there is time', async () => {
+  it('waits for the end of the quarantine if there is time', async () => {
     await redis.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
     await redis.waitUntilOnline();
     const quarantine = 1_500;

@@ -22,7 +22,7 @@ class CountingStore extends MemoryStore {
 let store: CountingStore;
 let locks: LockService;
 let reports: StoreReport[];
-/** What would have ended the process. */
+/** Errors that would have ended the process. */
 let unhandled: unknown[];
 const onUnhandled = (error: unknown): void => void unhandled.push(error);
 
@@ -43,7 +43,7 @@ afterEach(async () => {
   expect(unhandled).toEqual([]);
 });
 
-/** A lock is taken, and given back, with an event for each. */
+/** Takes and releases a lock, with an event for each. */
 async function lockOnce(): Promise<void> {
   const lock = await locks.acquire('k');
   await settled();
@@ -86,7 +86,7 @@ describe('A subscriber of events that throws', () => {
     );
   });
 
-  it('goes on to be told, as others are', async () => {
+  it('still gets every event, like all other subscribers', async () => {
     const heard: string[] = [];
     const others: string[] = [];
     locks.events.subscribe(({ type }) => {
@@ -108,13 +108,13 @@ describe('A subscriber of events that throws', () => {
     expect(codes()).toEqual([]);
   });
 
-  it('is told so if that ended its subscription', async () => {
+  it('is reported as unsubscribed if the error ended the subscription', async () => {
     locks.events.pipe(map(fail)).subscribe();
     await lockOnce();
     expect(reports[0]!.message).toContain('its subscription has ended');
   });
 
-  it('when all is over, is reported as well', async () => {
+  it('is reported even after the service was closed', async () => {
     locks.events.subscribe({ complete: fail });
     await locks.close();
     expect(codes()).toEqual(['listener-failed']);
@@ -158,7 +158,7 @@ describe('An observer of acquisitions that throws', () => {
 });
 
 describe('Events', () => {
-  it('are an Observable like any other: subscriptions end, and promises and pipes can be made of it', async () => {
+  it('are an Observable like any other: subscriptions end, and promises and pipes work', async () => {
     const heard: string[] = [];
     const subscription = locks.events.subscribe({
       next({ type }) {
@@ -185,7 +185,7 @@ describe('Events', () => {
 });
 
 describe('An AbortSignal', () => {
-  it('that many wait with has one listener of ours, as long as one waits', async () => {
+  it('with which many callers wait has one listener of this library, until the last wait has ended', async () => {
     const { signal } = new AbortController();
     const lock = await locks.acquire('k');
     const waiting = Array.from({ length: 20 }, () => locks.acquire('k', { signal, waitTime: 50 }));
@@ -198,7 +198,7 @@ describe('An AbortSignal', () => {
     expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
-  it('ends the waiting of all with its reason', async () => {
+  it('ends all these waits with its reason', async () => {
     const abort = new AbortController();
     const lock = await locks.acquire('k');
     const waiting = ['k', 'k', 'l', 'k'].map((key) => locks.acquire(key, { signal: abort.signal }));
@@ -210,7 +210,7 @@ describe('An AbortSignal', () => {
     expect(await lock.release()).toBe(true);
   });
 
-  it('gives none of a thousand its turn in the queue only to end it', async () => {
+  it('gives no caller a turn in the queue only to cancel the caller', async () => {
     const abort = new AbortController();
     const lock = await locks.acquire('k');
     const { asked } = store;

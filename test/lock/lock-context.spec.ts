@@ -3,7 +3,7 @@ import type { HeldLock } from '../../lib/lock/held-lock.js';
 import { LockContext } from '../../lib/lock/lock-context.js';
 
 describe('The context of work that starts its own next run under its lock', () => {
-  it('drags no former locks along', () => {
+  it('does not keep locks that have ended', () => {
     let looks = 0;
     const former = {
       keys: ['job'],
@@ -20,7 +20,7 @@ describe('The context of work that starts its own next run under its lock', () =
     expect(looks).toBe(1);
   });
 
-  it('keeps those that are held', () => {
+  it('keeps the locks that are held', () => {
     const held = (key: string): HeldLock =>
       ({ keys: [key], hasEnded: false, held: true }) as unknown as HeldLock;
     const context = new LockContext();

@@ -6,7 +6,7 @@ const LEASE = 30_000;
 const PERIOD = 10_000;
 
 describe('Renewals', () => {
-  it('come evenly, though all locks were taken in one instant', async () => {
+  it('come evenly, even if all locks were taken in one instant', async () => {
     const clock = new ManualClock();
     const renewals = new Renewals(clock);
     const start = clock.monotonic();
@@ -42,15 +42,15 @@ describe('Renewals', () => {
     expect(times).toEqual([PERIOD, 2 * PERIOD, 3 * PERIOD]);
   });
 
-  describe('on an event loop that is late', () => {
-    /** One turn of an event loop that did something else for `ms`. */
+  describe('on a late event loop', () => {
+    /** One turn of an event loop that did other work for `ms`. */
     const turn = async (clock: ManualClock, ms: number): Promise<void> => {
       clock.freeze(ms);
       await clock.advance(0);
     };
 
     it.each([26, 80, 300, 1_000, 3_300, 9_999])(
-      'come once a period, rather early than late, if it comes round every %d ms',
+      'come once a period, rather early than late, if a turn takes %d ms',
       async (lag) => {
         const clock = new ManualClock();
         const renewals = new Renewals(clock);
@@ -68,7 +68,7 @@ describe('Renewals', () => {
       },
     );
 
-    it('come once for each lock after a long block, those that are due longest first', async () => {
+    it('come once for each lock after a long block: the lock that is due longest comes first', async () => {
       const clock = new ManualClock();
       const renewals = new Renewals(clock);
       const renewed: number[] = [];
@@ -126,7 +126,7 @@ describe('Renewals', () => {
       expect(clock.timers).toBe(0);
     });
 
-    it('are renewed in time each: from 100 ms to 100 s', async () => {
+    it('come in time for each lease from 100 ms to 100 s', async () => {
       const clock = new ManualClock();
       const renewals = new Renewals(clock);
       const start = clock.monotonic();

@@ -1,72 +1,26 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from '../../lib/lock/errors.js';
-import { LockService } from '../../lib/lock/lock-service.js';
 import type { AcquireOptions } from '../../lib/lock/options.js';
-import type { Lock } from '../../lib/lock/lock.js';
-import type { MasterHealth, Unavailable, Unconfirmed } from '../../lib/store/lock-store.js';
-import { ManualClock, settled } from '../support/manual-clock.js';
-import { FakeStore, type Asked } from './fake-store.js';
-import { lockDefaults } from '../support/lock-defaults.js';
-
-const defaults = lockDefaults({ leaseTime: 9_000, renew: false, quarantine: 9_000 });
-
-const AWAY: Unavailable = { kind: 'unavailable', reason: 'Redis is away.' };
-const LACKING: Unconfirmed = { kind: 'unconfirmed', confirmed: 1, required: 2, replicas: [] };
+import type { MasterHealth } from '../../lib/store/lock-store.js';
+import { settled } from '../support/manual-clock.js';
+import { AWAY, LACKING, fakeQueue, type Caller, type FakeQueue } from './fake-queue.js';
 
 describe('A queue of callers of one process', () => {
-  let clock: ManualClock;
-  let store: FakeStore;
-  let locks: LockService;
+  let clock: FakeQueue['clock'];
+  let store: FakeQueue['store'];
+  let locks: FakeQueue['locks'];
+  let callAs: FakeQueue['callAs'];
+  let answer: FakeQueue['answer'];
+  let policies: FakeQueue['policies'];
+  let busyBy: FakeQueue['busyBy'];
+  let change: FakeQueue['change'];
+
   beforeEach(() => {
-    clock = new ManualClock();
-    store = new FakeStore(clock);
-    locks = new LockService(store, defaults, clock);
+    ({ clock, store, locks, callAs, answer, policies, busyBy, change } = fakeQueue());
   });
 
-  /** How a caller ends: `held`, or the code of its error, and when. */
-  interface Caller {
-    end: string | undefined;
-    endedAt: number | undefined;
-    error: unknown;
-    lock: Lock | undefined;
-  }
-  const callAs = async (key: string | string[], options?: AcquireOptions): Promise<Caller> => {
-    const caller: Caller = { end: undefined, endedAt: undefined, error: undefined, lock: undefined };
-    const end = (how: string): void => {
-      caller.end = how;
-      caller.endedAt = clock.monotonic();
-    };
-    locks.acquire(key, options).then(
-      (lock) => {
-        caller.lock = lock;
-        end('held');
-      },
-      (error: unknown) => {
-        caller.error = error;
-        end((error as { code: string }).code);
-      },
-    );
-    await settled();
-    return caller;
-  };
-  const answer = async (asked: Asked, outcome: Parameters<Asked['answer']>[0]): Promise<void> => {
-    asked.answer(outcome);
-    await settled();
-  };
-  const policies = (): unknown[] => store.asked.map(({ request }) => request.replicas);
-  const keysAsked = (): string[] => store.asked.map(({ request }) => request.keys.join('+'));
-  /** Busy by the attempt of another caller. */
-  const busyBy = async (asked: Asked, other: Asked, key = asked.request.keys[0]!): Promise<void> => {
-    const holder = { owner: other.request.owner, token: 5, remainingTime: 9_000, inCooldown: false };
-    await answer(asked, { kind: 'busy', key, holder });
-  };
-  const change = async (key = 'k'): Promise<void> => {
-    store.changes.next({ key });
-    await settled();
-  };
-
   describe('whose first caller fails', () => {
-    it('tells all behind it that failure when their time is up: Redis that is down is not busy', async () => {
+    it('ends the others with that failure when their time is up: if Redis is down the key is not busy', async () => {
       const callers = await Promise.all(Array.from({ length: 4 }, () => callAs('k', { waitTime: 1_500 })));
       expect(store.asked).toHaveLength(1);
       await clock.advance(1_500);
@@ -79,7 +33,7 @@ describe('A queue of callers of one process', () => {
       expect(clock.timers).toBe(0);
     });
 
-    it('never lets tryAcquire take it for busy', async () => {
+    it('never lets tryAcquire report that the key is busy', async () => {
       const tries = Promise.allSettled(
         Array.from({ length: 4 }, () => locks.tryAcquire('k', { waitTime: 1_500 })),
       );
@@ -89,7 +43,7 @@ describe('A queue of callers of one process', () => {
         expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'LOCK_UNAVAILABLE' } });
     });
 
-    it('tells its reason for want of confirmations, too, with the time that these had', async () => {
+    it('ends the others with too few confirmations as well, and with the time that the replicas had', async () => {
       await callAs('k', { replicaTimeout: 700 });
       const second = await callAs('k', { waitTime: 2_000, replicaTimeout: 500 });
       await answer(store.last, LACKING);
@@ -100,7 +54,7 @@ describe('A queue of callers of one process', () => {
       );
     });
 
-    it('gives the turn to the next when it leaves, and its failure goes on to be theirs', async () => {
+    it('passes the turn on when it leaves, and the others still end with its failure', async () => {
       const first = await callAs('k', { waitTime: 500 });
       const second = await callAs('k', { waitTime: 800 });
       const third = await callAs('k', { waitTime: 900 });
@@ -108,13 +62,13 @@ describe('A queue of callers of one process', () => {
       await answer(store.last, AWAY);
       expect(first.end).toBe('LOCK_UNAVAILABLE');
       expect(store.asked).toHaveLength(2);
-      // The second's own question is out when the time of both ends.
+      // The question of the second is open when the time of both ends.
       await clock.advance(400);
       await answer(store.last, LACKING);
       expect([second.end, third.end]).toEqual(['LOCK_NOT_REPLICATED', 'LOCK_NOT_REPLICATED']);
     });
 
-    it('tells that the key is busy if that was found since', async () => {
+    it('ends the others as contended if the key was found busy since', async () => {
       await callAs('k', { waitTime: 5_000 });
       const second = await callAs('k', { waitTime: 1_000 });
       await answer(store.last, AWAY);
@@ -123,10 +77,10 @@ describe('A queue of callers of one process', () => {
       store.busy(store.last, 4_000);
       await clock.advance(970);
       expect(second.error).toBeInstanceOf(LockContendedError);
-      expect(second.error).toMatchObject({ owner: 'rl:somebody:1:else', remainingTime: 4_000 - 970 });
+      expect(second.error).toMatchObject({ owner: 'rl:other-host:1:2', remainingTime: 4_000 - 970 });
     });
 
-    it('tells of the failure if the key was busy before', async () => {
+    it('ends the others with the failure if the key was busy before', async () => {
       await callAs('k', { waitTime: 5_000 });
       const second = await callAs('k', { waitTime: 1_000 });
       store.busy(store.last, 300);
@@ -143,7 +97,7 @@ describe('A queue of callers of one process', () => {
       store.health = () => ({ status: 'down', masters: [{ quarantine: 0, ...master } as MasterHealth] });
     };
 
-    it('tells the others at the end of their time what the store knows of its master', async () => {
+    it('ends the others with what the store knows of its master', async () => {
       health({ reason: 'Redis at 127.0.0.1:1 cannot be used: ECONNREFUSED.' });
       await callAs('k', { waitTime: Infinity });
       const second = await callAs('k', { waitTime: 1_500 });
@@ -154,7 +108,7 @@ describe('A queue of callers of one process', () => {
       );
     });
 
-    it('tells how long the quarantine lasts', async () => {
+    it('ends the others with the rest of the quarantine', async () => {
       health({ reason: 'Replicas are in quarantine for 9 s.', quarantine: 8_500 });
       await callAs('k', { waitTime: '1m' });
       const second = await callAs('k', { waitTime: 1_500 });
@@ -162,7 +116,7 @@ describe('A queue of callers of one process', () => {
       expect(second.error).toMatchObject({ code: 'LOCK_UNAVAILABLE', retryAfter: 8_500 });
     });
 
-    it('tells them so although the key was busy when the store still answered', async () => {
+    it('ends the others so even if the key was busy when the store still answered', async () => {
       await callAs('k', { waitTime: Infinity });
       const second = await callAs('k', { waitTime: 5_000 });
       store.busy(store.last, 1_000);
@@ -173,7 +127,7 @@ describe('A queue of callers of one process', () => {
     it.each([
       ['busy', 'LOCK_CONTENDED'],
       ['unavailable', 'LOCK_UNAVAILABLE'],
-    ])('waits for an answer that may come any moment: %s', async (kind, code) => {
+    ])('waits for an answer that may still come: %s', async (kind, code) => {
       await callAs('k', { waitTime: Infinity });
       store.busy(store.last, 1e9);
       const second = await callAs('k', { waitTime: 1_500 });
@@ -188,7 +142,7 @@ describe('A queue of callers of one process', () => {
       expect(second).toMatchObject({ end: code, endedAt: clock.monotonic() });
     });
 
-    it('waits no longer for it than it may take', async () => {
+    it('waits no longer than an answer may take', async () => {
       await callAs('k', { waitTime: Infinity });
       store.busy(store.last, 1e9);
       const start = clock.monotonic();
@@ -199,7 +153,7 @@ describe('A queue of callers of one process', () => {
       expect(second).toMatchObject({ end: 'LOCK_UNAVAILABLE', endedAt: start + 1_400 + 1_000 });
     });
 
-    it('keeps a caller whose time is up out of the way of all others', async () => {
+    it('lets no caller whose time is up hold up another', async () => {
       const abort = new AbortController();
       void locks.acquire('k', { signal: abort.signal }).catch(() => {});
       await settled();
@@ -224,7 +178,7 @@ describe('A queue of callers of one process', () => {
     await settled();
     expect(store.asked).toHaveLength(2);
     await clock.advance(100);
-    // Its own question is out: the answer to the first is what is known.
+    // The caller's question is open, so the caller ends with the answer to the first.
     await clock.advance(2_000);
     expect(second.end).toBe('LOCK_UNAVAILABLE');
     const third = await callAs('k', { waitTime: 100 });
@@ -234,207 +188,11 @@ describe('A queue of callers of one process', () => {
     for (const { error } of [third, fourth]) expect(error).toMatchObject({ owner: first.lock!.owner });
   });
 
-  describe('with different demands', () => {
-    it('lets one that needs a majority ask while the first, which needs all, pauses after a failure', async () => {
-      await callAs('k', { replicas: 'all' });
-      const second = await callAs('k', { replicas: 'majority' });
-      expect(policies()).toEqual(['all']);
-      await answer(store.last, LACKING);
-      expect(policies()).toEqual(['all', 'majority']);
-      store.grant();
-      await settled();
-      expect(second.end).toBe('held');
-    });
-
-    it('lets one of ten thousand callers with the same need ask', async () => {
-      const calls = Array.from({ length: 10_000 }, () =>
-        locks.acquire('k', { waitTime: 3_000 }).catch((error: unknown) => error),
-      );
-      await settled();
-      for (let i = 0; i < 5; i++) {
-        await answer(store.last, AWAY);
-        await clock.advance(LONGEST_PAUSE);
-      }
-      expect(store.asked.length).toBeLessThanOrEqual(6);
-      await answer(store.last, AWAY);
-      for (const error of await Promise.all(calls)) expect(error).toBeInstanceOf(LockUnavailableError);
-    });
-
-    it('lets a majority of thousands be asked for by one of them', async () => {
-      const calls = Array.from({ length: 3_000 }, (_, i) =>
-        locks
-          .acquire('k', { waitTime: 3_000, replicas: i % 2 === 0 ? 'all' : 'majority' })
-          .catch((error: unknown) => error),
-      );
-      await settled();
-      for (let i = 0; i < 10; i++) {
-        await answer(store.last, AWAY);
-        await clock.advance(LONGEST_PAUSE / 3);
-      }
-      expect(store.asked.length).toBeLessThanOrEqual(12);
-      await clock.advance(3_000);
-      await answer(store.last, AWAY);
-      for (const error of await Promise.all(calls)) expect(error).toBeInstanceOf(LockUnavailableError);
-    });
-
-    it('passes the turn on from one that fails to the next that needs less or something else, and back to the first', async () => {
-      await callAs('k', { replicas: 'all' });
-      await callAs('k', { replicas: 'all' });
-      await callAs('k', { replicas: 2 });
-      await callAs('k', { replicas: 3 });
-      await callAs('k', { replicas: 'majority' });
-      for (let i = 0; i < 3; i++) await answer(store.last, LACKING);
-      expect(policies()).toEqual(['all', 2, 'majority']);
-      await clock.advance(LONGEST_PAUSE);
-      expect(policies()).toEqual(['all', 2, 'majority', 'all']);
-    });
-
-    it('keeps the order of callers without need: callers wait in the queue for a key that is held', async () => {
-      const first = await callAs('k', { replicas: 'all' });
-      const second = await callAs('k', { replicas: 'majority' });
-      store.busy(store.last, 1e9);
-      await settled();
-      await clock.advance(3_000);
-      expect(store.asked).toHaveLength(1);
-      await change();
-      expect(policies()).toEqual(['all', 'all']);
-      store.grant();
-      await settled();
-      expect([first.end, second.end]).toEqual(['held', undefined]);
-    });
-
-    it('keeps the order of those that were overtaken', async () => {
-      const order: string[] = [];
-      const note = (name: string, options: AcquireOptions): void => {
-        void locks.acquire('k', options).then(() => order.push(name));
-      };
-      note('all 1', { replicas: 'all' });
-      note('all 2', { replicas: 'all' });
-      note('majority', { replicas: 'majority' });
-      await settled();
-      await answer(store.last, LACKING);
-      for (let i = 0; i < 3; i++) {
-        store.grant();
-        await settled();
-        await clock.advance(LONGEST_PAUSE);
-      }
-      expect(order).toEqual(['majority', 'all 1', 'all 2']);
-    });
-
-    it('does not ask on while the key is held by one that has overtaken the first', async () => {
-      await callAs('k', { replicas: 'all' });
-      const second = await callAs('k', { replicas: 'majority' });
-      const third = await callAs('k', { replicas: 'majority' });
-      await answer(store.last, LACKING);
-      store.grant();
-      await settled();
-      expect(policies()).toEqual(['all', 'majority']);
-      await second.lock!.release();
-      await change();
-      expect(policies()).toEqual(['all', 'majority', 'majority']);
-      store.grant();
-      await settled();
-      expect(third.end).toBe('held');
-    });
-
-    it('lets the next ask if the first has no answer for longer than confirmations may take', async () => {
-      await callAs(['a', 'b']);
-      store.busy();
-      await change('a');
-      expect(keysAsked()).toEqual(['a+b', 'a+b']);
-      // The master of b does not answer, a is free.
-      const second = await callAs('a');
-      await clock.advance(1_000);
-      expect(keysAsked()).toHaveLength(2);
-      await clock.advance(150);
-      expect(keysAsked()).toEqual(['a+b', 'a+b', 'a']);
-      store.grant();
-      await settled();
-      expect(second.end).toBe('held');
-    });
-
-    it('tells that the key is busy if one behind the first was told so, though the first has no answer', async () => {
-      await callAs(['a', 'b']);
-      store.busy();
-      await change('a');
-      await callAs('a');
-      await clock.advance(1_150);
-      store.busy(store.last, 1e9);
-      const third = await callAs('a', { waitTime: 2_000 });
-      await clock.advance(2_000);
-      expect(keysAsked()).toEqual(['a+b', 'a+b', 'a']);
-      expect(third.end).toBe('LOCK_CONTENDED');
-    });
-
-    it('does so as well if the next came late', async () => {
-      await callAs('k', { waitTime: Infinity });
-      await clock.advance(60_000);
-      const second = await callAs('k', { replicaTimeout: 2_000 });
-      await clock.advance(1_150);
-      expect(store.asked).toHaveLength(2);
-      store.grant();
-      await settled();
-      expect(second.end).toBe('held');
-    });
-
-    it('asks again at the change if it found the key written by an attempt that is being taken back', async () => {
-      await callAs('k', { replicas: 'all' });
-      const second = await callAs('k', { replicas: 'majority' });
-      const [head] = store.asked;
-      await answer(head!, LACKING);
-      await busyBy(store.last, head!);
-      expect(store.asked).toHaveLength(2);
-      await change();
-      expect(policies()).toEqual(['all', 'majority', 'majority']);
-      store.grant();
-      await settled();
-      expect(second.end).toBe('held');
-    });
-
-    it('asks again if the change overtook that answer', async () => {
-      await callAs('k', { replicas: 'all' });
-      await callAs('k', { replicas: 'majority' });
-      const [head] = store.asked;
-      await answer(head!, LACKING);
-      await change();
-      await busyBy(store.asked[1]!, head!);
-      expect(policies()).toEqual(['all', 'majority', 'majority']);
-    });
-
-    it('is told no holder that never was: an attempt of this process holds nothing', async () => {
-      const first = await callAs('k', { replicas: 'all', waitTime: 400 });
-      const second = await callAs('k', { replicas: 'majority', waitTime: 300 });
-      const [head] = store.asked;
-      await answer(head!, LACKING);
-      await busyBy(store.last, head!);
-      await clock.advance(2_400);
-      expect([first.end, second.end]).toEqual(['LOCK_NOT_REPLICATED', 'LOCK_NOT_REPLICATED']);
-    });
-
-    it('gives the first its turn again in between, however many different demands there are', async () => {
-      await callAs(['k', 'own'], { waitTime: Infinity });
-      store.busy();
-      await change();
-      for (let i = 0; i < 40; i++) await callAs(['k', `own-${i}`], { waitTime: Infinity });
-      await answer(store.last, AWAY);
-      let turns = 0;
-      for (let i = 0; i < 60; i++) {
-        await clock.advance(LONGEST_PAUSE);
-        if (store.last.request.keys.includes('own')) turns++;
-        await answer(store.last, AWAY);
-      }
-      expect(turns).toBeGreaterThan(5);
-      // And each of the others has had its turn.
-      expect(new Set(keysAsked()).size).toBe(41);
-      await locks.close();
-    });
-  });
-
-  describe('that is not waited in', () => {
+  describe('of callers that do not wait', () => {
     const tryAs = async (options: AcquireOptions = {}): Promise<Caller> =>
       callAs('k', { waitTime: 0, ...options });
 
-    it('tells callers that found the key written by an attempt how that ends: granted', async () => {
+    it('ends callers that met an attempt of this process with its end: granted', async () => {
       const first = await tryAs();
       const second = await tryAs();
       const [head, next] = store.asked;
@@ -446,7 +204,7 @@ describe('A queue of callers of one process', () => {
       expect(second.error).toMatchObject({ code: 'LOCK_CONTENDED', owner: first.lock!.owner });
     });
 
-    it('tells them how that ends: not confirmed, and the key is free', async () => {
+    it('ends them with its end: not confirmed, and the key is free', async () => {
       const callers = [await tryAs(), await tryAs(), await tryAs()];
       const [head, ...others] = store.asked;
       for (const other of others) await busyBy(other, head!);
@@ -455,7 +213,7 @@ describe('A queue of callers of one process', () => {
       expect(store.asked).toHaveLength(3);
     });
 
-    it('asks again for one that needs less than what failed', async () => {
+    it('asks again for a caller that needs less than the failed attempt', async () => {
       await tryAs({ replicas: 'all' });
       const second = await tryAs({ replicas: 'majority' });
       const [head, next] = store.asked;
@@ -476,17 +234,17 @@ describe('A queue of callers of one process', () => {
       expect(second).toMatchObject({ end: 'LOCK_UNAVAILABLE', endedAt: start + 2_000 });
     });
 
-    it('tells at once of a holder of another process', async () => {
+    it('ends at once as contended if another process holds the key', async () => {
       await callAs('k');
       const second = await tryAs();
       store.busy();
       await settled();
-      expect(second.error).toMatchObject({ code: 'LOCK_CONTENDED', owner: 'rl:somebody:1:else' });
+      expect(second.error).toMatchObject({ code: 'LOCK_CONTENDED', owner: 'rl:other-host:1:2' });
     });
   });
 
-  describe('that waits in vain', () => {
-    it('ends at once if the store says that it takes longer than the rest of waitTime', async () => {
+  describe('of callers that wait in vain', () => {
+    it('ends each at once if the store needs longer than the rest of waitTime', async () => {
       const first = await callAs('k', { waitTime: 5_000 });
       const second = await callAs('k', { waitTime: 30_000 });
       await clock.advance(1_000);
@@ -501,7 +259,7 @@ describe('A queue of callers of one process', () => {
       expect(second.end).toBe('held');
     });
 
-    it('ends at once if asking again cannot help, each with its own answer', async () => {
+    it('ends each at once, with its own answer, if another question cannot help', async () => {
       const first = await callAs('k');
       const second = await callAs('k');
       await answer(store.last, { ...AWAY, permanent: true });
@@ -510,7 +268,7 @@ describe('A queue of callers of one process', () => {
     });
   });
 
-  it('is in order though a listener of events ends callers in the middle of it', async () => {
+  it('keeps its order if a listener of events cancels callers in the middle of the queue', async () => {
     const abort = new AbortController();
     locks.events.subscribe(({ type }) => type === 'unconfirmed' && abort.abort(new Error('enough')));
     const first = locks.acquire('k', { signal: abort.signal }).catch((error: unknown) => error);
