@@ -1,7 +1,8 @@
-import { Command as RedisCommand, Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { RedisOptions } from 'ioredis';
 import type { Connection, Connector } from './connection.js';
-import { ErrorReply, type Address, type Command, type Reply } from '../resp.js';
+import { ErrorReply, type Address } from '../resp.js';
+import { SocketConnection } from './socket-connection.js';
 
 /**
  * What is taken over from a user's options: how to reach the server, and the credentials. Other
@@ -44,8 +45,6 @@ const OURS: RedisOptions = {
   disconnectTimeout: 0,
 };
 
-const DECODED = { replyEncoding: 'utf8' } as const;
-
 export class IoredisConnector implements Connector {
   readonly connectTimeout: number;
 
@@ -73,7 +72,7 @@ export class IoredisConnector implements Connector {
       // The connection may have ended before a listener was set.
       if (redis.status !== 'ready') throw new Error('Connection is closed');
       await introduce(redis, label, this.options.db ?? 0);
-      return new IoredisConnection(redis, () => cause);
+      return new SocketConnection(redis.stream, () => disconnect(redis));
     } catch (error) {
       disconnect(redis);
       throw refusalOf(error) ?? refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
@@ -94,74 +93,6 @@ async function introduce(redis: Redis, label: string, db: number): Promise<void>
     if (refusalOf(error)?.isFarewell !== false) throw error;
   });
   await Promise.all([named, db > 0 && redis.select(db)]);
-}
-
-class IoredisConnection implements Connection {
-  private readonly endListeners = new Set<(cause: unknown) => void>();
-  private ended = false;
-
-  constructor(
-    private readonly redis: Redis,
-    private readonly cause: () => unknown,
-  ) {
-    redis.once('close', () => {
-      this.ended = true;
-      for (const listener of this.endListeners) listener(this.whyEnded());
-      this.endListeners.clear();
-    });
-  }
-
-  send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
-    if (this.ended) return;
-    // One write, as for a pipeline of ioredis. SET and WAIT in separate segments can cost 40 ms
-    // each (Nagle and delayed acknowledgement).
-    let text = '';
-    const outbox = {
-      isPipeline: true as const,
-      destination: { redis: this.redis },
-      write: (part: string | Buffer): void => {
-        text += String(part);
-      },
-    };
-    for (let index = 0; index < commands.length; index++) {
-      const [name, ...args] = commands[index]!;
-      const command = new RedisCommand(name, args, DECODED);
-      command.promise.then(
-        (reply) => onReply(reply as Reply, index),
-        (error: unknown) => {
-          const refusal = refusalOf(error);
-          if (refusal !== undefined) onReply(refusal, index);
-        },
-      );
-      void this.redis.sendCommand(command, outbox);
-    }
-    if (text !== '') this.redis.stream.write(text);
-  }
-
-  async subscribe(channel: string, onMessage: (payload: unknown) => void): Promise<void> {
-    this.redis.on('message', (from: string, payload: unknown) => {
-      if (from === channel) onMessage(payload);
-    });
-    try {
-      await this.redis.subscribe(channel);
-    } catch (error) {
-      throw refusalOf(error) ?? inOurWords(error);
-    }
-  }
-
-  onEnd(listener: (cause: unknown) => void): () => void {
-    if (this.ended) listener(this.whyEnded());
-    else this.endListeners.add(listener);
-    return () => this.endListeners.delete(listener);
-  }
-
-  close(): void {
-    disconnect(this.redis);
-  }
-
-  private whyEnded(): unknown {
-    return this.cause() ?? new Error('Connection is closed.');
-  }
 }
 
 function disconnect(redis: Redis): void {
