@@ -78,11 +78,11 @@ export class TestStore extends MemoryStore {
   }
 
   /** The lock is written on the master, and taken back if no replica confirms in time. */
-  private unconfirmed({ keys, owner, replicaTimeout }: AcquireRequest, attempt: Attempt): Attempt {
+  private unconfirmed(request: AcquireRequest, attempt: Attempt): Attempt {
     const settle = async (): Promise<AcquireOutcome> => {
       const outcome = await attempt.outcome;
-      if (outcome.kind !== 'granted' || (await this.recoversWithin(replicaTimeout))) return outcome;
-      this.testServer.release(keys, owner, outcome.token, 0);
+      if (outcome.kind !== 'granted' || (await this.recoversWithin(request.replicaTimeout))) return outcome;
+      this.testServer.release({ ...request, ...outcome }, 0);
       return SILENT;
     };
     return { outcome: settle(), abandon: () => attempt.abandon() };

@@ -1,47 +1,60 @@
 import { Subject } from 'rxjs';
 import type { Clock } from '../../common/clock.js';
-import type { AcquireOutcome, Holder, KeyChange, RenewPurpose } from '../lock-store.js';
+import type {
+  AcquireOutcome,
+  AcquireRequest,
+  Holder,
+  KeyChange,
+  OwnedKeys,
+  RenewPurpose,
+} from '../lock-store.js';
 import { Validity } from '../validity.js';
 
 /** ms that a released key keeps its token, as in Redis. */
 const TOMBSTONE_TIME = 10_000;
 /**
- * Least number of writes between two purges of expired entries. With more entries than that, a
- * purge comes after as many writes as there are entries, so the cost per write stays the same.
+ * Least number of grants between two purges of expired permits. With more keys than that, a purge
+ * comes after as many grants as there are keys, so the cost per grant stays the same.
  */
 const PURGE_EVERY = 1_000;
 
-interface Entry {
-  /** Undefined if released: the token stays for a while. */
-  readonly owner: string | undefined;
+/** What one lock has of one key, also for a while after its release. */
+interface Permit {
+  /** Undefined once the key is released: only the token is kept. */
+  owner: string | undefined;
   readonly token: number;
   /** Monotonic instant. */
-  readonly expiresAt: number;
+  expiresAt: number;
   /** Given back, and only kept busy. */
-  readonly inCooldown: boolean;
+  inCooldown: boolean;
 }
 
 /** The locks of one process, without a server: the counterpart of one Redis master. */
 export class MemoryServer {
-  private readonly entries = new Map<string, Entry>();
-  private writes = 0;
+  /** The permits of each key, at most one of them with an owner. */
+  private readonly permits = new Map<string, readonly Permit[]>();
+  private grants = 0;
   readonly changes = new Subject<KeyChange>();
 
   constructor(private readonly clock: Clock) {}
 
-  acquire(keys: readonly string[], owner: string, leaseTime: number): AcquireOutcome {
+  acquire({ keys, owner, leaseTime }: AcquireRequest): AcquireOutcome {
     const now = Math.floor(this.clock.wall() * 1000);
     let token = 0;
     for (const key of keys) {
-      const entry = this.find(key);
-      if (entry?.owner !== undefined && entry.owner !== owner) {
-        return { kind: 'busy', key, holder: this.holderOf(entry, entry.owner) };
+      let next = now;
+      for (const permit of this.permitsOf(key)) {
+        // An owner that asks again keeps its token.
+        if (permit.owner === owner) next = permit.token;
+        else if (permit.owner === undefined) next = Math.max(next, permit.token + 1);
+        else return { kind: 'busy', key, holder: this.holderOf(permit, permit.owner) };
       }
-      // An owner that asks again keeps its token.
-      token = Math.max(token, entry?.owner === owner ? entry.token : Math.max(now, (entry?.token ?? 0) + 1));
+      token = Math.max(token, next);
     }
     const validity = Validity.ofLease(leaseTime, this.clock);
-    for (const key of keys) this.write(key, owner, token, leaseTime);
+    const expiresAt = this.clock.monotonic() + leaseTime;
+    for (const key of keys) this.permits.set(key, [{ owner, token, expiresAt, inCooldown: false }]);
+    this.purge(keys.length);
     return { kind: 'granted', token, confirmedBy: 0, validity };
   }
 
@@ -49,23 +62,14 @@ export class MemoryServer {
    * Extends the lease of all keys. Answers the first key that the owner does not hold; undefined if
    * all were extended.
    */
-  renew(
-    keys: readonly string[],
-    owner: string,
-    leaseTime: number,
-    purpose: RenewPurpose,
-  ): string | undefined {
+  renew({ keys, owner }: OwnedKeys, leaseTime: number, purpose: RenewPurpose): string | undefined {
+    const permits = keys.map((key) => this.permitOf(key, owner));
     const inCooldown = purpose === 'cooldown';
-    const gone = keys.find((key) => {
-      const entry = this.find(key);
-      return entry?.owner !== owner || (entry.inCooldown && !inCooldown);
-    });
-    if (gone !== undefined) return gone;
-    for (const key of keys) {
-      const entry = this.find(key)!;
-      // A key in cooldown stays busy until its end, and no longer.
-      if (!entry.inCooldown) this.write(key, owner, entry.token, leaseTime, inCooldown);
-    }
+    const gone = permits.findIndex((permit) => permit === undefined || (permit.inCooldown && !inCooldown));
+    if (gone >= 0) return keys[gone];
+    // A key in cooldown stays busy until its end, and no longer.
+    for (const permit of permits)
+      if (permit?.inCooldown === false) this.extend(permit, leaseTime, inCooldown);
     return undefined;
   }
 
@@ -73,53 +77,68 @@ export class MemoryServer {
    * Gives the keys back. Answers whether the owner held all keys, or had released them already: a
    * released key still has this lock's token unless another owner took it since.
    */
-  release(keys: readonly string[], owner: string, ownToken: number, cooldown: number): boolean {
-    const held = keys.filter((key) => this.find(key)?.owner === owner);
-    const changed = held.filter((key) => cooldown === 0 || !this.find(key)!.inCooldown);
-    const released = keys.filter((key) => {
-      const entry = this.find(key);
-      return entry !== undefined && entry.owner === undefined && entry.token === ownToken;
-    });
-    for (const key of changed) {
-      const { token } = this.find(key)!;
-      if (cooldown > 0) this.write(key, owner, token, cooldown, true);
-      else this.write(key, undefined, token, TOMBSTONE_TIME);
+  release({ keys, owner, token }: OwnedKeys & { readonly token: number }, cooldown: number): boolean {
+    const changed: string[] = [];
+    let ours = true;
+    for (const key of keys) {
+      const permit = this.permitOf(key, owner);
+      if (permit === undefined) ours &&= this.permitOf(key, undefined)?.token === token;
+      else if (cooldown === 0 || !permit.inCooldown) {
+        if (cooldown > 0) this.extend(permit, cooldown, true);
+        else this.free(permit);
+        changed.push(key);
+      }
     }
     for (const key of changed) this.changes.next({ key });
-    return held.length + released.length === keys.length;
+    return ours;
+  }
+
+  /** The first key that the owner does not hold; undefined if the owner holds all. */
+  firstLost({ keys, owner }: OwnedKeys): string | undefined {
+    return keys.find((key) => this.permitOf(key, owner) === undefined);
   }
 
   inspect(key: string): Holder | undefined {
-    const entry = this.find(key);
-    return entry?.owner === undefined ? undefined : this.holderOf(entry, entry.owner);
+    for (const permit of this.permitsOf(key))
+      if (permit.owner !== undefined) return this.holderOf(permit, permit.owner);
+    return undefined;
   }
 
   forceRelease(key: string): boolean {
-    const entry = this.find(key);
-    return entry?.owner !== undefined && this.release([key], entry.owner, entry.token, 0);
+    const holder = this.inspect(key);
+    return holder !== undefined && this.release({ keys: [key], ...holder }, 0);
   }
 
-  private holderOf({ token, expiresAt, inCooldown }: Entry, owner: string): Holder {
+  private holderOf({ token, expiresAt, inCooldown }: Permit, owner: string): Holder {
     return { owner, token, remainingTime: expiresAt - this.clock.monotonic(), inCooldown };
   }
 
-  private find(key: string): Entry | undefined {
-    const entry = this.entries.get(key);
-    return entry !== undefined && entry.expiresAt > this.clock.monotonic() ? entry : undefined;
+  private permitOf(key: string, owner: string | undefined): Permit | undefined {
+    return this.permitsOf(key).find((permit) => permit.owner === owner);
   }
 
-  private write(
-    key: string,
-    owner: string | undefined,
-    token: number,
-    time: number,
-    inCooldown = false,
-  ): void {
-    this.entries.set(key, { owner, token, expiresAt: this.clock.monotonic() + time, inCooldown });
-    if (++this.writes < Math.max(PURGE_EVERY, this.entries.size)) return;
-    this.writes = 0;
+  /** The permits of the key that have not expired. */
+  private permitsOf(key: string): readonly Permit[] {
     const now = this.clock.monotonic();
-    for (const [each, { expiresAt }] of this.entries) if (expiresAt <= now) this.entries.delete(each);
+    return this.permits.get(key)?.filter(({ expiresAt }) => expiresAt > now) ?? [];
+  }
+
+  private extend(permit: Permit, time: number, inCooldown: boolean): void {
+    permit.expiresAt = this.clock.monotonic() + time;
+    permit.inCooldown = inCooldown;
+  }
+
+  private free(permit: Permit): void {
+    permit.owner = undefined;
+    this.extend(permit, TOMBSTONE_TIME, false);
+  }
+
+  /** Forgets the expired permits, unless that was done lately. */
+  private purge(granted: number): void {
+    this.grants += granted;
+    if (this.grants < Math.max(PURGE_EVERY, this.permits.size)) return;
+    this.grants = 0;
+    for (const key of this.permits.keys()) if (this.permitsOf(key).length === 0) this.permits.delete(key);
   }
 }
 

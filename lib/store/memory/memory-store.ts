@@ -38,39 +38,33 @@ export class MemoryStore implements LockStore {
     this.changes = server.changes.pipe(takeUntil(this.closed));
   }
 
-  acquire({ keys, owner, leaseTime }: AcquireRequest): Attempt {
+  acquire(request: AcquireRequest): Attempt {
     if (this.isClosed) return { outcome: Promise.resolve(CLOSED), abandon: () => {} };
-    const outcome = this.server.acquire(keys, owner, leaseTime);
+    const outcome = this.server.acquire(request);
     return {
       outcome: Promise.resolve(outcome),
       abandon: () => {
-        if (outcome.kind === 'granted') this.server.release(keys, owner, outcome.token, 0);
+        if (outcome.kind === 'granted') this.server.release({ ...request, ...outcome }, 0);
       },
     };
   }
 
-  renew(
-    { keys, owner, validity }: HeldKeys,
-    leaseTime: number,
-    purpose: RenewPurpose = 'hold',
-  ): Promise<RenewOutcome> {
-    if (this.isClosed || validity.remaining(this.clock) <= 0)
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
+    if (this.isClosed || lock.validity.remaining(this.clock) <= 0)
       return Promise.resolve({ kind: 'expired', why: CLOSED });
-    const renewed = Validity.ofLease(leaseTime, this.clock);
-    const gone = this.server.renew(keys, owner, leaseTime, purpose);
+    const validity = Validity.ofLease(leaseTime, this.clock);
+    const key = this.server.renew(lock, leaseTime, purpose);
     return Promise.resolve(
-      gone === undefined
-        ? { kind: 'renewed', validity: renewed, confirmedBy: 0 }
-        : { kind: 'gone', key: gone },
+      key === undefined ? { kind: 'renewed', validity, confirmedBy: 0 } : { kind: 'gone', key },
     );
   }
 
-  release({ keys, owner, token }: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
-    return Promise.resolve({ kind: 'released', ours: this.server.release(keys, owner, token, cooldown) });
+  release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {
+    return Promise.resolve({ kind: 'released', ours: this.server.release(lock, cooldown) });
   }
 
-  watch({ keys, owner }: OwnedKeys): Promise<WatchOutcome> {
-    const key = keys.find((each) => this.server.inspect(each)?.owner !== owner);
+  watch(lock: OwnedKeys): Promise<WatchOutcome> {
+    const key = this.server.firstLost(lock);
     return Promise.resolve(key === undefined ? { kind: 'held' } : { kind: 'gone', key });
   }
 
