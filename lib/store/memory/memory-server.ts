@@ -13,8 +13,8 @@ import { Validity } from '../validity.js';
 /** ms that a released key keeps its token, as in Redis. */
 const TOMBSTONE_TIME = 10_000;
 /**
- * Least number of grants between two purges of expired permits. With more keys than that, a purge
- * comes after as many grants as there are keys, so the cost per grant stays the same.
+ * Least number of grants between two purges of expired permits. If a purge leaves more keys than
+ * that, the next one comes after as many grants, so the cost per grant stays the same.
  */
 const PURGE_EVERY = 1_000;
 
@@ -33,7 +33,7 @@ interface Permit {
 export class MemoryServer {
   /** The permits of each key, at most one of them with an owner. */
   private readonly permits = new Map<string, readonly Permit[]>();
-  private grants = 0;
+  private grantsUntilPurge = PURGE_EVERY;
   readonly changes = new Subject<KeyChange>();
 
   constructor(private readonly clock: Clock) {}
@@ -133,12 +133,12 @@ export class MemoryServer {
     this.extend(permit, TOMBSTONE_TIME, false);
   }
 
-  /** Forgets the expired permits, unless that was done lately. */
+  /** Forgets the expired permits if a purge is due. */
   private purge(granted: number): void {
-    this.grants += granted;
-    if (this.grants < Math.max(PURGE_EVERY, this.permits.size)) return;
-    this.grants = 0;
+    this.grantsUntilPurge -= granted;
+    if (this.grantsUntilPurge > 0) return;
     for (const key of this.permits.keys()) if (this.permitsOf(key).length === 0) this.permits.delete(key);
+    this.grantsUntilPurge = Math.max(PURGE_EVERY, this.permits.size);
   }
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../lib/common/clock.js';
 import { MemoryServer, memoryServerOf } from '../../../lib/store/memory/memory-server.js';
 import { MemoryStore } from '../../../lib/store/memory/memory-store.js';
+import { ManualClock } from '../../support/manual-clock.js';
 import { describeLockStore, requestFor } from '../contract.js';
 
 describeLockStore('The memory store', () => {
@@ -9,6 +10,19 @@ describeLockStore('The memory store', () => {
   return Promise.resolve({
     open: () => new MemoryStore(systemClock, server),
     dispose: () => Promise.resolve(),
+  });
+});
+
+describe('The memory server', () => {
+  it('forgets keys whose lease ended without a release', () => {
+    const clock = new ManualClock();
+    const server = new MemoryServer(clock);
+    for (let i = 0; i < 10_000; i++) {
+      server.acquire(requestFor(`k${i}`, { leaseTime: 100 }));
+      clock.freeze(1);
+    }
+    // 100 keys are held, and at most 1,000 have expired since the last purge.
+    expect(server['permits'].size).toBeLessThanOrEqual(1_100);
   });
 });
 
