@@ -66,9 +66,9 @@ export class TestLocks {
    * @throws AssertionError if the application does not hold the key.
    */
   lose(key: string): void {
-    const lock = this.service.held.find(({ keys }) => keys.includes(key)) as HeldLock | undefined;
-    if (lock === undefined) this.fail(`Lock '${key}' cannot be lost: the application does not hold it.`);
-    lock.lose('the test asked for the loss', { takeBack: true });
+    const locks = this.service.held.filter(({ keys }) => keys.includes(key)) as HeldLock[];
+    if (locks.length === 0) this.fail(`Lock '${key}' cannot be lost: the application does not hold it.`);
+    for (const lock of locks) lock.lose('the test asked for the loss', { takeBack: true });
   }
 
   /**
