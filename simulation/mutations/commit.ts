@@ -88,7 +88,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a take-back before CLIENT KILL',
     caughtBy:
-      "test/store/redis/connection/lost-connections.spec.ts, 'keeps the key free when the caller had given up' and 'is taken back behind it and not before'",
+      "test/store/redis/connection/lost-connections.spec.ts, 'keeps the key free if the caller had given up' and 'is taken back behind its script and not before'",
     changes: {
       [OPEN_REQUESTS]: [
         [

@@ -4,7 +4,7 @@ import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import { CLUSTER_OPTIONS, connectionOf, REDIS_OPTIONS } from '../../lib/module/connection-option.js';
 import { connectionSettingsOf } from '../../lib/store/redis/connection/connection-settings.js';
 
-/** What createClient of node-redis returns, as far as its shape goes. */
+/** The shape of a client that createClient of node-redis returns. */
 class NodeRedisClient extends EventEmitter {
   isOpen = true;
   isReady = true;
@@ -73,7 +73,7 @@ describe('A connection that is accepted leads to', () => {
   });
 
   it('every option of ioredis', () => {
-    // These do not compile if ioredis has an option that our lists lack.
+    // These lines do not compile if ioredis has an option that the lists lack.
     const ofRedis = (name: keyof RedisOptions): (typeof REDIS_OPTIONS)[number] => name;
     const ofCluster = (name: keyof ClusterOptions): (typeof CLUSTER_OPTIONS)[number] => name;
     expect([ofRedis('host'), ofCluster('natMap')]).toEqual(['host', 'natMap']);
@@ -82,7 +82,7 @@ describe('A connection that is accepted leads to', () => {
   });
 });
 
-describe('A connection that would silently mean another server or database is refused', () => {
+describe('A connection that would silently lead to another server or database is refused', () => {
   it.each([
     ['a client of node-redis', new NodeRedisClient(), /is a client of node-redis: it must be a redis:\/\//],
     [
@@ -209,7 +209,7 @@ describe('A connection that would silently mean another server or database is re
     expect(() => connectionOf(url)).not.toThrow(/secret/);
   });
 
-  it('without a word of passwords', () => {
+  it('without a password in the message', () => {
     const errors = [
       'redis://u:12/secret@h',
       'redis://:%secret@h',

@@ -78,7 +78,7 @@ describe('ReplicaLockModule', () => {
     await lock.release();
   });
 
-  it('is global unless told otherwise', async () => {
+  it('is global by default', async () => {
     @Injectable()
     class Needs {
       constructor(readonly locks: LockService) {}
@@ -92,7 +92,7 @@ describe('ReplicaLockModule', () => {
     ).rejects.toThrow(/LockService/);
   });
 
-  it('has as many instances as have names', async () => {
+  it('has one service per name', async () => {
     const context = await start([
       ReplicaLockModule.forRoot({ connection: 'memory:' }),
       ReplicaLockModule.forRoot({ name: 'a', connection: 'memory:' }),
@@ -103,7 +103,7 @@ describe('ReplicaLockModule', () => {
     for (const service of services) await (await service.acquire('k')).release();
   });
 
-  it('refuses to be imported twice without a name, or twice under one', async () => {
+  it('refuses to be imported twice without a name, or twice with one name', async () => {
     await expect(
       start([
         ReplicaLockModule.forRoot({ connection: 'memory:' }),
@@ -114,7 +114,7 @@ describe('ReplicaLockModule', () => {
     await expect(start([named(), named()])).rejects.toThrow(/imported 2 times as 'x'/);
   });
 
-  it('is named by Nest if the module is missing', async () => {
+  it('appears in the error of Nest if it is missing', async () => {
     @Injectable()
     class Locked {
       @ReplicaLocked('k')
@@ -166,7 +166,7 @@ describe('ReplicaLockModule', () => {
     expect(lines).toEqual([expect.stringMatching(/^Lock 'k' was lost at /)]);
   });
 
-  it('warns of refused confirmations and late releases, one of a kind in ten seconds', () => {
+  it('warns of too few confirmations and late releases, once per kind in ten seconds', () => {
     const lines: [string, string][] = [];
     const events = new Subject<LockEvent>();
     const reports = new Subject<StoreReport>();
@@ -209,7 +209,7 @@ describe('ReplicaLockModule', () => {
     ]);
   });
 
-  it('closes once, however many callers ask and providers hold the service', async () => {
+  it('closes once, no matter how many callers ask and how many providers hold the service', async () => {
     const close = jest.spyOn(LockService.prototype, 'close');
     const context = await start(
       [ReplicaLockModule.forRoot({ connection: 'memory:' })],
@@ -238,7 +238,7 @@ describe('ReplicaLockModule', () => {
   });
 });
 
-describe('The options are checked at start', () => {
+describe('The options at the start of the application', () => {
   it.each([
     ['connection', undefined],
     ['connection', 'localhost:6379'],
@@ -277,7 +277,7 @@ describe('The options are checked at start', () => {
     });
   });
 
-  it('and a misspelt one is told its name', () => {
+  it('are checked, and a misspelt option gets the name that was meant', () => {
     expect(() => checkOptions({ connection: 'memory:', leasTime: '5s' } as never)).toThrow(
       /^There is no option 'leasTime': did you mean 'leaseTime'\?$/,
     );
@@ -287,7 +287,7 @@ describe('The options are checked at start', () => {
     expect(() => checkOptions(undefined as never)).toThrow(/an object with at least a connection/);
   });
 
-  it('and filled in', () => {
+  it('are filled with the defaults', () => {
     expect(
       checkOptions({ connection: 'redis://h', quarantine: '1h', waitTime: Infinity, keyPrefix: '{app}:' }),
     ).toEqual({

@@ -54,13 +54,13 @@ describe('An option that is declared', () => {
   });
 
   it.each(['connection', 'keyPrefix', 'replicas', 'renew', 'maxHoldTime', 'exceptionFactory'])(
-    'is refused with what is accepted if its value is wrong: %s',
+    'is refused with the accepted values if its value is wrong: %s',
     (name) => {
       expect(() => checkOptions({ connection: 'memory:', [name]: new Date(0) })).toThrow(/it must be /);
     },
   );
 
-  it('is in the table from which names, checks and the documentation test derive', () => {
+  it('is in the table that names, checks and the documentation test derive from', () => {
     expect(Object.keys(MODULE_OPTIONS).toSorted()).toEqual(Object.keys(MODULE_SAMPLES).toSorted());
     expect(Object.keys(CALL_OPTIONS).toSorted()).toEqual(Object.keys(CALL_SAMPLES).toSorted());
   });

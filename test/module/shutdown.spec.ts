@@ -9,7 +9,7 @@ import { until } from '../support/eventually.js';
 import { startReplication } from '../support/replication.js';
 
 describe.each(adapters)('An application on %s that is set up as the documentation says', (adapter) => {
-  it('answers the work that its shutdown has waited for, and then ends', async () => {
+  it('answers the requests that its shutdown waits for, and then ends', async () => {
     const gate = new Gate();
     let hasBegun = false;
     @Controller('payments')
@@ -39,7 +39,7 @@ describe.each(adapters)('An application on %s that is set up as the documentatio
       method: 'POST',
       headers: { connection: 'close' },
     });
-    // The key is there before the replicas have confirmed it, so before the handler is called.
+    // The key exists before the replicas have confirmed the write, so before the handler is called.
     await until(() => hasBegun, { what: 'the payment is under way' });
     const closed = app.close();
     gate.open();

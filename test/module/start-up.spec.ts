@@ -31,7 +31,7 @@ class Seeds {
   }
 }
 
-/** Not a provider class: factories make it. */
+/** A class that only factories make, not a provider. */
 class Plain implements OnModuleInit {
   result: string | undefined;
 
@@ -80,7 +80,7 @@ describe('On Redis the first use opens the connection', () => {
     expect(app.get('database')).toBe('migrated');
   });
 
-  it('after compile() without init(), whether a lock is taken, looked at or released by force', async () => {
+  it('after compile() without init(), for acquire, inspect and forceRelease', async () => {
     for (const use of ['sow', 'inspect', 'forceRelease'] as const) {
       const module: TestingModule = await Test.createTestingModule({
         imports: [onRedis()],
@@ -96,7 +96,7 @@ describe('On Redis the first use opens the connection', () => {
     }
   });
 
-  it('in a module that is loaded lazily, and it closes with the application', async () => {
+  it('in a module that is loaded lazily, and the connection closes with the application', async () => {
     class Lazy {}
     Module({ imports: [onRedis()], providers: [Seeds] })(Lazy);
     const app = await start({});
@@ -134,7 +134,7 @@ describe('Locked methods of an object', () => {
     expect(await Promise.all(runs)).toEqual(['ran', 'ran']);
   });
 
-  it('of a lazily loaded factory, and one that ModuleRef.create made, are locked', async () => {
+  it('of a lazily loaded factory, and of a class that ModuleRef.create made, are locked', async () => {
     class Lazy {}
     Module({ providers: [Seeds, { provide: Plain, useFactory: () => new Plain() }] })(Lazy);
     const app = await start({ imports: [inMemory()] });
@@ -144,7 +144,7 @@ describe('Locked methods of an object', () => {
     expect(await (await app.get(ModuleRef).create(Seeds)).sow()).toBe('sown');
   });
 
-  it('that a factory made beside several applications refuse in words that are true', async () => {
+  it('that a factory made beside several applications refuse, and the error says so', async () => {
     const other = await NestFactory.createApplicationContext(inMemory(), { logger: false });
     try {
       const app = await start({
@@ -176,7 +176,7 @@ describe('A lease of a decorator that is longer than the quarantine', () => {
     );
   });
 
-  it('is permitted by a quarantine as long, and without any', async () => {
+  it('is permitted with a quarantine of the same length, and without a quarantine', async () => {
     for (const quarantine of ['1h', 0]) {
       const app = await start({ providers: [Long], imports: [inMemory({ quarantine })] });
       await app.get(Long).run();

@@ -1,61 +1,25 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../lib/common/clock.js';
-import type {
-  AcquireOutcome,
-  AcquireRequest,
-  HeldKeys,
-  InspectOutcome,
-  KeyChange,
-  LockStore,
-} from '../../lib/store/lock-store.js';
+import type { AcquireOutcome, InspectOutcome, LockStore } from '../../lib/store/lock-store.js';
 import { until } from '../support/eventually.js';
+import { describeChanges } from './changes-contract.js';
+import { granted, requestFor, take, unique } from './requests.js';
 
-/** One set of data that several stores use, as several processes use one Redis. */
+/** One set of data for several stores, as several processes use one Redis. */
 export interface SharedData {
-  /** A further store on the data, open. */
+  /** Opens another store on the data. */
   open(): LockStore;
-  /** Writes, reads and removes a key behind the stores' backs; undefined where nothing but a store can. */
+  /** Access to keys without a store. Undefined: only a store has access. */
   readonly raw?: {
     set(key: string, value: string): Promise<void>;
     remove(key: string): Promise<void>;
-    /** ms to live; negative where the key is not there. */
+    /** ms to live. Negative: the key is not there or does not expire. */
     ttl(key: string): Promise<number>;
   };
   dispose(): Promise<void>;
 }
 
-let count = 0;
-const unique = (name: string): string => `${name}-${++count}`;
-
-export function requestFor(keys: string | string[], overrides: Partial<AcquireRequest> = {}): AcquireRequest {
-  return {
-    keys: [keys].flat(),
-    owner: `rl:test:1:${unique('owner')}`,
-    leaseTime: 10_000,
-    replicas: 'all',
-    replicaTimeout: 2_000,
-    waitUntil: systemClock.monotonic() + 5_000,
-    ...overrides,
-  };
-}
-
-export function granted(outcome: AcquireOutcome): Extract<AcquireOutcome, { kind: 'granted' }> {
-  if (outcome.kind !== 'granted') throw new Error(`Not granted but ${JSON.stringify(outcome)}`);
-  return outcome;
-}
-
-/** Takes the keys and answers what their holder needs. */
-export async function take(
-  store: LockStore,
-  keys: string | string[],
-  overrides: Partial<AcquireRequest> = {},
-): Promise<HeldKeys> {
-  const request = requestFor(keys, overrides);
-  const { token, validity } = granted(await store.acquire(request).outcome);
-  return { keys: request.keys, owner: request.owner, token, leaseTime: request.leaseTime, validity };
-}
-
-/** What every store promises: see `LockStore`. */
+/** The promises of every store, see `LockStore`. */
 export function describeLockStore(name: string, start: () => Promise<SharedData>): void {
   describe(`${name} keeps the contract of a lock store`, () => {
     let data: SharedData;
@@ -82,7 +46,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('a key has one owner at a time', () => {
-      it('tells the second who holds it and for how long', async () => {
+      it('tells the second caller the holder and the rest of the lease', async () => {
         const key = unique('key');
         const held = await take(one, key);
         const outcome = await other.acquire(requestFor(key)).outcome;
@@ -96,7 +60,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(remainingTime).toBeLessThanOrEqual(11_000);
       });
 
-      it('grants one of fifty that ask at once from two processes', async () => {
+      it('is granted to one of fifty callers that ask at once from two processes', async () => {
         const key = unique('key');
         const outcomes = await Promise.all(
           Array.from({ length: 50 }, (_, i) => (i % 2 ? one : other).acquire(requestFor(key)).outcome),
@@ -105,13 +69,13 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(outcomes.filter(({ kind }) => kind === 'busy')).toHaveLength(49);
       });
 
-      it('grants it again after the release, to anybody', async () => {
+      it('is granted to any caller after the release', async () => {
         const key = unique('key');
         expect(await one.release(await take(one, key), 0)).toEqual({ kind: 'released', ours: true });
         await take(other, key);
       });
 
-      it('grants it again when the lease has passed', async () => {
+      it('is granted again when the lease has passed', async () => {
         const key = unique('key');
         await take(one, key, { leaseTime: 150 });
         await until(async () => (await other.acquire(requestFor(key)).outcome).kind === 'granted', {
@@ -119,7 +83,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         });
       });
 
-      it('lets one owner ask again, and keeps its token', async () => {
+      it('is granted to the same owner again, with the same token', async () => {
         const key = unique('key');
         const request = requestFor(key);
         const first = granted(await one.acquire(request).outcome);
@@ -129,7 +93,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('fencing tokens', () => {
-      it('grow with every grant of the key, whoever takes it', async () => {
+      it('grow with every grant of the key, in whichever store', async () => {
         const key = unique('key');
         let last = 0;
         for (let i = 0; i < 10; i++) {
@@ -151,7 +115,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('release', () => {
-      it('is ours a second time too, as long as nobody has taken a key since', async () => {
+      it('is ours a second time too, as long as no other owner has taken a key since', async () => {
         const keys = [unique('key'), unique('key')];
         const held = await take(one, keys);
         await other.forceRelease(keys[1]!);
@@ -160,7 +124,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         for (const key of keys) expect(await other.inspect(key)).toEqual({ kind: 'free' });
       });
 
-      it('does not prolong what keeps the key busy when it comes a second time', async () => {
+      it('does not prolong the cooldown of the key a second time', async () => {
         const key = unique('key');
         const held = await take(one, key);
         await one.release(held, 2_000);
@@ -171,7 +135,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         await other.forceRelease(key);
       });
 
-      it('is not ours after somebody took the key', async () => {
+      it('is not ours after another owner took the key', async () => {
         const key = unique('key');
         const held = await take(one, key);
         await other.forceRelease(key);
@@ -180,7 +144,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await other.inspect(key)).toMatchObject({ kind: 'held', holder: { owner: next.owner } });
       });
 
-      it('keeps the key busy for as long as it was told to', async () => {
+      it('keeps the key busy for the cooldown', async () => {
         const key = unique('key');
         const held = await take(one, key);
         await one.release(held, 250);
@@ -191,8 +155,8 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       });
     });
 
-    describe('a key that is only kept busy', () => {
-      it('is nobody’s: no renewal brings it back, and its former owner can still let go of it', async () => {
+    describe('a key in its cooldown', () => {
+      it('has no holder: no renewal brings it back, and its former owner can still free it', async () => {
         const key = unique('key');
         const held = await take(one, key);
         expect(await one.release(held, 5_000)).toEqual({ kind: 'released', ours: true });
@@ -204,7 +168,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await other.inspect(key)).toEqual({ kind: 'free' });
       });
 
-      it('can be kept for longer than its lease, confirmed like a renewal', async () => {
+      it('can stay busy for longer than its lease, confirmed like a renewal', async () => {
         const key = unique('key');
         const held = await take(one, key);
         expect(await one.renew(held, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
@@ -225,7 +189,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await other.inspect(key)).toMatchObject({ kind: 'held', holder: { owner: held.owner } });
       });
 
-      it('never creates a key: one that is gone is gone', async () => {
+      it('never creates a key: a key that is gone stays gone', async () => {
         const key = unique('key');
         const held = await take(one, key);
         await other.forceRelease(key);
@@ -242,7 +206,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await one.inspect(key)).toMatchObject({ holder: { owner: next.owner } });
       });
 
-      it('is expired where the lease had ended before', async () => {
+      it('is expired if the lease had ended before', async () => {
         const key = unique('key');
         const held = await take(one, key, { leaseTime: 120 });
         await until(() => held.validity.remaining(systemClock) === 0, { what: 'the lease has ended' });
@@ -251,7 +215,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('several keys', () => {
-      it('are taken all or none', async () => {
+      it('are all taken, or none', async () => {
         const [a, b, c] = [unique('a'), unique('b'), unique('c')];
         await take(one, b);
         expect(await other.acquire(requestFor([a, b, c])).outcome).toMatchObject({ kind: 'busy', key: b });
@@ -259,7 +223,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await one.inspect(c)).toEqual({ kind: 'free' });
       });
 
-      it('have one token, greater than every earlier one of each', async () => {
+      it('have one token, greater than every earlier token of each key', async () => {
         const [a, b] = [unique('a'), unique('b')];
         const earlier = await take(one, b);
         await one.release(earlier, 0);
@@ -275,7 +239,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         for (const key of [a, b]) expect(await other.inspect(key)).toEqual({ kind: 'free' });
       });
 
-      it('are gone when one of them is', async () => {
+      it('are gone if one of them is gone', async () => {
         const [a, b] = [unique('a'), unique('b')];
         const held = await take(one, [a, b]);
         await other.forceRelease(b);
@@ -284,12 +248,14 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('an attempt that is abandoned', () => {
-      it('leaves nothing behind when it was granted and nobody has heard of it', async () => {
+      it('leaves nothing behind if it was granted and the caller does not know', async () => {
         const key = unique('key');
         const attempt = one.acquire(requestFor(key));
         granted(await attempt.outcome);
         attempt.abandon();
-        await until(async () => (await other.inspect(key)).kind === 'free', { what: 'it was taken back' });
+        await until(async () => (await other.inspect(key)).kind === 'free', {
+          what: 'the attempt was taken back',
+        });
       });
 
       it('leaves nothing behind', async () => {
@@ -300,7 +266,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         });
       });
 
-      it('leaves nothing behind when it was about to be granted', async () => {
+      it('leaves nothing behind if it was about to be granted', async () => {
         const keys = Array.from({ length: 20 }, () => unique('key'));
         for (const key of keys) {
           const attempt = one.acquire(requestFor(key));
@@ -313,7 +279,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('inspection and force', () => {
-      it('tell a free key from a held one', async () => {
+      it('tell a free key from a held key', async () => {
         const key = unique('key');
         expect(await one.inspect(key)).toEqual({ kind: 'free' });
         expect(await one.forceRelease(key)).toEqual({ kind: 'done', wasHeld: false });
@@ -323,78 +289,12 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       });
     });
 
-    describe('changes', () => {
-      const keysOf = (store: LockStore): { seen: Set<string>; all: KeyChange[] } => {
-        const seen = new Set<string>();
-        const all: KeyChange[] = [];
-        store.changes.subscribe((change) => {
-          all.push(change);
-          if ('key' in change) seen.add(change.key);
-        });
-        return { seen, all };
-      };
+    describeChanges(() => ({ one, other, open: opened }));
 
-      it('tell a waiter that a busy key was released', async () => {
-        const key = unique('key');
-        const held = await take(one, key);
-        const waiter = opened();
-        const { seen } = keysOf(waiter);
-        expect((await waiter.acquire(requestFor(key)).outcome).kind).toBe('busy');
-        seen.clear();
-        await one.release(held, 0);
-        await until(() => seen.has(key), { what: 'the waiter was told' });
-      });
-
-      it('tell a holder that its key was taken by force', async () => {
-        const key = unique('key');
-        const holder = opened();
-        expect(await holder.watch(await take(holder, key))).toEqual({ kind: 'held' });
-        const { seen } = keysOf(holder);
-        await other.forceRelease(key);
-        await until(() => seen.has(key), { what: 'the holder was told' });
-      });
-
-      it('tell a holder of each of its keys', async () => {
-        const [a, b] = [unique('a'), unique('b')];
-        const holder = opened();
-        expect(await holder.watch(await take(holder, [a, b]))).toEqual({ kind: 'held' });
-        const { seen } = keysOf(holder);
-        for (const key of [b, a]) {
-          await other.forceRelease(key);
-          await until(() => seen.has(key), { what: `the holder was told of ${key}` });
-        }
-      });
-
-      it('that came before a lock was watched are seen when it is', async () => {
-        const [a, b] = [unique('a'), unique('b')];
-        const kept = await take(one, unique('kept'));
-        const lost = await take(one, [a, b]);
-        const none = await take(one, unique('none'));
-        await other.forceRelease(b);
-        await other.forceRelease(none.keys[0]!);
-        await take(other, none.keys[0]!);
-        const answers = await Promise.all([kept, lost, none].map((each) => one.watch(each)));
-        expect(answers).toEqual([
-          { kind: 'held' },
-          { kind: 'gone', key: b },
-          { kind: 'gone', key: none.keys[0] },
-        ]);
-      });
-
-      it('tell a holder that has renewed', async () => {
-        const key = unique('key');
-        const holder = opened();
-        await holder.renew(await take(holder, key), 10_000);
-        const { seen } = keysOf(holder);
-        await other.forceRelease(key);
-        await until(() => seen.has(key), { what: 'the holder was told' });
-      });
-    });
-
-    describe('values behind the store', () => {
+    describe('values in Redis', () => {
       const raw = (): NonNullable<SharedData['raw']> | undefined => data.raw;
 
-      it('of another program are named and left alone', async () => {
+      it('of another program are named and not changed', async () => {
         if (raw() === undefined) return expect(data.raw).toBeUndefined();
         const key = unique('key');
         await raw()!.set(key, 'a shopping basket');
@@ -405,20 +305,20 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await raw()!.ttl(key)).toBe(-1);
       });
 
-      it('keep the token of a released lock for a while: the next is greater, whatever the clock says', async () => {
+      it('keep the token of a released lock for 5 to 10 s: the next token is greater, whatever the clock says', async () => {
         if (raw() === undefined) return expect(data.raw).toBeUndefined();
         const key = unique('key');
         await one.release(await take(one, key), 0);
         const ttl = await raw()!.ttl(key);
         expect(ttl).toBeGreaterThan(5_000);
         expect(ttl).toBeLessThanOrEqual(10_000);
-        // What a server would have left whose clock is far ahead.
+        // The value that a server whose clock is far ahead would have left.
         await raw()!.set(key, '8000000000000000');
         const { token } = await take(other, key);
         expect(token).toBe(8_000_000_000_000_001);
       });
 
-      it('outlive the lease by the clock allowance at the most', async () => {
+      it('outlive the lease by at most clockSkew', async () => {
         if (raw() === undefined) return expect(data.raw).toBeUndefined();
         const key = unique('key');
         await take(one, key, { leaseTime: 5_000 });
@@ -429,7 +329,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describe('the end', () => {
-      it('answers what is pending, and everything after it, as unavailable', async () => {
+      it('answers pending and later requests as unavailable', async () => {
         const store = opened();
         const key = unique('key');
         await take(store, unique('warm'));
@@ -440,7 +340,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect((await store.inspect(key)).kind).toMatch(/unavailable|free|held/);
       });
 
-      it('comes once, however often it is asked for', async () => {
+      it('comes once, no matter how often close is called', async () => {
         const store = opened();
         await Promise.all([store.close(), store.close()]);
         await store.close();

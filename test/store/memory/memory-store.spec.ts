@@ -3,7 +3,8 @@ import { systemClock } from '../../../lib/common/clock.js';
 import { MemoryServer, memoryServerOf } from '../../../lib/store/memory/memory-server.js';
 import { MemoryStore } from '../../../lib/store/memory/memory-store.js';
 import { ManualClock } from '../../support/manual-clock.js';
-import { describeLockStore, requestFor } from '../contract.js';
+import { describeLockStore } from '../contract.js';
+import { requestFor } from '../requests.js';
 
 describeLockStore('The memory store', () => {
   const server = new MemoryServer(systemClock);

@@ -7,7 +7,7 @@ import { startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import { freePort } from '../../../support/ports.js';
 import { startRedis } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();
@@ -58,7 +58,7 @@ describe('A Cluster that cannot be reached', () => {
     await stores.closeAll();
   });
 
-  it('is reported if one of its nodes was given as a plain connection', async () => {
+  it('is reported if a node of it was given as a plain connection', async () => {
     const node = await cluster.ownerOf(slotOf('k'));
     const other = cluster.nodes.slice(0, 3).find((each) => each !== node)!;
     expect(await askOnce(stores.open(other.url), 'k')).toMatchObject({
@@ -148,7 +148,7 @@ describe('A Cluster with a slot that no master serves', () => {
     await take(store, lost);
   });
 
-  it('refuses all locks if it insists on full coverage (CLUSTERDOWN), until the slot is served', async () => {
+  it('refuses all locks if it requires full coverage (CLUSTERDOWN), until the slot is served', async () => {
     const store = stores.open(cluster.connection);
     const held = await take(store, 'insisting');
     const insist = async (value: string): Promise<void> => {

@@ -5,15 +5,14 @@ import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const QUARANTINE = 3_000;
 const stores = new RedisStores();
 let cluster: TestCluster;
 /**
- * The first master's shard has two replicas: one is left after the other has taken the master's
- * place.
+ * The first master's shard has two replicas. After a fail-over one replica is left.
  */
 let first: RedisProcess;
 

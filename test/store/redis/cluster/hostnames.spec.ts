@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { until } from '../../../support/eventually.js';
 import { majorVersion, startRedis, type RedisProcess } from '../../../support/redis-process.js';
-import { take } from '../../contract.js';
+import { take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();

@@ -13,8 +13,8 @@ const DOUBT_TIME = 7_500;
 const NOW = 1_000_000;
 
 /**
- * `t1 slave t`: one server as CLUSTER NODES names it, with its epoch, its slots and when it was
- * last heard, if that matters.
+ * `t1 slave t`: one server as CLUSTER NODES names it. Epoch, slots and the time of the last message
+ * follow if the test needs them.
  */
 function line(id: string, flags: string, { of = '-', epoch = 1, slots = '', heard = NOW } = {}): string {
   return `${id} 10.0.0.1:${id.charCodeAt(0)}${id.slice(1)}@1 ${flags} ${of} 0 ${heard} ${epoch} connected ${slots}`;
@@ -79,7 +79,7 @@ describe('The servers of a Cluster have lost nothing for a quarantine', () => {
   });
 });
 
-describe('A server may have lost something', () => {
+describe('A server may have lost a lock', () => {
   const S = line('s', 'master', { epoch: 3 });
   it.each<[what: string, lines: string[], looks: Looks, why: RegExp]>([
     ['a master that has restarted', HEALTHY, { ...SHOWN, x: young(1) }, /less than a quarantine/],
@@ -210,7 +210,7 @@ describe('An atomic migration of slots', () => {
 
   const flat = (fields: Record<string, Reply>): Reply => Object.entries(fields).flat();
 
-  /** One entry of CLUSTER GETSLOTMIGRATIONS, as Valkey 9.1 answers it. */
+  /** One entry of CLUSTER GETSLOTMIGRATIONS, as Valkey 9.1 answers. */
   const job = (operation: string, state: string, { name = 'n1', at = 999, slots = '5-7 9-9' } = {}): Reply =>
     flat({
       name,
@@ -225,7 +225,7 @@ describe('An atomic migration of slots', () => {
       message: '',
       cow_size: 0,
     });
-  /** One entry of CLUSTER MIGRATION STATUS, as Redis 8.4 answers it. */
+  /** One entry of CLUSTER MIGRATION STATUS, as Redis 8.4 answers. */
   const task = (operation: string, state: string, end = 999_000): Reply =>
     flat({
       id: 'n1',

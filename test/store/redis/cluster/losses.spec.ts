@@ -5,11 +5,11 @@ import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import { majorVersion, type RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const QUARANTINE = 3_000;
-/** s that links look younger to a process that did not see them made. */
+/** Seconds by which links look younger to a process that did not see how they were made. */
 const UNCERTAINTY = 6;
 
 /** A master with a few slots, and the servers beside it. */
@@ -23,7 +23,7 @@ interface SmallShard {
 const stores = new RedisStores();
 let cluster: TestCluster;
 let count = 0;
-/** Shards that are lost one after the other, and a replica that is free afterwards. */
+/** Shards that lose locks one after the other, and a replica that is free afterwards. */
 let small: SmallShard[];
 let spare: RedisProcess;
 
@@ -71,7 +71,7 @@ function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { leaseTime: QUARANTINE, waitUntil })).outcome;
 }
 
-/** A lock that its holder believes in for as long as the quarantine covers. */
+/** A lock whose holder counts on it for as long as the quarantine covers. */
 function takeFor(store: LockStore, key: string, patience = 15_000): Promise<HeldKeys> {
   return take(store, key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + patience });
 }
@@ -148,7 +148,7 @@ describe('A Cluster in which nothing was lost', () => {
 });
 
 describe('A shard that lost locks and gives its last slot away at once', () => {
-  it('leaves them to their holders if its master has restarted empty, even if the asking process has just started', async () => {
+  it('grants none of them again if its master has restarted empty, even to a process that has just started', async () => {
     const { master, keys } = small[0]!;
     const [key] = keys as [string];
     const [holder, running] = [open(), open()];
@@ -165,7 +165,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     await takeFor(running, key);
   }, 30_000);
 
-  it('leaves them to their holders if a replica that lacks them takes over beside a master that hangs', async () => {
+  it('grants none of them again if a replica that lacks them takes over beside a master that hangs', async () => {
     const { master, replicas, keys } = small[1]!;
     const [replica, behind] = replicas as [RedisProcess, RedisProcess];
     const [key] = keys as [string];
@@ -187,7 +187,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
 });
 
 describe('A replica that was made a master of its own', () => {
-  it('takes only its own slots from its former shard, and is trusted with no slot in which that shard lost locks', async () => {
+  it('gets only its own slots from its former shard, and no trust in a slot in which that shard lost locks', async () => {
     const { master, replicas, keys } = small[2]!;
     const [, former] = replicas as [RedisProcess, RedisProcess];
     const [given, stays, lost] = keys as [string, string, string];

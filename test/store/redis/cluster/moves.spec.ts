@@ -8,7 +8,7 @@ import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import { startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 import { lockDefaults } from '../../../support/lock-defaults.js';
 
@@ -61,7 +61,7 @@ async function replicasWith(master: RedisProcess, key: string, value: string): P
 }
 
 describe('When a slot moves to another master', () => {
-  it('a lock in it is taken at the new master, although the move is news to the process (MOVED)', async () => {
+  it('a lock in that slot is taken at the new master, even if the process did not know of the move (MOVED)', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const first = await take(store, key);
@@ -72,7 +72,7 @@ describe('When a slot moves to another master', () => {
     expect(await to.call('GET', `lock:${key}`)).toContain(String(second.token));
   });
 
-  it('a held lock moves with it, and is confirmed by the replicas of the new master', async () => {
+  it('a held lock moves with the slot, and is confirmed by the replicas of the new master', async () => {
     const { key, to } = await keyWithMasters();
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
@@ -102,7 +102,7 @@ describe('When a slot moves to another master', () => {
     await until(() => told >= 2, { what: 'the holder heard that the slot has changed hands' });
   });
 
-  it('a key that has moved already does not stop the renewals of keys that have not', async () => {
+  it('a key that has moved already does not stop the renewals of other keys', async () => {
     const { key, to } = await keyWithMasters();
     const names = ['1', '2', '3', '4', '5', 'ahead'].map((name) => `{lock:${key}}-${name}`);
     const store = stores.open(cluster.connection);
@@ -165,7 +165,7 @@ describe('When a slot moves to another master', () => {
     await cluster.endMove(slotOf(key), to);
   });
 
-  it('a lock on two of its keys waits while only one has moved (TRYAGAIN)', async () => {
+  it('a lock on two keys of the slot waits while only one key has moved (TRYAGAIN)', async () => {
     const { key, from, to } = await keyWithMasters();
     const keys = [`{${key}}a`, `{${key}}b`];
     const slot = hashSlot(`lock:${keys[0]}`);
@@ -188,7 +188,7 @@ describe('When a slot moves to another master', () => {
     expect(outcome).toMatchObject({ kind: 'renewed' });
   });
 
-  it('a waiter for a lock in it is woken by the release at the new master', async () => {
+  it('a waiter for a lock in that slot is woken by the release at the new master', async () => {
     const { key, to } = await keyWithMasters();
     const [holder, waiter] = [stores.open(cluster.connection), stores.open(cluster.connection)];
     const held = await take(holder, key);
@@ -248,7 +248,7 @@ describe('A lock service on a Cluster', () => {
 });
 
 describe('A master that joins, and a master that leaves', () => {
-  it('take over and give away slots together with the locks that are held in them', async () => {
+  it('take over and give away slots together with the held locks in them', async () => {
     const joined = await cluster.add();
     await cluster.add({ replicaOf: joined });
     const [store, rival] = [stores.open(cluster.connection), stores.open(cluster.connection)];
@@ -339,7 +339,7 @@ describe('Several keys in several slots', () => {
     const keys = Array.from({ length: 12 }, (_, i) => `gone-${i}`);
     const warm = await take(store, keys);
     await store.release(warm, 0);
-    // Each of them gets a little further than the one before.
+    // Each attempt gets a little further than the attempt before.
     for (let turns = 0; turns < 40; turns++) {
       const attempt = store.acquire(requestFor(keys));
       for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));

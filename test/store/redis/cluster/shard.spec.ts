@@ -44,7 +44,7 @@ const owners = (...ids: string[]): Map<string, number> => new Map(ids.map((id) =
 const replicas = (...ids: string[]): Set<string> => new Set(ids.map((id) => node(id).identity));
 
 describe('The servers of a shard', () => {
-  it('are the replicas of its master, and no server of another shard', () => {
+  it('are the replicas of the master, and no server of another shard', () => {
     const { shard, replicas: known } = shardOfA();
     shard.setNodes(
       [node('a'), node('b', { of: 'a' }), node('x'), node('y', { of: 'x' })],

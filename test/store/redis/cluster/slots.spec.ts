@@ -8,7 +8,7 @@ import { ErrorReply } from '../../../../lib/store/redis/resp.js';
 import { redirectionOf } from '../../../../lib/store/redis/connection/redirection.js';
 
 describe('The slot of a key', () => {
-  // As CLUSTER KEYSLOT of a real server answers.
+  // The answers of CLUSTER KEYSLOT on a real server.
   it.each([
     ['123456789', 12_739],
     ['lock:k', 14_041],
@@ -34,7 +34,7 @@ describe('Keys of several slots', () => {
     for (const { names, keys } of one) expect(keys).toEqual(names.map((name) => `lock:${name}`));
   });
 
-  it('are together if a hash tag says so', () => {
+  it('are together if they share a hash tag', () => {
     expect(partsOf(['{order:1}paid', '{order:1}sent'], 'lock:')).toHaveLength(1);
   });
 });
@@ -64,7 +64,7 @@ describe('CLUSTER NODES', () => {
     });
   });
 
-  it('is parsed without slots that are on their way', () => {
+  it('is parsed without slots that are being moved', () => {
     expect(parseClusterNodes(text, asked)?.nodes[0]?.slots).toEqual([
       [0, 5460],
       [9000, 9000],

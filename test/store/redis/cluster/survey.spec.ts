@@ -4,7 +4,7 @@ import type { Connection, Connector } from '../../../../lib/store/redis/connecti
 import { ErrorReply, type Address, type Command, type Reply } from '../../../../lib/store/redis/resp.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 
-/** How a server treats a connection: never answers, refuses it, or answers CLUSTER NODES. */
+/** How a server treats a connection: is silent, refuses, or answers CLUSTER NODES. */
 type Behaviour = 'hangs' | 'is down' | { readonly answers: Reply };
 
 class Servers implements Connector {
@@ -67,7 +67,7 @@ describe('A survey while a server hangs', () => {
     expect(await failed).toMatch(/\(h:1: no answer yet; h:2: ECONNREFUSED; h:3: ECONNREFUSED\)/);
     servers.behaviour.set(3, { answers: nodes });
     expect((await survey.view([], addresses)).author).toBe('a');
-    // The server that hangs is not asked a second time while it owes an answer.
+    // The server that hangs is not asked a second time before its answer.
     expect([...servers.tries.values()]).toEqual([1, 2, 2]);
     survey.close();
     await settled();

@@ -99,7 +99,7 @@ describe('The topology of a Cluster', () => {
     expect(topology.health()).toHaveLength(2);
   });
 
-  it('leaves a shard with its master when a former replica of it is given one slot', async () => {
+  it('leaves a shard with its master when a former replica is given one slot', async () => {
     const shard = topology.shardOf(7);
     await polled(
       line('b', 6380, `myself,${B} 100-16383`),

@@ -4,7 +4,7 @@ import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
 import { startRedis } from '../../../support/redis-process.js';
 import { startReplication, type Replication } from '../../../support/replication.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();
@@ -43,7 +43,9 @@ describe('A grant counts once the replicas have confirmed it', () => {
       expect(replicas.find(({ address }) => address === redis.replica(1).address)).toMatchObject({
         acknowledged: true,
       });
-      await until(async () => (await store.inspect('hung')).kind === 'free', { what: 'it was taken back' });
+      await until(async () => (await store.inspect('hung')).kind === 'free', {
+        what: 'the attempt was taken back',
+      });
     } finally {
       redis.replica(0).resume();
     }
@@ -188,7 +190,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     expect(await store.inspect('meanwhile')).toMatchObject({ holder: { owner: request.owner, token } });
   });
 
-  it('is given to hundreds of requests at once, each confirmed by both replicas', async () => {
+  it('is given to hundreds of requests at once, and both replicas confirm each', async () => {
     const store = stores.open(redis.url);
     const outcomes = await Promise.all(
       Array.from({ length: 600 }, (_, i) => store.acquire(requestFor(`crowd-${i}`)).outcome),
@@ -223,7 +225,7 @@ describe('An attempt whose caller gives up while the replicas are silent', () =>
       await until(async () => (await store.inspect('given-up')).kind === 'held', { what: 'it is written' });
       attempt.abandon();
       await until(async () => (await store.inspect('given-up')).kind === 'free', {
-        what: 'it was taken back',
+        what: 'the attempt was taken back',
       });
     } finally {
       for (const replica of redis.replicas) replica.resume();
@@ -306,7 +308,7 @@ describe('The quarantine', () => {
     await stores.closeAll();
   });
 
-  it('is not extended by a key that lives for a day, nor by a key in its cooldown', async () => {
+  it('is extended neither by a key that lives for a day nor by a key in its cooldown', async () => {
     await using old = await startReplication({ replicas: 1 });
     const one = stores.open(old.url, { quarantine: 0 });
     const held = await take(one, 'nightly', { leaseTime: 1_000 });

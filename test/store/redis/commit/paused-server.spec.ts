@@ -8,7 +8,7 @@ import { Link } from '../../../support/link.js';
 import type { LinkConnection } from '../../../support/link-connection.js';
 import { startReplication, type Replication } from '../../../support/replication.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();

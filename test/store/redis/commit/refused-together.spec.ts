@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
 import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const RIGHTS = ['~lock:shop:*', '&*', '+@all'];

@@ -4,7 +4,7 @@ import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store
 import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
 import { startReplication } from '../../../support/replication.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();

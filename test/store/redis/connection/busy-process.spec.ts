@@ -1,32 +1,15 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import type { LockStore } from '../../../../lib/store/lock-store.js';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../../lib/common/clock.js';
-import { Link } from '../../../support/link.js';
-import { startReplication, type Replication } from '../../../support/replication.js';
-import { granted, requestFor, take } from '../../contract.js';
-import { RedisStores } from '../redis-stores.js';
+import { granted, requestFor, take } from '../../requests.js';
+import { linkedStores, type LinkedStores } from './linked-stores.js';
 
-const stores = new RedisStores();
-let redis: Replication;
-let link: Link;
-let store: LockStore;
-let direct: LockStore;
+const openStores = linkedStores();
+let link: LinkedStores['link'];
+let store: LinkedStores['store'];
+let direct: LinkedStores['direct'];
 
-beforeAll(async () => {
-  redis = await startReplication({ replicas: 2 });
-});
 beforeEach(async () => {
-  link = await Link.to(redis.master);
-  store = stores.open(link.url);
-  direct = stores.open(redis.url);
-  await take(store, `warm-${Math.random()}`);
-});
-afterEach(async () => {
-  await stores.closeAll();
-  await link.dispose();
-});
-afterAll(async () => {
-  await redis.dispose();
+  ({ link, store, direct } = await openStores());
 });
 
 /** Blocks the event loop. */

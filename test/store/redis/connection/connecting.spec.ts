@@ -13,7 +13,7 @@ import { until } from '../../../support/eventually.js';
 import { Link } from '../../../support/link.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { redisOptions, RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();

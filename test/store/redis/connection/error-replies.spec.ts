@@ -7,7 +7,7 @@ import { ErrorReply } from '../../../../lib/store/redis/resp.js';
 import { until } from '../../../support/eventually.js';
 import { startRedis } from '../../../support/redis-process.js';
 import { startReplication, waitUntilOnline } from '../../../support/replication.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();
@@ -188,7 +188,7 @@ describe('An error names the server that refused, its answer, and what to do', (
     await stores.closeAll();
   });
 
-  it('a user without the right to choose the database in which another holds the lock', async () => {
+  it('a user without the right to choose the database in which another user holds the lock', async () => {
     await using server = await startRedis({ user: 'clerk on nopass ~* &* +@all -select' });
     const address = { host: '127.0.0.1', port: server.port, db: 3 };
     await take(stores.open(address, single), 'k');

@@ -8,7 +8,7 @@ import type { AcquireOutcome } from '../../../../lib/store/lock-store.js';
 import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
 import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();
@@ -135,7 +135,7 @@ describe('A connection', () => {
     await stores.closeAll();
   });
 
-  it('says on a plain connection that it counts the replicas it has seen, and recommends a number', async () => {
+  it('to a single server reports that only observed replicas count, and recommends a number', async () => {
     await using server = await startRedis();
     stores.open(server.url);
     expect(stores.reports).toMatchObject([

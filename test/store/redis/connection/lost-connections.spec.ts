@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { LockService } from '../../../../lib/lock/lock-service.js';
-import type { LockStore } from '../../../../lib/store/lock-store.js';
 import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
 import { Link } from '../../../support/link.js';
 import type { LinkConnection } from '../../../support/link-connection.js';
-import { startReplication, type Replication } from '../../../support/replication.js';
 import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
+import { linkedStores, type LinkedStores } from './linked-stores.js';
 import { RedisStore } from '../../../../lib/store/redis/redis-store.js';
 import { checkOwnerScript } from '../../../../lib/store/redis/scripts/check-owner.js';
 import { redisOptions, RedisStores } from '../redis-stores.js';
@@ -16,26 +15,14 @@ import { lockDefaults } from '../../../support/lock-defaults.js';
 
 const defaults = lockDefaults({ leaseTime: 10_000, waitTime: Infinity, shutdownTimeout: 100, quarantine: 0 });
 const stores = new RedisStores();
-let redis: Replication;
-let link: Link;
-let store: LockStore;
-let direct: LockStore;
+const openStores = linkedStores(stores);
+let redis: LinkedStores['redis'];
+let link: LinkedStores['link'];
+let store: LinkedStores['store'];
+let direct: LinkedStores['direct'];
 
-beforeAll(async () => {
-  redis = await startReplication({ replicas: 2 });
-});
 beforeEach(async () => {
-  link = await Link.to(redis.master);
-  store = stores.open(link.url);
-  direct = stores.open(redis.url);
-  await take(store, `warm-${Math.random()}`);
-});
-afterEach(async () => {
-  await stores.closeAll();
-  await link.dispose();
-});
-afterAll(async () => {
-  await redis.dispose();
+  ({ redis, link, store, direct } = await openStores());
 });
 
 /** How many WAITs the server has begun. */
@@ -58,7 +45,7 @@ describe('When the connection is lost before the answer', () => {
     expect(await direct.inspect('answer-lost')).toMatchObject({ holder: { owner: request.owner } });
   });
 
-  it('keeps the key free when the caller had given up before the server ran the script', async () => {
+  it('keeps the key free if the caller had given up before the server ran the script', async () => {
     await redis.master.stop();
     const attempt = store.acquire(requestFor('ghost'));
     // The script is in the server's socket now. The connection and the caller end, and then the
@@ -96,7 +83,7 @@ describe('A script that the server has not read when its connection is given up'
 });
 
 describe('An attempt that is given up while its script is on the way', () => {
-  it('is taken back behind it and not before', async () => {
+  it('is taken back behind its script and not before', async () => {
     let commit: LinkConnection | undefined;
     void link.beforeReply('flags=S', (connection) => {
       commit = connection;
@@ -219,7 +206,7 @@ describe('A release', () => {
     expect((await direct.inspect('release-again')).kind).toBe('free');
   });
 
-  it('reports in time that no answer came, and goes on in the background', async () => {
+  it('reports in time that no answer came, and is sent again in the background', async () => {
     const held = await take(store, 'release-late');
     link.onConnection((connection) => connection.cut());
     link.cut();
@@ -233,7 +220,7 @@ describe('A release', () => {
 });
 
 describe('After a new connection', () => {
-  it('says that anything may have changed', async () => {
+  it('the store reports that any key may have changed', async () => {
     const told: string[] = [];
     store.changes.subscribe((change) => {
       if ('every' in change) told.push(change.isLost === true ? 'lost' : 'found again');
@@ -243,7 +230,7 @@ describe('After a new connection', () => {
     expect(told.slice(0, 2)).toEqual(['lost', 'found again']);
   });
 
-  it('says the same if only the watcher was lost, and locks go on', async () => {
+  it('the store reports the same if only the connection for notices was lost, and locks go on', async () => {
     let told = 0;
     store.changes.subscribe((change) => (told += 'every' in change && change.isLost !== true ? 1 : 0));
     await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -251,7 +238,7 @@ describe('After a new connection', () => {
     await take(store, 'after-the-watcher');
   });
 
-  it('does not use a connection that was lost while it was made', async () => {
+  it('the store does not use a connection that was lost during the set-up', async () => {
     // The last answer of the set-up is late: the other connections have ended before.
     void link.beforeReply('flags=S', (last) => {
       last.stall('replies');
@@ -262,7 +249,7 @@ describe('After a new connection', () => {
     granted(await store.acquire(requestFor('half-made')).outcome);
   });
 
-  it('still says why connecting failed while it tries again', async () => {
+  it('health() still has the reason of the last failure while the store tries again', async () => {
     link.onConnection((connection) => connection.cut());
     const unlucky = stores.open(link.url);
     const reason = (): string | undefined => unlucky.health().masters[0]!.reason;
@@ -279,7 +266,7 @@ describe('After a new connection', () => {
     granted(await unlucky.acquire(requestFor('at-last')).outcome);
   });
 
-  it('leaves nothing behind in the server when the store is closed', async () => {
+  it('the store leaves nothing behind in the server when it is closed', async () => {
     await stores.closeAll();
     await until(
       async () => !String(await redis.master.call('CLIENT', 'LIST')).includes('name=replica-lock:'),
@@ -308,7 +295,7 @@ describe('A store that is closed', () => {
     await stores.closeAll();
     await link.dispose();
     let before = Infinity;
-    // First everything ends that earlier tests left open.
+    // Everything that earlier tests left open must end first.
     await until(() => before === (before = timers()), { what: 'nothing changes any more' });
     link = await Link.to(redis.master);
     link.onConnection((connection) => connection.cut());

@@ -4,7 +4,7 @@ import type { Command, Reply } from '../../../../lib/store/redis/resp.js';
 import { MonitoredConnection } from '../../../../lib/store/redis/connection/monitored-connection.js';
 import { ManualClock } from '../../../support/manual-clock.js';
 
-/** A connection that answers when the test says so. */
+/** A connection whose answers the test gives. */
 class StubConnection implements Connection {
   readonly sent: Command[] = [];
   closed = 0;
@@ -63,8 +63,8 @@ beforeEach(() => {
 });
 
 /**
- * What happens on the connection, and whether the connection is open afterwards. A number lets so
- * many ms pass. `busy`: the event loop is blocked for 5 s. `unread`: an answer came meanwhile,
+ * The events on the connection, and whether the connection is open afterwards. A number is a time
+ * in ms. `busy`: the event loop is blocked for 5 s. `unread`: an answer came meanwhile,
  * and is read next.
  */
 type Step = number | 'busy' | 'unread' | 'answer' | readonly Command[];

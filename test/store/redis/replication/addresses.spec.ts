@@ -12,13 +12,15 @@ import { until } from '../../../support/eventually.js';
 import { startRedis } from '../../../support/redis-process.js';
 import { startReplication } from '../../../support/replication.js';
 import { MASTER_NAME, startSentinels } from '../../../support/sentinels.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const stores = new RedisStores();
 afterEach(() => stores.closeAll());
 
-/** INFO of a master with these replicas: `port offset lag`, online unless `sync`. */
+/**
+ * INFO of a master with these replicas: `port offset lag`, and `sync` if a replica is not online.
+ */
 function infoOf(...replicas: string[]): ReplicationInfo {
   const lines = replicas.map((replica, i) => {
     const [port, offset, lag, sync] = replica.split(' ');
@@ -164,7 +166,7 @@ describe('Servers that have several addresses', () => {
     expect(replicas.oddity?.strangers).toEqual(['10.0.0.1:3', '10.0.0.1:4']);
   });
 
-  it('do not include a new replica after a named one died: the dead one was listed by its name', () => {
+  it('do not include a new replica after a named replica died: the dead replica was listed by its name', () => {
     const replicas = membersOf('10.0.0.1:2', '10.0.0.1:3');
     replicas.observe(at(2, 3));
     // Sentinel or the Cluster has not noticed yet.
@@ -173,7 +175,7 @@ describe('Servers that have several addresses', () => {
     expect(of(replicas)).toEqual(['10.0.0.1:2', '10.0.0.1:3', '10.0.0.1:4']);
   });
 
-  it('count once beside a new replica that is named only later', () => {
+  it('count once beside a new replica that Sentinel or the Cluster names only later', () => {
     const replicas = membersOf('a:2');
     replicas.identified(set('a:2'), []);
     replicas.observe(at(2));
@@ -230,7 +232,7 @@ describe('Replicas that announce one address for all of them', () => {
       for (const policy of ['all', 'majority', 2] as const)
         expect((await store.acquire(once(`hang-${wait}`, policy)).outcome).kind).toBe('unconfirmed');
     }
-    // A process that starts in this situation counts them by the age of their links.
+    // A process that starts in this situation counts the replicas by the age of their links.
     const late = stores.open(redis.url);
     expect((await late.acquire(once('late')).outcome).kind).toBe('unconfirmed');
     redis.replica(1).resume();
@@ -245,7 +247,7 @@ describe('Replicas that announce one address for all of them', () => {
     await stores.closeAll();
   }, 30_000);
 
-  it('are not forgotten because one name stands for all of them: Sentinel', async () => {
+  it('are not forgotten if one name stands for all of them: Sentinel', async () => {
     await using redis = await startReplication({ replicas: 0 });
     for (let i = 0; i < 3; i++) await redis.join(announcing);
     await redis.waitUntilOnline();
@@ -274,7 +276,7 @@ describe('Replicas of a Cluster that have other addresses in CLUSTER NODES than 
       },
     ],
   ])(
-    'count once each, and one of two that dies stops nothing: %s',
+    'count once each, so the death of one of two stops nothing: %s',
     async (_, announcing) => {
       const bind = { bind: '0.0.0.0' };
       await using cluster = await startCluster({
@@ -290,7 +292,7 @@ describe('Replicas of a Cluster that have other addresses in CLUSTER NODES than 
       });
       await cluster.nodes[2]!.kill();
       await take(store, 'one-is-dead');
-      // A process that starts now has seen only one of them.
+      // A process that starts now has seen only one of the replicas.
       await take(stores.open(cluster.connection), 'one-was-dead');
       expect(await reported(store, 'announced-address')).toMatch(
         /and the Redis Cluster call the same servers by different addresses: .*Set replica-announce-ip and .* cluster-announce-ip and cluster-announce-port\.$/,

@@ -10,7 +10,7 @@ import {
 } from '../../../../lib/store/redis/replication/replication-info.js';
 import { until } from '../../../support/eventually.js';
 import { startReplication, type Replication } from '../../../support/replication.js';
-import { requestFor, take } from '../../contract.js';
+import { requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 const QUARANTINE = 2_000;
@@ -177,7 +177,7 @@ describe('Which links count while a replica is in full sync', () => {
     expect(view.required({ policy: 'all', allowNoReplicas: false })).toBe(required);
   });
 
-  it('is shown by counters of synchronisations if CLIENT LIST is refused: all or none', () => {
+  it('is decided by counters of synchronisations if CLIENT LIST is refused: all or none', () => {
     const links = new CountedLinkAges();
     const stats = (full: number): string => `# Stats\r\nsync_full:${full}\r\nsync_partial_ok:0\r\n`;
     links.observe(stats(2), 1_000, infoOf('online 9', 'online 9')!);
@@ -203,7 +203,7 @@ describe('A replica that returns with a long full sync', () => {
   const clients = async (): Promise<ReturnType<typeof parseReplicaClients>> =>
     parseReplicaClients(String(await replication.master.call('CLIENT', 'LIST', 'TYPE', 'replica')));
 
-  /** A replica is in a full sync that takes so many seconds, as with much data. */
+  /** Puts a replica into a full sync that takes this many seconds, as with much data. */
   async function beginSync(seconds: number): Promise<void> {
     const { master } = replication;
     await replication.replica(1).kill();

@@ -29,7 +29,7 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['k'], 60_100)).toBe(Infinity);
   });
 
-  it('is over when the key was granted, over links that have stood since the lease was read', () => {
+  it('is over when the key was granted by links that have stood since the lease was read', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 60_000), 100);
     leases.met('other', held('a', 60_000), 100);
@@ -38,7 +38,7 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['other'], 200)).toBe(100);
   });
 
-  it('ends and has a holder: a cooldown or a key without an expiry is none', () => {
+  it('has an end and a holder: a cooldown or a key without an expiry does not count', () => {
     const leases = leasesOf();
     leases.met('k', { ...held('a', 5_000), inCooldown: true }, 100);
     leases.met('k', held('a', Infinity), 100);
@@ -57,13 +57,13 @@ describe('A lease that is longer than the quarantine covers', () => {
     leases = new LongLeases(16_000, (key, owner, left) => met.push(`${key} ${owner} ${left}`));
   });
 
-  it('is told of once, with key and holder', () => {
+  it('is reported once, with key and holder', () => {
     leases.met('job', holder, 100);
     leases.met('job', holder, 200);
     expect(met).toEqual(['job rl:h:1:a:1 86400000']);
   });
 
-  it('concerns its own key until it ends', () => {
+  it('is remembered for its key until it ends', () => {
     leases.met('job', holder, 100);
     leases.met('job', holder, 200);
     expect(leases.metAt(['other'], 300)).toBe(Infinity);
@@ -75,7 +75,7 @@ describe('A lease that is longer than the quarantine covers', () => {
     ['that is covered', { remainingTime: 16_000 }],
     ['without an end', { remainingTime: Infinity }],
     ['of a key in its cooldown', { inCooldown: true }],
-  ])('is not one %s', (_, differing) => {
+  ])('is not reported %s', (_, differing) => {
     leases.met('job', { ...holder, ...differing }, 100);
     expect(met).toEqual([]);
     expect(leases.metAt(['job'], 100)).toBe(Infinity);

@@ -88,7 +88,7 @@ describe('The confirmations that a grant needs', () => {
   });
 
   it.each(['all' as const, 'majority' as const, 0])(
-    'are none of no replica if that is allowed: %p',
+    'are zero without replicas if that is allowed: %p',
     (policy) => {
       expect(requiredConfirmations({ policy, allowNoReplicas: true }, 0, 0)).toBe(0);
       expect(requiredConfirmations({ policy, allowNoReplicas: true }, 3, 3)).toBeGreaterThanOrEqual(2);
@@ -139,7 +139,7 @@ describe('INFO replication', () => {
 describe('The age of a replication link', () => {
   const [one, two] = [info({ port: 1, offset: 9 }), info({ port: 1, offset: 9 }, { port: 2, offset: 9 })];
 
-  it('is the age that the server tells less 6 s, or the time that it was seen', () => {
+  it('is the age from CLIENT LIST less 6 s, or the time since the first poll that saw the link', () => {
     const links = new ListedLinkAges();
     links.observe(clients([1, 0], [2, 7], [3, 60]), 100_000, two);
     expect(links.madeAt).toEqual([100_000, 99_000, 46_000]);
@@ -199,7 +199,7 @@ describe('Whether a write counts', () => {
   const viewOf = (quarantine: number): ReplicaView =>
     new ReplicaView(new ObservedReplicas(), new ListedLinkAges(), quarantine);
 
-  it('needs enough replicas at its offset', () => {
+  it('needs enough replicas that have reached its offset', () => {
     const view = viewOf(0);
     view.observe(info({ port: 1, offset: 900 }, { port: 2, offset: 899 }), clients([1, 0], [2, 0]), 0);
     expect(view.judge(demand, 900, 0)).toEqual({ kind: 'confirmed', by: 1 });
@@ -260,7 +260,7 @@ describe('Whether a write counts', () => {
 });
 
 describe('Which replicas are known', () => {
-  it('observed: the largest list, and the newest of equal ones', () => {
+  it('observed: the largest list, and the newest of equal lists', () => {
     const replicas = new ObservedReplicas();
     replicas.observe(info({ port: 1, offset: 0 }, { port: 2, offset: 0 }));
     replicas.observe(info({ port: 1, offset: 0 }));
@@ -269,7 +269,7 @@ describe('Which replicas are known', () => {
     expect([...replicas.addresses]).toEqual(['10.0.0.1:1', '10.0.0.1:3']);
   });
 
-  it('announced: all that were named or listed, without the master, until a minute after the last time', () => {
+  it('announced: all replicas that were named or listed, until a minute after the last time', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setMaster('m:1');
     replicas.setAnnounced(new Set(['m:1', 'a:1', 'dead:1']), 0);

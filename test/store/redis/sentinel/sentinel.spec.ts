@@ -10,7 +10,7 @@ import { until } from '../../../support/eventually.js';
 import { freePort } from '../../../support/ports.js';
 import { waitUntilOnline } from '../../../support/replication.js';
 import { MASTER_NAME, startSentinels, type SentinelDeployment } from '../../../support/sentinels.js';
-import { granted, requestFor, take } from '../../contract.js';
+import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
 /** ms: the lease, longer than a fail-over takes, so that held locks survive; and the quarantine. */
@@ -196,7 +196,8 @@ describe('When the master hangs and goes on after its successor was chosen', () 
     const before = await redis.master();
     const followers = stores.open(redis.connection, { replicas: 'majority' });
     await take(followers, 'warm-2');
-    // Like a process without Sentinels, which stays with the old master and knows what it has seen.
+    // Like a process without Sentinels: it stays with the old master and knows only observed
+    // replicas.
     const stubborn = stores.open(before.url, { replicas: 'majority', replicaTimeout: 300 });
     await take(stubborn, 'warm-3');
     await before.stop();
@@ -363,7 +364,7 @@ describe('The master itself', () => {
 
 // This test comes last: from now on the Sentinels name a replica that is gone.
 describe('A replica', () => {
-  it('that is replaced under a new address counts beside the lost replica, until that is forgotten', async () => {
+  it('that is replaced under a new address counts beside the lost replica, until the lost one is forgotten', async () => {
     const store = stores.open(redis.connection, { replicas: 'majority' });
     const [gone] = await redis.replicas();
     await take(store, 'before-5');

@@ -6,7 +6,7 @@ import { SentinelLink } from '../../../../lib/store/redis/sentinel/sentinel-link
 import { Sentinels } from '../../../../lib/store/redis/sentinel/sentinels.js';
 import { ManualClock, settled } from '../../../support/manual-clock.js';
 
-/** A connection to a Sentinel whose answers the test gives, as soon as its gate is open. */
+/** A connection to a Sentinel. The test gives the answers, and opens the gate for them. */
 class SentinelConnection implements Connection {
   private readonly listeners = new Set<(cause: unknown) => void>();
   isClosed = false;
@@ -88,7 +88,7 @@ describe('A link to a Sentinel', () => {
   });
 });
 
-describe('One Sentinel of three, when only that one answers', () => {
+describe('One Sentinel of three, if only that Sentinel answers', () => {
   const ports = [101, 102, 103];
 
   async function cutOff(view: { servers: readonly number[]; epoch: number }): Promise<{
@@ -130,13 +130,13 @@ describe('One Sentinel of three, when only that one answers', () => {
     return { replicas, sentinels, clock, switches };
   }
 
-  it('and it was just set up again, makes no replica forgotten', async () => {
+  it('makes no replica forgotten if it was just set up again', async () => {
     const { replicas, sentinels } = await cutOff({ servers: [1, 2], epoch: 5 });
     expect([...replicas.addresses].toSorted()).toEqual(['10.0.0.1:2', '10.0.0.1:3', '10.0.0.1:4']);
     sentinels.close();
   });
 
-  it('and it missed the last fail-over, does not lead back to the old master', async () => {
+  it('does not lead back to the old master if it missed the last fail-over', async () => {
     const { sentinels, switches } = await cutOff({ servers: [2, 1, 3, 4], epoch: 4 });
     expect(switches).toEqual([]);
     expect(sentinels.isCurrent('10.0.0.1:1')).toBe(true);
