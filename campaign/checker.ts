@@ -6,14 +6,14 @@ import { KINDS, type Kind, type WorkerEvent } from './events.js';
 const TOLERANCE = 1;
 
 /**
- * ms that a write may be under way. A write is dated by its sending, and its holder may rightly
+ * * ms that a write may be under way. A write is dated by the sending, and the holder may rightly
  * have lost the lock before the write arrived.
  */
 const WRITE_TOLERANCE = 1_000;
 
 /**
- * The news of a deletion passes through the server to the holder, which checks its key. A machine
- * that needs time for one deletion needs this many times that for the news.
+ * * The news of a deletion passes through the server to the holder, which checks the key. If a
+ * machine needs some time for one deletion, the news needs this many times as long.
  */
 const DELETION_HOPS = 3;
 
@@ -25,7 +25,7 @@ interface Hold {
   readonly start: number;
   /** The latest time at which the holder stops believing, as far as the holder knows. */
   until: number;
-  /** When the holder reported the loss, and for how long its event loop had stood still before. */
+  /** When the holder reported the loss, and how long the holder's event loop had stood still. */
   lostAt?: number;
   gap?: number;
   why?: string;
@@ -48,7 +48,7 @@ export interface Violation {
   readonly detail: string;
 }
 
-/** Follows what the workers believe, and reports where two of them believed at once. */
+/** Follows the belief of the workers, and reports when two workers believed in a lock at once. */
 export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
@@ -104,7 +104,7 @@ export class Checker {
     }
   }
 
-  /** The worker's process was killed, so it believes in nothing any more. */
+  /** The worker's process was killed: the worker believes in no lock any more. */
   workerDied(worker: number, at: number): void {
     for (const holds of this.holds.values()) {
       for (const hold of holds) if (hold.worker === worker) hold.until = Math.min(hold.until, at);
@@ -177,7 +177,7 @@ export class Checker {
       let longest: Hold | undefined;
       let greatest = 0;
       for (const hold of holds) {
-        // A holder whose key was deleted hears of it soon, but perhaps after the next holder was
+        // A holder whose key was deleted hears of that soon, but perhaps after the next holder was
         // granted the key. 'told late' checks that time.
         const isDeleted = this.deleted.some(({ id, from }) => id === longest?.id && from < hold.start);
         if (longest !== undefined && longest.until > hold.start + TOLERANCE && !isDeleted) {

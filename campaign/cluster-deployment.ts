@@ -29,8 +29,8 @@ export const KEY_SLOTS: readonly number[] = [...new Set(KEYS.flatMap(slotsOfKey)
 /**
  * A Redis Cluster of three masters with two replicas each, every server on a host of its own.
  *
- * Servers stay in their shard. The last shard has only the slots of a third of the keys, so it can
- * give all its slots away within a second.
+ * Servers stay in their shard. The last shard has only the slots of a third of the keys, so that it
+ * can give all slots away within a second.
  */
 export class ClusterDeployment implements Setup {
   private readonly ids = new Map<Server, string>();
@@ -130,7 +130,7 @@ export class ClusterDeployment implements Setup {
       if (server !== to) await server.call('cluster', 'setslot', slot, 'node', this.idOf(to));
   }
 
-  /** Moves a slot with its keys, without a pause. */
+  /** Moves a slot with all keys, without a pause. */
   async move(slot: number, to: Server): Promise<void> {
     const from = await this.ownerOf(slot);
     if (from === to) return;
@@ -139,7 +139,7 @@ export class ClusterDeployment implements Setup {
     await this.endMove(slot, to);
   }
 
-  /** The shard that can give all of its slots away. */
+  /** The shard that can give all slots away. */
   get smallShard(): readonly Server[] {
     return this.shard(SHARDS - 1);
   }
@@ -183,7 +183,7 @@ export class ClusterDeployment implements Setup {
   }
 
   /**
-   * Waits until everything runs, all views agree, all replicas follow, and no slot is on its way.
+   * Waits until everything runs, all views agree, all replicas follow, and no slot is being moved.
    */
   async untilHealthy(): Promise<void> {
     for (const server of this.servers) {
@@ -225,9 +225,9 @@ export class ClusterDeployment implements Setup {
   }
 
   /**
-   * Mends a shard with two masters after a fail-over, as an operator does. The successor had not
-   * heard of the last slots that its master was given, so the old master kept them. These slots go
-   * to the successor, and the emptied master becomes its replica.
+   * * Mends a shard with two masters after a fail-over, as an operator does. The successor had not
+   * heard of the last slots that the master was given, so the old master kept them. These slots go
+   * to the successor, and the emptied master becomes a replica.
    */
   private async mend(): Promise<void> {
     for (let i = 0; i < SHARDS; i++) {

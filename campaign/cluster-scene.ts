@@ -5,7 +5,7 @@ import { until } from './until.js';
 
 export type ClusterScene = Scene<ClusterDeployment>;
 
-/** Waits until another server of its shard is the master instead of `old`, and returns the master. */
+/** Waits until another server of the shard has replaced `old`, and returns the master. */
 export async function successorOf({ deployment }: ClusterScene, old: Server): Promise<Server> {
   const shard = deployment.shardOf(old);
   await until(

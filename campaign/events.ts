@@ -3,8 +3,8 @@ export const KINDS = ['replica', 'plain', 'naive'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /**
- * What a worker prints on its standard output, one event per line. `t` and `until` are ms of the
- * system's monotonic clock, which all processes share.
+ * The events of a worker, one per line of standard output. `t` and `until` are ms of the system's
+ * monotonic clock, which all processes share.
  */
 export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   | {
@@ -18,14 +18,14 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   /** The holder may believe for longer now. */
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
   /**
-   * The holder stops believing: it releases the lock, or was told of the loss and why. `gap`: ms
-   * for which its event loop had stood still before.
+   * * The holder stops believing: at the release, or because the library reported a loss. `gap`: ms
+   * for which the event loop had stood still before.
    */
   | { readonly e: 'release'; readonly id: string }
   | { readonly e: 'lost'; readonly id: string; readonly gap: number; readonly why: string }
   /**
-   * A write to the fenced resource, sent at `t`: its place among all writes, and whether the fence
-   * accepted it.
+   * A write to the fenced resource, sent at `t`: the place among all writes, and whether the fence
+   * accepted the write.
    */
   | {
       readonly e: 'write';

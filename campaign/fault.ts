@@ -18,7 +18,7 @@ export interface Scene<D extends Setup = Deployment> {
   random(): number;
 }
 
-/** Something that goes wrong. The campaign mends afterwards what the fault does not mend itself. */
+/** A fault. Afterwards the campaign repairs all damage that is left. */
 export interface Fault<D extends Setup = Deployment> {
   readonly name: string;
   readonly needsPartition?: boolean;
@@ -27,7 +27,7 @@ export interface Fault<D extends Setup = Deployment> {
   run(scene: Scene<D>): Promise<void>;
 }
 
-/** A master and its replicas, as a fault finds them. */
+/** The master and replicas that a fault finds. */
 export interface Shard {
   readonly master: Server;
   readonly replicas: readonly Server[];
@@ -35,15 +35,15 @@ export interface Shard {
   successorOf(old: Server): Promise<Server>;
 }
 
-// --- what faults of every deployment do to a master and its replicas
+// --- parts of faults, for a master and replicas of any deployment
 
 export function pick<T>({ random }: Pick<Scene, 'random'>, from: readonly T[]): T {
   return from[Math.floor(random() * from.length)]!;
 }
 
 /**
- * Keeps the replicas from hearing their master. A frozen process still reads what its socket holds,
- * so a partition is better if the campaign can make one.
+ * Keeps the replicas from hearing their master. A frozen process still reads what the socket holds,
+ * so a partition is better, if the campaign can make one.
  */
 export async function fallBehind(
   { hosts, random }: Pick<Scene, 'hosts' | 'random'>,
@@ -78,7 +78,7 @@ export async function pauseOften(
   }
 }
 
-/** Writes are paused while a replica is frozen: a WAIT for it is ended just when a pause begins. */
+/** Pauses writes while a replica is frozen: the library ends a WAIT just when a pause begins. */
 export async function pauseWritesBeside(
   scene: Pick<Scene, 'random'>,
   master: Server,
@@ -95,7 +95,7 @@ export async function freezeForAWhile({ random }: Pick<Scene, 'random'>, replica
   replica.thaw();
 }
 
-/** The master restarts, empty or with what it had saved, before any server notices. */
+/** The master restarts before any server notices: empty, or with the saved data. */
 export async function restartAtOnce({ leaseTime }: Pick<Scene, 'leaseTime'>, master: Server): Promise<void> {
   await master.kill();
   master.start();
@@ -173,7 +173,7 @@ export async function splitOff(
 /** The master, a replica and half of the workers are on one side. */
 export async function splitMastersSide(scene: Scene<Setup>, { master, replicas }: Shard): Promise<void> {
   await splitOff(scene, [master, replicas[0]!], Math.ceil(scene.workerHosts.length / 2));
-  // Longer than repl-timeout: the master drops the replicas that it does not hear.
+  // Longer than repl-timeout: the master drops the replicas on the other side.
   await sleep(5_500 + scene.random() * 3_000);
   await scene.hosts.heal();
 }

@@ -170,7 +170,7 @@ export const FAULTS: readonly Fault[] = [
   { name: 'master restarts at once, empty', run: (scene) => restartMaster(scene, false) },
   { name: 'master restarts at once, from an older snapshot', run: (scene) => restartMaster(scene, true) },
   {
-    // The other workers only ever saw its locks busy, and do not remember them.
+    // The other workers only found the holder's locks busy, and do not remember them.
     name: 'master restarts at once, empty, while a holder is cut off',
     needsPartition: true,
     async run(scene) {
@@ -194,8 +194,7 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       const replicas = await scene.deployment.replicas();
       for (let i = 0; i < 6; i++) {
-        // No replica acknowledges, so a write waits for its confirmation when its connection is
-        // cut.
+        // No replica acknowledges, so a write waits for a confirmation when the connection is cut.
         for (const replica of replicas) replica.freeze();
         await sleep(50 + scene.random() * 200);
         await master.call('client', 'kill', 'type', 'normal', 'skipme', 'yes');
@@ -275,8 +274,8 @@ export const FAULTS: readonly Fault[] = [
       const replica = pick(scene, await scene.deployment.replicas());
       await handOver(master, replica);
       await sleep(scene.random() * 2_500);
-      // The Sentinels did not hear of the change: the old master must be back before they declare
-      // it lost.
+      // The Sentinels did not hear of the change. The old master must be back before the Sentinels
+      // declare that master lost.
       await handOver(replica, master);
     },
   },

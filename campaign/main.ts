@@ -27,7 +27,7 @@ const WORKERS = 4;
 const DOWN_AFTER = 700;
 const NODE_TIMEOUT = 1_500;
 /**
- * ms within which a holder must know that its key was deleted. Includes two process switches and a
+ * ms within which a holder must know of the deletion of a key. Includes two process switches and a
  * busy machine.
  */
 const TOLD_WITHIN = 500;
@@ -58,7 +58,7 @@ function seeded(seed: number): () => number {
   };
 }
 
-/** The order of the faults: every kind in turn, each turn in an order of its own. */
+/** The order of the faults: all kinds in a random order, then all kinds in another, and so on. */
 function plan<F>(count: number, kinds: readonly F[], random: () => number): F[] {
   const faults: F[] = [];
   while (faults.length < count) {
@@ -68,7 +68,7 @@ function plan<F>(count: number, kinds: readonly F[], random: () => number): F[] 
   return faults.slice(0, count);
 }
 
-/** The servers, and the faults that can be injected: a fault knows its own kind of deployment. */
+/** The servers, and the faults that can be injected into this kind of deployment. */
 interface Stage {
   readonly deployment: Setup;
   readonly faults: readonly (Pick<Fault, 'name' | 'needsPartition' | 'isMild'> & {
@@ -83,7 +83,7 @@ function stageOf<D extends Setup>(deployment: D, faults: readonly Fault<D>[]): S
       name,
       needsPartition,
       isMild,
-      // All faults share one scene, so that the campaign sees what a fault notes in it.
+      // All faults share one scene, so that the campaign sees the notes of a fault there.
       run: (scene) => run(Object.assign(scene, { deployment })),
     })),
   };

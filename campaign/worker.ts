@@ -8,8 +8,8 @@ import { RedisStore } from '../lib/store/redis/redis-store.js';
 import { now, type Kind, type WorkerEvent } from './events.js';
 
 /**
- * One worker process: takes, holds and releases locks of all three kinds, and reports what it
- * believes. Ends when its parent does.
+ * * One worker process: takes, holds and releases locks of all three kinds, and reports which locks
+ * it believes in. Ends when the parent process ends.
  */
 interface Settings {
   readonly connection:
@@ -63,9 +63,9 @@ const BUSY_TIME = 7_000;
 const WRITE_TIME = 60;
 
 /**
- * Works as a holder: writes until its signal aborts or its work is done. Checks nothing else before
- * a write, like a program that was frozen between check and write: the fence must refuse such a
- * write.
+ * * Works as a holder: writes until the signal aborts or the work is done. Checks nothing else
+ * before a write, like a program that was frozen between check and write. The fence must refuse
+ * such a write.
  */
 async function work(lock: Lock, ms: number): Promise<void> {
   const end = now() + ms;
@@ -90,7 +90,7 @@ function holdTime(): number {
   return Math.random() < 0.7 ? 10 + Math.random() * 300 : leaseTime * (0.5 + Math.random());
 }
 
-/** A lock that was taken: the work under it, and its end, which reports when the belief ends. */
+/** A lock that was taken: the work, and the end, which reports when the belief ends. */
 interface Taken {
   work(ms: number): Promise<void>;
   release(): Promise<void>;
@@ -155,7 +155,7 @@ const takeReplica: Take = async (key) => {
   };
 };
 
-// A Cluster client of ioredis leaves the rejection of its ASKING unhandled if the server dies.
+// A Cluster client of ioredis leaves the rejection of ASKING unhandled if the server dies.
 const { asking } = Redis.prototype;
 Redis.prototype.asking = async function (this: Redis) {
   return await asking.call(this).catch(() => 'OK' as const);
@@ -172,7 +172,7 @@ client.on('error', () => {});
 const RELEASE =
   "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
-/** Uses a pipeline, which in a Cluster goes to the master of its first key. */
+/** Uses a pipeline, which in a Cluster goes to the master of the first key. */
 async function connectedReplicas(name: string): Promise<number> {
   const replies = await client.pipeline().get(name).info('replication').exec();
   return Number(/connected_slaves:(\d+)/.exec(String(replies?.[1]?.[1]))?.[1] ?? 0);

@@ -13,7 +13,7 @@ export class ClientPause {
     this.until = -Infinity;
   }
 
-  /** Every script counts as a write, whatever it does. */
+  /** Every script counts as a write, even a script that only reads. */
   stops(now: number, command: string): boolean {
     return now < this.until && (this.stopsAll || command === 'eval' || command === 'evalsha');
   }

@@ -2,8 +2,8 @@ import { SimReplica, type Link } from './replication.js';
 import { OutOfMemory, type Data } from './scripts.js';
 
 /**
- * What the server knows about an acquisition that it wrote: its offset, and the links at that time,
- * which may confirm it.
+ * A write of an acquisition: the offset, and the links at that time. Only these links may confirm
+ * the write.
  */
 export interface Written {
   readonly at: number;
@@ -11,7 +11,9 @@ export interface Written {
   readonly links: readonly Link[];
 }
 
-/** The data of a simulated server: keys that expire, a memory that may be full, and client tracking. */
+/**
+ * The data of a simulated server: keys with expiries, a memory that may be full, client tracking.
+ */
 export abstract class SimData extends SimReplica {
   /** The server's memory has reached maxmemory. */
   isFull = false;
@@ -22,7 +24,7 @@ export abstract class SimData extends SimReplica {
   readonly written = new Map<string, Written>();
   readonly releasedAt = new Map<string, { at: number; runId: string }>();
   private readonly tracked = new Map<string, Set<number>>();
-  /** By tracking client: the client that gets its notices. */
+  /** By tracking client: the client that gets the notices. */
   protected readonly redirects = new Map<number, number>();
 
   /** A client gets a notice of client tracking. */
@@ -68,7 +70,8 @@ export abstract class SimData extends SimReplica {
   }
 
   /**
-   * What one run of a script sees. After its first write, a full memory does not stop the script.
+   * * The data for one run of a script. After the first write, a full memory does not stop the
+   * script.
    */
   protected view(id: number): Data {
     let hasWritten = false;

@@ -3,8 +3,8 @@ import type { SimServer } from './server.js';
 import type { SimHost } from './world.js';
 
 /**
- * Something that goes wrong, at once or for a while. A fault mends what it breaks, or the end of
- * the faults does.
+ * A fault, at once or for a while. The damage is repaired by the fault itself, or at the end of all
+ * faults.
  */
 export type Fault = (scene: Scene) => unknown;
 
@@ -15,7 +15,7 @@ export interface NamedFault {
   readonly length: number;
 }
 
-/** Faults under their names. A fault that runs adds its name to what has happened in the schedule. */
+/** Gives faults their names. A fault that runs is named in the scene's `happened`. */
 export const named = (faults: Readonly<Record<string, Fault>>, length = 1): NamedFault[] =>
   Object.entries(faults).map(([name, run]) => ({
     name,

@@ -11,7 +11,7 @@ function allBut({ servers, sentinels, workers }: Scene, here: readonly SimHost[]
 }
 
 /**
- * Separates two sides: neither hears the other. A master drops the replicas that it does not hear.
+ * Separates two sides: neither hears the other. A master drops replicas on the other side.
  */
 function split(scene: Scene, here: readonly SimHost[], there: readonly SimHost[], ms: number): void {
   const { world, network, nemesis, watch, weather } = scene;
@@ -112,7 +112,7 @@ const splitBrain: Fault = (scene) => {
 };
 
 /**
- * Only the Sentinels and some processes lose the master. Its replicas are moved to a new master.
+ * Only the Sentinels and some processes lose the master. The replicas are moved to a new master.
  * Some are sent back by a Sentinel that has not heard of the new master, and are then moved again.
  */
 const tugOfWar: Fault = (scene) => {
@@ -180,8 +180,8 @@ const linksBreak: Fault = (scene) => {
 const handedOver: Fault = ({ watch }) => watch.handOver();
 
 /**
- * The master loses a lock whose holder believes in it for longer than a quarantine. Processes have
- * met the key before.
+ * * The master loses a lock, and the holder counts on the lock for longer than a quarantine.
+ * Processes have met the key before.
  */
 const longLeaseIsForgotten: Fault = (scene) => {
   const { world, nemesis } = scene;

@@ -16,10 +16,10 @@ const RECOVERY_TIME = 8_000;
 
 /** Checks what must hold, whatever happens. */
 export class Judge {
-  /** Violated rules, each with its first case. */
+  /** Violated rules, each with the first case. */
   private readonly found = new Map<string, string>();
   private readonly lastToken = new Map<string, number>();
-  /** Owners of locks that are renewed: such a lock ends only by its release. */
+  /** Owners of locks that are renewed: such a lock ends only by a release. */
   private readonly renewed = new Set<string>();
   /** The holders of the foreign key that each process has met. */
   private readonly met = new Map<Worker, Set<string>>();
@@ -76,8 +76,8 @@ export class Judge {
   }
 
   /**
-   * A lock that was asked for at `askedAt` was refused. `isFree`: no other process ever asks for
-   * it.
+   * * A lock that was asked for at `askedAt` was refused. `isFree`: no other process ever asks for
+   * the key.
    */
   refused(worker: Worker, keys: readonly string[], error: unknown, askedAt: number, isFree: boolean): void {
     const { message } = error as Error;
@@ -111,7 +111,7 @@ export class Judge {
     this.wrong('loss', calledAt, 'the release of a held lock failed', String(answer));
   }
 
-  /** An acquisition, its work and its release took `ms`. */
+  /** An acquisition, the work and the release took `ms`. */
   ended(ms: number, bound: number): void {
     // A process may have been frozen meanwhile, but never for longer than this.
     if (ms > bound + 6_000) this.violate('an acquisition and its work took too long', `${ms.toFixed(0)} ms`);
@@ -216,8 +216,8 @@ export class Judge {
   }
 
   /**
-   * A lock was lost or refused that had to be granted: a violation, unless a fault may have caused
-   * it.
+   * * A lock that had to be granted was lost or refused. A violation, unless a fault may be the
+   * cause.
    */
   private wrong(cost: Cost, since: number, what: string, detail: string): void {
     const { weather, excuses } = this.scene;

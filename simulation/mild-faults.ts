@@ -23,8 +23,7 @@ const clientsPaused: Fault = ({ world, weather, watch, nemesis, excuses }) => {
 };
 
 /**
- * The library ends a WAIT that hangs for the requests behind it, while writes are paused from time
- * to time.
+ * While writes are paused from time to time, the library ends a WAIT that delays other requests.
  */
 const clientsPausedBesideHungReplica: Fault = (scene) => {
   const { world, watch, nemesis, excuses } = scene;
@@ -53,7 +52,7 @@ const loopIsBusy: Fault = ({ world, weather, workers, excuses }) => {
   const turn = dice.pick([dice.between(15, 80), dice.between(80, longest), longest]);
   const ms = dice.between(2_000, 4_000);
   world.tell(host.name, `has an event loop turn only every ${turn.toFixed(0)} ms, for ${ms.toFixed(0)} ms`);
-  // An answer may be read two turns after its question was due.
+  // An answer may be read two turns after the question was due.
   excuses.add('refusal', world.now + ms + RECONNECT_TIME);
   host.beBusy(ms, () => turn * dice.between(0.9, 1));
 };

@@ -11,8 +11,8 @@ import type { Mutant } from './mutations/mutant.js';
  * npm run mutants -- [--schedules 3000] [--only words]
  *
  * Breaks one rule of the protocol after the other in a copy of the code, and runs the simulation
- * against the copy until it fails. If no test notices a broken rule, the next change may break the
- * rule unnoticed.
+ * against the copy until a schedule fails. If no test notices a broken rule, the next change may
+ * break the rule unnoticed.
  */
 
 const { values } = parseArgs({

@@ -17,7 +17,7 @@ export class SimNetwork {
   private readonly cuts = new Set<string>();
   /** Servers and Sentinels that accept connections and commands but never answer. */
   private readonly silent = new Set<Target>();
-  /** How many of the next answers to a script are lost, each together with its connection. */
+  /** How many of the next answers to a script are lost, each together with the connection. */
   private readonly answersToLose = new Map<ScriptName, number>();
   readonly connections = new Set<SimConnection>();
 
@@ -67,7 +67,7 @@ export class SimNetwork {
     this.answersToLose.set(script, count);
   }
 
-  /** Whether the answer to this command, which the server has executed, is lost on its way. */
+  /** True if the answer to this command is lost. The server has executed the command. */
   losesAnswer(command: Command): boolean {
     if (this.answersToLose.size === 0) return false;
     const script = scriptCalledBy(command);
@@ -200,7 +200,7 @@ export class SimConnection implements Connection {
     const { world } = this.network;
     this.requestsArriveAt = Math.max(this.requestsArriveAt, world.now + this.network.delay) + 0.001;
     this.requests.push(arrive);
-    // A partition holds messages back, and never changes their order: each event delivers the oldest.
+    // A partition holds messages back but keeps their order: each event delivers the oldest.
     const deliver = (): void => {
       if (this.network.canReach(this.process, this.target)) this.requests.shift()?.();
       else world.happen(40, this.target, deliver);

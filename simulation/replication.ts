@@ -12,7 +12,7 @@ export interface Write {
   readonly entry: Entry | undefined;
 }
 
-/** One replica, as its master sees it. */
+/** One replica as the master sees it. */
 export interface Link {
   readonly id: number;
   readonly replica: SimReplica;
@@ -37,7 +37,7 @@ export const CALM_SYNC = 120;
 
 /** How the servers of one schedule replicate. */
 export interface ReplicationStyle {
-  /** Most ms that the stream and its acknowledgements need. */
+  /** Most ms that the stream and the acknowledgements need. */
   lag: number;
   /** Most ms that a full synchronisation takes. */
   syncTime: number;
@@ -132,7 +132,7 @@ export abstract class SimReplica extends SimHost {
   }
 
   /**
-   * REPLICAOF: takes over the data of that master. A former master turns its blocked clients away.
+   * REPLICAOF: takes over the data of that master. A former master turns blocked clients away.
    */
   follow(master: SimReplica): void {
     this.master?.links.delete(this);
@@ -225,7 +225,7 @@ export abstract class SimReplica extends SimHost {
     }
   }
 
-  /** The master drops a replica that it has not heard for long. */
+  /** The master drops a replica after `replTimeout` ms without an acknowledgement. */
   dropLink(replica: SimReplica): void {
     if (this.links.delete(replica))
       this.world.happen(10, replica, () => replica.master === this && replica.resync());

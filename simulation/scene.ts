@@ -13,7 +13,7 @@ import { SimHost, type SimWorld } from './world.js';
 export const LEASE = 2_000;
 /** ms by which the servers' clocks may differ. */
 export const SKEW = 1_000;
-/** ms after which a server closes an idle connection, if it closes such connections. */
+/** ms after which a server closes idle connections, if at all. */
 export const IDLE_TIMEOUT = 2_000;
 /** ms that a caller waits for confirmations. */
 export const REPLICA_TIMEOUT = 300;
@@ -36,7 +36,7 @@ export interface Weather {
    * processes.
    */
   readonly stutterEvery: number;
-  /** ms after which a master drops a replica that it does not hear. */
+  /** ms without a word from a replica after which a master drops the replica. */
   readonly replTimeout: number;
 }
 
@@ -60,8 +60,7 @@ export interface Scene {
   readonly excuses: Excuses;
   /** Keys that are also asked for, although they may be refused. */
   readonly strayKeys: Set<string>;
-  /** Until when the holder of the foreign key believes in its lock. */
-  /** Until when each holder of the foreign key believes in its lock, by owner. */
+  /** By owner: the instant until which a holder of the foreign key counts on the lock. */
   readonly foreign: Map<string, number>;
   /** The names of the faults that have begun. */
   readonly happened: Set<string>;

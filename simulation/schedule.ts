@@ -21,7 +21,7 @@ const RECOVERY = 11_000;
 const AFTERMATH = 5_500;
 /** ms without requests, so that idle connections are closed. */
 const QUIET = IDLE_TIMEOUT + 3_000;
-/** ms for a fault and the recovery from it in a mild schedule. */
+/** ms for a fault and the recovery in a mild schedule. */
 const MILD_TIME = 2_900;
 /**
  * ms that a process waits for a lock that no other process asks for: longer than any fault without
@@ -35,7 +35,7 @@ const RUSH_SIZE = 33;
 export interface Outcome {
   readonly seed: number;
   readonly violations: readonly string[];
-  /** Made when it is read. */
+  /** The history is made only when a caller asks. */
   readonly history: () => readonly string[];
   readonly grants: number;
 }
@@ -187,7 +187,7 @@ async function rush(scene: Scene, worker: Worker, judge: Judge, until: number): 
   }
 }
 
-/** The same with a lock that no other process asks for: it must be granted. */
+/** The same with a lock that no other process asks for, and that must be granted. */
 async function workAlone(
   { world }: Scene,
   worker: Worker,

@@ -79,8 +79,8 @@ function forget(data: Data, keys: readonly string[]): void {
 }
 
 /*
- * What the Lua scripts do, in TypeScript. A differential test compares each script with its twin
- * here: test/simulation/scripts.spec.ts.
+ * The Lua scripts in TypeScript. A differential test compares each script with the twin here:
+ * test/simulation/scripts.spec.ts.
  */
 
 const acquire: SimScript = (data, keys, args) => {

@@ -2,7 +2,7 @@ import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js
 import type { ServerSide, SimServer } from './server.js';
 import { SimHost, type SimWorld } from './world.js';
 
-/** One Sentinel: the master that it names, and its clients. */
+/** One Sentinel: the master that the Sentinel names, and the clients. */
 export class SimSentinel extends SimHost {
   master: SimServer;
   epoch = 0;
@@ -78,7 +78,7 @@ export class SimSentinels {
     return this.sentinels.reduce((best, each) => (each.epoch > best.epoch ? each : best)).master;
   }
 
-  /** Checks the master every 100 ms, and replaces it when it has been away for `downAfter` ms. */
+  /** Checks the master every 100 ms, and replaces a master that was away for `downAfter` ms. */
   watch(downSince?: number): void {
     const { master, world } = this;
     const heard = this.sentinels.filter(

@@ -5,10 +5,10 @@ import type { Link, ReplicationStyle, SimReplica } from './replication.js';
 import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText } from './scripts.js';
 import type { SimWorld } from './world.js';
 
-/** A client's connection, as the server sees it. */
+/** A client's connection as the server sees the connection. */
 export interface ServerSide {
   readonly id: number;
-  /** The client has subscribed to a channel, so it may be idle for any time. */
+  /** The client has subscribed to a channel, so the server never closes the connection as idle. */
   isSubscribed: boolean;
   reply(value: Reply): void;
   push(channel: string, payload: unknown): void;
@@ -38,7 +38,7 @@ interface Client {
   lastHeardAt: number;
 }
 
-/** ms of Redis' clock tick: WAIT timeouts are rounded up to it. */
+/** ms of a tick of Redis' clock. WAIT timeouts are rounded up to ticks. */
 const TICK = 100;
 /** ms between two checks for idle clients and for the end of a hand-over. */
 const CRON_TIME = 100;

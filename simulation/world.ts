@@ -39,8 +39,8 @@ interface Happening {
 }
 
 /**
- * A machine of the simulation, with its clocks. A frozen host handles events when it runs again; a
- * busy host handles them at the end of its event loop's turn.
+ * * A machine of the simulation, with clocks of its own. A frozen host handles events after the
+ * freeze. A busy host handles events at the end of each turn of the event loop.
  */
 export class SimHost implements Clock {
   state: 'running' | 'frozen' | 'dead' = 'running';
@@ -87,8 +87,7 @@ export class SimHost implements Clock {
   }
 
   /**
-   * False if the host cannot handle the event now. Unless the host is dead, it handles the event
-   * later.
+   * False if the host cannot handle the event now. A host that is not dead handles the event later.
    */
   attendsTo(happening: Happening): boolean {
     if (this.state === 'running' && (!this.isBusy || happening.isItsTurn)) return true;
@@ -155,8 +154,8 @@ export class SimWorld {
   }
 
   /**
-   * Runs `run` on the host in `ms` of true time; returns a function that cancels it. `isTurn`: a
-   * turn of the host's busy event loop.
+   * Runs `run` on the host in `ms` of true time. Returns a function that cancels the run. `isTurn`:
+   * a turn of the host's busy event loop.
    */
   happen(ms: number, host: SimHost, run: () => void, cause: Cause = 'timer', isTurn = false): () => void {
     const happening: Happening = {
@@ -175,8 +174,8 @@ export class SimWorld {
   }
 
   /**
-   * Handles a missed event now, after events that were missed before it, unless it is cancelled
-   * first.
+   * Handles a missed event now, after events that were missed earlier. A cancelled event is not
+   * handled.
    */
   again(happening: Happening): void {
     happening.at = this.now;

@@ -23,7 +23,9 @@ function blocksOf(document: string): Map<string, string> {
   );
 }
 
-/** What the compiler says of them, with the project's own options and the package's name leading to its sources. */
+/**
+ * The compiler's errors, by the project's options. The name of the package leads to the sources.
+ */
 function complaints(blocks: ReadonlyMap<string, string>): string[] {
   const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path)) as {
     config: object;
@@ -67,7 +69,7 @@ describe('The code in the documentation', () => {
   it('compiles, every block of it', () => {
     const blocks = new Map(documents.flatMap((document) => [...blocksOf(document)]));
     expect(blocks.size).toBeGreaterThan(20);
-    // One that does not, so that it shows that somebody looks.
+    // A block that does not compile shows that the test would notice one.
     blocks.set(
       'wrong.ts',
       "import { NoSuchThing } from 'nestjs-replica-lock';\nexport const x: NoSuchThing = 1;\n",

@@ -108,7 +108,7 @@ function typeNamesIn(declaration: ts.Node): ts.Node[] {
   return names;
 }
 
-/** True for a type that a file of this package declares; false for type parameters and other packages. */
+/** True for a type of this package; false for type parameters and types of other packages. */
 function isOwnType({ flags, declarations = [] }: ts.Symbol, files: ReadonlyMap<string, string>): boolean {
   if (flags & ts.SymbolFlags.TypeParameter) return false;
   return declarations.some((declaration) => files.has(declaration.getSourceFile().fileName));
@@ -128,7 +128,8 @@ describe('The public face', () => {
   });
 
   it('exports every type that it names', () => {
-    // The compiler prints what `Lockable` says. Its parts are of no use to a caller.
+    // The compiler prints the text of `Lockable`. The parts of `Lockable` are of no use to a
+    // caller.
     expect(missing).toEqual(['LockedDecorator names Lockable']);
   });
 

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RedisProcess } from '../../test/support/redis-process.js';
 
-/** The commands that a server has executed since its counters were reset. */
+/** The commands that a server has executed since the reset of the counters. */
 export interface CommandCounts {
   /** Calls by clients and by scripts, and their time in microseconds. */
   readonly [command: string]: { readonly calls: number; readonly usec: number };

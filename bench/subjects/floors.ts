@@ -79,9 +79,9 @@ interface Asked {
 }
 
 /**
- * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection, pipelined
- * by ioredis. With `questions` the pipeline also has INFO on both sides of WAIT, and CLIENT LIST: the
- * cost of knowing which replicas confirmed.
+ * * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection,
+ * pipelined by ioredis. With `questions` the pipeline also has INFO on both sides of WAIT, and
+ * CLIENT LIST: the cost of knowing which replicas confirmed.
  */
 function grouped(name: string, questions: boolean): Subject {
   return {

@@ -3,9 +3,9 @@ import { Redis, type RedisOptions } from 'ioredis';
 export type RawClientOptions = Omit<RedisOptions, 'replyMapping'>;
 
 /**
- * A plain connection for arranging and observing. The client does not reconnect, so its answers
- * come from the server that it was opened to, and its commands fail when the connection breaks. The
- * owner ends it with `disconnect()`.
+ * A plain connection for arranging and observing. The client does not reconnect: all answers come
+ * from one server, and commands fail when the connection breaks. The owner of the client calls
+ * `disconnect()`.
  */
 export function rawClient(port: number, options: RawClientOptions = {}): Redis {
   const client = new Redis({

@@ -12,8 +12,8 @@ export interface ClusterOptions {
 }
 
 /**
- * A Redis Cluster of real processes, each master with its replicas. Resolves when all nodes know
- * each other and every replica is online.
+ * A Redis Cluster of real processes, each master with replicas. Resolves when all nodes know each
+ * other and every replica is online.
  */
 export async function startCluster({
   masters = 3,
@@ -102,7 +102,7 @@ export class TestCluster {
     return node;
   }
 
-  /** Makes a master without slots a replica. Resolves when all nodes know it. */
+  /** Makes a master without slots a replica. Resolves when all nodes know of the change. */
   async follow(node: RedisProcess, master: RedisProcess): Promise<void> {
     await node.call('CLUSTER', 'REPLICATE', this.idOf(master));
     await this.untilFollows(node, master);
@@ -149,7 +149,7 @@ export class TestCluster {
       });
   }
 
-  /** The master that serves the slot, as running nodes see it. */
+  /** The master of the slot, in the view of the running nodes. */
   async ownerOf(slot: number): Promise<RedisProcess> {
     const view = await this.view();
     const line = view.find(({ slots }) => slots.some(([from, to]) => from <= slot && slot <= to));
@@ -166,18 +166,18 @@ export class TestCluster {
     return this.nodes.filter(({ port }) => ports.includes(port));
   }
 
-  /** The slot of a key, as the servers compute it. */
+  /** The slot of a key by CLUSTER KEYSLOT. */
   async slotOf(key: string): Promise<number> {
     return Number(await this.running[0]!.call('CLUSTER', 'KEYSLOT', key));
   }
 
-  /** Sends one command to the master of its key. */
+  /** Sends one command to the master of the key. */
   async call(command: string, key: string, ...args: (string | number)[]): Promise<unknown> {
     const owner = await this.ownerOf(await this.slotOf(key));
     return owner.call(command, key, ...args);
   }
 
-  /** Begins to move a slot: its keys can be moved one by one. */
+  /** Begins to move a slot: afterwards the keys can be moved one by one. */
   async beginMove(slot: number, to: RedisProcess): Promise<RedisProcess> {
     const from = await this.ownerOf(slot);
     await to.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', this.idOf(from));
@@ -261,7 +261,7 @@ export class TestCluster {
     );
   }
 
-  /** Waits until all slots are served, all views agree, and every replica follows its master. */
+  /** Waits until all slots are served, all views agree, and every replica follows a master. */
   async untilWhole(): Promise<void> {
     await until(
       async () => {

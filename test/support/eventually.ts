@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const BETWEEN_LOOKS = 10;
 
 /**
- * Checks `condition` until it returns a truthy value, and returns that value. A check that throws
- * counts as "not yet". Fails after `within` ms (default 5,000) with `what` was waited for and the
+ * Checks `condition` until the result is truthy, and returns the result. A check that throws counts
+ * as "not yet". Fails after `within` ms (default 5,000) with `what` was waited for and the
  * error of the last check.
  */
 export async function until<T>(

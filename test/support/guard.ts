@@ -25,7 +25,7 @@ let guard: { folder: string; tell(line: string): void } | undefined;
 function guarding(): NonNullable<typeof guard> {
   if (guard) return guard;
   const folder = mkdtempSync(join(tmpdir(), 'replica-lock-'));
-  // Detached: Ctrl-C reaches the whole foreground group, and the guard must outlive it.
+  // Detached: Ctrl-C ends the whole foreground group, and the guard must outlive the group.
   const shell = spawn('sh', ['-c', WATCH, 'guard', folder], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
@@ -47,7 +47,7 @@ export function guardProcess(pid: number): void {
   guarding().tell(`+ ${pid}`);
 }
 
-/** The process has ended: its pid may soon belong to another process. */
+/** The process has ended: another process may soon have the same pid. */
 export function unguardProcess(pid: number): void {
   guarding().tell(`- ${pid}`);
 }

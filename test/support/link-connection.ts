@@ -4,7 +4,7 @@ import { RespStream } from './resp.js';
 export type Direction = 'requests' | 'replies';
 const BOTH: readonly Direction[] = ['requests', 'replies'];
 
-/** A value of the conversation, just before or just after it is passed on to the other side. */
+/** A value of the conversation, just before or just after it goes on to the other side. */
 export interface Passed {
   readonly direction: Direction;
   readonly moment: 'before' | 'after';
@@ -42,7 +42,7 @@ export class LinkConnection {
     };
   }
 
-  /** Whether the client has not closed its end, even if the link does not pass that on. */
+  /** True until the client closes the connection, even if the link does not pass that on. */
   get isClientOpen(): boolean {
     return !this.client.closed;
   }
@@ -67,7 +67,7 @@ export class LinkConnection {
     for (const direction of BOTH) this.#ways[direction].resume();
   }
 
-  /** Requests are passed on to the server and its answers vanish, until `cut()`. */
+  /** From now until `cut()`, requests reach the server and the answers vanish. */
   dropReplies(): void {
     this.#ways.replies.drop();
   }

@@ -21,8 +21,8 @@ interface Watch {
 const BIND_ATTEMPTS = 5;
 
 /**
- * A proxy between clients and one server, which can be cut, stalled and watched. Clients use its
- * `port` or `url`.
+ * A proxy between clients and one server, which can be cut, stalled and watched. Clients use `port`
+ * or `url`.
  */
 export class Link {
   /** Connections that clients have made so far. */
@@ -91,8 +91,8 @@ export class Link {
   }
 
   /**
-   * On the present connections, requests are passed on to the server and its answers vanish. End
-   * these connections with `cut()`; new connections work.
+   * On the present connections, requests reach the server and the answers vanish. End these
+   * connections with `cut()`. New connections work.
    */
   dropReplies(): void {
     for (const connection of this.connections) connection.dropReplies();
@@ -106,17 +106,17 @@ export class Link {
     return this.#watch('replies', 'before', passing, act);
   }
 
-  /** Acts when the reply was sent to the client, and nothing behind it. */
+  /** Acts when the reply was sent to the client, but nothing behind the reply. */
   afterReply(passing: Passing, act?: Act): Promise<void> {
     return this.#watch('replies', 'after', passing, act);
   }
 
-  /** Acts while the command is withheld: after a `cut()` the server never sees it. */
+  /** Acts while the command is withheld: after a `cut()` the server never gets the command. */
   beforeRequest(passing: Passing, act?: Act): Promise<void> {
     return this.#watch('requests', 'before', passing, act);
   }
 
-  /** Acts when the command was sent to the server, and nothing behind it. */
+  /** Acts when the command was sent to the server, but nothing behind the command. */
   afterRequest(passing: Passing, act?: Act): Promise<void> {
     return this.#watch('requests', 'after', passing, act);
   }

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Script } from '../../lib/store/redis/scripts/script.js';
 
-/** Every Lua script of the library, found in its folder: a new script needs no entry in a list. */
+/** Every Lua script in the folder of scripts: a new script needs no entry in a list. */
 export async function luaScripts(): Promise<[file: string, script: Script][]> {
   const folder = join(import.meta.dirname, '../../lib/store/redis/scripts');
   const scripts: [string, Script][] = [];

@@ -1,8 +1,7 @@
 import type { Clock } from '../../lib/common/clock.js';
 
 /**
- * A clock that stands still until a test advances it. Its monotonic and wall clock can be moved
- * apart.
+ * A clock that only a test advances. The monotonic clock and the wall clock can be moved apart.
  */
 export class ManualClock implements Clock {
   #monotonic = 1_000;

@@ -7,7 +7,7 @@ const LOWEST = 10_500;
 const HIGHEST = 22_000;
 const BUS = 10_000;
 
-/** A process never gives out a port twice, so a killed server finds its own port still free. */
+/** A process never gives out a port twice, so a killed server finds the same port free again. */
 const given = new Set<number>();
 
 /**

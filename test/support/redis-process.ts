@@ -11,8 +11,8 @@ import { guardedFolder, guardProcess, unguardProcess } from './guard.js';
 import { freePort } from './ports.js';
 
 /**
- * Lines of redis.conf; a list repeats its directive. Values are written as they are: quote a value
- * that contains blanks.
+ * Lines of redis.conf; a list repeats the directive. Values are not quoted: quote a value that
+ * contains blanks.
  */
 export type RedisConfig = Readonly<Record<string, Directive | readonly Directive[]>>;
 type Directive = string | number;
@@ -22,7 +22,7 @@ export type RedisMode = 'standalone' | 'cluster' | 'sentinel';
 const START_TIMEOUT = 10_000;
 const BIND_ATTEMPTS = 5;
 
-/** Set by scripts/run.mjs to the server that it found or fetched. */
+/** The server that scripts/run.mjs found or fetched. */
 const SERVER = process.env['REDIS_SERVER'] ?? 'redis-server';
 
 /**
@@ -83,12 +83,12 @@ export class RedisProcess {
     return pid;
   }
 
-  /** The server's log, for failures and for tests that read it. */
+  /** The server's log, for failures and tests. */
   get log(): string {
     return existsSync(this.#logFile) ? readFileSync(this.#logFile, 'utf8') : '';
   }
 
-  /** A connection of its own to this server. `dispose` of the server ends it at the latest. */
+  /** A new connection to this server. `dispose` of the server ends the connection at the latest. */
   client(options: RawClientOptions = {}): Redis {
     const client = rawClient(this.port, options);
     this.#clients.add(client);
@@ -96,7 +96,7 @@ export class RedisProcess {
     return client;
   }
 
-  /** Sends one command on a connection that is made only for it. */
+  /** Sends one command on a new connection. */
   async call(command: string, ...args: (string | number)[]): Promise<unknown> {
     const client = this.client();
     try {
@@ -115,7 +115,7 @@ export class RedisProcess {
     ) as Record<string, string>;
   }
 
-  /** SIGSTOP: the server hangs, its sockets stay open. Resolves when the server no longer runs. */
+  /** SIGSTOP: the server hangs, the sockets stay open. Resolves when the server no longer runs. */
   async stop(): Promise<void> {
     if (this.#state !== 'running') throw new Error(`The server at ${this.address} is ${this.#state}`);
     await this.beforeOutage();
@@ -132,7 +132,7 @@ export class RedisProcess {
   }
 
   /**
-   * SIGKILL, also for a stopped server: the process is gone, its sockets are closed, nothing was
+   * SIGKILL, also for a stopped server: the process is gone, the sockets are closed, nothing was
    * saved.
    */
   async kill(): Promise<void> {
@@ -166,13 +166,13 @@ export class RedisProcess {
     await this.#launch();
   }
 
-  /** Makes the server run again: resumes it if it was stopped, starts it empty if it was killed. */
+  /** Makes the server run again: resumes a stopped server, and starts a killed server empty. */
   async revive(): Promise<void> {
     if (this.#state === 'stopped') this.resume();
     else if (this.#state === 'dead') await this.restart();
   }
 
-  /** Ends the server and all its clients, and removes its folder. Idempotent. */
+  /** Ends the server and all clients, and removes the server's folder. Idempotent. */
   async dispose(): Promise<void> {
     for (const client of this.#clients) client.disconnect();
     await this.#end();
@@ -237,7 +237,7 @@ function defaultsOf(mode: RedisMode): RedisConfig {
     ...every,
     save: '""',
     appendonly: 'no',
-    // By default a master waits 5 s for further replicas before it feeds the first.
+    // By default a master waits 5 s for further replicas before the first full sync.
     'repl-diskless-sync': 'yes',
     'repl-diskless-sync-delay': 0,
     ...(majorVersion() >= 7 ? { 'enable-debug-command': 'yes' } : {}),
@@ -261,7 +261,7 @@ export function majorVersion(): number {
   return major;
 }
 
-/** Any answer will do (a server may ask for a password), except that it is still loading. */
+/** Accepts any answer, such as a request for a password, except LOADING. */
 function answersPing(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });

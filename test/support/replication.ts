@@ -1,7 +1,7 @@
 import { startRedis, type RedisConfig, type RedisProcess } from './redis-process.js';
 import { until } from './eventually.js';
 
-/** A master and its replicas, as real processes. Resolves when every replica is online. */
+/** A master and replicas, as real processes. Resolves when every replica is online. */
 export async function startReplication({
   replicas = 2,
   config = {},
@@ -36,14 +36,14 @@ export class Replication {
     return replica;
   }
 
-  /** Adds a replica. Resolves when the master counts it. */
+  /** Adds a replica. Resolves when the master counts the replica. */
   async addReplica(config: RedisConfig = {}): Promise<RedisProcess> {
     const replica = await this.join(config);
     await this.waitUntilOnline();
     return replica;
   }
 
-  /** Starts a replica without waiting until the master counts it. */
+  /** Starts a replica. Does not wait until the master counts the replica. */
   async join(config: RedisConfig = {}): Promise<RedisProcess> {
     const replica = await startRedis({
       ...this.config,

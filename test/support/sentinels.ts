@@ -11,8 +11,8 @@ interface SentinelSetup {
    * ms without an answer after which a Sentinel declares the master dead.
    *
    * Must be more than the second between two connection attempts of a Sentinel. A Sentinel that has
-   * just tried the dead master waits that long before it asks the new master. With a shorter time
-   * it would declare the new master dead too, and fail over a second time.
+   * just tried the dead master asks the new master only after that second. With a shorter time the
+   * Sentinel would declare the new master dead too, and fail over a second time.
    */
   readonly downAfter?: number;
   readonly config?: RedisConfig;
@@ -23,8 +23,8 @@ interface SentinelSetup {
 }
 
 /**
- * A master, its replicas and three Sentinels, as real processes. Resolves when the Sentinels know
- * all of them.
+ * A master, replicas and three Sentinels, as real processes. Resolves when the Sentinels know all
+ * servers.
  */
 export async function startSentinels({
   replicas = 2,
@@ -107,8 +107,8 @@ export class SentinelDeployment {
   }
 
   /**
-   * SENTINEL FAILOVER, repeated if Sentinel gives it up, as happens on a busy machine. Resolves to
-   * the new master.
+   * SENTINEL FAILOVER, repeated if Sentinel gives up, as happens on a busy machine. Resolves to the
+   * new master.
    */
   async handOver(): Promise<RedisProcess> {
     const before = await this.master();
@@ -125,7 +125,7 @@ export class SentinelDeployment {
     return this.untilPromoted(before);
   }
 
-  /** The state of the master, as a Sentinel sees it: `master,failover_in_progress`. */
+  /** The state of the master in a Sentinel's view: `master,failover_in_progress`. */
   private async flagsAt(sentinel: RedisProcess): Promise<string> {
     const record = (await this.ask(sentinel, 'master', MASTER_NAME)) as string[];
     return record[record.indexOf('flags') + 1] ?? '';

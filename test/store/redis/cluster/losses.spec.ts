@@ -16,7 +16,7 @@ const UNCERTAINTY = 6;
 interface SmallShard {
   readonly master: RedisProcess;
   readonly replicas: readonly RedisProcess[];
-  /** One key in each of its slots. */
+  /** One key in each slot of the master. */
   readonly keys: readonly string[];
 }
 
@@ -71,7 +71,7 @@ function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { leaseTime: QUARANTINE, waitUntil })).outcome;
 }
 
-/** A lock whose holder counts on it for as long as the quarantine covers. */
+/** A lock with a holder that counts on it for as long as the quarantine covers. */
 function takeFor(store: LockStore, key: string, patience = 15_000): Promise<HeldKeys> {
   return take(store, key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + patience });
 }
@@ -106,7 +106,7 @@ async function expectOneHolder(held: HeldKeys, rivals: readonly LockStore[]): Pr
   expect(asked).toBeGreaterThan(0);
 }
 
-/** Stops a replica: later writes of its master never reach it. */
+/** Stops a replica: later writes of the master do not arrive there. */
 async function fallBehind(replica: RedisProcess, master: RedisProcess): Promise<void> {
   const [, socket] = / laddr=(\S+)/.exec(String(await replica.call('CLIENT', 'LIST', 'TYPE', 'master')))!;
   await replica.stop();
@@ -228,8 +228,8 @@ describe('A slot that came by an atomic migration', () => {
     await prevents(from, 'PAUSE', true);
     await from.call('CLUSTER', 'MIGRATESLOTS', 'SLOTSRANGE', slot, slot, 'NODE', cluster.idOf(to));
     await until(async () => (await stateOf(from)) === 'waiting-to-pause', { what: 'all is there' });
-    // The source is told to sleep more often than it can: it always has another such command to
-    // read before the target's request.
+    // The source is told to sleep again and again: another such command always precedes the
+    // target's request.
     const sleeper = from.client();
     const stop = setInterval(() => void sleeper.call('DEBUG', 'SLEEP', 0.1).catch(() => {}), 40);
     await prevents(from, 'PAUSE', false);

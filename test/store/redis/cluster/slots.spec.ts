@@ -215,7 +215,7 @@ describe('New locks in a slot', () => {
     table.show('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.wait(7, 1_000)).toBe(DOUBT);
-    // A check that was made before the slot came says nothing about it.
+    // A check that was made before the slot came says nothing about the slot.
     table.show('b', 999, []);
     expect(trust.wait(7, 1_000)).toBe(DOUBT);
     table.show('b', 1_000, []);

@@ -49,7 +49,7 @@ const UNCONFIRMED = {
 };
 const VIEW = UNCONFIRMED as unknown as ReplicaView;
 
-/** A request that counts how often it is compared with others. */
+/** A request that counts comparisons with others. */
 class CountedRequest {
   static comparisons = 0;
   readonly kind = 'acquire';

@@ -8,7 +8,7 @@ import { ManualClock } from '../../../support/manual-clock.js';
 const INFO = '# Replication\r\nrole:master\r\nmaster_replid:abc\r\nmaster_repl_offset:100\r\n';
 const UNBLOCKED = new ErrorReply('UNBLOCKED client unblocked via CLIENT UNBLOCK');
 
-/** A session as the groups in flight need it. The test answers for the server. */
+/** The part of a session that the groups in flight need. The test answers for the server. */
 class StubSession {
   canUnblock = true;
   asked = 0;
@@ -34,7 +34,7 @@ class StubSession {
     return this.onReply.length;
   }
 
-  /** The scripts of the group have run, and its WAIT blocks. */
+  /** The scripts of the group have run, and the group's WAIT blocks. */
   write(group: number): void {
     this.onReply[group]!(INFO, 0);
   }

@@ -44,8 +44,8 @@ describe('Locks of many keys', () => {
       for (let i = 0; i < 20; i++) await store.renew(held, 10_000);
       return (await used()) - before;
     };
-    // Redis 7.0 tracks all keys of a script at each read in it: with a read per key, 8 times as
-    // much.
+    // Redis 7.0 tracks all keys of a script at each read of the script. With one read per key,
+    // tracking would cost 8 times as much.
     const [tracked, untracked] = [
       await costOn(server.url),
       await costOn(`redis://untold:pw@${server.address}`),
@@ -86,7 +86,7 @@ describe('The server’s table of tracked keys', () => {
     await Promise.all([...held, several].map((lock) => store.watch(lock)));
     expect(await trackedBy(server)).toBe(7);
     await server.call('DEL', 'lock:a', 'lock:b', 'lock:m', 'lock:o');
-    // Each beside held keys: Redis 7.0 tracks all keys of a script at each read in it.
+    // Each beside held keys: Redis 7.0 tracks all keys of a script at each read of the script.
     expect(await Promise.all(held.map((lock) => store.watch(lock)))).toMatchObject([
       { kind: 'gone' },
       { kind: 'gone' },

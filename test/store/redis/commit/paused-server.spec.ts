@@ -31,7 +31,7 @@ afterAll(async () => {
 /** Callers that lock and release until `end()`. Some need all replicas, some share a key. */
 class Crowd {
   grants = 0;
-  /** Grants of a key while another caller held it. */
+  /** Grants of a key that another caller held. */
   overlaps = 0;
   private readonly held = new Set<string>();
   private isOver = false;

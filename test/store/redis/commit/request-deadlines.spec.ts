@@ -9,7 +9,7 @@ const WINDOW = 1_000;
 const ENDS_AFTER = 5_000;
 const LEASE = 10_000;
 
-/** The deadline of a request, in ms after its arrival. Its group was sent after 100 ms. */
+/** The deadline of a request, in ms after the arrival. The group was sent after 100 ms. */
 function deadlineOf(properties: Partial<CommitRequest>): number {
   const clock = new ManualClock();
   const arrival = clock.monotonic();

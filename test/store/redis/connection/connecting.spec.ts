@@ -22,7 +22,7 @@ const reasonOf = (store: LockStore): string => store.health().masters[0]?.reason
 
 afterEach(() => stores.closeAll());
 
-/** A hung process as seen from outside: its kernel accepts connections, but nothing reads them. */
+/** A hung process as clients see one: the kernel accepts connections, but nothing reads them. */
 class HungServer {
   readonly sockets = new Set<Socket>();
   accepted = 0;
@@ -154,7 +154,7 @@ describe('A Cluster of which one node hangs', () => {
     granted(
       await store.acquire(requestFor('cluster', { waitUntil: soon(20_000), replicas: 'majority' })).outcome,
     );
-    // 0.1.0 waited 11 s for the node that hangs before it asked the others again.
+    // Version 0.1.0 waited 11 s for the node that hangs, and only then asked the others again.
     expect(systemClock.monotonic() - back).toBeLessThan(6_000);
     await stores.closeAll();
   });

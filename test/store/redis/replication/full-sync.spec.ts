@@ -242,7 +242,8 @@ describe('A replica that returns with a long full sync', () => {
       what: 'the full sync is older than a quarantine',
     });
     const linked = (await clients()).find(({ command }) => command === 'replconf')!;
-    // The replica closes: while the master forks, its own side of a closed connection stays open.
+    // The replica closes, because the master's side of a closed connection stays open during a
+    // fork.
     await replication.replica(0).call('CLIENT', 'KILL', 'TYPE', 'master');
     await until(
       async () =>

@@ -24,7 +24,7 @@ import {
   type ReplicationInfo,
 } from '../../../../lib/store/redis/replication/replication-info.js';
 
-/** INFO replication as Redis 7 writes it, with these replicas. */
+/** INFO replication of Redis 7 with these replicas. */
 function infoText(...replicas: { port: number; state?: string; offset: number }[]): string {
   return [
     '# Replication',

@@ -196,7 +196,7 @@ describe('When the master hangs and goes on after its successor was chosen', () 
     const before = await redis.master();
     const followers = stores.open(redis.connection, { replicas: 'majority' });
     await take(followers, 'warm-2');
-    // Like a process without Sentinels: it stays with the old master and knows only observed
+    // Like a process without Sentinels, which stays with the old master and knows only observed
     // replicas.
     const stubborn = stores.open(before.url, { replicas: 'majority', replicaTimeout: 300 });
     await take(stubborn, 'warm-3');
