@@ -6,13 +6,13 @@ import { KINDS, type Kind, type WorkerEvent } from './events.js';
 const TOLERANCE = 1;
 
 /**
- * * ms that a write may be under way. A write is dated by the sending, and the holder may rightly
+ * ms that a write may be under way. A write is dated by the sending, and the holder may rightly
  * have lost the lock before the write arrived.
  */
 const WRITE_TOLERANCE = 1_000;
 
 /**
- * * The news of a deletion passes through the server to the holder, which checks the key. If a
+ * The news of a deletion passes through the server to the holder, which checks the key. If a
  * machine needs some time for one deletion, the news needs this many times as long.
  */
 const DELETION_HOPS = 3;

@@ -225,7 +225,7 @@ export class ClusterDeployment implements Setup {
   }
 
   /**
-   * * Mends a shard with two masters after a fail-over, as an operator does. The successor had not
+   * Mends a shard with two masters after a fail-over, as an operator does. The successor had not
    * heard of the last slots that the master was given, so the old master kept them. These slots go
    * to the successor, and the emptied master becomes a replica.
    */

@@ -18,7 +18,7 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   /** The holder may believe for longer now. */
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
   /**
-   * * The holder stops believing: at the release, or because the library reported a loss. `gap`: ms
+   * The holder stops believing: at the release, or because the library reported a loss. `gap`: ms
    * for which the event loop had stood still before.
    */
   | { readonly e: 'release'; readonly id: string }

@@ -136,7 +136,7 @@ export class Server extends Program {
   }
 
   /**
-   * * Sends one command on a new connection. Resolves to the reply as text, with one line per
+   * Sends one command on a new connection. Resolves to the reply as text, with one line per
    * element; '' if no reply came in time.
    */
   async call(command: string, ...args: (string | number)[]): Promise<string> {

@@ -17,7 +17,7 @@ async function slotsOf({ deployment, random }: ClusterScene, master: Server, mos
 }
 
 /**
- * * Moves slots away from a master, and stops in the middle of the last slot: the keys have moved,
+ * Moves slots away from a master, and stops in the middle of the last slot: the keys have moved,
  * the slot has not.
  */
 async function moveHalfWay(

@@ -8,7 +8,7 @@ import { RedisStore } from '../lib/store/redis/redis-store.js';
 import { now, type Kind, type WorkerEvent } from './events.js';
 
 /**
- * * One worker process: takes, holds and releases locks of all three kinds, and reports which locks
+ * One worker process: takes, holds and releases locks of all three kinds, and reports which locks
  * it believes in. Ends when the parent process ends.
  */
 interface Settings {
@@ -63,7 +63,7 @@ const BUSY_TIME = 7_000;
 const WRITE_TIME = 60;
 
 /**
- * * Works as a holder: writes until the signal aborts or the work is done. Checks nothing else
+ * Works as a holder: writes until the signal aborts or the work is done. Checks nothing else
  * before a write, like a program that was frozen between check and write. The fence must refuse
  * such a write.
  */

@@ -70,7 +70,7 @@ export abstract class SimData extends SimReplica {
   }
 
   /**
-   * * The data for one run of a script. After the first write, a full memory does not stop the
+   * The data for one run of a script. After the first write, a full memory does not stop the
    * script.
    */
   protected view(id: number): Data {

@@ -180,7 +180,7 @@ const linksBreak: Fault = (scene) => {
 const handedOver: Fault = ({ watch }) => watch.handOver();
 
 /**
- * * The master loses a lock, and the holder counts on the lock for longer than a quarantine.
+ * The master loses a lock, and the holder counts on the lock for longer than a quarantine.
  * Processes have met the key before.
  */
 const longLeaseIsForgotten: Fault = (scene) => {

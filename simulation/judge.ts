@@ -76,7 +76,7 @@ export class Judge {
   }
 
   /**
-   * * A lock that was asked for at `askedAt` was refused. `isFree`: no other process ever asks for
+   * A lock that was asked for at `askedAt` was refused. `isFree`: no other process ever asks for
    * the key.
    */
   refused(worker: Worker, keys: readonly string[], error: unknown, askedAt: number, isFree: boolean): void {
@@ -216,7 +216,7 @@ export class Judge {
   }
 
   /**
-   * * A lock that had to be granted was lost or refused. A violation, unless a fault may be the
+   * A lock that had to be granted was lost or refused. A violation, unless a fault may be the
    * cause.
    */
   private wrong(cost: Cost, since: number, what: string, detail: string): void {

@@ -39,7 +39,7 @@ interface Happening {
 }
 
 /**
- * * A machine of the simulation, with clocks of its own. A frozen host handles events after the
+ * A machine of the simulation, with clocks of its own. A frozen host handles events after the
  * freeze. A busy host handles events at the end of each turn of the event loop.
  */
 export class SimHost implements Clock {

@@ -79,7 +79,7 @@ interface Asked {
 }
 
 /**
- * * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection,
+ * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection,
  * pipelined by ioredis. With `questions` the pipeline also has INFO on both sides of WAIT, and
  * CLIENT LIST: the cost of knowing which replicas confirmed.
  */

@@ -30,7 +30,7 @@ import type { WaitQueues } from './wait-queues.js';
 const FIRST_RETRY_PAUSE = 25;
 const LONGEST_RETRY_PAUSE = 1_000;
 /**
- * * ms beyond `waitTime` that a queued caller waits for the answer to another caller of the queue:
+ * ms beyond `waitTime` that a queued caller waits for the answer to another caller of the queue:
  * the time of both may end in one instant.
  */
 const GRACE = 50;
@@ -119,7 +119,7 @@ export class Acquisition implements Waiter, Timed {
   }
 
   /**
-   * * A waiter past its `waitTime` does not ask again: the deadline is about to fire, and thousands
+   * A waiter past its `waitTime` does not ask again: the deadline is about to fire, and thousands
    * of waiters may expire together.
    */
   get isReady(): boolean {

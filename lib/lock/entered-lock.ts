@@ -8,7 +8,7 @@ export interface EnteredLock {
   /** Runs `work` under the lock. */
   run<T>(work: () => T): T;
   /**
-   * * Releases the lock. Throws `LockLostError` if the lock was lost meanwhile. The cause is
+   * Releases the lock. Throws `LockLostError` if the lock was lost meanwhile. The cause is
    * `failure`, the error of the work.
    */
   finish(failure?: unknown): Promise<void>;

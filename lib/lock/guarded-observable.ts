@@ -4,7 +4,7 @@ import { Observable, Subscriber, type Observer, type Operator, type Subscription
 export type OnSubscriberError = (error: unknown, hasEnded: boolean) => void;
 
 /**
- * * An Observable for the application's code. RxJS throws the error of a subscriber a second time
+ * An Observable for the application's code. RxJS throws the error of a subscriber a second time
  * in a timer. No code can catch that error, so the process ends. Here `onError` gets the first
  * error of each subscriber. The same holds for a rejected promise that the subscriber returns, and
  * for an error that comes down a pipe to a subscriber without a handler.

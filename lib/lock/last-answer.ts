@@ -4,7 +4,7 @@ import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from
 import type { SharedOutcome } from './wait-queue.js';
 
 /**
- * * The answer that explains best why a caller got no lock: the caller's own answer, or the last
+ * The answer that explains best why a caller got no lock: the caller's own answer, or the last
  * answer that the queue heard. If the two differ in kind (busy or failed), the queue's answer is
  * preferred, because it came later.
  */

@@ -41,7 +41,7 @@ export interface AcquireOptions {
    */
   renew?: boolean | undefined;
   /**
-   * * The time after the grant at which renewal stops. The lock then ends with the last lease, and
+   * The time after the grant at which renewal stops. The lock then ends with the last lease, and
    * its signal aborts.
    *
    * @default the module's `maxHoldTime`, none

@@ -57,7 +57,7 @@ export class Renewals {
   }
 
   /**
-   * * Calls `renew` every third of the lease. `passed`: ms of the first period that are over. If
+   * Calls `renew` every third of the lease. `passed`: ms of the first period that are over. If
    * there are many locks, the first period ends up to half a period earlier.
    */
   start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
@@ -156,7 +156,7 @@ class Wheel {
   }
 
   /**
-   * * Each slot is due once, no matter how many rounds have passed, and the slot that is due
+   * Each slot is due once, no matter how many rounds have passed, and the slot that is due
    * longest comes first. After the event loop was blocked, all overdue locks are renewed at once.
    * That costs the same share of the time as always. In slices, an event loop that is always slow
    * would be late with every slice.

@@ -139,7 +139,7 @@ export class WaitQueue implements Timed {
   }
 
   /**
-   * * Lets the next waiter ask: the first, or in trouble the next that needs less. After a failure
+   * Lets the next waiter ask: the first, or in trouble the next that needs less. After a failure
    * (`hasFailed`) the latter is preferred, since that waiter may be granted and the first has
    * failed.
    */

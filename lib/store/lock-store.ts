@@ -7,10 +7,10 @@ import type { Validity } from './validity.js';
  *
  * - **At most one owner per key** at any time, over all processes that use the same data.
  * - **An owner names one attempt.** If an attempt was abandoned, or answered with anything but
- *   `granted`, its owner is never granted. The store takes back by itself what such an attempt may
- *   have written.
- * - **Granted means confirmed**: by the replicas that the request asks for, before the lease's
- *   validity ended.
+ *   `granted`, that owner is never granted. The store takes back whatever such an attempt may have
+ *   written.
+ * - **Granted means confirmed**: by the replicas that the request asks for, before the validity of
+ *   the lease ended.
  * - **A grant's token is greater than the token of every earlier grant** of the same key.
  * - **All or nothing**: of several keys either all are held or none, and no two requests deadlock.
  * - **Nothing outlives its lease**, whatever fails; a renewal never creates a key.
@@ -48,12 +48,11 @@ export interface LockStore {
   /** The holder of the key, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
 
-  /** Takes the key from its holder. */
+  /** Takes the key from the holder. */
   forceRelease(key: string): Promise<ForceReleaseOutcome>;
 
   /**
-   * Keys that changed, as far as the store hears of it: a hint to ask again, never a fact to rely
-   * on.
+   * The keys whose changes the store hears of: a hint to ask again, never a fact to rely on.
    *
    * The store hears of every key that an `acquire` found busy, that is watched, or that was
    * renewed. Releases of this process may be among the changes. `every` and `where` mean that
@@ -108,8 +107,8 @@ export interface AcquireRequest extends OwnedKeys {
   /**
    * The monotonic instant at which an attempt ends that could not be sent, or whose answer was
    * lost. But an attempt has at least `replicaTimeout` ms: a connection may be about to open, and a
-   * confirmation takes time. If the store knows that nothing can be granted before this instant
-   * (quarantine), it answers at once.
+   * confirmation takes time. If a quarantine lasts longer than this instant, the store
+   * answers at once.
    */
   readonly waitUntil: number;
 }
@@ -144,8 +143,8 @@ export type RenewOutcome =
   | { readonly kind: 'expired'; readonly why: Unconfirmed | Unavailable };
 
 /**
- * `cooldown`: the lock is given back, and its keys only stay busy for the time given. That is
- * confirmed like a renewal, but the lock has no holder from then on.
+ * `cooldown`: the lock is given back, and the keys only stay busy for the given time. The replicas
+ * confirm that like a renewal, but the lock has no holder from then on.
  */
 export type RenewPurpose = 'hold' | 'cooldown';
 
@@ -181,11 +180,11 @@ export interface Holder {
   readonly owner: string;
   readonly token: number;
   /**
-   * ms until the key expires by itself. Infinity if the key never does: another program changed it,
+   * ms until the key expires. Infinity if the key never expires: another program changed the key,
    * because a lock of this library always expires.
    */
   readonly remainingTime: number;
-  /** The lock was given back before its `minHoldTime`, and the key only stays busy. */
+  /** The lock was given back before `minHoldTime` had passed, and the key only stays busy. */
   readonly inCooldown: boolean;
 }
 
@@ -209,7 +208,7 @@ export interface Unconfirmed {
 /** Nothing could be decided: unreachable, refused, or in quarantine. Nothing is held. */
 export interface Unavailable {
   readonly kind: 'unavailable';
-  /** What happened and what to do, as a sentence for the log. Names the server and its answer. */
+  /** A sentence for the log: what happened, on which server, with which answer, and what to do. */
   readonly reason: string;
   readonly cause?: unknown;
   /** ms after which asking again makes sense, if known. */

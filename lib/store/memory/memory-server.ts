@@ -18,7 +18,7 @@ const TOMBSTONE_TIME = 10_000;
  */
 const PURGE_EVERY = 1_000;
 
-/** What one lock has of one key, also for a while after its release. */
+/** The part of one lock in one key, also for a while after the release. */
 interface Permit {
   /** Undefined once the key is released: only the token is kept. */
   owner: string | undefined;

@@ -28,7 +28,7 @@ export interface Deployment {
   close(): Promise<void>;
 }
 
-/** What a deployment reports to its store. */
+/** The events that a deployment reports to the store. */
 export interface DeploymentListener {
   onChange(change: KeyChange): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;

@@ -9,7 +9,7 @@ export type RedisConnection =
   string | RedisOptions | { nodes: ClusterNode[]; options?: ClusterOptions } | Redis | Cluster;
 
 /**
- * Whether the value is an ioredis client. Its shape decides, because the client may come from
+ * Whether the value is an ioredis client. The shape decides, because the client may come from
  * another copy of the library. Clients of node-redis have `duplicate` and `options` too.
  */
 export function isRedisInstance(value: unknown): value is Redis {

@@ -26,7 +26,7 @@ import { FORCE_RELEASE } from './scripts/force-release.js';
 import { parseValue } from './scripts/value.js';
 import { SingleMasterDeployment } from './single-master-deployment.js';
 
-/** Locks on Redis masters. A lock counts when the replicas have confirmed it. */
+/** Locks on Redis masters. A lock counts only when the replicas have confirmed the write. */
 export class RedisStore implements LockStore {
   private readonly deployment: Deployment;
   private isOpen = false;
@@ -38,7 +38,7 @@ export class RedisStore implements LockStore {
   constructor(
     private readonly options: RedisStoreOptions,
     clock: Clock = systemClock,
-    /** Makes the connections. A simulation passes its own. */
+    /** Makes the connections. The simulation passes simulated connections. */
     connector?: Connector,
   ) {
     const listener: DeploymentListener = {
@@ -88,8 +88,8 @@ export class RedisStore implements LockStore {
   }
 
   async forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    // Sends the script's text, not its hash: a server that has lost its scripts needs no second
-    // request.
+    // Sends the text of the script instead of the hash: a server that has lost all scripts needs no
+    // second request.
     const replies = await this.deployment.ask(key, () => [
       FORCE_RELEASE.command([this.options.keyPrefix + key], [], false),
     ]);

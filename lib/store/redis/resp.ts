@@ -1,8 +1,8 @@
 export type Command = readonly [name: string, ...args: (string | number)[]];
 
 /**
- * An answer of Redis, decoded from RESP 2. An error reply is a value: the server read the command
- * and refused it.
+ * An answer of Redis, decoded from RESP 2. An error reply is a value: the server has read the
+ * command, and refused.
  */
 export type Reply = string | number | null | Reply[] | ErrorReply;
 

@@ -10,9 +10,10 @@ type Granted = Extract<AcquireOutcome, { kind: 'granted' }>;
  * One attempt to take keys that may lie in several slots: all or none.
  *
  * The parts are taken one after the other in the order of their slots. If a part is not granted,
- * the parts before it are given back. The lock's token is the token of the last part: each part is
- * asked for with the greatest token so far as its floor. Parts with a smaller token are raised to
- * it before the lock counts as granted. The lock is valid until the first of its parts ends.
+ * the earlier parts are given back. The lock's token is the token of the last part, because each
+ * part is asked for with the greatest token so far as the floor. Parts with a smaller token are
+ * raised to that token before the lock counts as granted. The lock is valid until the first part
+ * ends.
  */
 export class ClusterAttempt {
   readonly outcome: Promise<AcquireOutcome>;
@@ -30,8 +31,8 @@ export class ClusterAttempt {
   }
 
   /**
-   * Ends the attempt. A master that was asked takes back what it wrote by itself, and may never
-   * answer. Granted parts are given back here.
+   * Ends the attempt. The `Master` of an open question takes back whatever was written, and may
+   * never answer. Granted parts are given back here.
    */
   abandon(): void {
     this.isAbandoned = true;
@@ -81,8 +82,8 @@ export class ClusterAttempt {
   }
 
   /**
-   * Takes one part. Only the first part may wait: a caller that holds a part would keep others from
-   * it while it waits for the next.
+   * Takes one part. Only the first part may wait: a caller that waits for a later part would keep
+   * other callers from the parts that are held already.
    */
   private async takeWithin(
     part: SlotPart,

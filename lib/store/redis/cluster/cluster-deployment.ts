@@ -100,7 +100,7 @@ export class ClusterDeployment implements Deployment {
   }
 
   /**
-   * The outcome for the whole lock is the worst outcome of its parts: gone, else expired, else
+   * The outcome for the whole lock is the worst outcome of the parts: gone, else expired, else
    * renewed until the first part ends.
    */
   private worse(one: RenewOutcome, other: RenewOutcome): RenewOutcome {

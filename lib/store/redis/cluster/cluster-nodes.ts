@@ -1,13 +1,13 @@
 import type { Address, Reply } from '../resp.js';
 
-/** One server of the Cluster, as another server describes it. */
+/** One server of the Cluster in the view of another server. */
 export interface ClusterNode {
   readonly id: string;
   /**
    * `ip:port` by which the servers name each other: the server's identity among the known replicas.
    */
   readonly identity: string;
-  /** The name that the server announces beside its ip (`cluster-announce-hostname`). */
+  /** The name that the server announces beside the ip (`cluster-announce-hostname`). */
   readonly hostname: string | undefined;
   /** This entry is the server that answered. */
   readonly isMyself: boolean;
@@ -16,7 +16,7 @@ export interface ClusterNode {
   readonly isFailed: boolean;
   /** The answering server is connected to this one, and does not suspect that it is dead. */
   readonly isReached: boolean;
-  /** The answering server suspects that this one is dead, or knows it. */
+  /** The answering server suspects or knows that this one is dead. */
   readonly isSuspected: boolean;
   /**
    * ms since 1970, by the clock of the answering server: when this server was last heard, by the
@@ -40,9 +40,9 @@ export interface ClusterView {
 }
 
 /**
- * Reads CLUSTER NODES. Every version has this command. Unlike CLUSTER SHARDS, its reply contains
- * the epochs by which the views of two servers can be ordered. `asked` is the address at which the
- * answering server was reached: a server may not know its own address.
+ * Reads CLUSTER NODES. Every version has this command. Unlike CLUSTER SHARDS, the reply has the
+ * epochs by which the views of two servers can be ordered. `asked` is the address at which the
+ * answering server was reached, because a server may not know its own address.
  *
  * See https://redis.io/docs/latest/commands/cluster-nodes/.
  */

@@ -7,7 +7,7 @@ import type { ClusterView } from './cluster-nodes.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';
 import type { Shard } from './shard.js';
 
-/** ms between two polls while a request waits for a slot that is on its way. */
+/** ms between two polls while a request waits for a slot that is being moved. */
 const HURRIED_TIME = 100;
 /** ms within which a further poll would bring nothing new. */
 const SAME_POLL = 20;
@@ -24,7 +24,7 @@ export interface PolledCluster {
 
 /**
  * Decides when the nodes of a Cluster are asked which master serves which slot: every second, when
- * a master redirects a request, and every 100 ms while a slot is on its way.
+ * a master redirects a request, and every 100 ms while a slot is being moved.
  */
 export class ClusterPoller {
   private readonly survey: ClusterSurvey;
@@ -77,7 +77,7 @@ export class ClusterPoller {
     return this.lastPoll.answered;
   }
 
-  /** A request waits for a slot that is on its way: the next poll comes soon. */
+  /** A request waits for a slot that is being moved: the next poll comes soon. */
   hurry(): void {
     if (this.isHurried) return;
     this.isHurried = true;

@@ -112,7 +112,7 @@ export class ClusterSurvey {
   }
 
   /**
-   * Asks one server. While a question to a server is under way, further callers share its answer.
+   * Asks one server. While a question to a server is under way, further callers share the answer.
    */
   private async question(address: Address): Promise<ClusterView> {
     const name = addressText(address);

@@ -236,8 +236,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.leadShards(before);
     if (changed.size > 0) {
       for (const { master } of [...this.shards, ...this.leaving]) master.onSlotsMoved();
-      // Notices of these keys went to their former master, and a key that moved must be confirmed
-      // on its new shard.
+      // Notices of these keys went to the former master, and a key that moved must be confirmed on
+      // the new shard.
       const { keyPrefix } = this.options;
       this.listener.onChange({ where: (key) => changed.has(hashSlot(keyPrefix + key)) });
     }
@@ -245,8 +245,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   /**
-   * Gives every master with slots a shard: the shard of the master whose place it took, or a new
-   * one.
+   * Gives every master with slots a shard: a new shard, or the shard of the former master if a
+   * replica has replaced that master.
    */
   private leadShards(before: ReadonlyMap<string, ClusterNode>): void {
     const owners = this.table.owners();
@@ -301,7 +301,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
 const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
 
-/** Whether `address`, as a redirection names it, belongs to the node. */
+/** Whether `address`, which a redirection named, belongs to the node. */
 function answersTo({ identity, hostname }: ClusterNode, address: string): boolean {
   const port = identity.slice(identity.lastIndexOf(':'));
   return identity === address || (hostname !== undefined && address === hostname + port);

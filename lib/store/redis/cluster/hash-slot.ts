@@ -1,4 +1,4 @@
-/** How many slots a Redis Cluster divides its keys into. */
+/** The number of slots in a Redis Cluster. */
 export const SLOTS = 16_384;
 
 /**

@@ -46,8 +46,8 @@ interface MasterAnswer {
 export class LossCheck {
   private readonly doubtTime: number;
   /**
-   * By master: the start of the last check that asked about its slots, and the doubt that the check
-   * left.
+   * By master: the start of the last check that asked about the master's slots, and the doubt that
+   * the check left.
    */
   private readonly results = new Map<
     string,
@@ -157,7 +157,7 @@ export class LossCheck {
               `${masters.get(unasked[0])?.identity} may not be asked how it got its slots (allow the user ${ACL_RULE})`));
       if (doubt === undefined) cluster.table.show(owner, startedAt, unproven);
       this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
-      // The master that gave the slots away learns of its success a moment after the target has the
+      // The master that gave the slots away learns of the success a moment after the target has the
       // slots.
       this.isWanted ||= doubt === undefined && unproven.length > 0;
     }
@@ -199,7 +199,7 @@ export class LossCheck {
     return answer && answerOf(view, answer.replies, this.clock.monotonic());
   }
 
-  /** Asks a master for which this process has no shard, over a connection of its own. */
+  /** Asks a master for which this process has no shard, over a new connection. */
   private async askOnce(node: ClusterNode, signal: AbortSignal): Promise<MasterAnswer | undefined> {
     const links = new ListedLinkAges();
     const address = this.cluster.reach(node);

@@ -1,22 +1,22 @@
 import type { ClusterNode } from './cluster-nodes.js';
 
-/** What a master showed about itself when it was asked. */
+/** What a master showed about itself in answer to a question. */
 export interface MasterEvidence {
-  /** How many replicas acknowledge its replication stream. */
+  /** The number of replicas that acknowledge the replication stream. */
   readonly replicas: number;
   /** Every listed replica link has stood for a whole quarantine. */
   readonly areOld: boolean;
 }
 
 export interface LossSettings {
-  /** ms after which a slot is trusted, whatever may have happened to it: see `slot-trust.ts`. */
+  /** ms after which a slot is trusted in any case: see `slot-trust.ts`. */
   readonly doubtTime: number;
   readonly allowNoReplicas: boolean;
 }
 
 /**
- * Why a server may have lost a lock within the last quarantine while it served slots, in words.
- * Undefined if no server can have.
+ * Says why a server that served slots may have lost a lock within the last quarantine. Undefined if
+ * that is impossible for every server.
  *
  * - `named`: all servers, as one master names them.
  * - `known`: addresses by id of all servers that any view has named lately.
@@ -52,8 +52,8 @@ export function mayHaveLost(
 }
 
 /**
- * The Cluster has not heard the server for so long that no lock in its slots can still be believed
- * in.
+ * The Cluster has not heard the server for so long that no lock in the server's slots can still be
+ * believed in.
  */
 function isLongDead({ isFailed, heardAt }: ClusterNode, since: number): boolean {
   return isFailed && heardAt > 0 && heardAt < since;
@@ -66,7 +66,7 @@ function doubtAbout(
   allowNoReplicas: boolean,
 ): string | undefined {
   if (isSuspected) return 'is not heard by the others';
-  // A master that joins gets an epoch with its first slot. In a Cluster that was made by hand, a
+  // A master that joins gets an epoch with the first slot. In a Cluster that was made by hand, a
   // master may serve slots without an epoch, but hardly without a replica.
   if (slots.length === 0 && epoch === 0 && replicas === 0 && (evidence?.replicas ?? 0) === 0)
     return undefined;

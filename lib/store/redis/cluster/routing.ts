@@ -28,7 +28,7 @@ const RETRY_TIME = 100;
  */
 const MOST_REDIRECTIONS = 3;
 
-/** Finds the master of a slot for one request, and follows the slot if it moves. */
+/** Finds the master of a slot for one request, and follows a slot that moves. */
 export class Routing {
   constructor(
     private readonly topology: ClusterTopology,

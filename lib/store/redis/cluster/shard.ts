@@ -7,7 +7,7 @@ import type { Release } from '../commit/commit-request.js';
 import type { SlotOwnership } from '../commit/slot-ownership.js';
 import type { ClusterNode } from './cluster-nodes.js';
 
-/** What a shard asks its Cluster. */
+/** What a shard asks the Cluster. */
 export interface ShardCluster {
   ownerOf(slot: number): string | undefined;
   mayGrant(slot: number): boolean;
@@ -28,7 +28,7 @@ export interface ShardCluster {
 /**
  * A master and the replicas that may take its place.
  *
- * After a fail-over the shard is the same: a replica has taken over all slots of its master. The
+ * After a fail-over the shard is the same: a replica has taken over all slots of the master. The
  * dead former master, which the Cluster then lists as a master without slots, is still one of the
  * shard's servers. A server that serves other slots is not. Neither is a former replica that is a
  * master of its own now.
@@ -88,7 +88,7 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.replicas.clear();
     for (const id of replicas) this.replicas.add(id);
     this.knownReplicas.setAnnounced(identities, at);
-    // Only the master itself knows which replicas it reaches.
+    // Only the master knows which replicas are within reach.
     if (!nodes.some(({ id, isMyself }) => isMyself && id === this.node.id)) return;
     const following = nodes.filter(({ masterId, isReached }) => masterId === this.node.id && isReached);
     this.knownReplicas.identified(new Set(following.map(({ identity }) => identity)), []);
@@ -106,7 +106,7 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.setMaster(node);
   }
 
-  /** Takes the master's entry in CLUSTER NODES; connects anew if its id or address has changed. */
+  /** Takes the master's entry in CLUSTER NODES. Connects anew after a change of id or address. */
   private setMaster(node: ClusterNode): void {
     const { id, identity } = this.node;
     this.node = node;
@@ -149,7 +149,7 @@ export class Shard implements MasterLocator, SlotOwnership {
   private isOurs({ id, masterId, isMaster }: ClusterNode): boolean {
     if (isMaster) return this.formerMasters.has(id);
     if (masterId === undefined) return false;
-    // The replica may not have heard yet which server took its master's place.
+    // The replica may not have heard yet which server is the new master.
     return masterId === this.node.id || (this.replicas.has(id) && this.formerMasters.has(masterId));
   }
 }

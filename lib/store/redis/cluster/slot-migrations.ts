@@ -12,8 +12,8 @@ export interface SlotMigration {
   /** The migration was given up, as far as this side knows. */
   readonly hasFailed: boolean;
   /**
-   * The giving side stopped serving the slots before it learned of their new master, and served no
-   * request in between.
+   * The giving side stopped serving the slots before the news of their new master came, and served
+   * no request in between.
    */
   readonly isProof: boolean;
   readonly slots: readonly (readonly [from: number, to: number])[];
@@ -75,14 +75,14 @@ function migrationOf(reply: Reply, now: number | undefined): SlotMigration {
 const AGE_UNCERTAINTY = 2_000;
 
 /**
- * The slots that came to their master by an atomic migration which ended within the last `ms`, if
- * the former master does not report the migration as successful.
+ * The slots that came to their master by an atomic migration, which ended within the last `ms` and
+ * which the former master does not report as successful.
  *
- * In the last step the former master stops its writes and waits until the new master takes the
- * slots. That wait is limited (10 s in Valkey 9.1). After it the former master serves the slots
- * again. If the new master was only frozen, it still takes the slots when it wakes, and the locks
+ * In the last step the former master stops all writes and waits until the new master takes the
+ * slots. That wait is limited (10 s in Valkey 9.1). Then the former master serves the slots again.
+ * A new master that was only frozen still takes the slots afterwards, and the locks that were
  * granted in between are lost. The new master reports such a migration as successful, the former
- * one does not.
+ * master does not.
  */
 export function unprovenSlots(
   migrations: readonly SlotMigration[],

@@ -14,13 +14,13 @@ interface Claim {
   /** Since then all servers have shown that nothing of the slot was lost before. */
   readonly isShown: boolean;
   /**
-   * The monotonic instant at which the owner last said that the slot is on its way to another
+   * The monotonic instant at which the owner last said that the slot is being moved to another
    * master.
    */
   readonly leavingAt: number;
 }
 
-/** ms without an answer after which it is unknown what happened to the slots meanwhile. */
+/** After this many ms without an answer, nothing is known of the slots in that time. */
 const LONGEST_GAP = 5_000;
 
 /**
@@ -38,7 +38,7 @@ export class SlotTable {
   private lastTakenAt = -Infinity;
 
   constructor(
-    /** Whether the second master was a replica of the first when it took the first one's place. */
+    /** True if the second master replaced the first as a replica of the first. */
     private readonly isSuccession: (before: string, after: string) => boolean,
   ) {}
 
@@ -47,24 +47,23 @@ export class SlotTable {
   }
 
   /**
-   * The monotonic instant since which the slot has been in its owner's shard, as far as this
-   * process has seen.
+   * The monotonic instant since which this process has seen the slot in the owner's shard.
    */
   since(slot: number): number {
     return this.claims[slot]?.since ?? Infinity;
   }
 
   /**
-   * Whether all servers have shown that they lost nothing of the slot, since the slot came to its
-   * owner's shard.
+   * Whether all servers have shown, since the slot came to the owner's shard, that no lock in the
+   * slot was lost.
    */
   isShown(slot: number): boolean {
     return this.claims[slot]?.isShown ?? false;
   }
 
   /**
-   * The monotonic instant at which the owner last said that the slot is on its way to another
-   * master; -Infinity: never.
+   * The monotonic instant at which the owner last said that the slot is being moved to another
+   * master. -Infinity: never.
    */
   leavingAt(slot: number): number {
     return this.claims[slot]?.leavingAt ?? -Infinity;
@@ -114,7 +113,7 @@ export class SlotTable {
     this.give(slot, to, this.claims[slot]?.epoch ?? 0, at);
   }
 
-  /** The owner of the slot said that the slot is on its way to another master. */
+  /** The owner of the slot said that the slot is being moved to another master. */
   leaving(slot: number, at: number): void {
     const claim = this.claims[slot];
     if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
@@ -180,8 +179,8 @@ export class SlotTable {
   }
 
   /**
-   * Keeps `since` and `isShown` of slots whose master was succeeded by its replica. A replica that
-   * takes its master's place takes all slots, so these slots have not left their shard.
+   * Keeps `since` and `isShown` of slots whose master was replaced by a replica. The replica takes
+   * all slots, so these slots have not left their shard.
    */
   private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
     if (before.size === 0) return;
@@ -194,8 +193,8 @@ export class SlotTable {
   }
 
   /**
-   * Masters whose epoch has grown although they were given no slot that this process knows of. A
-   * master gets a greater epoch with each slot that comes to it, so one of its slots may have been
+   * Masters whose epoch has grown although this process knows of no slot that came to them. A
+   * master gets a greater epoch with each slot that comes, so a slot of the master may have been
    * away between two views.
    */
   private mayHaveBeenAway(nodes: ClusterView['nodes'], at: number): Set<string> {

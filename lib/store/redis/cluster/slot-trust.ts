@@ -14,7 +14,7 @@ import type { SlotTable } from './slot-table.js';
  *    when all keys are there. This library never follows an ASK. So during the move only S grants,
  *    and only keys that are still on S; after the move only T grants. A renewal that is answered
  *    with ASK waits for the end of the move, and then T and its replicas confirm the renewal. If
- *    the move takes longer than the lease, the lock is lost and its holder is told.
+ *    the move takes longer than the lease, the lock is lost and the holder is told.
  *
  *    An ASK is not followed because only one server vouches for it. Suppose that S was frozen and
  *    replaced by one of its replicas. When S wakes, S goes on to answer ASK for a moment, and T
@@ -23,8 +23,8 @@ import type { SlotTable } from './slot-table.js';
  *
  * 2. A held lock on the replicas of T. When T has the key, the replicas of T may not have the key
  *    yet. Suppose that T is lost before they do. The successor of T has only new links, so the
- *    successor grants nothing for one quarantine. If the last confirmation was on S, it came before
- *    the move, so the holder has stopped believing by then. If the holder has renewed the lock on T
+ *    successor grants nothing for one quarantine. A last confirmation on S came before the move, so
+ *    the holder has stopped believing by then. If the holder has renewed the lock on T
  *    since, a majority of the shard of T has the key.
  *
  * 3. A move that breaks off.
@@ -48,17 +48,17 @@ import type { SlotTable } from './slot-table.js';
  *    a. Every server shows that nothing was lost within the last quarantine, asked after this
  *       process saw the slot at T (`loss-evidence.ts`). T names the servers, because T had the slot
  *       from one of them. All servers that another server named lately are asked as well. A master,
- *       with or without slots, shows it by the age of its links: the master has been one master
- *       with one set of data for as long as every one of its replicas has followed it. A replica
- *       shows it by the age of its link to its master: the replica has served nothing for that
- *       long. A server that cannot be asked shows nothing.
+ *       with or without slots, proves this by the age of the replication links: the master has been
+ *       one master with one set of data for as long as every replica has followed. A replica proves
+ *       this by the age of the link to the master: the replica has served nothing for that long.
+ *       A server that cannot be asked shows nothing.
  *    b. This process has seen the slot at T for so long that no lock that S knew, and T does not
  *       know, can still be believed in: `doubtTimeOf`.
  *    Once shown, a slot is trusted as long as it stays with T, whatever happens to other shards.
  *    What happens to the shard of T is for `quorum.ts` to judge.
  *
  *    The check must come after the move: what S showed before the move says nothing about a loss
- *    between the check and the move. All servers must show it: if S has two masters for a while,
+ *    between the check and the move. All servers must prove this: if S has two masters for a while,
  *    the master that is cut off has old links, and the other master gave the slot away. Every link
  *    must be old, although a grant needs only a majority of old links: a young link may belong to a
  *    master that was emptied.
@@ -77,8 +77,8 @@ import type { SlotTable } from './slot-table.js';
  *    slot, and the lock is believed in for one quarantine after that. If the slot is taken from a
  *    master that hears of the move, S stopped before T had the slot. But a replica can take the
  *    place of a master that is cut off (CLUSTER FAILOVER TAKEOVER) and give the slot to T at once.
- *    The old master, with a replica that is cut off together with it, goes on until it notices that
- *    it does not hear the others. That takes 1.5 times `cluster-node-timeout`, which is less than a
+ *    The old master, with a replica on the same side of the cut, goes on until the silence of the
+ *    other masters shows. That takes 1.5 times `cluster-node-timeout`, which is less than a
  *    third of a lease (docs/guarantees.md). So doubt lasts one and a half quarantines.
  *
  * 8. Views have gaps: one second, and up to five if servers do not answer. A slot that leaves T and
@@ -86,7 +86,7 @@ import type { SlotTable } from './slot-table.js';
  *    The exception is another slot that came to T within the same seconds.
  *
  * Not covered:
- * - A slot that is taken by force from a master that is frozen or cut off and does not hear of it
+ * - A slot that is taken by force from a master that is frozen or cut off and does not hear of that
  *   (CLUSTER SETSLOT NODE, ADDSLOTS, `redis-cli --cluster fix`).
  * - A move that is declared done while keys are still on S.
  * - A server that is forgotten (CLUSTER FORGET) within a quarantine of its loss, for a process that

@@ -6,7 +6,7 @@ import { RefusedError } from './error-replies.js';
 /** Makes one of the connections that `setUp` needs. CLIENT LIST shows the label. */
 export type Connect = (label: string) => Promise<Connection>;
 
-/** The server did not answer in time, although it may have accepted a connection. */
+/** The server did not answer in time, but may have accepted a connection. */
 export class SilentError extends Error {
   constructor(ms: number) {
     super(`it did not answer within ${ms} ms`);

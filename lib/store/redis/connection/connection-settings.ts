@@ -78,7 +78,7 @@ function clusterOf(nodes: readonly ClusterNode[], { redisOptions, natMap }: Clus
   };
 }
 
-/** Lets ioredis read its URLs and option shorthands, with a client that never connects. */
+/** Lets ioredis read URLs and option shorthands, with a client that never connects. */
 function optionsOf(connection: string | RedisOptions | Redis): RedisOptions {
   if (isRedisInstance(connection)) return connection.options;
   const probe =

@@ -9,7 +9,7 @@ interface Meaning {
   readonly unwritten: boolean;
   /** Asking again cannot help until the configuration changes. */
   readonly permanent: boolean;
-  /** The server refuses every request for this reason, not one request because of its keys. */
+  /** The server refuses every request for this reason, whatever its keys. */
   readonly refusesAll: boolean;
   /** The server is no longer a master, so this connection is of no use. */
   readonly reconnect?: boolean;
@@ -141,7 +141,7 @@ export class RefusedError extends Error {
   }
 }
 
-/** The server answers, but cannot keep locks until its configuration, or ours, is changed. */
+/** The server answers, but cannot keep locks before a configuration is changed: there or here. */
 export class UnsuitableError extends Error {}
 
 /** The message of a thrown value, without a full stop, to be part of a sentence. */

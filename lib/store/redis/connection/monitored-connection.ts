@@ -7,21 +7,21 @@ import { EarliestTimer } from '../../../common/earliest-timer.js';
 const LAST_CHANCE = 100;
 
 export interface MonitorTimes {
-  /** ms that the server may be silent while it owes an answer. */
+  /** ms that the server may be silent if an answer is due. */
   readonly silenceLimit: number;
   /** ms without any traffic after which PING is sent; Infinity if never. */
   readonly pingAfter: number;
 }
 
 /**
- * A connection that ends by itself if the server falls silent.
+ * A connection that ends if the server falls silent.
  *
- * A server is silent if it owes an answer and nothing at all has come over this connection for
- * the limit. The limit counts from the oldest unanswered command, or from the last answer if that
- * is later. A slow server that works off a long queue is not silent. WAIT may take its own
- * timeout in addition.
+ * A server is silent if an answer is due and nothing at all has come over this connection for the
+ * limit. The limit counts from the oldest unanswered command, or from the last answer if that is
+ * later. A slow server that works off a long queue is not silent. WAIT may take the time of its
+ * own timeout in addition.
  *
- * A process that was busy for longer than the limit has not read its sockets. The answer may lie
+ * A process that was busy for longer than the limit has not read the sockets. The answer may lie
  * in the socket, or the command may not even have left the process. So two more conditions must
  * hold before the connection ends. Nothing comes for 100 ms after the limit, and nothing comes in
  * one more turn of the event loop.
@@ -143,7 +143,7 @@ export class MonitoredConnection implements Connection {
   }
 }
 
-/** ms for which the command may block its connection. */
+/** ms for which the command may block the connection. */
 function blockingTimeOf(command: Command | undefined): number {
   return command?.[0] === 'wait' ? Number(command[2]) : 0;
 }

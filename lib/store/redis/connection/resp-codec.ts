@@ -1,6 +1,9 @@
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 
-/** The commands as RESP, the protocol of Redis: https://redis.io/docs/latest/develop/reference/protocol-spec/ */
+/**
+ * The commands as RESP, the protocol of Redis:
+ * https://redis.io/docs/latest/develop/reference/protocol-spec/
+ */
 export function encoded(commands: readonly Command[]): string {
   let text = '';
   for (const command of commands) {

@@ -3,8 +3,8 @@ import type { Session } from '../connection/session.js';
 import { addressText } from '../resp.js';
 
 /**
- * Whether the server may evict locks; undefined if not, or if the user allows eviction. An evicted
- * lock is free for the next caller while its holder still works under it.
+ * Says why the server may evict locks. Undefined if it may not, or if the user allows eviction.
+ * An evicted lock is free for the next caller while the holder still works.
  * @see https://redis.io/docs/latest/develop/reference/eviction/
  */
 export function evictionRisk(

@@ -17,7 +17,7 @@ import type { MasterSettings } from './master-settings.js';
  */
 const SHORTEST_CONTROL_TIMEOUT = 250;
 
-/** A session that can be used, and what is known of its server. */
+/** A session that can be used, and what is known of the server. */
 export interface ReadySession {
   readonly session: Session;
   readonly view: ReplicaView;
@@ -27,7 +27,7 @@ export interface ReadySession {
   readonly misconfigured: Misconfigured | undefined;
 }
 
-/** What a connection asks and tells its master. */
+/** What a connection asks the master, and reports there. */
 export interface MasterConnectionHost {
   /** Examines the server of a new session, before the session is used. */
   examine(session: Session): ReadySession;
@@ -156,7 +156,7 @@ export class MasterConnection {
         },
         signal,
       );
-      // The session may have ended before a listener for its end was set.
+      // The session may have ended before a listener for the end was set.
       if (!session.isLive) throw new Error('the connection was lost while it was set up');
       if (signal.aborted) session.end(signal.reason);
       else if (!this.locator.isCurrent(located.identity)) {

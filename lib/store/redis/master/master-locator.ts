@@ -1,6 +1,9 @@
 import { addressText, type Address } from '../resp.js';
 
-/** Where a master is, and how the servers name it: the two differ behind address translation. */
+/**
+ * The address of a master, and the name by which the servers know the master. The two differ behind
+ * address translation.
+ */
 export interface LocatedMaster {
   readonly address: Address;
   /** `ip:port` as Sentinels or Cluster nodes name the master. */

@@ -1,6 +1,6 @@
 import type { ReplicaPolicy } from '../../lock-store.js';
 
-/** What a master tells the store to which it belongs. */
+/** The events that a master reports to the store. */
 export interface MasterListener {
   /** A key was changed; undefined if any key may have changed without a notice. */
   onChange(key: string | undefined): void;
@@ -21,7 +21,7 @@ export interface MasterSettings {
   readonly quarantine: number;
   /** ms that a confirmation may take. */
   readonly replicaTimeout: number;
-  /** ms by which a key outlives its lease. */
+  /** ms by which a key outlives the lease. */
   readonly clockSkew: number;
   readonly allowEviction: boolean;
 }

@@ -6,7 +6,7 @@ export interface AddressWarning {
   readonly message: string;
 }
 
-/** What is wrong with the addresses of a master's replicas, and the setting that mends it. */
+/** Faults in the addresses of a master's replicas, each with the setting that helps. */
 export function addressWarnings(
   where: string,
   inCluster: boolean,

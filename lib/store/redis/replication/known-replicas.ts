@@ -3,7 +3,7 @@ import { announcedAddress } from './shared-addresses.js';
 
 /**
  * The replicas that belong to one master, connected or not: the n of the quorum. A master that is
- * cut off drops lost replicas from its own list, and would confirm a write without any replica.
+ * cut off drops lost replicas from the list, and would confirm a write without any replica.
  * So the list alone is never the measure, and a question that fails never makes the set smaller.
  */
 export interface KnownReplicas {
@@ -22,7 +22,7 @@ export interface KnownReplicas {
 
 /** Servers that have, or may have, several addresses. */
 export interface Oddity {
-  /** From an address to the name of its server, which has both and counts once. */
+  /** From an address to the name of the server. The server has both and counts once. */
   readonly aliases: ReadonlyMap<string, string>;
   /**
    * Addresses that the master lists and no Sentinel or Cluster node names: of a new server, or of a
@@ -63,8 +63,8 @@ const FORGET_TIME = 60_000;
  * servers. Two examples:
  *
  *   - Behind address translation CLUSTER NODES names a replica by cluster-announce-ip, but the
- *     master lists that replica by the address from which its connection comes.
- *   - Sentinel names a master by the host name that its operator gave. After that server has
+ *     master lists that replica by the source address of the connection.
+ *   - Sentinel names a master by the host name that the operator gave. After that server has
  *     become a replica, Sentinel names the server by its IP address.
  *
  * If such a server is counted twice, n is too large. Nothing unsafe is granted then, but nothing
@@ -80,8 +80,8 @@ const FORGET_TIME = 60_000;
  *     these followers. Which follower a stranger is does not matter for the count; the same port
  *     is the best guess.
  *
- * A stranger without such a proof counts as a server of its own: an operator may just have
- * attached it. A replica that the master has ever listed by its name has no other address. And an
+ * A stranger without such a proof counts as a further server: an operator may just have attached
+ * that server. A replica that the master has ever listed by name has no other address. And an
  * address that was recognised once stays recognised, because Sentinel or the Cluster may lose
  * sight of a replica when that replica dies.
  */
@@ -92,7 +92,9 @@ const FORGET_TIME = 60_000;
  * and be promoted.
  */
 export class AnnouncedReplicas implements KnownReplicas {
-  /** The monotonic instant since which a server is neither named nor listed; undefined if it is. */
+  /**
+   * The monotonic instant since which a server is not named or listed. Undefined: the server is.
+   */
   private readonly absentSince = new Map<string, number | undefined>();
   /** The servers that Sentinels or the Cluster name, or have named. */
   private readonly names = new Set<string>();

@@ -18,8 +18,7 @@ export interface LinkAges {
   /** Takes in the answer, which came at the monotonic instant `answeredAt`, right after `info`. */
   observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void;
   /**
-   * For each link that may have confirmed a write: the instant since which it has stood.
-   * Unordered.
+   * The instant since which each link that may have confirmed a write has stood. Unordered.
    */
   readonly madeAt: readonly number[];
   /** How many links of replicas have acknowledged nothing so far, if the server shows that. */
@@ -41,7 +40,7 @@ export function countOlderThan(links: LinkAges, instant: number): number {
 const LINK_AGE_UNCERTAINTY = 6_000;
 
 /**
- * Knows each link by its client id. A link that is older than this process's first poll has the age
+ * Knows each link by the client id. A link that is older than this process's first poll has the age
  * that the server tells, less a margin.
  */
 export class ListedLinkAges implements LinkAges {

@@ -3,7 +3,7 @@ import type { Holder } from '../../lock-store.js';
 interface LongLease {
   /** The monotonic instant at which this process first read the lease. */
   readonly metAt: number;
-  /** The monotonic instant at which the lease ends unless it is renewed. */
+  /** The monotonic instant at which the lease ends without a further renewal. */
   readonly endsAt: number;
 }
 
@@ -13,7 +13,7 @@ const MANY = 1_000;
 /**
  * Keys that were found busy for longer than the quarantine covers. Another program uses longer
  * leases than this program knows, or an operator changed an expiry. After a loss of data, the
- * holder of such a lease may still rely on it when the replication links are a quarantine old. So
+ * holder may still rely on such a lease when the replication links are a quarantine old. So
  * until the lease has ended, a grant of that key needs links that have stood since this process
  * read the lease. No other key is affected.
  */
@@ -39,7 +39,9 @@ export class LongLeases {
     this.byKey.set(key, { metAt: known?.metAt ?? now, endsAt });
   }
 
-  /** The keys were granted: over links that have stood since a lease was met, so it had ended. */
+  /**
+   * The keys were granted by links that have stood since a long lease was met: the lease is over.
+   */
   granted(keys: readonly string[]): void {
     if (this.byKey.size > 0) for (const key of keys) this.byKey.delete(key);
   }

@@ -4,8 +4,8 @@ import type { ReplicationInfo } from './replication-info.js';
 /*
  * Which confirmations count. The simulation and the fault campaign check this argument:
  *
- * 1. A grant needs the write on a majority of the servers: on the master and on ceil(n / 2) of
- *    its n known replicas. Two masters at the same time cannot both have a majority of the same
+ * 1. A grant needs the write on a majority of the servers: on the master and on ceil(n / 2) of the
+ *    n known replicas. Two masters at the same time cannot both have a majority of the same
  *    servers for long.
  * 2. "For long" is the gap in rule 1. Sentinel moves replicas to a new master one by one. For
  *    about a second, a replica may still follow the old master and confirm a lock there. Then
@@ -34,7 +34,7 @@ import type { ReplicationInfo } from './replication-info.js';
  *    young. And if INFO shows more syncing replicas than CLIENT LIST does, so many of the oldest
  *    links count as young.
  *
- * A renewal needs rule 1 only. Its key was granted under all rules, and a replica that hangs must
+ * A renewal needs rule 1 only. The key was granted under all rules, and a replica that hangs must
  * not cost a held lock.
  */
 
@@ -63,7 +63,7 @@ export function requiredConfirmations(
   return Math.max(majorityOf(replicas), allowNoReplicas ? 0 : 1, wanted);
 }
 
-/** From the name of each replica that is online to the highest offset that it has acknowledged. */
+/** From the name of each online replica to the highest acknowledged offset. */
 export function acknowledgedOffsets(
   info: ReplicationInfo,
   nameOf: (address: string) => string = (address) => address,

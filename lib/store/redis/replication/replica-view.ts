@@ -29,7 +29,7 @@ export type Verdict =
 
 /** One way to count the replicas. */
 interface Count {
-  /** From the name of each replica that is online to the offset that it has acknowledged. */
+  /** From the name of each online replica to the acknowledged offset. */
   readonly acknowledged: ReadonlyMap<string, number>;
   /** How many replicas can confirm a write: online, and not loading the file of a full sync. */
   readonly online: number;
@@ -39,7 +39,7 @@ interface Count {
 
 const NO_REPLICAS: Count = { acknowledged: new Map(), online: 0, hidden: 0 };
 
-/** What one run of a master last said of its replicas, and what follows for a write. */
+/** What one run of a master last said of the replicas, and what follows for a write. */
 export class ReplicaView {
   private info: ReplicationInfo | undefined;
   /** Counts only the replicas that certainly exist. */
@@ -160,8 +160,8 @@ export class ReplicaView {
   }
 
   /**
-   * Every known replica, and whether it holds everything up to `offset`. Without `offset`: up to
-   * the master's offset as last seen.
+   * Every known replica, and whether everything up to `offset` was acknowledged. Without
+   * `offset`: up to the master's offset as last seen.
    */
   report(offset = this.info?.offset ?? 0): ReplicaReport[] {
     const masterOffset = this.info?.offset ?? 0;
@@ -178,7 +178,7 @@ export class ReplicaView {
   }
 
   /**
-   * Every known replica, and whether it confirms: the replica is connected and has acknowledged
+   * Every known replica, and whether the replica confirms: it is connected and has acknowledged
    * something within the last 2 s.
    */
   health(): ReplicaReport[] {

@@ -14,7 +14,7 @@ export interface ReplicationInfo {
 }
 
 export interface ReplicaLine {
-  /** `ip:port` as the replica announced it: the identity of the replica. */
+  /** The announced `ip:port`: the identity of the replica. */
   readonly address: string;
   readonly online: boolean;
   /** The replication offset that the replica has acknowledged. */
@@ -72,10 +72,10 @@ export function infoField(reply: Reply | undefined, name: string): string | unde
   return reply.slice(from, end < 0 ? undefined : end);
 }
 
-/** One connection of a replica, as CLIENT LIST describes it. */
+/** One connection of a replica in CLIENT LIST. */
 export interface ReplicaClient {
   readonly id: string;
-  /** s since the server accepted it. */
+  /** Seconds since the server accepted the connection. */
   readonly age: number;
   /**
    * Redis 8 marks the second connection of a syncing replica, which carries the RDB file, with C.

@@ -37,7 +37,7 @@ export interface Separated {
 }
 
 interface Address {
-  /** How many replicas certainly announce it. */
+  /** How many replicas certainly announce this address. */
   certain: number;
   /**
    * The most lines that were, or may have been, alive at the same time since the address last had a
@@ -142,7 +142,7 @@ export class SharedAddresses {
 /**
  * The least number of replicas to which the lines of one address belong. Each link that is younger
  * than the longest silence among them may have replaced a dead link. The same holds for each link
- * that CLIENT LIST lacks. 1 if the server does not tell the ages of its links.
+ * that CLIENT LIST lacks. 1 if the server does not tell the ages of links.
  */
 function provenByAge(
   online: readonly ReplicaLine[],

@@ -6,7 +6,7 @@ import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
 import { MonitoredConnection } from '../connection/monitored-connection.js';
 import { RefusedError } from '../connection/error-replies.js';
 
-/** What one Sentinel says about a master and its replicas. */
+/** What one Sentinel says about a master and the replicas. */
 export interface SentinelView {
   /** `ip:port` of the master that the Sentinel names. */
   readonly master: string;
@@ -19,7 +19,7 @@ export interface SentinelView {
   readonly servers: ReadonlySet<string>;
   /** The servers that follow the master and are healthy. */
   readonly following: ReadonlySet<string>;
-  /** From the address of each server that the Sentinel has ever reached to its run id. */
+  /** From the address to the run id of each server that the Sentinel has ever reached. */
   readonly runIds: ReadonlyMap<string, string>;
 }
 

@@ -36,7 +36,7 @@ export class Sentinels implements MasterLocator {
     private readonly name: string,
     connector: Connector,
     private readonly knownReplicas: AnnouncedReplicas,
-    /** From the address that a server announces to the address at which this process reaches it. */
+    /** From the announced address of a server to the address at which this process reaches it. */
     private readonly translate: (address: string) => Address,
     private readonly clock: Clock,
     /** The Sentinels name another master than before. */
