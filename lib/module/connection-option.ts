@@ -101,9 +101,9 @@ export const CLUSTER_OPTIONS = [
 const FOREIGN: Record<string, string> = {
   url: 'give the URL itself as the connection',
   uri: 'give the URL itself as the connection',
-  socket: 'this is an option of node-redis: give host, port and tls beside each other, or a URL',
-  rootNodes: 'this is an option of node-redis: give { nodes: [{ host, port }] }',
-  sentinelRootNodes: 'this is an option of node-redis: give { sentinels: [{ host, port }], name }',
+  socket: 'these are the options of node-redis: give host, port and tls beside each other, or a URL',
+  rootNodes: 'these are the options of node-redis: give { nodes: [{ host, port }] }',
+  sentinelRootNodes: 'these are the options of node-redis: give { sentinels: [{ host, port }], name }',
   hostname: "the option is called 'host'",
   user: "the option is called 'username'",
   pass: "the option is called 'password'",
