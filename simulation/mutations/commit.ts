@@ -76,8 +76,8 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     changes: {
       [OPEN_REQUESTS]: [
         [
-          'if (mayBeWritten) void this.outbox.add(',
-          'if (mayBeWritten && keys.length === 0) void this.outbox.add(',
+          'if (request.mayBeWritten) void this.outbox.add(',
+          'if (request.mayBeWritten && request.keys.length === 0) void this.outbox.add(',
         ],
       ],
       'lib/store/redis/connection/open-session.ts': [
@@ -151,7 +151,12 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     name: 'a release whose answer was lost counts as a loss when it is sent again',
     faults: 'answers lost',
     changes: {
-      [OUTBOX]: [['reply[index] === 1 || release.mayHaveRun', 'reply[index] === 1']],
+      [OUTBOX]: [
+        [
+          'scripts.release.answer(reply[index]) || release.mayHaveRun',
+          'scripts.release.answer(reply[index])',
+        ],
+      ],
       'simulation/scripts.ts': [['if (value !== lockToken) ours = 0;', 'ours = 0;']],
     },
   },
@@ -160,7 +165,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     faults: 'key forbidden',
     changes: {
       [OUTBOX]: [
-        ['if (batch.length > 1 && mayBlameOne(error)) {', 'if (batch.length > 1 && batch.length === 0) {'],
+        ['if (items.length > 1 && mayBlameOne(error)) {', 'if (items.length > 1 && items.length === 0) {'],
       ],
     },
   },
@@ -177,9 +182,9 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     changes: {
       [OUTBOX]: [
         [
-          `      session.forgetScript(releaseScript);
-      this.sendAgain(batch);`,
-          '      session.forgetScript(releaseScript);',
+          `      session.forgetScript(scripts.release);
+      this.sendAgain(items);`,
+          '      session.forgetScript(scripts.release);',
         ],
       ],
     },

@@ -1,13 +1,14 @@
-import { batchesOf } from '../scripts/script-batches.js';
+import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 import { mayBlameOne } from '../connection/error-replies.js';
-import { checkOwnerScript, UNREADABLE } from '../scripts/check-owner.js';
+import type { LockScripts } from '../scripts/lock-scripts.js';
 import type { ScriptCall } from '../scripts/script.js';
 
 /** The keys that an owner should hold, as Redis knows them. */
 export interface OwnerCheck extends ScriptCall {
   /** The hash slot of all keys; undefined without a Cluster. */
   readonly slot: number | undefined;
+  readonly scripts: LockScripts;
 }
 
 /**
@@ -21,36 +22,32 @@ export async function checkOwners<T extends OwnerCheck>(
   const found = new Map<T, number>();
   const refused = await checkBatches(batchesOf(checks), ask, found);
   // A batch is refused as a whole, perhaps for the keys of one check.
-  if (refused.length > 0)
-    await checkBatches(
-      refused.map((check) => [check]),
-      ask,
-      found,
-    );
+  const alone = refused.map((check) => ({ scripts: check.scripts, items: [check] }));
+  if (alone.length > 0) await checkBatches(alone, ask, found);
   return found;
 }
 
 /** Adds the results to `found`, and returns the checks that were refused together with others. */
 async function checkBatches<T extends OwnerCheck>(
-  batches: readonly T[][],
+  batches: readonly Batch<T>[],
   ask: (commands: readonly Command[]) => Promise<Reply[]>,
   found: Map<T, number>,
 ): Promise<T[]> {
   // With the script's text each time: a check is not repeated if the server has forgotten the
   // script.
-  const commands = batches.map((batch) =>
-    checkOwnerScript.command(checkOwnerScript.keysOf(batch), checkOwnerScript.argsOf(batch), false),
+  const commands = batches.map(({ scripts: { checkOwner }, items }) =>
+    checkOwner.command(checkOwner.keysOf(items), checkOwner.argsOf(items), false),
   );
   const replies = await ask(commands).catch(() => []);
   const refused: T[] = [];
-  batches.forEach((batch, index) => {
+  batches.forEach(({ scripts, items }, index) => {
     const reply = replies[index];
     if (Array.isArray(reply)) {
-      batch.forEach((check, position) => {
-        const answer = Number(reply[position]);
-        if (answer !== UNREADABLE) found.set(check, answer - 1);
+      items.forEach((check, position) => {
+        const lost = scripts.checkOwner.answer(reply[position]);
+        if (lost !== undefined) found.set(check, lost);
       });
-    } else if (reply instanceof ErrorReply && mayBlameOne(reply) && batch.length > 1) refused.push(...batch);
+    } else if (reply instanceof ErrorReply && mayBlameOne(reply) && items.length > 1) refused.push(...items);
   });
   return refused;
 }

@@ -1,12 +1,12 @@
 import type { Clock } from '../../../common/clock.js';
 import { instantOf, type Instant } from '../../validity.js';
-import { batchesOf } from '../scripts/script-batches.js';
+import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import type { AcquireCommit, SentGroup, CommitRequest, RenewCommit } from './commit-request.js';
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 import { parseReplicationInfo, type ReplicationInfo } from '../replication/replication-info.js';
-import { acquireAnswer, acquireScript, type AcquireAnswer } from '../scripts/acquire.js';
-import { renewAnswer, renewScript, type RenewAnswer } from '../scripts/renew.js';
-import type { Script } from '../scripts/script.js';
+import type { AcquireAnswer } from '../scripts/acquire.js';
+import type { RenewAnswer } from '../scripts/renew.js';
+import type { GroupScript } from '../scripts/script.js';
 import type { Session } from '../connection/session.js';
 
 export type ScriptAnswer =
@@ -57,14 +57,15 @@ export class CommitGroup implements SentGroup {
   ): void {
     const commands: Command[] = [];
     const onReply: ((reply: Reply) => void)[] = [];
-    for (const batch of batchesOf(this.requests.filter(isRenewal))) {
-      commands.push(session.groupCommand(renewScript, batch));
-      onReply.push((reply) => this.answer(session, renewScript, batch, reply, renewAnswer, listener));
-    }
-    for (const batch of batchesOf(this.requests.filter(isAcquisition))) {
-      commands.push(session.groupCommand(acquireScript, batch));
-      onReply.push((reply) => this.answer(session, acquireScript, batch, reply, acquireAnswer, listener));
-    }
+    const run = <C extends CommitRequest>(
+      { items }: Batch<C>,
+      script: GroupScript<C, AcquireAnswer | RenewAnswer>,
+    ): void => {
+      commands.push(session.groupCommand(script, items));
+      onReply.push((reply) => this.answer(session, script, items, reply, listener));
+    };
+    for (const batch of batchesOf(this.requests.filter(isRenewal))) run(batch, batch.scripts.renew);
+    for (const batch of batchesOf(this.requests.filter(isAcquisition))) run(batch, batch.scripts.acquire);
     let count: Reply = null;
     let info: ReplicationInfo | undefined;
     commands.push(
@@ -90,17 +91,16 @@ export class CommitGroup implements SentGroup {
     session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
   }
 
-  private answer(
+  private answer<C extends CommitRequest>(
     session: Session,
-    script: Script,
-    batch: readonly CommitRequest[],
+    script: GroupScript<C, AcquireAnswer | RenewAnswer>,
+    batch: readonly C[],
     reply: Reply,
-    answerOf: (reply: Reply | undefined) => ScriptAnswer,
     listener: CommitGroupListener,
   ): void {
     if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(script);
     batch.forEach((request, index) => {
-      if (Array.isArray(reply)) listener.onAnswer(request, answerOf(reply[index]));
+      if (Array.isArray(reply)) listener.onAnswer(request, script.answer(reply[index]));
       else {
         const error =
           reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);

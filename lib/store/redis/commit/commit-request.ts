@@ -8,6 +8,7 @@ import type {
 import type { Instant, Validity } from '../../validity.js';
 import type { LockPart } from '../lock-part.js';
 import type { Demand } from '../replication/quorum.js';
+import type { LockScripts } from '../scripts/lock-scripts.js';
 import type { ReleaseCall } from '../scripts/release.js';
 
 /**
@@ -40,6 +41,7 @@ export interface SentGroup {
 }
 
 interface RequestBase extends LockPart {
+  readonly scripts: LockScripts;
   readonly owner: string;
   readonly leaseTime: number;
   /** ms that the keys live: `leaseTime` and the allowance for the clocks of master and replicas. */
@@ -106,10 +108,15 @@ export interface RenewCommit extends RequestBase {
 
 export type CommitRequest = AcquireCommit | RenewCommit;
 
-/** A release that Redis has not answered yet. */
-export interface Release extends ReleaseCall {
+/** A lock that is to be released, or an attempt that is to be taken back. */
+export interface ReleaseRequest extends ReleaseCall {
   /** The hash slot of the keys; undefined without a Cluster. */
   readonly slot: number | undefined;
+  readonly scripts: LockScripts;
+}
+
+/** A release that Redis has not answered yet. */
+export interface Release extends ReleaseRequest {
   /** ms that the keys stay busy, counted from the time of sending. */
   cooldown: number;
   /** The monotonic instant until which the keys stay busy; undefined if they are freed. */

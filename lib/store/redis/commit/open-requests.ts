@@ -355,8 +355,8 @@ export class OpenRequests {
     this.forget(request);
   }
 
-  private releaseWritten({ mayBeWritten, keys, slot, owner, token, ttl }: AcquireCommit): void {
-    if (mayBeWritten) void this.outbox.add({ keys, owner, token, cooldown: 0 }, slot, ttl);
+  private releaseWritten(request: AcquireCommit): void {
+    if (request.mayBeWritten) void this.outbox.add({ ...request, cooldown: 0 }, request.ttl);
   }
 
   private expire(request: CommitRequest): void {

@@ -1,14 +1,13 @@
 import type { Clock } from '../../../common/clock.js';
 import type { ReleaseOutcome, Unavailable } from '../../lock-store.js';
 import { NO_INDEX, IntrusiveSet } from '../../../common/intrusive-set.js';
-import { batchesOf } from '../scripts/script-batches.js';
+import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import { ErrorReply, type Reply } from '../resp.js';
 import { redirectionOf } from '../connection/redirection.js';
 import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
 import type { SlotOwnership } from './slot-ownership.js';
-import { releaseScript, type ReleaseCall } from '../scripts/release.js';
 import type { Session } from '../connection/session.js';
-import type { Release } from './commit-request.js';
+import type { Release, ReleaseRequest } from './commit-request.js';
 
 /** ms between two tries while the server refuses, and between two checks for overdue releases. */
 const RETRY_TIME = 1_000;
@@ -67,16 +66,17 @@ export class ReleaseOutbox {
    * Resolves to the answer of Redis, or in time to `unavailable`. Even then the release is sent
    * again while one of the keys can live: for `leaseLeft` ms.
    */
-  add(call: ReleaseCall, slot: number | undefined, leaseLeft: number): Promise<ReleaseOutcome> {
+  add(request: ReleaseRequest, leaseLeft: number): Promise<ReleaseOutcome> {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const { keys, owner, token, cooldown } = call;
+      const { keys, owner, token, cooldown, slot, scripts } = request;
       this.takeOver({
         keys,
         owner,
         token,
         slot,
+        scripts,
         cooldown,
         cooldownUntil: cooldown > 0 ? now + cooldown : undefined,
         answerBy: now + this.answerWithin,
@@ -194,44 +194,47 @@ export class ReleaseOutbox {
    * Each batch is a run of its own: while the server runs the next one, the callers of this one go
    * on and send their next locks.
    */
-  private async send(session: Session, batch: readonly Release[]): Promise<void> {
-    this.inFlight += batch.length;
-    const command = session.groupCommand(releaseScript, batch);
+  private async send(session: Session, batch: Batch<Release>): Promise<void> {
+    const { scripts, items } = batch;
+    this.inFlight += items.length;
+    const command = session.groupCommand(scripts.release, items);
     const [reply] = await session.askControl([command]).catch(() => []);
-    if (this.session === session) this.inFlight -= batch.length;
+    if (this.session === session) this.inFlight -= items.length;
     this.onReply(session, batch, reply);
     this.pump();
   }
 
-  private onReply(session: Session, batch: readonly Release[], reply: Reply | undefined): void {
+  private onReply(session: Session, batch: Batch<Release>, reply: Reply | undefined): void {
+    const { scripts, items } = batch;
     if (Array.isArray(reply)) {
       this.answeredAt = this.clock.monotonic();
-      batch.forEach((release, index) =>
-        this.answer(release, { kind: 'released', ours: reply[index] === 1 || release.mayHaveRun }),
-      );
+      items.forEach((release, index) => {
+        const ours = scripts.release.answer(reply[index]) || release.mayHaveRun;
+        this.answer(release, { kind: 'released', ours });
+      });
     } else if (reply === undefined) {
-      for (const release of batch) release.mayHaveRun = true;
-      this.sendAgain(batch);
+      for (const release of items) release.mayHaveRun = true;
+      this.sendAgain(items);
     } else {
       this.onRefused(session, batch, reply instanceof ErrorReply ? reply : unexpected(reply));
     }
   }
 
-  private onRefused(session: Session, batch: readonly Release[], error: ErrorReply): void {
+  private onRefused(session: Session, { scripts, items }: Batch<Release>, error: ErrorReply): void {
     if (error.code === 'NOSCRIPT') {
-      session.forgetScript(releaseScript);
-      this.sendAgain(batch);
+      session.forgetScript(scripts.release);
+      this.sendAgain(items);
       return;
     }
     const meaning = meaningOf(error);
     const redirection = this.ownership && redirectionOf(error);
-    if (!meaning.unwritten) for (const release of batch) release.mayHaveRun = true;
-    if (batch.length > 1 && mayBlameOne(error)) {
-      for (const release of batch) release.isAlone = true;
-      this.sendAgain(batch);
+    if (!meaning.unwritten) for (const release of items) release.mayHaveRun = true;
+    if (items.length > 1 && mayBlameOne(error)) {
+      for (const release of items) release.isAlone = true;
+      this.sendAgain(items);
     } else {
       const refused = refusedBy(session.address, error);
-      for (const release of batch) {
+      for (const release of items) {
         if (meaning.permanent) this.answer(release, refused);
         else {
           release.refused = refused;

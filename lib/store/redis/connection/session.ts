@@ -136,7 +136,7 @@ export class Session {
   }
 
   /** One call of a script for several requests. */
-  groupCommand<C extends ScriptCall>(script: GroupScript<C>, calls: readonly C[]): Command {
+  groupCommand<C extends ScriptCall>(script: GroupScript<C, unknown>, calls: readonly C[]): Command {
     return this.scriptCommand(script, script.keysOf(calls), script.argsOf(calls));
   }
 

@@ -36,6 +36,7 @@ import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { POLL_TIME } from '../polling.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
+import { MUTEX } from '../scripts/lock-scripts.js';
 import { evictionRisk } from './eviction.js';
 import {
   lostConnection,
@@ -116,6 +117,7 @@ export class Master implements MasterConnectionHost {
         names,
         keys,
         slot,
+        scripts: MUTEX,
         floor,
         owner: request.owner,
         leaseTime,
@@ -154,6 +156,7 @@ export class Master implements MasterConnectionHost {
         names,
         keys,
         slot,
+        scripts: MUTEX,
         owner: lock.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
@@ -187,12 +190,12 @@ export class Master implements MasterConnectionHost {
   release(lock: HeldKeys, { keys, slot }: LockPart, cooldown: number): Promise<ReleaseOutcome> {
     const { owner, token, leaseTime } = lock;
     const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
-    return this.outbox.add({ keys, owner, token, cooldown }, slot, leaseLeft);
+    return this.outbox.add({ keys, slot, scripts: MUTEX, owner, token, cooldown }, leaseLeft);
   }
 
   /** Asks Redis to notify this process of changes to the keys from now on. */
   async watch({ owner }: OwnedKeys, { names, keys, slot }: LockPart): Promise<WatchOutcome> {
-    const lost = await this.keyTracking.add({ keys, owner, slot });
+    const lost = await this.keyTracking.add({ keys, slot, scripts: MUTEX, owner });
     if (lost === undefined) return { kind: 'unknown' };
     const key = names[lost];
     return key === undefined ? { kind: 'held' } : { kind: 'gone', key };

@@ -33,7 +33,7 @@ export interface AcquireCall extends ScriptCall {
  * program could have changed them (see `KeyTracking`). So a single key is first written with NX,
  * as if it were free, without a read.
  */
-export const acquireScript = new GroupScript<AcquireCall>({
+export const acquireScript = new GroupScript<AcquireCall, AcquireAnswer>({
   common: ['ttl', 'floor'],
   before: `
 local absent
@@ -95,6 +95,7 @@ end
     end
 `,
   after: FORGET,
+  answer: acquireAnswer,
 });
 
 export type AcquireAnswer =
@@ -104,7 +105,7 @@ export type AcquireAnswer =
   | { readonly kind: 'refused'; readonly error: ErrorReply };
 
 /** Decodes the script's reply to one request. */
-export function acquireAnswer(reply: Reply | undefined): AcquireAnswer {
+function acquireAnswer(reply: Reply | undefined): AcquireAnswer {
   if (typeof reply === 'string') return { kind: 'written', token: Number(reply) };
   const [index, text, pttl] = reply as [number, string, number?];
   if (pttl === undefined) {

@@ -1,7 +1,7 @@
-import { FORGET, GroupScript, READ_ALL } from './script.js';
+import { FORGET, GroupScript, READ_ALL, type ScriptCall } from './script.js';
 
 /** The reply for a lock with a key that the server refuses to read. */
-export const UNREADABLE = -1;
+const UNREADABLE = -1;
 
 /**
  * Checks whether locks are still held, and has client tracking report changes of their keys.
@@ -16,7 +16,7 @@ export const UNREADABLE = -1;
  * Every key is read, also behind a key that is lost, because client tracking follows only keys that
  * were read.
  */
-export const checkOwnerScript = new GroupScript({
+export const checkOwnerScript = new GroupScript<ScriptCall, number | undefined>({
   common: [],
   before: `${READ_ALL}
 local absent
@@ -39,4 +39,5 @@ local absent
     replies[#replies + 1] = gone
 `,
   after: FORGET,
+  answer: (reply) => (typeof reply !== 'number' || reply === UNREADABLE ? undefined : reply - 1),
 });

@@ -24,7 +24,7 @@ export interface ReleaseCall extends ScriptCall {
  * key since. A key that is in cooldown already stays busy until the end of that cooldown and no
  * longer.
  */
-export const releaseScript = new GroupScript<ReleaseCall>({
+export const releaseScript = new GroupScript<ReleaseCall, boolean>({
   common: ['cooldown'],
   own: ['token'],
   before: READ_ALL + WRITE,
@@ -57,4 +57,5 @@ export const releaseScript = new GroupScript<ReleaseCall>({
     end
     replies[#replies + 1] = ours
 `,
+  answer: (reply) => reply === 1,
 });

@@ -24,7 +24,7 @@ export interface RenewCall extends ScriptCall {
  *
  * The keys are read behind the writes, so that client tracking reports their next change.
  */
-export const renewScript = new GroupScript<RenewCall>({
+export const renewScript = new GroupScript<RenewCall, RenewAnswer>({
   common: ['ttl', 'purpose'],
   before: `${READ_ALL}${WRITE}
 local written, absent = {}, nil
@@ -60,11 +60,12 @@ local written, absent = {}, nil
     replies[#replies + 1] = gone
 `,
   after: `${reading('written')}${FORGET}`,
+  answer: renewAnswer,
 });
 
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };
 
 /** Decodes the script's reply to one renewal. */
-export function renewAnswer(reply: Reply | undefined): RenewAnswer {
+function renewAnswer(reply: Reply | undefined): RenewAnswer {
   return reply === 0 ? { kind: 'written' } : { kind: 'gone', index: Number(reply) - 1 };
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Command } from '../resp.js';
+import type { Command, Reply } from '../resp.js';
 
 export type Argument = string | number;
 
@@ -24,7 +24,7 @@ export interface ScriptCall {
   readonly owner: string;
 }
 
-interface GroupScriptParts<C extends ScriptCall> {
+interface GroupScriptParts<C extends ScriptCall, A> {
   /**
    * Properties that the Lua code knows by the same names. Consecutive calls with equal values form
    * a series, which carries the values once.
@@ -41,6 +41,8 @@ interface GroupScriptParts<C extends ScriptCall> {
   readonly each: string;
   /** Lua code that runs once, after all calls. */
   readonly after?: string;
+  /** Decodes the reply to one call. */
+  readonly answer: (reply: Reply | undefined) => A;
 }
 
 /**
@@ -51,11 +53,12 @@ interface GroupScriptParts<C extends ScriptCall> {
  *         properties; then for each call its owner and its `own` properties
  * Reply   for each call, in the same order, what `each` appends to `replies`
  */
-export class GroupScript<C extends ScriptCall> extends Script {
+export class GroupScript<C extends ScriptCall, A> extends Script {
+  readonly answer: (reply: Reply | undefined) => A;
   private readonly common: readonly (keyof C & string)[];
   private readonly own: readonly (keyof C & string)[];
 
-  constructor({ common, own = [], before = '', each, after = '' }: GroupScriptParts<C>) {
+  constructor({ common, own = [], before = '', each, after = '', answer }: GroupScriptParts<C, A>) {
     const head = 2 + common.length;
     const width = 1 + own.length;
     const values = [
@@ -79,6 +82,7 @@ end
 ${after.trim()}
 return replies
 `);
+    this.answer = answer;
     this.common = common;
     this.own = own;
   }

@@ -5,6 +5,7 @@ import type { AcquireCommit } from '../../../../lib/store/redis/commit/commit-re
 import { ErrorReply, type Command, type Reply } from '../../../../lib/store/redis/resp.js';
 import { LongLeases } from '../../../../lib/store/redis/replication/long-leases.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
+import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { ReplicaView } from '../../../../lib/store/redis/replication/replica-view.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
 import { ManualClock } from '../../../support/manual-clock.js';
@@ -54,6 +55,7 @@ class CountedRequest {
   static comparisons = 0;
   readonly kind = 'acquire';
   readonly slot = undefined;
+  readonly scripts = MUTEX;
   readonly floor = 0;
   readonly leaseTime = 60_000;
   readonly ttl = 61_000;

@@ -3,6 +3,7 @@ import { GroupCommit } from '../../../../lib/store/redis/commit/group-commit.js'
 import type { AcquireCommit, RenewCommit } from '../../../../lib/store/redis/commit/commit-request.js';
 import { LongLeases } from '../../../../lib/store/redis/replication/long-leases.js';
 import type { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
+import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { ReplicaView } from '../../../../lib/store/redis/replication/replica-view.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
 import { NO_INDEX } from '../../../../lib/common/intrusive-set.js';
@@ -42,6 +43,7 @@ describe('A renewal while the answers to a group in flight are unread', () => {
     names: ['k'],
     keys: ['lock:k'],
     slot: undefined,
+    scripts: MUTEX,
     owner: 'rl:a:1',
     leaseTime: LEASE,
     ttl: LEASE + 1_000,

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { HeldKeys, ReleaseOutcome } from '../../../../lib/store/lock-store.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
+import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
 import { until } from '../../../support/eventually.js';
 import { Link } from '../../../support/link.js';
@@ -10,6 +11,7 @@ import { startReplication } from '../../../support/replication.js';
 import { take } from '../../requests.js';
 import { RedisServices, RedisStores } from '../redis-stores.js';
 
+const REQUEST = { owner: 'rl:o', token: 1, cooldown: 0, slot: undefined, scripts: MUTEX } as const;
 const single = { allowNoReplicas: true } as const;
 const RELEASED: ReleaseOutcome = { kind: 'released', ours: true };
 const stores = new RedisStores();
@@ -103,9 +105,7 @@ describe('Many locks that are released at once', () => {
     releases.attach(sessionOn(clock, 1_500));
     const outcomes: ReleaseOutcome[] = [];
     for (let i = 0; i < 1_000; i++)
-      void releases
-        .add({ keys: [`k${i}`], owner: 'rl:o', token: 1, cooldown: 0 }, undefined, 60_000)
-        .then((outcome) => outcomes.push(outcome));
+      void releases.add({ ...REQUEST, keys: [`k${i}`] }, 60_000).then((outcome) => outcomes.push(outcome));
     await clock.advance(4_000);
     expect(outcomes.length).toBeGreaterThan(0);
     expect(outcomes.length).toBeLessThan(1_000);
@@ -119,9 +119,7 @@ describe('Many locks that are released at once', () => {
     releases.attach(sessionOn(clock, Infinity));
     const outcomes: ReleaseOutcome[] = [];
     for (let i = 0; i < 1_000; i++)
-      void releases
-        .add({ keys: [`k${i}`], owner: 'rl:o', token: 1, cooldown: 0 }, undefined, 60_000)
-        .then((outcome) => outcomes.push(outcome));
+      void releases.add({ ...REQUEST, keys: [`k${i}`] }, 60_000).then((outcome) => outcomes.push(outcome));
     await clock.advance(2_100);
     expect(outcomes).toHaveLength(1_000);
     expect(outcomes[0]).toMatchObject({
