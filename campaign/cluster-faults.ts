@@ -1,41 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterDeployment } from './cluster-deployment.js';
 import { anyShard } from './cluster-scene.js';
-import {
-  catchUp,
-  cutConnections,
-  failOverTwice,
-  fallBehind,
-  freezeForAWhile,
-  freezeThroughFailOver,
-  killMaster,
-  pauseWritesBeside,
-  pick,
-  promoteLagging,
-  restartAtOnce,
-  splitMastersSide,
-  type Fault,
-} from './fault.js';
+import { pick, type Fault } from './fault.js';
 import type { Server } from './server.js';
+import { catchUp, cutConnections, fallBehind, freezeForAWhile, shardFaults } from './shard-faults.js';
 import { SLOT_FAULTS } from './slot-faults.js';
 
 export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
-  {
-    name: 'master killed',
-    run: async (scene) => void (await killMaster(scene, await anyShard(scene), false)),
-  },
-  {
-    name: 'master killed, replicas lag',
-    run: async (scene) => void (await killMaster(scene, await anyShard(scene), true)),
-  },
-  {
-    name: 'lagging replica promoted',
-    run: async (scene) => promoteLagging(scene, await anyShard(scene)),
-  },
-  {
-    name: 'master frozen through the fail-over',
-    run: async (scene) => freezeThroughFailOver(scene, await anyShard(scene)),
-  },
+  ...shardFaults(anyShard),
   {
     name: 'master thawed while it is replaced',
     async run(scene) {
@@ -45,11 +17,6 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
       master.thaw();
       await sleep(2_500);
     },
-  },
-  {
-    name: 'partition: master, a replica and some workers',
-    needsPartition: true,
-    run: async (scene) => splitMastersSide(scene, await anyShard(scene)),
   },
   {
     name: 'partition: master alone, all workers hear both sides',
@@ -71,12 +38,6 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     name: 'replica frozen',
     async run(scene) {
       await freezeForAWhile(scene, pick(scene, (await anyShard(scene)).replicas));
-    },
-  },
-  {
-    name: 'master restarts at once, empty',
-    async run(scene) {
-      await restartAtOnce(scene, (await anyShard(scene)).master);
     },
   },
   {
@@ -105,10 +66,6 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
     },
   },
   {
-    name: 'two fail-overs in a row',
-    run: async (scene) => failOverTwice(scene, await anyShard(scene)),
-  },
-  {
     name: 'CLUSTER FAILOVER beside a frozen replica',
     async run(scene) {
       const { master, replicas, successorOf } = await anyShard(scene);
@@ -118,14 +75,6 @@ export const CLUSTER_FAULTS: readonly Fault<ClusterDeployment>[] = [
       await successor.call('cluster', 'failover');
       await successorOf(master);
       frozen.thaw();
-    },
-  },
-  {
-    name: 'writes paused beside a frozen replica',
-    isMild: true,
-    async run(scene) {
-      const { master, replicas } = await anyShard(scene);
-      await pauseWritesBeside(scene, master, replicas[0]!);
     },
   },
   ...SLOT_FAULTS,

@@ -1,6 +1,7 @@
 import type { ClusterDeployment } from './cluster-deployment.js';
-import { pick, type Scene, type Shard } from './fault.js';
+import { pick, type Scene } from './fault.js';
 import type { Server } from './server.js';
+import type { Shard } from './shard-faults.js';
 import { until } from './until.js';
 
 export type ClusterScene = Scene<ClusterDeployment>;

@@ -1,25 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { now } from './events.js';
+import { pick, type Fault, type Scene } from './fault.js';
+import type { Server } from './server.js';
 import {
   catchUp,
   cutConnections,
-  failOverTwice,
   fallBehind,
   freezeForAWhile,
-  freezeThroughFailOver,
-  killMaster,
   pauseOften,
-  pauseWritesBeside,
-  pick,
-  promoteLagging,
   restartAtOnce,
-  splitMastersSide,
+  shardFaults,
   splitOff,
-  type Fault,
-  type Scene,
   type Shard,
-} from './fault.js';
-import type { Server } from './server.js';
+} from './shard-faults.js';
 import { until } from './until.js';
 
 async function untilPromoted(scene: Scene, old: Server): Promise<void> {
@@ -64,18 +57,7 @@ async function handOver(from: Server, to: Server): Promise<void> {
 }
 
 export const FAULTS: readonly Fault[] = [
-  {
-    name: 'master killed',
-    run: async (scene) => void (await killMaster(scene, await shardOf(scene), false)),
-  },
-  {
-    name: 'master killed, replicas lag',
-    run: async (scene) => void (await killMaster(scene, await shardOf(scene), true)),
-  },
-  {
-    name: 'lagging replica promoted',
-    run: async (scene) => promoteLagging(scene, await shardOf(scene)),
-  },
+  ...shardFaults(shardOf),
   {
     name: 'lagging replica preferred',
     async run(scene) {
@@ -89,10 +71,6 @@ export const FAULTS: readonly Fault[] = [
       await untilPromoted(scene, master);
       await behind.call('config', 'set', 'replica-priority', 100);
     },
-  },
-  {
-    name: 'master frozen through the fail-over',
-    run: async (scene) => freezeThroughFailOver(scene, await shardOf(scene)),
   },
   {
     name: 'master thawed while replicas are being moved',
@@ -111,11 +89,6 @@ export const FAULTS: readonly Fault[] = [
       master.thaw();
       await sleep(2_500);
     },
-  },
-  {
-    name: 'partition: master, a replica and some workers',
-    needsPartition: true,
-    run: async (scene) => splitMastersSide(scene, await shardOf(scene)),
   },
   {
     name: 'partition: master alone with some workers',
@@ -167,7 +140,6 @@ export const FAULTS: readonly Fault[] = [
       await replica.call('replicaof', (await scene.deployment.master()).host.ip, 6379);
     },
   },
-  { name: 'master restarts at once, empty', run: (scene) => restartMaster(scene, false) },
   { name: 'master restarts at once, from an older snapshot', run: (scene) => restartMaster(scene, true) },
   {
     // The other workers only found the holder's locks busy, and do not remember them.
@@ -241,10 +213,6 @@ export const FAULTS: readonly Fault[] = [
     },
   },
   {
-    name: 'two fail-overs in a row',
-    run: async (scene) => failOverTwice(scene, await shardOf(scene)),
-  },
-  {
     name: 'fail-over by command',
     async run(scene) {
       const master = await scene.deployment.master();
@@ -257,14 +225,6 @@ export const FAULTS: readonly Fault[] = [
     isMild: true,
     async run(scene) {
       await pauseOften(scene, await scene.deployment.master(), ['WRITE', 'WRITE', 'ALL'], 600);
-    },
-  },
-  {
-    name: 'writes paused beside a frozen replica',
-    isMild: true,
-    async run(scene) {
-      const replica = pick(scene, await scene.deployment.replicas());
-      await pauseWritesBeside(scene, await scene.deployment.master(), replica);
     },
   },
   {

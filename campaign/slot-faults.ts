@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KEY_SLOTS, type ClusterDeployment } from './cluster-deployment.js';
 import { anotherMaster, anyShard, successorOf, type ClusterScene } from './cluster-scene.js';
 import { now } from './events.js';
-import { catchUp, fallBehind, killMaster, pick, splitOff, type Fault } from './fault.js';
+import { pick, type Fault } from './fault.js';
 import type { Server } from './server.js';
+import { catchUp, fallBehind, killMaster, splitOff } from './shard-faults.js';
 import { until } from './until.js';
 
 /** Slots of some of the keys, of all three kinds of locks, that this master serves. */

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 import { Reports } from '../../sample/demo/reports.js';
 import { until } from '../support/eventually.js';
+import { isAlive } from '../support/is-alive.js';
 
 const PROGRAM = `
   import { Processes } from './processes.js';
@@ -57,12 +58,3 @@ describe('The demonstration', () => {
     expect(reports).toMatchObject({ by: [2, 2], written: 4, ticks: 4, twice: 1 });
   });
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

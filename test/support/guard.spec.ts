@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from './eventually.js';
+import { isAlive } from './is-alive.js';
 
 /** Starts a process that only the guard will end, and one that has ended long ago. */
 const PROGRAM = `
@@ -49,12 +50,3 @@ describe('a process that is killed and can run no hook', () => {
     }
   });
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}

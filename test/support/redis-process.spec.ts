@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { startRedis, type RedisProcess } from './redis-process.js';
+import { isAlive } from './is-alive.js';
 
 describe('a server started for a test', () => {
   let server: RedisProcess;
@@ -63,12 +64,3 @@ describe('a server started for a test', () => {
     expect(existsSync(folder)).toBe(false);
   });
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
