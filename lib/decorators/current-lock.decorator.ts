@@ -36,7 +36,7 @@ export const CurrentLock: () => ParameterDecorator = createParamDecorator(lockOf
 /**
  * A handler's arguments with the lock for `@CurrentLock()`, in place of whatever pipes made of it.
  */
-export function withLock({ decorators }: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+export function argumentsWithLock({ decorators }: LockedMethod, args: unknown[], lock: Lock): unknown[] {
   const index = decorators.indexOf(lockOfHandler);
   if (index === undefined) return args;
   const own = [...args];
@@ -45,7 +45,7 @@ export function withLock({ decorators }: LockedMethod, args: unknown[], lock: Lo
 }
 
 /** The arguments of a direct call, with the lock for `@CurrentLock()` if the caller gave none. */
-export function withMissingLock(method: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+export function argumentsWithMissingLock(method: LockedMethod, args: unknown[], lock: Lock): unknown[] {
   const index = method.decorators.indexOf(lockOfHandler);
-  return index === undefined || args[index] !== undefined ? args : withLock(method, args, lock);
+  return index === undefined || args[index] !== undefined ? args : argumentsWithLock(method, args, lock);
 }

@@ -8,7 +8,7 @@ import type { Lock } from '../lock/lock.js';
 import { streamingResultsOf } from './streaming-results.js';
 import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
-import { withLock } from './current-lock.decorator.js';
+import { argumentsWithLock } from './current-lock.decorator.js';
 import { kindOf, type HandlerKind } from './handler-context.js';
 import { claimOutcome, type Outcome } from './event-stream.guard.js';
 import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
@@ -17,8 +17,11 @@ import { AwaitableObservable } from './awaitable-observable.js';
 import { asObservable, LockedSubscription } from './locked-subscription.js';
 import type { ResultKind } from './result-kind.js';
 
-/** Calls the method itself with these arguments. Calls that the method makes are not Nest's. */
-type Work = (args: unknown[]) => unknown;
+/**
+ * Calls the method itself with these arguments, and names this invocation to `handlerFrames`. A
+ * locked method that the method calls takes a lock of its own.
+ */
+type CallMethod = (args: unknown[]) => unknown;
 
 /**
  * One invocation of a locked handler, from its interceptor on. If the raw request tells the keys,
@@ -69,21 +72,21 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
   }
 
   call(instance: object, args: unknown[], original: Original, kind: ResultKind): unknown {
-    const work: Work = (own) =>
+    const callMethod: CallMethod = (own) =>
       handlerFrames.run({ handler: this, instance }, () => original.apply(instance, own));
     // If the caller left before the method was called, the interceptor has given its lock back: the
     // method takes a lock of its own.
     if (this.entered !== undefined && !this.isEnded) {
       const { lock } = this.entered;
-      return this.work(() => work(withLock(this.method, args, lock)));
+      return this.callUnderLock(() => callMethod(argumentsWithLock(this.method, args, lock)));
     }
-    const called = (): Promise<unknown> => this.lockAndCall(args, work);
+    const called = (): Promise<unknown> => this.lockAndCall(args, callMethod);
     const streamed = (): Observable<unknown> => defer(called).pipe(mergeMap(asObservable));
     const iterated = (): AsyncGenerator<unknown, unknown> =>
       lockedIterable(
         this.method,
         (onWaiting) => this.ask(this.keysOf(args), onWaiting),
-        ({ lock }) => work(withLock(this.method, args, lock)),
+        ({ lock }) => callMethod(argumentsWithLock(this.method, args, lock)),
       );
     switch (kind) {
       case 'promise':
@@ -105,7 +108,7 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
     return enter(this.service(), keys, this.method.options, onWaiting);
   }
 
-  private async lockAndCall(args: unknown[], work: Work): Promise<unknown> {
+  private async lockAndCall(args: unknown[], callMethod: CallMethod): Promise<unknown> {
     let keys: LockKeys;
     let entered: EnteredLock;
     try {
@@ -116,7 +119,7 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
     }
     let result: unknown;
     try {
-      result = await entered.run(() => work(withLock(this.method, args, entered.lock)));
+      result = await entered.run(() => callMethod(argumentsWithLock(this.method, args, entered.lock)));
     } catch (error) {
       await this.giveBack(entered, error);
       throw error;

@@ -85,7 +85,7 @@ export class LockedSubscription {
   }
 
   /** Calls the method itself under the lock that is held already. */
-  work(call: () => unknown): unknown {
+  callUnderLock(call: () => unknown): unknown {
     // An interceptor retries for a caller that has gone.
     if (this.isGone) {
       if (this.unsettled === undefined) this.stop();
@@ -94,7 +94,7 @@ export class LockedSubscription {
     // An interceptor calls again (a timeout with a retry) before the last call has settled: the
     // calls run one after the other.
     if (this.unsettled !== undefined) {
-      const again = (): unknown => this.work(call);
+      const again = (): unknown => this.callUnderLock(call);
       return this.unsettled.then(again, again);
     }
     this.stage = 'at work';

@@ -68,7 +68,7 @@ function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
     const subscription = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
     void subscription.take(keysOf(call), ({ lock }) =>
-      asObservable(subscription.work(() => call.work(lock))),
+      asObservable(subscription.callUnderLock(() => call.work(lock))),
     );
     return () => subscription.leave();
   });

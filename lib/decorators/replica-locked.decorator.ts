@@ -1,7 +1,7 @@
 import { UseInterceptors, type ExecutionContext } from '@nestjs/common';
 import type { Lock } from '../lock/lock.js';
 import { ArgumentDecorators } from './argument-decorators.js';
-import { withMissingLock } from './current-lock.decorator.js';
+import { argumentsWithMissingLock } from './current-lock.decorator.js';
 import type { LockedDecorator, UnannotatedArgument } from './decorator-types.js';
 import { checkDecoratorOptions, checkKey, lockableMethod } from './definition-checks.js';
 import { FunctionKeys } from './function-keys.js';
@@ -99,7 +99,7 @@ function lockedFunction(target: object, method: LockedMethod, original: Original
     const frame = handlerFrames.getStore();
     const isHandler = frame?.instance === undefined && frame?.handler.method === method;
     if (isHandler) return frame.handler.call(this, args, original, kind);
-    const work = (lock: Lock): unknown => original.apply(this, withMissingLock(method, args, lock));
+    const work = (lock: Lock): unknown => original.apply(this, argumentsWithMissingLock(method, args, lock));
     return lockedCall(
       { method, instance: this, args, context: contextOfSuper(frame, this, method), work },
       kind,
