@@ -15,7 +15,7 @@ import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import { renewalPeriodOf, type Renewals, type RenewalSlot } from './renewals.js';
+import { isRenewalNearlyDue, type Renewals, type RenewalSlot } from './renewals.js';
 
 /** What a lock needs of its service. */
 export interface HeldLockHost {
@@ -37,8 +37,8 @@ type State =
   | { readonly kind: 'released' }
   | { readonly kind: 'lost'; readonly error: LockLostError };
 
-/** A deadline that is noticed this many ms late shows that the process stood still. */
-const LATE = 500;
+/** If the end of the lease is noticed more than this many ms late, the process stood still. */
+const STANDSTILL = 500;
 
 /** ms beyond `replicaTimeout` within which a release answers. */
 const RELEASE_ALLOWANCE = 1_000;
@@ -69,7 +69,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private renewal: Promise<void> | undefined;
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal. */
-  private dueAt = -Infinity;
+  private renewalDueAt = -Infinity;
   /**
    * The number of pieces of work that run under the lock: the work that took the lock, and the work
    * that joined.
@@ -93,11 +93,11 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   }
 
   /**
-   * True if the first renewal was nearly due at the grant: the confirmation took several turns of a
-   * busy event loop.
+   * True if the first renewal was nearly due at the grant, because the confirmation took several
+   * turns of a busy event loop.
    */
   get wasGrantedLate(): boolean {
-    return 6 * (this.grantedAt - this.firstValidity.startedAt) >= this.leaseTime;
+    return isRenewalNearlyDue(this.grantedAt - this.firstValidity.startedAt, this.leaseTime);
   }
 
   /**
@@ -206,7 +206,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const { maxHoldTime } = this.options;
     if (maxHoldTime !== undefined && this.heldFor >= maxHoldTime) this.stopRenewing();
     else {
-      this.dueAt = this.host.clock.monotonic();
+      this.renewalDueAt = this.host.clock.monotonic();
       void this.renewOnce();
     }
   }
@@ -221,7 +221,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   /** From now on the store reports changes of the keys. Earlier changes are reported at once. */
   watch(): void {
-    if (this.state.kind === 'held') void this.checkKeys();
+    if (this.state.kind === 'held') void this.watchKeys();
   }
 
   /** The validity has ended by the monotonic clock. */
@@ -246,7 +246,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     return renew && (maxHoldTime === undefined || this.heldFor < maxHoldTime);
   }
 
-  /** ms since the request for the lock. */
+  /** How long the lock has been held, in ms, counted from the request that was granted. */
   private get heldFor(): number {
     return this.host.clock.monotonic() - this.firstValidity.startedAt;
   }
@@ -265,15 +265,14 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     this.isOutdated = false;
     const outcome = await this.host.store.renew(this, this.leaseTime);
     this.renewal = undefined;
-    // `end` is checked again: the lock may have been released meanwhile, and then the key is
-    // rightly gone.
+    // Checks the state again: the lock may have been released meanwhile, which gives its keys back.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
       this.validity = outcome.validity;
       if (this.deadline !== undefined) this.host.deadlines.move(this.deadline, outcome.validity.endsAt);
       if (this.host.isHeard()) this.emitRenewed(outcome.confirmedBy);
       // Also if the next renewal became due meanwhile, which long turns of the event loop cause.
-      if (this.isOutdated || this.dueAt > this.validity.startedAt) this.check();
+      if (this.isOutdated || this.renewalDueAt > this.validity.startedAt) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else
       this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {
@@ -281,7 +280,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       });
   }
 
-  private async checkKeys(): Promise<void> {
+  private async watchKeys(): Promise<void> {
     const outcome = await this.host.store.watch(this);
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'gone') this.loseKey(outcome.key);
@@ -321,9 +320,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
     this.slot = this.host.renewals.start(this, this.leaseTime, passed);
-    // On a busy event loop `startKeeping` comes late, and the wheel's next turn would come too
-    // late.
-    if (2 * passed >= renewalPeriodOf(this.leaseTime)) this.renew();
+    // On a busy event loop `startKeeping` comes late.
+    if (isRenewalNearlyDue(passed, this.leaseTime)) this.renew();
   }
 
   private stopRenewing(): void {
@@ -343,7 +341,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const lease = `its lease of ${this.leaseTime} ms ended`;
     if (!renew) return `${lease}, and renew is false: lengthen leaseTime or renew it`;
     const overdue = this.validity.overdue(this.host.clock);
-    if (overdue > LATE && overdue > this.leaseTime / 10)
+    if (overdue > STANDSTILL && overdue > this.leaseTime / 10)
       return `${lease} while this process did not run, for ${(overdue / 1000).toFixed(1)} s and more (a blocked event loop, a pause of process or host, or a clock that was set forward)`;
     if (maxHoldTime !== undefined && this.renewal === undefined && this.heldFor >= maxHoldTime)
       return `${lease}, and maxHoldTime (${maxHoldTime} ms) had ended its renewal`;

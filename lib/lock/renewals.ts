@@ -1,6 +1,7 @@
 import { interval, share, type Observable, type Subscription } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import { ClockScheduler } from '../common/clock-scheduler.js';
+import { RENEWALS_PER_LEASE } from '../store/validity.js';
 
 /** An object that is renewed once in each period. */
 export interface Renewable {
@@ -12,10 +13,14 @@ export interface RenewalSlot {
   delete(lock: Renewable): void;
 }
 
-/** ms between two slots of a wheel. The locks of one slot are renewed together. */
+/**
+ * ms between two slots of a wheel, within the limits below. The locks of one slot are renewed
+ * together.
+ */
 const WHEEL_TURN_TIME = 25;
-/** A wheel has at least and at most this number of slots. */
+/** The fewest slots of a wheel. The slots of a period under 400 ms are closer than 25 ms. */
 const FEWEST_SLOTS = 16;
+/** The most slots of a wheel. The slots of a period over 10 s are more than 25 ms apart. */
 const MOST_SLOTS = 400;
 /**
  * On a busy event loop locks are renewed one call of the timer early rather than one call late, but
@@ -30,15 +35,23 @@ const SPREAD = 0.5;
 const GOLDEN_RATIO = 0.618_034;
 
 /**
- * ms between two renewals: a third of the lease, rounded down by at most 5% to one of 70 steps in
- * each power of ten. An application may compute each lease from another deadline. Without rounding,
- * each such lease would have a wheel of its own.
+ * ms between two renewals: the lease divided by `RENEWALS_PER_LEASE`, rounded down by at most 5% to
+ * one of 70 steps in each power of ten. An application may compute each lease from another
+ * deadline. Without rounding, each such lease would have a wheel of its own.
  */
 export function renewalPeriodOf(leaseTime: number): number {
-  const third = leaseTime / 3;
-  const decade = 10 ** Math.floor(Math.log10(third));
-  const step = decade / (third < 2 * decade ? 20 : third < 5 * decade ? 10 : 4);
-  return Math.floor(third / step) * step;
+  const exact = leaseTime / RENEWALS_PER_LEASE;
+  const decade = 10 ** Math.floor(Math.log10(exact));
+  const step = decade / (exact < 2 * decade ? 20 : exact < 5 * decade ? 10 : 4);
+  return Math.floor(exact / step) * step;
+}
+
+/**
+ * True if half of the period is over. On a busy event loop the wheel's next turn may then come too
+ * late for the renewal. `passed`: ms since the last renewal, or since the request for the lock.
+ */
+export function isRenewalNearlyDue(passed: number, leaseTime: number): boolean {
+  return 2 * passed >= renewalPeriodOf(leaseTime);
 }
 
 /**
@@ -57,8 +70,8 @@ export class Renewals {
   }
 
   /**
-   * Calls `renew` every third of the lease. `passed`: ms of the first period that are over. If
-   * there are many locks, the first period ends up to half a period earlier.
+   * Calls `renew` once in each period: see `renewalPeriodOf`. `passed`: ms of the first period that
+   * are over. If there are many locks, the first period ends up to half a period earlier.
    */
   start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
     const period = renewalPeriodOf(leaseTime);
@@ -101,7 +114,7 @@ class Wheel {
   /** The number of turns since the start whose slots have been renewed. */
   private turns = 0;
   /** The number of turns that had passed at the last call of the timer. */
-  private calledAt = 0;
+  private turnsAtLastCall = 0;
   private added = 0;
 
   constructor(
@@ -149,10 +162,10 @@ class Wheel {
       this.onEmpty();
       return;
     }
-    const now = this.turnsPassed;
-    const late = Math.max(0, now - this.calledAt - 1);
-    this.calledAt = now;
-    this.advanceTo(now + Math.min(late, LOOK_AHEAD * this.slotCount));
+    const { turnsPassed } = this;
+    const late = Math.max(0, turnsPassed - this.turnsAtLastCall - 1);
+    this.turnsAtLastCall = turnsPassed;
+    this.advanceTo(turnsPassed + Math.min(late, LOOK_AHEAD * this.slotCount));
   }
 
   /**
@@ -161,15 +174,15 @@ class Wheel {
    * That costs the same share of the time as always. In slices, an event loop that is always slow
    * would be late with every slice.
    */
-  private advanceTo(instant: number): void {
+  private advanceTo(turn: number): void {
     // Rounded, because a timer may call a little early.
-    const turns = Math.round(instant);
-    const last = Math.min(turns, this.turns + this.slotCount);
+    const target = Math.round(turn);
+    const last = Math.min(target, this.turns + this.slotCount);
     while (this.turns < last) {
       this.turns++;
       for (const lock of this.slots.get(this.turns % this.slotCount)?.locks ?? []) lock.renew();
     }
-    this.turns = Math.max(this.turns, turns);
+    this.turns = Math.max(this.turns, target);
   }
 }
 

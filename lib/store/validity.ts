@@ -1,5 +1,8 @@
 import type { Clock } from '../common/clock.js';
 
+/** A holder renews its lock this many times in the time of one lease. */
+export const RENEWALS_PER_LEASE = 3;
+
 /** One moment by both clocks. */
 export interface Instant {
   readonly monotonic: number;

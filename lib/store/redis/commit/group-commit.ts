@@ -1,5 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../../lock-store.js';
+import { RENEWALS_PER_LEASE } from '../../validity.js';
 import type { Session } from '../connection/session.js';
 import type { LongLeases } from '../replication/long-leases.js';
 import type { ReplicaView } from '../replication/replica-view.js';
@@ -26,10 +27,10 @@ const RESERVED_FOR_NEW = 64;
  */
 const WORTH_A_GROUP = 32;
 /**
- * The share of its lease that a renewal has left when it is late: two thirds are left when it is
- * due.
+ * A renewal is overdue if less than this share of the lease is left. When the renewal is due,
+ * `1 - 1 / RENEWALS_PER_LEASE` is left, less the clock drift.
  */
-const OVERDUE = 0.64;
+const OVERDUE = 0.96 * (1 - 1 / RENEWALS_PER_LEASE);
 /**
  * ms between groups that decide nothing: doubled each time, up to the tick of the server's clock.
  */
