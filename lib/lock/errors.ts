@@ -132,6 +132,9 @@ export class LockNotReplicatedError extends ReplicaLockError {
   }
 }
 
+/** What the store could not do with a lock, for the message. */
+type FailedAct = 'taken' | 'released' | 'kept busy' | 'inspected';
+
 /** Redis cannot be reached or refuses, or the replicas are in quarantine. Nothing is held. */
 export class LockUnavailableError extends ReplicaLockError {
   static {
@@ -142,8 +145,11 @@ export class LockUnavailableError extends ReplicaLockError {
   /** ms after which another attempt makes sense, if known. */
   readonly retryAfter: number | undefined;
 
-  constructor(keys: readonly string[], outcome: Pick<Unavailable, 'reason' | 'cause' | 'retryAfter'>) {
-    super(keys, `${lockOf(keys)} could not be decided: ${outcome.reason}`, causedBy(outcome.cause));
+  constructor(keys: readonly string[], outcome: Pick<Unavailable, 'reason' | 'cause' | 'retryAfter'>);
+  /** @internal */
+  constructor(keys: readonly string[], outcome: Unavailable, failed: FailedAct);
+  constructor(keys: readonly string[], outcome: Unavailable, failed: FailedAct = 'taken') {
+    super(keys, `${lockOf(keys)} could not be ${failed}: ${outcome.reason}`, causedBy(outcome.cause));
     this.retryAfter = outcome.retryAfter;
   }
 }
@@ -346,12 +352,13 @@ function shown(value: unknown): string {
   return String(value);
 }
 
-/** Throws if the store could not answer the question about the key. */
+/** Throws if the store could not do what an operator asked for. `failed`: for the message. */
 export function answered<T extends InspectOutcome | ForceReleaseOutcome>(
   keys: readonly string[],
   outcome: T,
+  failed: 'inspected' | 'released',
 ): Exclude<T, Unavailable | Foreign> {
-  if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome);
+  if (outcome.kind === 'unavailable') throw new LockUnavailableError(keys, outcome, failed);
   if (outcome.kind === 'foreign') throw LockKeyError.foreign(keys, outcome);
   return outcome as Exclude<T, Unavailable | Foreign>;
 }

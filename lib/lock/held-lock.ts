@@ -184,14 +184,16 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const { minHoldTime } = this.options;
     const cooldown = minHoldTime > 0 ? Math.max(0, minHoldTime - this.heldFor) : 0;
     this.end(RELEASED);
-    const answer = cooldown > remaining ? this.keepBusy(cooldown) : this.host.store.release(this, cooldown);
-    return answer.then((outcome) => this.onReleased(outcome));
+    return cooldown > remaining
+      ? this.keepBusy(cooldown).then((outcome) => this.onReleased(outcome, 'kept busy'))
+      : this.host.store.release(this, cooldown).then((outcome) => this.onReleased(outcome, 'released'));
   }
 
-  private onReleased(outcome: ReleaseOutcome): boolean {
+  /** `failed`: for the message of the error. */
+  private onReleased(outcome: ReleaseOutcome, failed: 'released' | 'kept busy'): boolean {
     if (outcome.kind === 'unavailable') {
       this.tellReleased(false);
-      throw new LockUnavailableError(this.keys, outcome);
+      throw new LockUnavailableError(this.keys, outcome, failed);
     }
     // If the lease has ended meanwhile, the key may have expired after the work was done. Nothing
     // shows a loss.

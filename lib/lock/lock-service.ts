@@ -164,8 +164,8 @@ export class LockService {
       throw new TypeError('withLock needs the work to do under the lock: a function');
     if (work === optionsOrWork && maybeWork !== undefined)
       throw new TypeError('withLock takes its options before the work');
-    // The same as `enter`, without the object that `enter` makes: every decorated method comes
-    // here.
+    // The same as `enter`, without the object that `enter` makes: decorated methods that return a
+    // promise come here, outside handlers.
     const keys = keysOf(key);
     const resolved = this.options.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
@@ -193,7 +193,7 @@ export class LockService {
   async inspect(key: string): Promise<LockInfo | null> {
     const keys = [keyOf(key)];
     this.open();
-    const outcome = answered(keys, await this.store.inspect(key));
+    const outcome = answered(keys, await this.store.inspect(key), 'inspected');
     if (outcome.kind === 'free') return null;
     const { owner, token, remainingTime } = outcome.holder;
     return { key, owner, fencingToken: token, remainingTime };
@@ -217,7 +217,7 @@ export class LockService {
   async forceRelease(key: string): Promise<boolean> {
     const keys = [keyOf(key)];
     this.open();
-    const outcome = answered(keys, await this.store.forceRelease(key));
+    const outcome = answered(keys, await this.store.forceRelease(key), 'released');
     return outcome.wasHeld;
   }
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
-import { LockLostError, LockOptionsError, LockUnavailableError } from '../../lib/lock/errors.js';
+import { LockLostError, LockOptionsError } from '../../lib/lock/errors.js';
 import { LockService } from '../../lib/lock/lock-service.js';
 import type { WithLockOptions } from '../../lib/lock/options.js';
 import { until } from '../support/eventually.js';
@@ -313,7 +313,10 @@ describe('A lock of a store whose answers the test gives', () => {
     it('rejects if Redis did not answer', async () => {
       const lock = await held();
       store.releaseOutcome = { kind: 'unavailable', reason: 'no answer' };
-      await expect(lock.release()).rejects.toBeInstanceOf(LockUnavailableError);
+      await expect(lock.release()).rejects.toMatchObject({
+        code: 'LOCK_UNAVAILABLE',
+        message: "Lock 'k' could not be released: no answer",
+      });
       expect(lock.held).toBe(false);
       expect(events.at(-1)).toMatchObject({ type: 'released', owner: lock.owner, answered: false });
     });
@@ -333,6 +336,17 @@ describe('A lock of a store whose answers the test gives', () => {
       store.renewed();
       expect(await released).toBe(true);
       expect(store.releases).toHaveLength(0);
+    });
+
+    it('rejects if the replicas do not confirm a minHoldTime that is longer than the lease', async () => {
+      const lock = await held('k', { minHoldTime: 60_000 });
+      const released = expect(lock.release()).rejects.toMatchObject({
+        code: 'LOCK_UNAVAILABLE',
+        message: "Lock 'k' could not be kept busy: Redis is away",
+      });
+      await settled();
+      store.renewals[0]!.answer({ kind: 'expired', why: { kind: 'unavailable', reason: 'Redis is away.' } });
+      await released;
     });
 
     it('follows at the end of an await using block', async () => {

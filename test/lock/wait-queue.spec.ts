@@ -27,7 +27,7 @@ describe('A queue of callers of one process', () => {
       await answer(store.last, AWAY);
       for (const { end, error } of callers) {
         expect(end).toBe('LOCK_UNAVAILABLE');
-        expect((error as Error).message).toBe("Lock 'k' could not be decided: Redis is away.");
+        expect((error as Error).message).toBe("Lock 'k' could not be taken: Redis is away.");
       }
       expect(store.asked).toHaveLength(1);
       expect(clock.timers).toBe(0);
@@ -104,7 +104,7 @@ describe('A queue of callers of one process', () => {
       await clock.advance(1_550);
       expect(second.error).toBeInstanceOf(LockUnavailableError);
       expect((second.error as Error).message).toBe(
-        "Lock 'k' could not be decided: Redis at 127.0.0.1:1 cannot be used: ECONNREFUSED.",
+        "Lock 'k' could not be taken: Redis at 127.0.0.1:1 cannot be used: ECONNREFUSED.",
       );
     });
 
