@@ -33,7 +33,7 @@ const LONGEST_RETRY_PAUSE = 1_000;
  * ms beyond `waitTime` that a queued caller waits for the answer to another caller of the queue:
  * the time of both may end in one instant.
  */
-const GRACE = 50;
+const STAY_TIME = 50;
 
 /** What an acquisition needs of the service. */
 export interface AcquisitionHost {
@@ -67,7 +67,7 @@ export class Acquisition implements Waiter, Timed {
   private state: State = QUEUED;
   readonly sorted: readonly string[];
   private readonly queues = new KeyQueues(this);
-  private lastFailure: Busy | Unconfirmed | Unavailable | undefined;
+  private lastOutcome: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_RETRY_PAUSE;
   /** A change of the key woke the caller, which asks because of the change. */
   private wasChanged = false;
@@ -136,7 +136,7 @@ export class Acquisition implements Waiter, Timed {
     this.wasChanged = true;
     const now = this.host.clock.monotonic();
     const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isRenewalDue(now) === true;
-    if (isRenewal && this.lastFailure?.kind === 'busy') void this.checkHolder(this.lastFailure, true);
+    if (isRenewal && this.lastOutcome?.kind === 'busy') void this.checkHolder(this.lastOutcome, true);
     else this.ask();
   }
 
@@ -215,12 +215,12 @@ export class Acquisition implements Waiter, Timed {
     const queue = this.queues.of(busy.key);
     // An attempt of this process holds nothing before it is granted.
     const isHeld = queue.questions.attemptOf(busy.holder.owner) === undefined;
-    const last = this.lastFailure;
+    const last = this.lastOutcome;
     const now = this.host.clock.monotonic();
     this.busyKey ??= new BusyKey(this.options.leaseTime);
     this.busyKey.found(busy.holder, this.wasChanged, now);
     this.wasChanged = false;
-    if (isHeld || last === undefined || last.kind === 'busy') this.lastFailure = busy;
+    if (isHeld || last === undefined || last.kind === 'busy') this.lastOutcome = busy;
     else this.busyKey.forgetHolder();
     this.pauseTime = FIRST_RETRY_PAUSE;
     if (this.queues.current !== queue && !this.time.isOver) {
@@ -268,7 +268,7 @@ export class Acquisition implements Waiter, Timed {
   }
 
   private onFailure(failure: Unconfirmed | Unavailable, asking: Asking): void {
-    this.lastFailure = failure;
+    this.lastOutcome = failure;
     this.busyKey?.forgetHolder();
     const { keys, options } = this;
     const queue = this.queues.current;
@@ -308,13 +308,13 @@ export class Acquisition implements Waiter, Timed {
     const now = this.host.clock.monotonic();
     if (state.kind === 'asking') {
       if (this.time.extendForAnswer()) return;
-      if (this.lastFailure === undefined || this.lastFailure.kind === 'busy')
-        this.lastFailure = silenceOf(this.host.store);
+      if (this.lastOutcome === undefined || this.lastOutcome.kind === 'busy')
+        this.lastOutcome = silenceOf(this.host.store);
       this.failAsLast();
       return;
     }
     const since = state.kind === 'queued' ? queue?.questions.awaitedSince : undefined;
-    const until = since === undefined ? now : Math.max(since + options.replicaTimeout, now + GRACE);
+    const until = since === undefined ? now : Math.max(since + options.replicaTimeout, now + STAY_TIME);
     if (queue !== undefined && until > now) this.stayOn(queue, until);
     else this.failAsLast();
   }
@@ -350,10 +350,10 @@ export class Acquisition implements Waiter, Timed {
    * that a caller in the same queue got.
    */
   private why(): SharedOutcome {
-    const { lastFailure } = this;
+    const { lastOutcome } = this;
     const queue = this.queues.current;
     const now = this.host.clock.monotonic();
-    const own = lastFailure && { outcome: lastFailure, asker: this, at: now };
+    const own = lastOutcome && { outcome: lastOutcome, asker: this, at: now };
     const last = newestOutcome(own, queue?.lastAnswer);
     const isUnanswered = queue?.questions.isSilentSince(now - this.options.replicaTimeout) === true;
     if (last === undefined || (last.outcome.kind === 'busy' && isUnanswered))
@@ -375,7 +375,7 @@ export class Acquisition implements Waiter, Timed {
     this.queues.leave();
     this.state = ENDED;
     this.leave();
-    if (state.kind === 'asking') this.queues.notifyLatecomers();
+    if (state.kind === 'asking') this.queues.notifyTimedOut();
   }
 
   private leave(): void {

@@ -5,7 +5,7 @@ import { renewalPeriodOf } from './renewals.js';
  * ms between two checks of a waiter that the store notifies of changes. The check only covers a
  * notice that was lost.
  */
-const FALLBACK_POLL_TIME = 8_000;
+const LOST_NOTICE_CHECK_TIME = 8_000;
 /** ms between two attempts of a waiter that receives no notices. */
 const UNTRACKED_POLL_TIME = 250;
 /** The shortest sleep in ms, so that a key that is about to expire is not asked for in a loop. */
@@ -16,18 +16,18 @@ const RENEWAL_TOLERANCE = 50;
 const TOLERATED_PART = 25;
 
 /**
- * `ask`: try to take the key. `verify`: ask only whether the holder still holds the key, which
- * costs a fifth of the commands of an attempt.
+ * `ask`: try to take the key. `check`: ask only whether the holder still holds the key, which costs
+ * a fifth of the commands of an attempt.
  */
 export interface NextStep {
-  readonly kind: 'ask' | 'verify';
+  readonly kind: 'ask' | 'check';
   /** ms from now. */
   readonly after: number;
 }
 
 /**
  * What one waiter knows of a busy key: who holds it, when the holder was last seen to renew, and
- * when the lease ends. Decides whether the waiter asks or verifies next, and when. Has no clock:
+ * when the lease ends. Decides whether the waiter asks or checks next, and when. Has no clock:
  * `now` is always a monotonic instant that the caller passes in.
  */
 export class BusyKey {
@@ -76,9 +76,10 @@ export class BusyKey {
    * spreads the waiters of many processes.
    */
   nextStep(now: number, hearsChanges: boolean, random: number): NextStep {
-    const pollTime = (hearsChanges ? FALLBACK_POLL_TIME : UNTRACKED_POLL_TIME) * (0.75 + random / 2);
+    const spread = 0.75 + random / 2;
+    const pause = (hearsChanges ? LOST_NOTICE_CHECK_TIME : UNTRACKED_POLL_TIME) * spread;
     const left = Math.max(SHORTEST_SLEEP, this.endsAt - now + 1);
-    if (hearsChanges && pollTime < left) return { kind: 'verify', after: pollTime };
-    return { kind: 'ask', after: Math.min(pollTime, left) };
+    if (hearsChanges && pause < left) return { kind: 'check', after: pause };
+    return { kind: 'ask', after: Math.min(pause, left) };
   }
 }

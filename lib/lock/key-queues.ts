@@ -16,7 +16,7 @@ export class KeyQueues {
   private queues = NONE;
   /** The queue in which the caller stands or stays on. */
   current: WaitQueue | undefined = undefined;
-  private isLatecomer = false;
+  private isTimedOut = false;
 
   constructor(private readonly caller: Waiter & Demand) {}
 
@@ -50,19 +50,19 @@ export class KeyQueues {
   stayOn(queue: WaitQueue): void {
     this.leave();
     this.current = queue;
-    this.isLatecomer = true;
+    this.isTimedOut = true;
     queue.stayOn(this.caller);
   }
 
   /** The caller has heard an answer, and from now on asks beside the queue. */
   endStay(): void {
     this.current = undefined;
-    this.isLatecomer = false;
+    this.isTimedOut = false;
   }
 
   /** Leaves the queue in which the caller stands or stays on. */
   leave(): void {
-    if (this.isLatecomer) this.current?.giveUp(this.caller);
+    if (this.isTimedOut) this.current?.giveUp(this.caller);
     else this.current?.leave(this.caller);
   }
 
@@ -86,7 +86,7 @@ export class KeyQueues {
     // The holder of another key says nothing about this one.
     const isOfOther = outcome.kind === 'busy' && outcome.key !== own?.key;
     if (own !== undefined && !isOfOther) own.hear(this.caller, outcome);
-    else this.notifyLatecomers();
+    else this.notifyTimedOut();
   }
 
   /** Tells the other callers that the caller holds the keys now. */
@@ -98,7 +98,7 @@ export class KeyQueues {
     }
   }
 
-  notifyLatecomers(): void {
-    for (const queue of this.queues) queue.notifyLatecomers();
+  notifyTimedOut(): void {
+    for (const queue of this.queues) queue.notifyTimedOut();
   }
 }

@@ -41,14 +41,15 @@ export interface AcquireOptions {
    */
   renew?: boolean | undefined;
   /**
-   * The time after the grant at which renewal stops. The lock then ends with the last lease, and
-   * its signal aborts.
+   * The time after the request that was granted at which renewal stops. The lock then ends with the
+   * last lease, and its signal aborts.
    *
    * @default the module's `maxHoldTime`, none
    */
   maxHoldTime?: Duration | undefined;
   /**
-   * A lock that is released earlier keeps the key busy until this time after the grant has passed.
+   * A lock that is released earlier keeps the key busy until this time has passed since the request
+   * that was granted.
    *
    * @default 0
    */

@@ -10,7 +10,10 @@ export class Question implements Linked<Question> {
     readonly owner: string,
     /** The number among all questions for the key. */
     readonly number: number,
-    /** Changes of the key before the question: a notice may overtake the answer to the question. */
+    /**
+     * Changes of the key before the question. A notice may arrive before the answer to the read
+     * that asked for notices.
+     */
     readonly changes: number,
     /** The monotonic instant. */
     readonly askedAt: number,

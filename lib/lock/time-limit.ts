@@ -5,9 +5,9 @@ import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
  * ms beyond `waitTime` and `replicaTimeout` after which an acquisition ends whatever the store
  * does.
  */
-const GUARD = 1_000;
-/** A deadline that fires this many ms late shows that the process was busy. */
-const LATE = 100;
+const STORE_ALLOWANCE = 1_000;
+/** If a deadline fires more than this many ms late, the process was busy. */
+const TIMER_DELAY = 100;
 
 /** What an acquisition needs of the service to keep time. */
 export interface TimeLimitHost {
@@ -36,7 +36,7 @@ export class TimeLimit {
    */
   start(timed: Timed): void {
     const { waitTime, replicaTimeout } = this.options;
-    const patience = waitTime > 0 ? waitTime : replicaTimeout + GUARD;
+    const patience = waitTime > 0 ? waitTime : replicaTimeout + STORE_ALLOWANCE;
     this.deadline = this.host.deadlines.add(this.askedAt + patience, timed);
   }
 
@@ -53,7 +53,7 @@ export class TimeLimit {
   /** The instant at which the acquisition ends whatever the store does. */
   get latestEnd(): number {
     const { waitTime, replicaTimeout } = this.options;
-    return this.askedAt + waitTime + replicaTimeout + GUARD;
+    return this.askedAt + waitTime + replicaTimeout + STORE_ALLOWANCE;
   }
 
   /** Calls `onDue` at this monotonic instant. */
@@ -66,11 +66,11 @@ export class TimeLimit {
     const now = this.host.clock.monotonic();
     const { latestEnd } = this;
     if (now < latestEnd) this.extendTo(latestEnd);
-    else if (now > latestEnd + LATE && !this.wasBusy) {
+    else if (now > latestEnd + TIMER_DELAY && !this.wasBusy) {
       // The answer may have come while the process was busy. The process gets time once to read the
       // answer.
       this.wasBusy = true;
-      this.extendTo(now + GUARD);
+      this.extendTo(now + STORE_ALLOWANCE);
     } else return false;
     return true;
   }

@@ -6,9 +6,9 @@ const MOST_FAILURES = 8;
 
 /**
  * The state of a queue whose first waiter failed or has had no answer for a long time. The turn
- * passes through the queue, and skips a waiter that needs at least as much as a waiter that failed.
- * So a waiter that needs all replicas does not hold up a waiter that needs a majority. Of ten
- * thousand waiters with the same needs only one asks.
+ * passes through the queue, and skips each waiter whose demand includes a demand that failed. So a
+ * waiter that needs all replicas does not hold up a waiter that needs a majority. Of ten thousand
+ * waiters with the same needs only one asks.
  */
 export class Trouble {
   /** The demands that failed in this pass. */
@@ -26,7 +26,7 @@ export class Trouble {
     this.failed = [first];
   }
 
-  /** The waiter behind the first that may ask now. Undefined: it is the turn of the first. */
+  /** The waiter behind the first that may ask now. Undefined: the turn is the first's. */
   next(first: Waiter): Waiter | undefined {
     if (this.isBusy) return undefined;
     const { again } = this;

@@ -7,11 +7,9 @@ import { Questions, type Question } from './questions.js';
 import { Trouble } from './trouble.js';
 import type { Waiter } from './waiter.js';
 
-/**
- * An answer is late this many ms after the time for confirmations. At most `LONGEST_PATIENCE` of
- * that time counts.
- */
-const GRACE = 100;
+/** ms beyond the time for confirmations after which an answer is late. */
+const ANSWER_ALLOWANCE = 100;
+/** The most ms of the time for confirmations that count for this. */
 const LONGEST_PATIENCE = 2_000;
 
 /** The last answer of the store to a caller that asked for the key. */
@@ -42,7 +40,7 @@ export class WaitQueue implements Timed {
   readonly questions = new Questions();
   private readonly waiters = new LinkedList<Waiter>();
   /** Callers whose time is up, and that only wait for the answer to an open question. */
-  private readonly latecomers = new LinkedList<Waiter>();
+  private readonly timedOut = new LinkedList<Waiter>();
   /** The number of callers that count the changes, in the queue or not. */
   private watchers = 0;
   /** The waiter whose question is open and not late. */
@@ -63,7 +61,7 @@ export class WaitQueue implements Timed {
 
   /** True if more than one caller waits for answers about the key. */
   get isShared(): boolean {
-    return this.waiters.first !== this.waiters.last || this.latecomers.first !== undefined;
+    return this.waiters.first !== this.waiters.last || this.timedOut.first !== undefined;
   }
 
   isFirst(waiter: Waiter): boolean {
@@ -109,13 +107,13 @@ export class WaitQueue implements Timed {
   }
 
   /** A waiter whose time is up has left the queue, and hears the next answer. */
-  stayOn(latecomer: Waiter): void {
-    this.latecomers.append(latecomer);
+  stayOn(waiter: Waiter): void {
+    this.timedOut.append(waiter);
   }
 
-  /** The latecomer waits for an answer no longer. */
-  giveUp(latecomer: Waiter): void {
-    this.latecomers.remove(latecomer);
+  /** A waiter whose time is up does not wait for an answer any more. */
+  giveUp(waiter: Waiter): void {
+    this.timedOut.remove(waiter);
   }
 
   // --- turns
@@ -163,7 +161,7 @@ export class WaitQueue implements Timed {
   /** Only a waiter that needs less has a use for the turn of another. */
   private expectAnswer(): void {
     if (!this.isMixed || this.turn === undefined) return;
-    const patience = Math.min(confirmTimeOf(this.turn), LONGEST_PATIENCE) + GRACE;
+    const patience = Math.min(confirmTimeOf(this.turn), LONGEST_PATIENCE) + ANSWER_ALLOWANCE;
     const dueAt = this.host.clock.monotonic() + patience;
     if (this.lateness === undefined) this.lateness = this.host.deadlines.add(dueAt, this);
     else this.host.deadlines.move(this.lateness, dueAt);
@@ -174,22 +172,22 @@ export class WaitQueue implements Timed {
   /** A caller that asked for the key, in the queue or beside it, was answered. */
   hear(asker: Demand, outcome: SharedOutcome['outcome']): void {
     this.questions.hear();
-    if (!this.hasWaiters && this.latecomers.first === undefined) return;
+    if (!this.hasWaiters && this.timedOut.first === undefined) return;
     this.lastAnswer = { outcome, asker, at: this.host.clock.monotonic() };
     if (outcome.kind === 'busy') this.trouble?.busy();
-    this.notifyLatecomers();
+    this.notifyTimedOut();
   }
 
   /** Tells the callers whose time is up that an answer came, or that a question was given up. */
-  notifyLatecomers(): void {
-    const { latecomers } = this;
+  notifyTimedOut(): void {
+    const { timedOut } = this;
     const notified: Waiter[] = [];
-    while (latecomers.first !== undefined) {
-      notified.push(latecomers.first);
-      latecomers.remove(latecomers.first);
+    while (timedOut.first !== undefined) {
+      notified.push(timedOut.first);
+      timedOut.remove(timedOut.first);
     }
     // Some may stay on for another answer.
-    for (const latecomer of notified) latecomer.onAnswer();
+    for (const waiter of notified) waiter.onAnswer();
   }
 
   /** The waiter's question failed. */

@@ -74,7 +74,7 @@ export interface ReplicaLockModuleOptions {
    */
   renew?: boolean | undefined;
   /**
-   * The time after the grant at which renewal stops.
+   * The time after the request that was granted at which renewal stops.
    *
    * @default none
    */
