@@ -1,13 +1,14 @@
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../common/clock.js';
 import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
-import type {
-  AcquireOutcome,
-  HeldKeys,
-  LockStore,
-  ReleaseOutcome,
-  Unavailable,
-  Unconfirmed,
+import {
+  RELEASE_ALLOWANCE,
+  type AcquireOutcome,
+  type HeldKeys,
+  type LockStore,
+  type ReleaseOutcome,
+  type Unavailable,
+  type Unconfirmed,
 } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
@@ -39,9 +40,6 @@ type State =
 
 /** If the end of the lease is noticed more than this many ms late, the process stood still. */
 const STANDSTILL = 500;
-
-/** ms beyond `replicaTimeout` within which a release answers. */
-const RELEASE_ALLOWANCE = 1_000;
 
 /** ms before the keys of a lock that is not renewed are watched again after a failure. */
 const WATCH_RETRY_TIME = 1_000;

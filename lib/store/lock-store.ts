@@ -35,10 +35,10 @@ export interface LockStore {
    * Gives the keys back: the value becomes the bare token, so that the next token is greater.
    *
    * With `cooldown` > 0 the keys stay busy for that many ms, without a holder: no renewal brings
-   * them back. Answers `unavailable` if no answer came within `replicaTimeout` + 1 s. The store
-   * goes on trying in the background as long as the keys can live. If a release waits behind
-   * thousands of others, this time starts when the release is sent, as long as the others are
-   * answered.
+   * them back. Answers `unavailable` if no answer came within `replicaTimeout` +
+   * `RELEASE_ALLOWANCE`. The store goes on trying in the background as long as the keys can live.
+   * If a release waits behind thousands of others, this time starts when the release is sent, as
+   * long as the others are answered.
    */
   release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome>;
 
@@ -85,6 +85,9 @@ export interface LockStore {
  * `replicas`.
  */
 export type ReplicaPolicy = 'all' | 'majority' | number;
+
+/** ms beyond `replicaTimeout` within which `LockStore.release` answers. */
+export const RELEASE_ALLOWANCE = 1_000;
 
 /** Most keys of one lock: a script with more keys blocks Redis for too long. */
 export const MOST_KEYS = 256;

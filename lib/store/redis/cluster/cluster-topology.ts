@@ -10,6 +10,7 @@ import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { RedisStoreOptions } from '../options.js';
 import type { Redirection } from '../connection/redirection.js';
 import type { Release } from '../commit/commit-request.js';
+import { ReleaseOutbox } from '../commit/release-outbox.js';
 import { ClusterPoller, type PolledCluster } from './cluster-poller.js';
 import type { ClusterNode, ClusterView } from './cluster-nodes.js';
 import { hashSlot, SLOTS } from './hash-slot.js';
@@ -39,6 +40,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   /** Clients must reach the servers by their host names. */
   private prefersHostnames = false;
   private readonly waiters: Waiters;
+  /** The releases whose slot has no master wait here for one. */
+  readonly unserved: ReleaseOutbox;
 
   constructor(
     private readonly connection: ClusterSettings,
@@ -49,6 +52,13 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   ) {
     this.poller = new ClusterPoller(this, connector, clock);
     this.waiters = new Waiters(clock);
+    this.unserved = new ReleaseOutbox(clock, options, {
+      owns: (slot) => this.shardOf(slot) === undefined,
+      handOver: (release) => this.handOver(release),
+      whyUnserved: (slot) => this.whyUnserved(slot),
+      // Never called: only a session brings redirections.
+      onRedirection: () => {},
+    });
     this.trust = new SlotTrust(this.table, options.quarantine);
     this.lossCheck = new LossCheck(this, connector, options, clock, () => this.waiters.notify());
   }
@@ -60,19 +70,20 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   async close(): Promise<void> {
     this.poller.close();
     this.lossCheck.close();
+    this.unserved.close(CLOSED);
     this.waiters.notify();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
 
   // --- for the deployment and the routing
 
-  shardOf(slot: number): Shard | undefined {
-    const owner = this.table.ownerOf(slot);
+  shardOf(slot: number | undefined): Shard | undefined {
+    const owner = slot === undefined ? undefined : this.table.ownerOf(slot);
     return owner === undefined ? undefined : this.byMaster.get(owner);
   }
 
-  /** Why a slot has no shard. */
-  whyUnserved(slot: number): Unavailable {
+  /** Why the slot has no shard, if it has none. */
+  noMasterOf(slot: number | undefined): Unavailable {
     if (this.isClosed) return CLOSED;
     if (this.poller.trouble !== undefined) return this.poller.trouble;
     const uncovered = SLOTS - [...this.table.owners().values()].reduce((sum, count) => sum + count, 0);
@@ -100,7 +111,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   health(): readonly MasterHealth[] {
     if (this.shards.length > 0) return this.shards.map((shard) => this.healthOf(shard));
     const address = this.connection.seeds.map(addressText).join(', ');
-    const { reason } = this.whyUnserved(0);
+    const { reason } = this.noMasterOf(0);
     return [
       {
         address,
@@ -176,11 +187,12 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.follow(new Set([slot]), this.nodes);
   }
 
-  handOver(release: Release): boolean {
-    const shard = release.slot === undefined ? undefined : this.shardOf(release.slot);
-    if (shard === undefined || this.isClosed) return false;
-    shard.master.takeOver(release);
-    return true;
+  handOver(release: Release): void {
+    (this.shardOf(release.slot)?.master ?? this.unserved).takeOver(release);
+  }
+
+  whyUnserved(slot: number | undefined): Unavailable | undefined {
+    return this.shardOf(slot) === undefined ? this.noMasterOf(slot) : undefined;
   }
 
   refresh(): Promise<void> {
@@ -234,6 +246,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
    */
   private follow(changed: ReadonlySet<number>, before: ReadonlyMap<string, ClusterNode>): void {
     this.leadShards(before);
+    this.unserved.onSlotsMoved();
     if (changed.size > 0) {
       for (const { master } of [...this.shards, ...this.leaving]) master.onSlotsMoved();
       // Notices of these keys went to the former master, and a key that moved must be confirmed on

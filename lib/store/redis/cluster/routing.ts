@@ -32,7 +32,7 @@ const MOST_REDIRECTIONS = 3;
 export class Routing {
   constructor(
     private readonly topology: ClusterTopology,
-    private readonly settings: { readonly replicaTimeout: number; readonly clockSkew: number },
+    private readonly settings: { readonly replicaTimeout: number },
     private readonly clock: Clock,
   ) {}
 
@@ -80,13 +80,10 @@ export class Routing {
     }
   }
 
-  /**
-   * Hands the release to the slot's master. From then on the release follows the slot by itself.
-   */
-  async release(lock: HeldKeys, part: SlotPart, cooldown: number): Promise<ReleaseOutcome> {
-    const endsAt = this.clock.monotonic() + this.settings.replicaTimeout;
-    const shard = await this.shardFor(part.slot, endsAt, 0);
-    return 'master' in shard ? shard.master.release(lock, part, cooldown) : shard;
+  /** Hands on the release, which waits for a master of its slot and follows the slot by itself. */
+  release(lock: HeldKeys, part: SlotPart, cooldown: number): Promise<ReleaseOutcome> {
+    const { unserved } = this.topology;
+    return (this.topology.shardOf(part.slot)?.master ?? unserved).release(lock, part, cooldown);
   }
 
   /**
@@ -119,7 +116,7 @@ export class Routing {
       const left = endsAt - this.clock.monotonic();
       if (shard !== undefined && (left > 0 || tries === 0)) return shard;
       if (shard !== undefined) return noAgreement(slot);
-      const why = this.topology.whyUnserved(slot);
+      const why = this.topology.noMasterOf(slot);
       if (left <= 0 || why.permanent === true || this.topology.isClosed) return why;
       await this.topology.nextView(Math.min(left, RETRY_TIME));
     }

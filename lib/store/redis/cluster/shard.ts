@@ -1,3 +1,4 @@
+import type { Unavailable } from '../../lock-store.js';
 import { addressText, type Address } from '../resp.js';
 import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
 import type { Master } from '../master/master.js';
@@ -13,7 +14,8 @@ export interface ShardCluster {
   mayGrant(slot: number): boolean;
   /** Master `by` redirected a request. */
   onRedirection(redirection: Redirection, by: string): void;
-  handOver(release: Release): boolean;
+  handOver(release: Release): void;
+  whyUnserved(slot: number | undefined): Unavailable | undefined;
   /** The address at which a server is reached from here. */
   reach(node: ClusterNode): Address;
   /** The slots of a master, in words. */
@@ -142,8 +144,12 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.cluster.onRedirection(redirection, this.masterId);
   }
 
-  handOver(release: Release): boolean {
-    return this.cluster.handOver(release);
+  handOver(release: Release): void {
+    this.cluster.handOver(release);
+  }
+
+  whyUnserved(slot: number | undefined): Unavailable | undefined {
+    return this.cluster.whyUnserved(slot);
   }
 
   private isOurs({ id, masterId, isMaster }: ClusterNode): boolean {

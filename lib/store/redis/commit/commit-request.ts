@@ -121,6 +121,8 @@ export interface Release extends ReleaseRequest {
   cooldown: number;
   /** The monotonic instant until which the keys stay busy; undefined if they are freed. */
   readonly cooldownUntil: number | undefined;
+  /** The monotonic instant since which the release waits to be sent to its master. */
+  queuedAt: number;
   /** The monotonic instant at which the caller gets `unavailable` if no answer came. */
   answerBy: number;
   /** The monotonic instant after which every key has expired. */

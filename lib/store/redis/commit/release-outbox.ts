@@ -1,10 +1,13 @@
 import type { Clock } from '../../../common/clock.js';
-import type { ReleaseOutcome, Unavailable } from '../../lock-store.js';
+import { EarliestTimer } from '../../../common/earliest-timer.js';
+import { RELEASE_ALLOWANCE, type HeldKeys, type ReleaseOutcome, type Unavailable } from '../../lock-store.js';
 import { NO_INDEX, IntrusiveSet } from '../../../common/intrusive-set.js';
 import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import { ErrorReply, type Reply } from '../resp.js';
 import { redirectionOf } from '../connection/redirection.js';
 import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
+import type { LockPart } from '../lock-part.js';
+import { MUTEX } from '../scripts/lock-scripts.js';
 import type { SlotOwnership } from './slot-ownership.js';
 import type { Session } from '../connection/session.js';
 import type { Release, ReleaseRequest } from './commit-request.js';
@@ -27,6 +30,14 @@ const PIPELINE_KEYS = 1_024;
  * answers to one pipeline, the server runs another.
  */
 const MOST_IN_FLIGHT = 2 * PIPELINE_SIZE;
+
+/** The options of the store that concern releases. */
+export interface ReleaseSettings {
+  /** ms that a confirmation may take. */
+  readonly replicaTimeout: number;
+  /** ms by which a key outlives the lease. */
+  readonly clockSkew: number;
+}
 
 /**
  * Releases and take-backs of one master. Each is sent at once on the control connection, and again
@@ -51,16 +62,31 @@ export class ReleaseOutbox {
   /** The monotonic instant of the server's last answer to a release. */
   private answeredAt = -Infinity;
   private scheduled = false;
-  private stopCheck: (() => void) | undefined;
+  private readonly answerWithin: number;
+  private readonly checks: EarliestTimer;
   private onIdle: () => void = () => {};
   private closed: Unavailable | undefined;
 
   constructor(
     private readonly clock: Clock,
-    /** ms within which the caller gets an answer. */
-    private readonly answerWithin: number,
-    private readonly ownership?: SlotOwnership,
-  ) {}
+    private readonly settings: ReleaseSettings,
+    private readonly ownership?: Omit<SlotOwnership, 'mayGrant'>,
+  ) {
+    this.answerWithin = settings.replicaTimeout + RELEASE_ALLOWANCE;
+    // A process that was busy reads the answers in its sockets before a caller hears that no answer
+    // came.
+    this.checks = new EarliestTimer(clock, () => clock.afterTurn(() => this.checkOverdue()));
+  }
+
+  /** Releases the part of the lock, or keeps the keys busy for `cooldown` ms without a holder. */
+  release(
+    { owner, token, leaseTime }: HeldKeys,
+    { keys, slot }: LockPart,
+    cooldown: number,
+  ): Promise<ReleaseOutcome> {
+    const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
+    return this.add({ keys, slot, scripts: MUTEX, owner, token, cooldown }, leaseLeft);
+  }
 
   /**
    * Resolves to the answer of Redis, or in time to `unavailable`. Even then the release is sent
@@ -79,6 +105,7 @@ export class ReleaseOutbox {
         scripts,
         cooldown,
         cooldownUntil: cooldown > 0 ? now + cooldown : undefined,
+        queuedAt: now,
         answerBy: now + this.answerWithin,
         until: now + leaseLeft,
         settle,
@@ -91,16 +118,21 @@ export class ReleaseOutbox {
     });
   }
 
-  /** Takes a release that another master was asked first. */
+  /** Takes a release that another master was asked first, or whose slot had no master. */
   takeOver(release: Release): void {
     if (this.closed !== undefined) {
       release.settle(this.closed);
       return;
     }
-    if (this.ownership?.owns(release.slot) === false && this.ownership.handOver(release)) return;
+    if (this.ownership?.owns(release.slot) === false) {
+      this.ownership.handOver(release);
+      return;
+    }
+    const now = this.clock.monotonic();
+    release.queuedAt = now;
     this.unanswered.add(release);
     this.toSend.push(release);
-    if (this.stopCheck === undefined) this.checkAfter(RETRY_TIME);
+    this.checks.noLaterThan(Math.min(now + RETRY_TIME, release.answerBy));
     this.schedule();
   }
 
@@ -147,7 +179,7 @@ export class ReleaseOutbox {
   /** Answers every release that is left with `unavailable`. */
   close(unavailable: Unavailable): void {
     this.closed = unavailable;
-    this.stopCheck?.();
+    this.checks.stop();
     this.session = undefined;
     this.toSend = [];
     this.toRetry = [];
@@ -183,8 +215,7 @@ export class ReleaseOutbox {
       const { cooldownUntil } = release;
       if (cooldownUntil !== undefined) release.cooldown = Math.max(0, Math.ceil(cooldownUntil - now));
       // The time during which earlier releases were answered does not count.
-      if (!release.wasSent && this.answeredAt > release.answerBy - this.answerWithin)
-        release.answerBy = now + this.answerWithin;
+      if (!release.wasSent && this.answeredAt > release.queuedAt) release.answerBy = now + this.answerWithin;
       release.wasSent = true;
     }
     return pipeline;
@@ -271,31 +302,17 @@ export class ReleaseOutbox {
     if (this.unanswered.size === 0) this.onIdle();
   }
 
-  /**
-   * Returns the releases whose slot belongs to this master. The others go to their master, or wait
-   * here while their slot has none.
-   */
+  /** Returns the releases whose slot belongs to this master, and hands over the others. */
   private ownOf(releases: Release[]): Release[] {
     const { ownership } = this;
     if (ownership === undefined) return releases;
     return releases.filter((release) => {
       if (ownership.owns(release.slot)) return true;
       this.unanswered.delete(release);
-      if (!ownership.handOver(release)) {
-        this.unanswered.add(release);
-        this.toRetry.push(release);
-      }
+      ownership.handOver(release);
       if (this.unanswered.size === 0) this.onIdle();
       return false;
     });
-  }
-
-  /**
-   * A process that was busy reads the answers in its sockets before a caller hears that no answer
-   * came.
-   */
-  private checkAfter(ms: number): void {
-    this.stopCheck = this.clock.after(ms, () => this.clock.afterTurn(() => this.checkOverdue()));
   }
 
   /**
@@ -318,17 +335,17 @@ export class ReleaseOutbox {
     }
     this.toSend = this.toSend.filter((release) => release.until > now);
     this.toRetry = this.toRetry.filter((release) => release.until > now);
-    this.stopCheck = undefined;
-    if (this.unanswered.size > 0) this.checkAfter(Math.max(SHORTEST_CHECK_TIME, nextCheck));
+    if (this.unanswered.size > 0) this.checks.noLaterThan(now + Math.max(SHORTEST_CHECK_TIME, nextCheck));
     if (this.retryAt <= now) this.retry();
     else this.schedule();
   }
 
-  private whyUnanswered({ refused }: Release): Unavailable {
-    const reason = refused?.reason ?? `Redis did not answer the release within ${this.answerWithin} ms.`;
+  private whyUnanswered({ refused, slot }: Release): Unavailable {
+    const why = this.ownership?.whyUnserved(slot) ?? refused;
+    const reason = why?.reason ?? `Redis did not answer the release within ${this.answerWithin} ms.`;
     return {
       kind: 'unavailable',
-      ...refused,
+      ...why,
       reason: `${reason} The release is sent again until the lease has passed.`,
     };
   }

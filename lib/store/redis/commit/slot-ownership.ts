@@ -1,3 +1,4 @@
+import type { Unavailable } from '../../lock-store.js';
 import type { Redirection } from '../connection/redirection.js';
 import type { Release } from './commit-request.js';
 
@@ -15,6 +16,11 @@ export interface SlotOwnership {
   mayGrant(slot: number | undefined): boolean;
   /** The master answered a request with MOVED or ASK. */
   onRedirection(redirection: Redirection): void;
-  /** Hands a release to the master that owns its slot. False while no such master is known. */
-  handOver(release: Release): boolean;
+  /**
+   * Hands a release to the master that owns its slot. A release whose slot has no master waits for
+   * a master.
+   */
+  handOver(release: Release): void;
+  /** Why no master serves the slot; undefined if a master does. */
+  whyUnserved(slot: number | undefined): Unavailable | undefined;
 }

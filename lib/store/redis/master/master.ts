@@ -89,7 +89,7 @@ export class Master implements MasterConnectionHost {
       listener,
       clock,
     );
-    this.outbox = new ReleaseOutbox(clock, settings.replicaTimeout + 1_000, ownership);
+    this.outbox = new ReleaseOutbox(clock, settings, ownership);
     const longest = settings.quarantine === 0 ? Infinity : settings.quarantine + settings.clockSkew;
     const longLeases = new LongLeases(longest, (...lease) => this.reports.longLease(...lease));
     this.groupCommit = new GroupCommit(
@@ -187,10 +187,8 @@ export class Master implements MasterConnectionHost {
     });
   }
 
-  release(lock: HeldKeys, { keys, slot }: LockPart, cooldown: number): Promise<ReleaseOutcome> {
-    const { owner, token, leaseTime } = lock;
-    const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
-    return this.outbox.add({ keys, slot, scripts: MUTEX, owner, token, cooldown }, leaseLeft);
+  release(lock: HeldKeys, part: LockPart, cooldown: number): Promise<ReleaseOutcome> {
+    return this.outbox.release(lock, part, cooldown);
   }
 
   /** Asks Redis to notify this process of changes to the keys from now on. */
@@ -201,7 +199,7 @@ export class Master implements MasterConnectionHost {
     return key === undefined ? { kind: 'held' } : { kind: 'gone', key };
   }
 
-  /** Takes over a release that was first sent to another master of the Cluster. */
+  /** Takes over a release from another master of the Cluster, or whose slot had no master. */
   takeOver(release: Release): void {
     this.outbox.takeOver(release);
   }

@@ -118,15 +118,16 @@ describe('A user with the permissions that the README lists', () => {
 describe('A Cluster with a slot that no master serves', () => {
   const [lost, fine] = ['nobody', 'somebody'];
 
-  async function without(run: () => Promise<void>): Promise<void> {
-    const owner = await cluster.ownerOf(slotOf(lost));
+  /** Runs while no master serves the slot of `key`. */
+  async function without(run: () => Promise<void>, key = lost): Promise<void> {
+    const owner = await cluster.ownerOf(slotOf(key));
     const others = cluster.nodes.slice(0, 3).filter((node) => node !== owner);
     // The owner first: as long as the owner claims the slot, the others hear of that.
-    for (const node of [owner, ...others]) await node.call('CLUSTER', 'DELSLOTS', slotOf(lost));
+    for (const node of [owner, ...others]) await node.call('CLUSTER', 'DELSLOTS', slotOf(key));
     try {
       await run();
     } finally {
-      await owner.call('CLUSTER', 'ADDSLOTS', slotOf(lost));
+      await owner.call('CLUSTER', 'ADDSLOTS', slotOf(key));
       await cluster.untilWhole();
     }
   }
@@ -172,6 +173,35 @@ describe('A Cluster with a slot that no master serves', () => {
       await insist('no');
     }
     expect(await renewal).toMatchObject({ kind: 'renewed' });
+  });
+
+  async function untilUnserved(store: LockStore, key: string): Promise<void> {
+    await until(async () => JSON.stringify(await askOnce(store, key)).includes('1 of 16384'), {
+      what: 'the store knows',
+    });
+  }
+
+  async function untilFree(key: string, token: number): Promise<void> {
+    await until(async () => String(await cluster.call('GET', `lock:${key}`)) === String(token), {
+      what: `${key} was released by its lock`,
+    });
+  }
+
+  it('says that a release in that slot has no answer, and repeats the release once the slot is served', async () => {
+    const store = stores.open(cluster.connection, { replicaTimeout: 500 });
+    const [key, other] = ['released', 'released-too'];
+    const held = await take(store, [key, other]);
+    await without(async () => {
+      await untilUnserved(store, key);
+      expect(await store.release(held, 0)).toMatchObject({
+        kind: 'unavailable',
+        reason: expect.stringMatching(
+          new RegExp(`slot ${slotOf(key)} .*cluster fix.*sent again until the lease has passed\\.$`),
+        ),
+      });
+      await untilFree(other, held.token);
+    }, key);
+    await untilFree(key, held.token);
   });
 });
 

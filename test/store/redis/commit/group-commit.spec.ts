@@ -95,7 +95,8 @@ class CountedRequest {
 }
 
 function groupCommitOn(clock: ManualClock): GroupCommit {
-  return new GroupCommit(new ReleaseOutbox(clock, 1_000), new LongLeases(10_000, () => {}), clock, WHY);
+  const outbox = new ReleaseOutbox(clock, { replicaTimeout: 0, clockSkew: 0 });
+  return new GroupCommit(outbox, new LongLeases(10_000, () => {}), clock, WHY);
 }
 
 describe('Tens of thousands of requests whose connection is lost', () => {

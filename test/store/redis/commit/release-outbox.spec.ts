@@ -12,6 +12,7 @@ import { take } from '../../requests.js';
 import { RedisServices, RedisStores } from '../redis-stores.js';
 
 const REQUEST = { owner: 'rl:o', token: 1, cooldown: 0, slot: undefined, scripts: MUTEX } as const;
+const SETTINGS = { replicaTimeout: 1_000, clockSkew: 0 };
 const single = { allowNoReplicas: true } as const;
 const RELEASED: ReleaseOutcome = { kind: 'released', ours: true };
 const stores = new RedisStores();
@@ -101,7 +102,7 @@ describe('Many locks that are released at once', () => {
 
   it('are all answered, however long that takes, as long as the server answers', async () => {
     const clock = new ManualClock();
-    const releases = new ReleaseOutbox(clock, 2_000);
+    const releases = new ReleaseOutbox(clock, SETTINGS);
     releases.attach(sessionOn(clock, 1_500));
     const outcomes: ReleaseOutcome[] = [];
     for (let i = 0; i < 1_000; i++)
@@ -115,7 +116,7 @@ describe('Many locks that are released at once', () => {
 
   it('each get an answer in time if the server falls silent', async () => {
     const clock = new ManualClock();
-    const releases = new ReleaseOutbox(clock, 2_000);
+    const releases = new ReleaseOutbox(clock, SETTINGS);
     releases.attach(sessionOn(clock, Infinity));
     const outcomes: ReleaseOutcome[] = [];
     for (let i = 0; i < 1_000; i++)
@@ -155,6 +156,42 @@ function sessionOn(clock: ManualClock, time: number): Session {
   };
   return session as Session;
 }
+
+describe('A release whose slot has no master', () => {
+  const clock = new ManualClock();
+  let master: ReleaseOutbox | undefined;
+  const unserved = new ReleaseOutbox(clock, SETTINGS, {
+    owns: () => master === undefined,
+    handOver: (release) => master?.takeOver(release),
+    whyUnserved: () => ({ kind: 'unavailable', reason: 'no master serves the slot.' }),
+    onRedirection: () => {},
+  });
+  const outcomes: ReleaseOutcome[] = [];
+  const release = (): void =>
+    void unserved.add({ ...REQUEST, keys: ['k'] }, 60_000).then((outcome) => outcomes.push(outcome));
+
+  it('is answered in time, whether or not a master appears that answers other releases', async () => {
+    release();
+    await clock.advance(2_000);
+    expect(outcomes.splice(0)).toMatchObject([
+      { kind: 'unavailable', reason: expect.stringMatching(/^no master serves the slot\. .*sent again/) },
+    ]);
+    release();
+    const busy = new ReleaseOutbox(clock, SETTINGS);
+    busy.attach(sessionOn(clock, 1));
+    await clock.advance(1_000);
+    void busy.add({ ...REQUEST, keys: ['other'] }, 60_000);
+    await clock.advance(500);
+    busy.attach({ ...sessionOn(clock, 1), askControl: () => new Promise(() => {}) } as unknown as Session);
+    master = busy;
+    unserved.onSlotsMoved();
+    await clock.advance(500);
+    expect(outcomes).toMatchObject([
+      { kind: 'unavailable', reason: expect.stringMatching(/^Redis did not answer the release/) },
+    ]);
+    busy.close({ kind: 'unavailable', reason: 'closed' });
+  });
+});
 
 describe('A minHoldTime beyond the lease', () => {
   it('does not delay release() while no replica confirms the cooldown', async () => {
