@@ -126,6 +126,25 @@ describe('A path in CONTRIBUTING', () => {
     };
     expect(paths.filter((path) => !isThere(path))).toEqual([]);
   });
+
+  it('is followed by names that are in that file', () => {
+    const text = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
+    const ways = text.slice(text.indexOf('## Five ways'), text.indexOf('## How to add something'));
+    const wrong: string[] = [];
+    let names = 0;
+    for (const item of ways.split(/^ *(?:\d\.|-) /m)) {
+      let path: string | undefined;
+      for (const [, code = ''] of item.matchAll(/`([^`]+)`/g)) {
+        if (/^[\w-]+(?:\/[\w.-]+)+$/.test(code)) path = code.replace(/^redis\//, 'store/redis/');
+        if (path === undefined || !/^\w+$/.test(code)) continue;
+        names++;
+        const source = readFileSync(join(root, 'lib', `${path}.ts`), 'utf8');
+        if (!new RegExp(`\\b${code}\\b`).test(source)) wrong.push(`${path}: ${code}`);
+      }
+    }
+    expect(names).toBeGreaterThan(50);
+    expect(wrong).toEqual([]);
+  });
 });
 
 describe('The README', () => {

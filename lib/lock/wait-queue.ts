@@ -9,7 +9,7 @@ import type { Waiter } from './waiter.js';
 
 /** ms beyond the time for confirmations after which an answer is late. */
 const ANSWER_ALLOWANCE = 100;
-/** The most ms of the time for confirmations that count for this. */
+/** The time for confirmations counts up to this many ms. */
 const LONGEST_PATIENCE = 2_000;
 
 /** The last answer of the store to a caller that asked for the key. */
