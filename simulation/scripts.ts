@@ -3,7 +3,7 @@ import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
 import { checkOwnerScript } from '../lib/store/redis/scripts/check-owner.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
-import { TOMBSTONE_TIME } from '../lib/store/redis/scripts/script.js';
+import { TOMBSTONE_TIME } from '../lib/store/lock-store.js';
 import { COOLDOWN_MARK } from '../lib/store/redis/scripts/value.js';
 import type { Command, Reply } from '../lib/store/redis/resp.js';
 

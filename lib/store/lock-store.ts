@@ -86,6 +86,15 @@ export interface LockStore {
  */
 export type ReplicaPolicy = 'all' | 'majority' | number;
 
+/** The outcome of every request after `LockStore.close`. */
+export const STORE_CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
+
+/**
+ * ms for which a released key keeps its bare token, so that the next token is greater even if a
+ * clock steps back.
+ */
+export const TOMBSTONE_TIME = 10_000;
+
 /** ms beyond `replicaTimeout` within which `LockStore.release` answers. */
 export const RELEASE_ALLOWANCE = 1_000;
 

@@ -1,17 +1,16 @@
 import { Subject } from 'rxjs';
 import type { Clock } from '../../common/clock.js';
-import type {
-  AcquireOutcome,
-  AcquireRequest,
-  Holder,
-  KeyChange,
-  OwnedKeys,
-  RenewPurpose,
+import {
+  TOMBSTONE_TIME,
+  type AcquireOutcome,
+  type AcquireRequest,
+  type Holder,
+  type KeyChange,
+  type OwnedKeys,
+  type RenewPurpose,
 } from '../lock-store.js';
 import { Validity } from '../validity.js';
 
-/** ms that a released key keeps its token, as in Redis. */
-const TOMBSTONE_TIME = 10_000;
 /**
  * Least number of grants between two purges of expired permits. If a purge leaves more keys than
  * that, the next one comes after as many grants, so the cost per grant stays the same.

@@ -1,24 +1,22 @@
 import { NEVER, Subject, takeUntil } from 'rxjs';
 import { systemClock, type Clock } from '../../common/clock.js';
-import type {
-  AcquireRequest,
-  Attempt,
-  ForceReleaseOutcome,
-  HeldKeys,
-  InspectOutcome,
-  LockStore,
-  OwnedKeys,
-  ReleaseOutcome,
-  RenewOutcome,
-  RenewPurpose,
-  StoreHealth,
-  Unavailable,
-  WatchOutcome,
+import {
+  STORE_CLOSED,
+  type AcquireRequest,
+  type Attempt,
+  type ForceReleaseOutcome,
+  type HeldKeys,
+  type InspectOutcome,
+  type LockStore,
+  type OwnedKeys,
+  type ReleaseOutcome,
+  type RenewOutcome,
+  type RenewPurpose,
+  type StoreHealth,
+  type WatchOutcome,
 } from '../lock-store.js';
 import { Validity } from '../validity.js';
 import { MemoryServer } from './memory-server.js';
-
-const CLOSED: Unavailable = { kind: 'unavailable', reason: 'the lock store is closed.' };
 
 /**
  * Locks within one process. The behaviour is the same as with Redis, without replicas and without
@@ -39,7 +37,7 @@ export class MemoryStore implements LockStore {
   }
 
   acquire(request: AcquireRequest): Attempt {
-    if (this.isClosed) return { outcome: Promise.resolve(CLOSED), abandon: () => {} };
+    if (this.isClosed) return { outcome: Promise.resolve(STORE_CLOSED), abandon: () => {} };
     const outcome = this.server.acquire(request);
     return {
       outcome: Promise.resolve(outcome),
@@ -51,7 +49,7 @@ export class MemoryStore implements LockStore {
 
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
     if (this.isClosed || lock.validity.remaining(this.clock) <= 0)
-      return Promise.resolve({ kind: 'expired', why: CLOSED });
+      return Promise.resolve({ kind: 'expired', why: STORE_CLOSED });
     const validity = Validity.ofLease(leaseTime, this.clock);
     const key = this.server.renew(lock, leaseTime, purpose);
     return Promise.resolve(

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { Waiters } from '../../../common/waiters.js';
-import type { MasterHealth, Unavailable } from '../../lock-store.js';
+import { STORE_CLOSED, type MasterHealth, type Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
 import { addressText, type Address } from '../resp.js';
 import { translated, type ClusterSettings } from '../connection/connection-settings.js';
@@ -70,7 +70,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   async close(): Promise<void> {
     this.poller.close();
     this.lossCheck.close();
-    this.unserved.close(CLOSED);
+    this.unserved.close(STORE_CLOSED);
     this.waiters.notify();
     await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
   }
@@ -84,7 +84,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
   /** Why the slot has no shard, if it has none. */
   noMasterOf(slot: number | undefined): Unavailable {
-    if (this.isClosed) return CLOSED;
+    if (this.isClosed) return STORE_CLOSED;
     if (this.poller.trouble !== undefined) return this.poller.trouble;
     const uncovered = SLOTS - [...this.table.owners().values()].reduce((sum, count) => sum + count, 0);
     return {
@@ -311,8 +311,6 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     for (const { master } of idle) void master.close();
   }
 }
-
-const CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
 
 /** Whether `address`, which a redirection named, belongs to the node. */
 function answersTo({ identity, hostname }: ClusterNode, address: string): boolean {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { Waiters } from '../../../common/waiters.js';
-import type { Misconfigured, Unavailable } from '../../lock-store.js';
+import { STORE_CLOSED, type Misconfigured, type Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
 import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
 import { NoMasterError, openSession } from '../connection/open-session.js';
@@ -95,8 +95,8 @@ export class MasterConnection {
 
   /** Why there is no session. */
   get whyUnavailable(): Unavailable {
-    const reason = this.isClosed ? 'The lock store is closed.' : 'Redis is not connected yet.';
-    return this.failure ?? { kind: 'unavailable', reason };
+    if (this.isClosed) return STORE_CLOSED;
+    return this.failure ?? { kind: 'unavailable', reason: 'Redis is not connected yet.' };
   }
 
   /** Where the master is, or where the locator searches for it. */

@@ -1,16 +1,17 @@
 import type { Clock } from '../../../common/clock.js';
 import { NO_INDEX } from '../../../common/intrusive-set.js';
-import type {
-  AcquireOutcome,
-  AcquireRequest,
-  HeldKeys,
-  MasterHealth,
-  OwnedKeys,
-  ReleaseOutcome,
-  RenewOutcome,
-  RenewPurpose,
-  Unavailable,
-  WatchOutcome,
+import {
+  STORE_CLOSED,
+  type AcquireOutcome,
+  type AcquireRequest,
+  type HeldKeys,
+  type MasterHealth,
+  type OwnedKeys,
+  type ReleaseOutcome,
+  type RenewOutcome,
+  type RenewPurpose,
+  type Unavailable,
+  type WatchOutcome,
 } from '../../lock-store.js';
 import {
   SLOT_MOVED,
@@ -275,8 +276,7 @@ export class Master implements MasterConnectionHost {
 
   async close(): Promise<void> {
     if (this.isClosed) return;
-    const why: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
-    this.groupCommit.close(why);
+    this.groupCommit.close(STORE_CLOSED);
     // What the server may have written is taken back while there is still a session.
     if (this.isReady) {
       const until = this.clock.monotonic() + Math.min(this.settings.replicaTimeout, CLOSE_TIMEOUT);
@@ -285,8 +285,8 @@ export class Master implements MasterConnectionHost {
     }
     this.connection.close();
     this.stopPolling();
-    this.groupCommit.dispose(why);
-    this.outbox.close(why);
+    this.groupCommit.dispose(STORE_CLOSED);
+    this.outbox.close(STORE_CLOSED);
   }
 
   // --- the session begins and ends

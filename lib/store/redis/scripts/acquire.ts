@@ -1,6 +1,6 @@
 import { ErrorReply, type Reply } from '../resp.js';
-import type { Holder } from '../../lock-store.js';
-import { FORGET, GroupScript, reading, TOMBSTONE_TIME, type ScriptCall } from './script.js';
+import { TOMBSTONE_TIME, type Holder } from '../../lock-store.js';
+import { FORGET, GroupScript, reading, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
 
 export interface AcquireCall extends ScriptCall {

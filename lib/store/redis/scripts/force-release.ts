@@ -1,4 +1,5 @@
-import { Script, TOMBSTONE_TIME, WRITE } from './script.js';
+import { TOMBSTONE_TIME } from '../../lock-store.js';
+import { Script, WRITE } from './script.js';
 
 /**
  * Takes a lock away from its holder.

@@ -1,4 +1,5 @@
-import { GroupScript, READ_ALL, TOMBSTONE_TIME, WRITE, type ScriptCall } from './script.js';
+import { TOMBSTONE_TIME } from '../../lock-store.js';
+import { GroupScript, READ_ALL, WRITE, type ScriptCall } from './script.js';
 import { COOLDOWN_MARK } from './value.js';
 
 export interface ReleaseCall extends ScriptCall {

@@ -118,12 +118,6 @@ return replies
 }
 
 /**
- * ms for which a released key keeps its bare token, so that the next token is greater even if a
- * server's clock steps back.
- */
-export const TOMBSTONE_TIME = 10_000;
-
-/**
  * Lua code that reads the keys in the table `keys`, and runs `use` for each. `use` finds the index
  * `i` and the `value` of the key: a string, false, or the error of reading the key (a table).
  *

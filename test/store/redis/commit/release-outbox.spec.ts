@@ -182,7 +182,7 @@ describe('A release whose slot has no master', () => {
     await clock.advance(1_000);
     void busy.add({ ...REQUEST, keys: ['other'] }, 60_000);
     await clock.advance(500);
-    busy.attach({ ...sessionOn(clock, 1), askControl: () => new Promise(() => {}) } as unknown as Session);
+    busy.attach(sessionOn(clock, Infinity));
     master = busy;
     unserved.onSlotsMoved();
     await clock.advance(500);
