@@ -6,7 +6,7 @@ const DEADLINES = 'lib/store/redis/commit/request-deadlines.ts';
 const VERDICTS = 'lib/store/redis/commit/verdicts.ts';
 const OUTBOX = 'lib/store/redis/commit/release-outbox.ts';
 const IN_FLIGHT = 'lib/store/redis/commit/groups-in-flight.ts';
-const ENDING = 'lib/store/redis/commit/wait-ending.ts';
+const UNBLOCK_RULES = 'lib/store/redis/commit/unblock-rules.ts';
 
 /** Mutants of groups, requests, releases and the ending of WAIT. */
 export const COMMIT_MUTANTS: readonly Mutant[] = [
@@ -129,7 +129,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     name: 'CLIENT UNBLOCK before the INFO behind the scripts is answered',
     faults: 'hung replica',
     changes: {
-      [ENDING]: [["this.waits.push('ahead');", "this.waits.push('open');"]],
+      [UNBLOCK_RULES]: [["this.waits.push('ahead');", "this.waits.push('open');"]],
       [IN_FLIGHT]: [
         [
           'const blockedSince = this.groups[0]?.writtenAt;',
@@ -142,7 +142,7 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     name: 'a group is sent behind a CLIENT UNBLOCK without an answer',
     faults: 'hung replica',
     changes: {
-      [ENDING]: [
+      [UNBLOCK_RULES]: [
         ["return this.unblock === 'none';", "return this.unblock !== 'none' || this.unblock === 'none';"],
       ],
     },

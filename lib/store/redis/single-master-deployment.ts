@@ -64,7 +64,7 @@ export class SingleMasterDeployment implements Deployment {
   }
 
   acquire(request: AcquireRequest): Attempt {
-    // Only a master of a Cluster answers `slot-moved`.
+    // Only a master of a Cluster answers `route-again`.
     return this.master.acquire(request, this.wholeOf(request)) as Attempt;
   }
 

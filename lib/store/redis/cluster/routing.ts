@@ -60,7 +60,7 @@ export class Routing {
       const attempt = shard.master.acquire(request, part, floor);
       onAsked(attempt);
       const outcome = await attempt.outcome;
-      if (outcome.kind !== 'slot-moved') return withMaster(outcome, shard);
+      if (outcome.kind !== 'route-again') return withMaster(outcome, shard);
     }
   }
 
@@ -76,7 +76,7 @@ export class Routing {
       if (!('master' in shard)) return { kind: 'expired', why: shard };
       const outcome = await shard.master.renew(lock, part, leaseTime, purpose);
       if (outcome.kind === 'expired') return { kind: 'expired', why: withMaster(outcome.why, shard) };
-      if (outcome.kind !== 'slot-moved') return outcome;
+      if (outcome.kind !== 'route-again') return outcome;
     }
   }
 
@@ -101,7 +101,7 @@ export class Routing {
       if (!('master' in shard)) return shard;
       const replies = await shard.master.ask(commandsFor);
       if (Array.isArray(replies)) return replies;
-      if (replies.kind !== 'slot-moved') return withMaster(replies, shard);
+      if (replies.kind !== 'route-again') return withMaster(replies, shard);
     }
   }
 

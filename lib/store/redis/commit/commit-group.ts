@@ -21,8 +21,11 @@ export interface CommitGroupListener {
   onAnswer(request: CommitRequest, answer: ScriptAnswer): void;
   /** The scripts have run and WAIT begins. `info`: the reply to INFO right behind the scripts. */
   onWritten(info: ReplicationInfo | undefined): void;
-  /** WAIT has ended with `count`. `info` and `linkAnswer`: the replies behind WAIT. */
-  onClosed(info: ReplicationInfo | undefined, linkAnswer: Reply, count: Reply): void;
+  /**
+   * The whole group is answered. `count`: the reply to WAIT; `info` and `linkAnswer`: the replies
+   * behind WAIT.
+   */
+  onCompleted(info: ReplicationInfo | undefined, linkAnswer: Reply, count: Reply): void;
 }
 
 /**
@@ -86,7 +89,7 @@ export class CommitGroup implements SentGroup {
         listener.onWaited(reply);
       },
       (reply) => (info = parseReplicationInfo(reply)),
-      (reply) => listener.onClosed(info, reply, count),
+      (reply) => listener.onCompleted(info, reply, count),
     );
     session.sendCommit(commands, (reply, index) => onReply[index]?.(reply));
   }

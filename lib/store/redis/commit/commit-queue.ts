@@ -2,9 +2,16 @@ import type { CommitRequest } from './commit-request.js';
 
 type Kind = CommitRequest['kind'];
 
+/** The most requests in a group. */
+const MOST_GROUP_REQUESTS = 256;
 /**
- * The most keys of renewals, and of new locks, in one group: many keys must not delay the next
- * group for long.
+ * How many of these requests are reserved for new locks that wait, so that a backlog of renewals
+ * cannot starve the new locks.
+ */
+const RESERVED_FOR_NEW = 64;
+/**
+ * The most keys of one kind (renewals or new locks) in a group. The server needs about 40 ms for so
+ * many, and more keys would delay the next group for too long.
  */
 const MOST_GROUP_KEYS = 4_096;
 
@@ -46,10 +53,21 @@ export class CommitQueue {
   }
 
   /**
-   * Moves requests of this kind to `group`: up to `most` requests in the group, and up to so many
-   * keys that the server needs about 40 ms.
+   * Takes the requests of the next group. Renewals come first, so that a backlog of callers cannot
+   * starve the renewals.
    */
-  takeInto(group: CommitRequest[], kind: Kind, most: number): void {
+  takeGroup(takesNew: boolean): CommitRequest[] {
+    const group: CommitRequest[] = [];
+    this.takeInto(group, 'renew', takesNew ? MOST_GROUP_REQUESTS - RESERVED_FOR_NEW : MOST_GROUP_REQUESTS);
+    if (takesNew) this.takeInto(group, 'acquire', MOST_GROUP_REQUESTS);
+    return group;
+  }
+
+  /**
+   * Moves requests of this kind to `group`: up to `most` requests in the group, and up to
+   * `MOST_GROUP_KEYS` keys of this kind.
+   */
+  private takeInto(group: CommitRequest[], kind: Kind, most: number): void {
     const queue = this.queues[kind];
     let taken = 0;
     let keys = 0;

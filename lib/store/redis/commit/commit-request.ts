@@ -7,7 +7,7 @@ import type {
 } from '../../lock-store.js';
 import type { Instant, Validity } from '../../validity.js';
 import type { LockPart } from '../lock-part.js';
-import type { Demand } from '../replication/quorum.js';
+import type { ConfirmationDemand } from '../replication/quorum.js';
 import type { LockScripts } from '../scripts/lock-scripts.js';
 import type { ReleaseCall } from '../scripts/release.js';
 
@@ -24,14 +24,15 @@ import type { ReleaseCall } from '../scripts/release.js';
 export type Stage = 'queued' | 'sent' | 'written' | 'verifying' | 'ended';
 
 /**
- * The slot of the keys belongs to another master, and this master has written nothing: the caller
- * asks the other master with the same owner.
+ * This master has written nothing: the slot of the keys belongs to another master, or new locks may
+ * not be granted in the slot now. The caller looks for the slot's master again, waits for trust, and
+ * asks with the same owner.
  */
-export interface SlotMoved {
-  readonly kind: 'slot-moved';
+export interface RouteAgain {
+  readonly kind: 'route-again';
 }
 
-export const SLOT_MOVED: SlotMoved = { kind: 'slot-moved' };
+export const ROUTE_AGAIN: RouteAgain = { kind: 'route-again' };
 
 /** The group that carried a request. */
 export interface SentGroup {
@@ -46,11 +47,9 @@ interface RequestBase extends LockPart {
   readonly leaseTime: number;
   /** ms that the keys live: `leaseTime` and the allowance for the clocks of master and replicas. */
   readonly ttl: number;
-  readonly demand: Demand;
+  readonly demand: ConfirmationDemand;
   /** ms that the request may wait for its confirmation after it was sent. */
   readonly window: number;
-  /** The monotonic instant at which the request ends unless it was written. */
-  readonly endsAt: number;
   /** The position in the order of arrival: earlier requests have smaller numbers. */
   order: number;
   stage: Stage;
@@ -85,9 +84,13 @@ export interface AcquireCommit extends RequestBase {
    * The monotonic instant until which the caller waits; in the past if the caller does not wait.
    */
   readonly waitUntil: number;
+  /**
+   * The monotonic instant at which the request ends if no script has written its keys by then.
+   */
+  readonly endsAt: number;
   /** The smallest token that the request may get. */
   readonly floor: number;
-  readonly settle: (outcome: AcquireOutcome | SlotMoved) => void;
+  readonly settle: (outcome: AcquireOutcome | RouteAgain) => void;
   /** The caller has given up: the keys are taken back as soon as that is safe. */
   abandoned: boolean;
   /** The request has ended with a grant. */
@@ -96,7 +99,7 @@ export interface AcquireCommit extends RequestBase {
 
 export interface RenewCommit extends RequestBase {
   readonly kind: 'renew';
-  readonly settle: (outcome: RenewOutcome | SlotMoved) => void;
+  readonly settle: (outcome: RenewOutcome | RouteAgain) => void;
   /** The validity that the lock has now: a confirmation after its end comes too late. */
   readonly heldUntil: Validity;
   readonly purpose: RenewPurpose;

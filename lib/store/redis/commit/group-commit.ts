@@ -14,13 +14,6 @@ import { OpenRequests } from './open-requests.js';
 import type { ReleaseOutbox } from './release-outbox.js';
 import type { SlotOwnership } from './slot-ownership.js';
 
-/** The most requests that one group carries. */
-const GROUP_SIZE = 256;
-/**
- * How many of them are reserved for new locks that wait, so that a backlog of renewals cannot
- * starve them.
- */
-const RESERVED_FOR_NEW = 64;
 /**
  * The fewest requests for which a second group is sent while another blocks. Each group costs the
  * server an INFO, a WAIT and a CLIENT LIST, however few requests it carries.
@@ -89,7 +82,7 @@ export class GroupCommit {
   ) {
     this.state = { kind: 'detached', why: notYet };
     const host = {
-      connection: () => this.state,
+      sessionState: () => this.state,
       pump: () => this.pump(),
       endWait: () => this.state.kind === 'attached' && this.state.inFlight.endWait(),
     };
@@ -132,7 +125,10 @@ export class GroupCommit {
     this.pump();
   }
 
-  /** The session has ended. */
+  /**
+   * There is no session, for the reason `why`: the session has ended, or another try to connect has
+   * failed.
+   */
   detach(why: Unavailable): void {
     if (this.state.kind === 'closed') return;
     this.leaveSession();
@@ -200,19 +196,11 @@ export class GroupCommit {
     return left > 0 && now + left > request.waitUntil ? quarantined(left) : undefined;
   }
 
-  /**
-   * Renewals first, so that a backlog of callers cannot starve them. New locks only if the replicas
-   * can be trusted with them.
-   */
+  /** Takes new locks only if the replicas can be trusted with them. */
   private takeGroup(view: ReplicaView): CommitRequest[] {
     const { queue } = this.requests;
-    const group: CommitRequest[] = [];
     const takesNew = queue.has('acquire') && view.quarantineLeft(this.clock.monotonic()) === 0;
-    queue.takeInto(group, 'renew', takesNew ? GROUP_SIZE - RESERVED_FOR_NEW : GROUP_SIZE);
-    if (takesNew) queue.takeInto(group, 'acquire', GROUP_SIZE);
-    // Checked again at the time of sending: a slot may have begun to move while its requests
-    // waited.
-    return this.requests.withoutMoved(group);
+    return this.requests.grantableNow(queue.takeGroup(takesNew));
   }
 
   // --- when a group goes out
@@ -240,8 +228,8 @@ export class GroupCommit {
     inFlight.send(group, need, {
       onAnswer: (request, answer) => this.requests.onAnswer(session, request, answer),
       onWritten: (info) => this.onWritten(session, group, info, offsetBefore),
-      onClosed: (info, linkAnswer, count) =>
-        this.onClosed(state, group, info, linkAnswer, typeof count === 'number' && count >= need),
+      onCompleted: (info, linkAnswer, count) =>
+        this.onCompleted(state, group, info, linkAnswer, typeof count === 'number' && count >= need),
     });
   }
 
@@ -281,7 +269,7 @@ export class GroupCommit {
   }
 
   /** `hasCounted`: WAIT itself counted as many replicas as the group needed. */
-  private onClosed(
+  private onCompleted(
     state: Attached,
     group: CommitGroup,
     info: ReplicationInfo | undefined,
@@ -303,14 +291,15 @@ export class GroupCommit {
   }
 
   /**
-   * Waits before the next group, because the last group decided nothing. `rewrite`: WAIT counted
-   * enough replicas nevertheless. Then another client's write came between our script and INFO, and
-   * the server has no reason to ask its replicas again. Writing once more is a reason.
+   * Waits before the next group, because the last group decided nothing. `hasCounted`: WAIT counted
+   * enough replicas nevertheless, so another client's write came between our script and INFO. The
+   * server has no reason to ask its replicas for that write. A new write makes the server ask its
+   * replicas again.
    */
-  private pause(state: Attached, rewrite: boolean): void {
+  private pause(state: Attached, hasCounted: boolean): void {
     state.endPause = this.clock.after(this.pauseTime, () => {
       state.endPause = undefined;
-      if (rewrite) this.requests.requeuePending();
+      if (hasCounted) this.requests.requeuePending();
       this.pump();
     });
     this.pauseTime = Math.min(LONGEST_GROUP_PAUSE, this.pauseTime * 2);

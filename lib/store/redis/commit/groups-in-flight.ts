@@ -2,13 +2,14 @@ import type { Clock } from '../../../common/clock.js';
 import type { Command, Reply } from '../resp.js';
 import type { CommitGroup, CommitGroupListener } from './commit-group.js';
 import { isUnblocked, type Session } from '../connection/session.js';
-import { WaitEnding } from './wait-ending.js';
+import { UnblockRules } from './unblock-rules.js';
 
 /**
- * ms that a WAIT may block at most. Short without CLIENT UNBLOCK: one tick of the server's clock.
+ * A slice: the ms that one WAIT may block at most. Without CLIENT UNBLOCK the slice is short: one
+ * tick of the server's clock.
  */
-const LONGEST_WAIT = 1_000;
-const LONGEST_WAIT_WITHOUT_UNBLOCK = 100;
+const SLICE = 1_000;
+const SLICE_WITHOUT_UNBLOCK = 100;
 /** The most groups in flight: one, a second for many requests, a third for overdue renewals. */
 const MOST_GROUPS = 3;
 /** ms that a WAIT blocks before a new arrival ends it. */
@@ -21,7 +22,7 @@ const UNBLOCK_AFTER = 2;
  */
 export class GroupsInFlight {
   private readonly groups: CommitGroup[] = [];
-  private readonly waits = new WaitEnding();
+  private readonly waits = new UnblockRules();
   /** Sends that wait until no CLIENT UNBLOCK is unanswered. */
   private readonly delayed: (() => void)[] = [];
   private stopUnblockClock: (() => void) | undefined;
@@ -62,7 +63,7 @@ export class GroupsInFlight {
     this.whenAllowed(() => {
       if (!isInFlight()) return;
       this.waits.sent();
-      group.send(this.session, need, this.session.canUnblock ? LONGEST_WAIT : LONGEST_WAIT_WITHOUT_UNBLOCK, {
+      group.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
         onAnswer: (request, answer) => {
           if (isInFlight()) listener.onAnswer(request, answer);
         },
@@ -75,10 +76,10 @@ export class GroupsInFlight {
         onWaited: (count) => {
           if (isInFlight()) this.waits.ended(isUnblocked(count));
         },
-        onClosed: (info, linkAnswer, count) => {
+        onCompleted: (info, linkAnswer, count) => {
           if (!isInFlight()) return;
           this.removeOldest();
-          listener.onClosed(info, linkAnswer, count);
+          listener.onCompleted(info, linkAnswer, count);
         },
       });
     });

@@ -12,17 +12,17 @@ import { checkOwners } from './check-owners.js';
 import type { CommitGroup, ScriptAnswer } from './commit-group.js';
 import { CommitQueue } from './commit-queue.js';
 import {
-  SLOT_MOVED,
+  ROUTE_AGAIN,
   type AcquireCommit,
   type CommitRequest,
   type RenewCommit,
-  type SlotMoved,
+  type RouteAgain,
 } from './commit-request.js';
 import { SLOT_LEFT } from './messages.js';
 import type { ReleaseOutbox } from './release-outbox.js';
 import { RequestDeadlines, VERDICT_TIME } from './request-deadlines.js';
 import type { SlotOwnership } from './slot-ownership.js';
-import { Verdicts, type Connection } from './verdicts.js';
+import { Verdicts, type SessionState } from './verdicts.js';
 
 /**
  * ms between the sending of a request and its confirmation, above which its keys are checked once
@@ -33,7 +33,7 @@ const PROMPT_TIME = 10;
 const RENEW_RETRY_TIME = 100;
 /** The group commit, as the open requests need to know it. */
 export interface OpenRequestsHost {
-  connection(): Connection;
+  sessionState(): SessionState;
   /** The queue or the pending requests have changed: a group may be due. */
   pump(): void;
   /** Ends the WAIT that blocks. True if a verdict is on its way because of that. */
@@ -159,13 +159,17 @@ export class OpenRequests {
 
   // --- groups
 
-  /** Ends those of the requests whose slot may not be granted in now, and returns the others. */
-  withoutMoved(requests: CommitRequest[]): CommitRequest[] {
+  /**
+   * Returns the renewals, and the new locks that may be granted in their slot now. The other new
+   * locks are routed again. `Routing` has asked for this trust before, but a slot may have begun to
+   * move while its requests waited in the queue.
+   */
+  grantableNow(requests: CommitRequest[]): CommitRequest[] {
     const { ownership } = this;
     if (ownership === undefined) return requests;
     return requests.filter((request) => {
       if (request.kind === 'renew' || ownership.mayGrant(request.slot)) return true;
-      this.endAsSlotMoved(request);
+      this.routeAgain(request);
       return false;
     });
   }
@@ -218,7 +222,7 @@ export class OpenRequests {
     }
     if (!meaning.unwritten && error.code !== 'NOSCRIPT') request.mayBeWritten = true;
     if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
-    else if (redirection?.kind === 'moved') this.endAsSlotMoved(request);
+    else if (redirection?.kind === 'moved') this.routeAgain(request);
     else if (error.code === 'NOSCRIPT') this.requeue(request);
     else if (together && mayBlameOne(error)) {
       // Happens once: a request that is refused alone is refused for its own sake.
@@ -317,27 +321,27 @@ export class OpenRequests {
   /** True if the request has ended here, because its slot belongs to another master. */
   private endIfSlotMoved(request: CommitRequest): boolean {
     if (this.ownership === undefined || this.ownership.owns(request.slot)) return false;
-    this.endAsSlotMoved(request);
+    this.routeAgain(request);
     return true;
   }
 
   /**
-   * The caller asks the slot's new master with the same owner. An attempt that may be written here
-   * is over instead, because its take-back is on its way.
+   * The caller looks for the slot's master again, with the same owner. An attempt that may be
+   * written here is over instead, because its take-back is on its way.
    */
-  private endAsSlotMoved(request: CommitRequest): void {
-    if (request.kind === 'renew') this.end(request, SLOT_MOVED);
+  private routeAgain(request: CommitRequest): void {
+    if (request.kind === 'renew') this.end(request, ROUTE_AGAIN);
     else if (request.abandoned) this.takeBack(request);
-    else this.refuse(request, request.mayBeWritten ? SLOT_LEFT : SLOT_MOVED);
+    else this.refuse(request, request.mayBeWritten ? SLOT_LEFT : ROUTE_AGAIN);
   }
 
   /** Ends an attempt without its keys, and releases what an earlier connection may have written. */
-  private refuse(request: AcquireCommit, outcome: AcquireOutcome | SlotMoved): void {
+  private refuse(request: AcquireCommit, outcome: AcquireOutcome | RouteAgain): void {
     this.releaseWritten(request);
     this.end(request, outcome);
   }
 
-  private end(request: AcquireCommit, outcome: AcquireOutcome | SlotMoved): void;
+  private end(request: AcquireCommit, outcome: AcquireOutcome | RouteAgain): void;
   private end(request: RenewCommit, outcome: Parameters<RenewCommit['settle']>[0]): void;
   private end(request: CommitRequest, outcome: never): void {
     this.forget(request);
@@ -360,7 +364,7 @@ export class OpenRequests {
   }
 
   private expire(request: CommitRequest): void {
-    const why = this.verdicts.whyNot(this.host.connection(), request);
+    const why = this.verdicts.whyNot(this.host.sessionState(), request);
     if (request.kind === 'renew') {
       this.end(request, { kind: 'expired', why });
       return;

@@ -7,7 +7,7 @@ import type { CommitRequest } from './commit-request.js';
 import { longLease, noAnswer, quarantined } from './messages.js';
 
 /** The session to the master and the view of its replicas, or why there is none. */
-export type Connection =
+export type SessionState =
   | { readonly kind: 'closed' | 'detached'; readonly why: Unavailable }
   | { readonly kind: 'attached'; readonly session: Session; readonly view: ReplicaView };
 
@@ -28,11 +28,11 @@ export class Verdicts {
 
   /** Why the request fails if its time is up now. */
   whyNot(
-    connection: Connection,
+    state: SessionState,
     request: CommitRequest,
   ): Extract<AcquireOutcome, { kind: 'unavailable' | 'unconfirmed' }> {
-    if (connection.kind !== 'attached') return connection.why;
-    const { session, view } = connection;
+    if (state.kind !== 'attached') return state.why;
+    const { session, view } = state;
     const left = view.quarantineLeft(this.clock.monotonic());
     const offset = request.group?.offset;
     if (request.kind === 'acquire' && left > 0) return quarantined(left);

@@ -119,7 +119,7 @@ export class Session {
 
   /**
    * Ends the WAIT that blocks the commit connection, which then answers UNBLOCKED. `onAnswer`
-   * gets whether there was such a WAIT. For when this may be called see `WaitEnding`.
+   * gets whether there was such a WAIT. For when this may be called see `UnblockRules`.
    */
   unblockCommit(onAnswer: (hit: boolean) => void): void {
     this.control.send([['client', 'unblock', this.run.commitId, 'error']], (reply) => {

@@ -14,11 +14,11 @@ import {
   type WatchOutcome,
 } from '../../lock-store.js';
 import {
-  SLOT_MOVED,
+  ROUTE_AGAIN,
   type AcquireCommit,
   type Release,
   type RenewCommit,
-  type SlotMoved,
+  type RouteAgain,
 } from '../commit/commit-request.js';
 import { GroupCommit } from '../commit/group-commit.js';
 import { KeyTracking } from '../commit/key-tracking.js';
@@ -53,7 +53,7 @@ import type { MasterListener, MasterSettings } from './master-settings.js';
 const CLOSE_TIMEOUT = 2_000;
 
 export interface MasterAttempt {
-  readonly outcome: Promise<AcquireOutcome | SlotMoved>;
+  readonly outcome: Promise<AcquireOutcome | RouteAgain>;
   abandon(): void;
 }
 
@@ -110,7 +110,7 @@ export class Master implements MasterConnectionHost {
   /** The token is not smaller than `floor`. */
   acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
     let commit: AcquireCommit | undefined;
-    const outcome = new Promise<AcquireOutcome | SlotMoved>((settle) => {
+    const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
       const { leaseTime, replicaTimeout, waitUntil } = request;
       const window = Math.min(replicaTimeout, leaseTime / 2);
       commit = {
@@ -150,7 +150,7 @@ export class Master implements MasterConnectionHost {
     { names, keys, slot }: LockPart,
     leaseTime: number,
     purpose: RenewPurpose,
-  ): Promise<RenewOutcome | SlotMoved> {
+  ): Promise<RenewOutcome | RouteAgain> {
     return new Promise((settle) => {
       const request: RenewCommit = {
         kind: 'renew',
@@ -163,7 +163,6 @@ export class Master implements MasterConnectionHost {
         ttl: this.ttlOf(leaseTime),
         demand: RENEWAL,
         window: lock.validity.remaining(this.clock),
-        endsAt: 0,
         order: 0,
         stage: 'queued',
         mayBeWritten: false,
@@ -220,7 +219,7 @@ export class Master implements MasterConnectionHost {
    * Asks on the control connection. Waits for a session if there is none, up to the replica
    * timeout.
    */
-  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable | SlotMoved> {
+  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable | RouteAgain> {
     const ready = this.connection.ready ?? (await this.connection.nextReady());
     if (ready === undefined) return this.connection.whyUnavailable;
     const { session } = ready;
@@ -229,7 +228,7 @@ export class Master implements MasterConnectionHost {
       const refusal = replies.find((reply) => reply instanceof ErrorReply && reply.code !== 'WRONGTYPE');
       const redirection = this.ownership && redirectionOf(refusal);
       if (redirection !== undefined) this.ownership?.onRedirection(redirection);
-      if (redirection?.kind === 'moved') return SLOT_MOVED;
+      if (redirection?.kind === 'moved') return ROUTE_AGAIN;
       return refusal instanceof ErrorReply ? refusedBy(session.address, refusal) : replies;
     } catch (error) {
       return lostConnection(session.address, error);

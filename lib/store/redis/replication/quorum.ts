@@ -44,18 +44,18 @@ export function majorityOf(replicas: number): number {
 }
 
 /** Which confirmations a request asks for. */
-export interface Demand {
+export interface ConfirmationDemand {
   readonly policy: ReplicaPolicy;
   /** Permits a grant without any confirmation, if the master has no replica. */
   readonly allowNoReplicas: boolean;
 }
 
 /** A renewal needs a majority of the servers, whatever policy the lock has. */
-export const RENEWAL: Demand = { policy: 'majority', allowNoReplicas: true };
+export const RENEWAL: ConfirmationDemand = { policy: 'majority', allowNoReplicas: true };
 
 /** How many replicas must confirm, if `replicas` are known and `online` of them are connected. */
 export function requiredConfirmations(
-  { policy, allowNoReplicas }: Demand,
+  { policy, allowNoReplicas }: ConfirmationDemand,
   replicas: number,
   online: number,
 ): number {

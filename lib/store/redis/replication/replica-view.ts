@@ -10,7 +10,7 @@ import {
   majorityOf,
   requiredConfirmations,
   RENEWAL,
-  type Demand,
+  type ConfirmationDemand,
 } from './quorum.js';
 import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
 import { SharedAddresses } from './shared-addresses.js';
@@ -96,7 +96,7 @@ export class ReplicaView {
   }
 
   /** How many replicas must confirm now. */
-  required(demand: Demand): number {
+  required(demand: ConfirmationDemand): number {
     let most = 0;
     for (const count of this.counts) most = Math.max(most, this.requiredBy(count, demand));
     return most;
@@ -106,7 +106,7 @@ export class ReplicaView {
    * Whether the replicas have confirmed a write that ended at `offset` and was sent at the
    * monotonic instant `sentAt`. The confirming links must also have stood since `standingSince`.
    */
-  judge(demand: Demand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
+  judge(demand: ConfirmationDemand, offset: number, sentAt: number, standingSince = Infinity): Verdict {
     let by = Infinity;
     for (const count of this.counts) {
       const confirmed = countConfirmed(count.acknowledged, offset);
@@ -215,7 +215,7 @@ export class ReplicaView {
     return Math.min(acknowledged.size, this.countingLinks);
   }
 
-  private requiredBy(count: Count, demand: Demand): number {
+  private requiredBy(count: Count, demand: ConfirmationDemand): number {
     return requiredConfirmations(demand, this.knownIn(count), count.online);
   }
 

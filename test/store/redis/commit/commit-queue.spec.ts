@@ -22,18 +22,13 @@ describe('A group', () => {
   ])('takes %s', (_, count, keys, taken) => {
     const queue = new CommitQueue();
     for (const request of requests('renew', count, keys)) queue.add(request);
-    const group: CommitRequest[] = [];
-    queue.takeInto(group, 'renew', 256);
-    expect(group).toHaveLength(taken);
+    expect(queue.takeGroup(false)).toHaveLength(taken);
     expect(queue.size).toBe(count - taken);
   });
 
   it('has room for new locks beside renewals of many keys', () => {
     const queue = new CommitQueue();
     for (const request of [...requests('renew', 20, 256), ...requests('acquire', 2, 1)]) queue.add(request);
-    const group: CommitRequest[] = [];
-    queue.takeInto(group, 'renew', 192);
-    queue.takeInto(group, 'acquire', 256);
-    expect(group.filter(({ kind }) => kind === 'acquire')).toHaveLength(2);
+    expect(queue.takeGroup(true).filter(({ kind }) => kind === 'acquire')).toHaveLength(2);
   });
 });

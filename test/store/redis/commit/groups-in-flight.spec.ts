@@ -45,7 +45,7 @@ class StubSession {
   }
 }
 
-const NOBODY: CommitGroupListener = { onAnswer: () => {}, onWritten: () => {}, onClosed: () => {} };
+const NOBODY: CommitGroupListener = { onAnswer: () => {}, onWritten: () => {}, onCompleted: () => {} };
 
 describe('Groups on one connection', () => {
   let clock: ManualClock;

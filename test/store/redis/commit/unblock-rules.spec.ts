@@ -1,14 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
-import { WaitEnding } from '../../../../lib/store/redis/commit/wait-ending.js';
+import { UnblockRules } from '../../../../lib/store/redis/commit/unblock-rules.js';
 
 const EVENTS = {
-  'a group is sent': (waits: WaitEnding) => waits.sent(),
-  'its first INFO is answered': (waits: WaitEnding) => waits.began(),
-  'WAIT answers a count': (waits: WaitEnding) => waits.ended(false),
-  'WAIT answers UNBLOCKED': (waits: WaitEnding) => waits.ended(true),
-  'UNBLOCK is sent': (waits: WaitEnding) => waits.unblockSent(),
-  'UNBLOCK answers 1': (waits: WaitEnding) => waits.unblockAnswered(true),
-  'UNBLOCK answers 0': (waits: WaitEnding) => waits.unblockAnswered(false),
+  'a group is sent': (waits: UnblockRules) => waits.sent(),
+  'its first INFO is answered': (waits: UnblockRules) => waits.began(),
+  'WAIT answers a count': (waits: UnblockRules) => waits.ended(false),
+  'WAIT answers UNBLOCKED': (waits: UnblockRules) => waits.ended(true),
+  'UNBLOCK is sent': (waits: UnblockRules) => waits.unblockSent(),
+  'UNBLOCK answers 1': (waits: UnblockRules) => waits.unblockAnswered(true),
+  'UNBLOCK answers 0': (waits: UnblockRules) => waits.unblockAnswered(false),
 };
 type Event = keyof typeof EVENTS;
 
@@ -95,7 +95,7 @@ const cases: readonly (readonly [
 
 describe('CLIENT UNBLOCK', () => {
   it.each(cases)('%s', (_title, events, mayUnblock, maySend) => {
-    const waits = new WaitEnding();
+    const waits = new UnblockRules();
     for (const event of events) EVENTS[event](waits);
     expect({ mayUnblock: waits.mayUnblock, maySend: waits.maySend }).toEqual({ mayUnblock, maySend });
   });

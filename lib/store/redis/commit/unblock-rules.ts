@@ -37,7 +37,7 @@ type Unblock =
  * The server answers 1 if the UNBLOCK ended a command, and 0 if no command blocked the connection:
  * the WAIT has ended, or has not begun because the network delivered the group in two pieces.
  */
-export class WaitEnding {
+export class UnblockRules {
   /** The unanswered WAITs, oldest first. */
   private readonly waits: Wait[] = [];
   private unblock: Unblock = 'none';
