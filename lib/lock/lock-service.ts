@@ -108,11 +108,9 @@ export class LockService {
    *
    * @throws `LockContendedError` if the lock stays busy until `waitTime` ends.
    * @throws `LockNotReplicatedError` if too few replicas confirm the write in time.
-   * @throws `LockUnavailableError` if Redis cannot be reached or refuses, or if the replicas are in
-   *   quarantine.
+   * @throws `LockUnavailableError` if Redis cannot be reached or refuses, or in a quarantine.
    * @throws `LockKeyError` if a key cannot be used, or holds a value that no lock wrote.
-   * @throws `LockOptionsError` if an option is not accepted, or the server is set up so that it may
-   *   lose locks.
+   * @throws `LockOptionsError` if an option is not accepted, or the server may evict locks.
    * @throws `LockServiceClosedError` if the application is shutting down.
    * @throws the reason of `signal` if the signal aborts first.
    */

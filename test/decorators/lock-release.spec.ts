@@ -1,149 +1,27 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
-import {
-  type CallHandler,
-  Controller,
-  type ExecutionContext,
-  Get,
-  type INestApplication,
-  Injectable,
-  type NestInterceptor,
-  Param,
-  type PipeTransform,
-  Post,
-  RequestTimeoutException,
-  Sse,
-  UseInterceptors,
-} from '@nestjs/common';
+import { Controller, Get, type INestApplication, Param, Post, Sse, UseInterceptors } from '@nestjs/common';
 import { APP_INTERCEPTOR } from '@nestjs/core';
-import {
-  concatMap,
-  firstValueFrom,
-  from,
-  interval,
-  map,
-  mergeMap,
-  NEVER,
-  type Observable,
-  of,
-  race,
-  retry,
-  Subject,
-  take,
-  takeUntil,
-} from 'rxjs';
+import { concatMap, interval, map, type Observable, of } from 'rxjs';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from '../../lib/index.js';
 import { until } from '../support/eventually.js';
-import { type Adapter, adapters, free, Gates, Inside, leaveOnce, locked, startApp } from './apps.js';
+import { type Adapter, adapters, free, Inside, leaveOnce, locked, startApp } from './apps.js';
+import {
+  gates,
+  timeIsUp,
+  Timeout,
+  patienceEnds,
+  GivingUp,
+  Substituting,
+  TryingAnew,
+  Impatient,
+  Committing,
+  Transactional,
+  TryingAgain,
+  Silent,
+  SlowPipe,
+} from './interceptors.js';
 
-const gates = new Gates();
 const inside = new Inside();
-const timeIsUp = new Subject<void>();
-
-/** The TimeoutInterceptor of Nest's documentation. The test decides when the time is up. */
-@Injectable()
-class Timeout implements NestInterceptor {
-  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const timeout = timeIsUp.pipe(
-      map(() => {
-        throw new RequestTimeoutException();
-      }),
-    );
-    return next.handle().pipe(takeUntil(timeout));
-  }
-}
-
-const patienceEnds = new Subject<void>();
-
-/** Gives up a handler that takes too long, with a failure. */
-@Injectable()
-class GivingUp implements NestInterceptor {
-  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const timeout = patienceEnds.pipe(
-      map(() => {
-        throw new RequestTimeoutException();
-      }),
-    );
-    return next.handle().pipe(takeUntil(timeout));
-  }
-}
-
-/** Answers with a value of its own if the handler takes too long. */
-@Injectable()
-class Substituting implements NestInterceptor {
-  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return race(next.handle(), patienceEnds.pipe(map(() => 'not yet'))).pipe(take(1));
-  }
-}
-
-/** Gives up a try that takes too long, and starts another try. */
-@Injectable()
-class TryingAnew implements NestInterceptor {
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return new GivingUp().intercept(context, next).pipe(retry(1));
-  }
-}
-
-/** Does as `GivingUp` does, as a decorator of the method. */
-function Impatient(): MethodDecorator {
-  return (_target, _property, descriptor: PropertyDescriptor) => {
-    const original = descriptor.value as (...args: unknown[]) => Promise<unknown>;
-    const wrapped = function (this: unknown, ...args: unknown[]): Promise<unknown> {
-      return Promise.race([original.apply(this, args), firstValueFrom(patienceEnds)]);
-    };
-    for (const key of Reflect.getMetadataKeys(original)) {
-      Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapped);
-    }
-    descriptor.value = wrapped;
-  };
-}
-
-/** Commits the handler's work, as an interceptor with a transaction does. */
-@Injectable()
-class Committing implements NestInterceptor {
-  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return next
-      .handle()
-      .pipe(mergeMap((value: unknown) => from(gates.of('commit').passed).pipe(map(() => value))));
-  }
-}
-
-/** Does the same as a decorator of the method. */
-function Transactional(): MethodDecorator {
-  return (_target, _property, descriptor: PropertyDescriptor) => {
-    const original = descriptor.value as (...args: unknown[]) => Promise<unknown>;
-    const wrapped = async function (this: unknown, ...args: unknown[]): Promise<unknown> {
-      const result = await original.apply(this, args);
-      await gates.of('commit').passed;
-      return result;
-    };
-    for (const key of Reflect.getMetadataKeys(original)) {
-      Reflect.defineMetadata(key, Reflect.getMetadata(key, original), wrapped);
-    }
-    descriptor.value = wrapped;
-  };
-}
-
-@Injectable()
-class TryingAgain implements NestInterceptor {
-  intercept(_: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return next.handle().pipe(retry({ delay: () => gates.of('again').passed }));
-  }
-}
-
-@Injectable()
-class Silent implements NestInterceptor {
-  intercept(): Observable<unknown> {
-    return NEVER;
-  }
-}
-
-class SlowPipe implements PipeTransform {
-  async transform(value: string): Promise<string> {
-    await gates.of('pipe').passed;
-    return value;
-  }
-}
-
 const atEnd: { held: boolean; aborted: boolean }[] = [];
 
 @Controller()
