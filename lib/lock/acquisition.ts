@@ -1,6 +1,13 @@
 import type { Clock } from '../common/clock.js';
 import type { Deadlines, Timed } from '../common/deadlines.js';
-import type { AcquireOutcome, Busy, LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
+import {
+  confirmTimeOf,
+  type AcquireOutcome,
+  type Busy,
+  type LockStore,
+  type Unavailable,
+  type Unconfirmed,
+} from '../store/lock-store.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
 import {
   ENDED,
@@ -14,7 +21,7 @@ import {
 import type { AbortSignals } from './abort-signals.js';
 import { BusyKey } from './busy-key.js';
 import { LockKeyError, LockOptionsError } from './errors.js';
-import { confirmTimeOf, needsAtLeast } from './demand.js';
+import { needsAtLeast } from './demand.js';
 import { unconfirmedEvent, type LockEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
@@ -273,7 +280,7 @@ export class Acquisition implements Waiter, Timed {
     const { keys, options } = this;
     const queue = this.queues.current;
     if (failure.kind === 'unconfirmed')
-      this.host.emit(unconfirmedEvent(keys, options.label, failure, confirmTimeOf(this)));
+      this.host.emit(unconfirmedEvent(keys, options.label, failure, confirmTimeOf(options)));
     queue?.fail(this);
     this.queues.share(failure);
     // A caller that heard of the failure may have cancelled this one.

@@ -1,4 +1,4 @@
-import type { ReplicaPolicy } from '../store/lock-store.js';
+import { confirmTimeOf, type ReplicaPolicy } from '../store/lock-store.js';
 
 /** What an acquisition needs in order to be granted. */
 export interface Demand {
@@ -17,7 +17,7 @@ export function needsAtLeast(demand: Demand, other: Demand): boolean {
   if (options === other.options && sorted.length === 1 && other.sorted.length === 1) return true;
   return (
     asksForAtLeast(options.replicas, other.options.replicas) &&
-    confirmTimeOf(demand) <= confirmTimeOf(other) &&
+    confirmTimeOf(options) <= confirmTimeOf(other.options) &&
     includesAll(sorted, other.sorted)
   );
 }
@@ -29,11 +29,6 @@ export function needsAtLeast(demand: Demand, other: Demand): boolean {
 function asksForAtLeast(policy: ReplicaPolicy, other: ReplicaPolicy): boolean {
   if (policy === other || other === 'majority' || other === 0) return true;
   return typeof policy === 'number' && typeof other === 'number' && policy >= other;
-}
-
-/** ms within which the replicas must confirm. */
-export function confirmTimeOf({ options: { replicaTimeout, leaseTime } }: Demand): number {
-  return Math.min(replicaTimeout, leaseTime / 2);
 }
 
 function includesAll(keys: readonly string[], others: readonly string[]): boolean {

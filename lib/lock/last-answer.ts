@@ -1,5 +1,4 @@
-import type { LockStore, Unavailable, Unconfirmed } from '../store/lock-store.js';
-import { confirmTimeOf } from './demand.js';
+import { confirmTimeOf, type LockStore, type Unavailable, type Unconfirmed } from '../store/lock-store.js';
 import { LockContendedError, LockNotReplicatedError, LockUnavailableError } from './errors.js';
 import type { SharedOutcome } from './wait-queue.js';
 
@@ -49,7 +48,8 @@ export function refusalOf(
   }: { readonly waitTime: number; readonly ownOwner: string | undefined; readonly now: number },
 ): Error {
   if (outcome.kind === 'unavailable') return new LockUnavailableError(keys, outcome);
-  if (outcome.kind === 'unconfirmed') return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker));
+  if (outcome.kind === 'unconfirmed')
+    return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker.options));
   const { owner, remainingTime } = outcome.holder;
   const left = Math.max(0, remainingTime - (now - at));
   return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner);

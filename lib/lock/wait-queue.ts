@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
-import type { Busy, Unavailable, Unconfirmed } from '../store/lock-store.js';
-import { confirmTimeOf, needsAtLeast, type Demand } from './demand.js';
+import { confirmTimeOf, type Busy, type Unavailable, type Unconfirmed } from '../store/lock-store.js';
+import { needsAtLeast, type Demand } from './demand.js';
 import { LinkedList } from '../common/linked-list.js';
 import { Questions, type Question } from './questions.js';
 import { Trouble } from './trouble.js';
@@ -161,7 +161,7 @@ export class WaitQueue implements Timed {
   /** Only a waiter that needs less has a use for the turn of another. */
   private expectAnswer(): void {
     if (!this.isMixed || this.turn === undefined) return;
-    const patience = Math.min(confirmTimeOf(this.turn), LONGEST_PATIENCE) + ANSWER_ALLOWANCE;
+    const patience = Math.min(confirmTimeOf(this.turn.options), LONGEST_PATIENCE) + ANSWER_ALLOWANCE;
     const dueAt = this.host.clock.monotonic() + patience;
     if (this.lateness === undefined) this.lateness = this.host.deadlines.add(dueAt, this);
     else this.host.deadlines.move(this.lateness, dueAt);

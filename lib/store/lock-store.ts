@@ -125,6 +125,17 @@ export interface AcquireRequest extends OwnedKeys {
   readonly waitUntil: number;
 }
 
+/**
+ * ms within which the replicas must confirm a new lock, once the request is sent: at least half of
+ * the lease is left then.
+ */
+export function confirmTimeOf({
+  replicaTimeout,
+  leaseTime,
+}: Pick<AcquireRequest, 'replicaTimeout' | 'leaseTime'>): number {
+  return Math.min(replicaTimeout, leaseTime / 2);
+}
+
 export interface Attempt {
   readonly outcome: Promise<AcquireOutcome>;
   /**

@@ -1,7 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import type { Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
-import { POLL_TIME, retryPause } from '../polling.js';
+import { POLL_TIME, retryPause } from '../pauses.js';
 import type { Address } from '../resp.js';
 import type { ClusterView } from './cluster-nodes.js';
 import { ClusterSurvey, whyUnknown } from './cluster-survey.js';

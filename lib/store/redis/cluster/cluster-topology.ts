@@ -8,6 +8,7 @@ import type { DeploymentListener } from '../deployment.js';
 import { Master } from '../master/master.js';
 import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { RedisStoreOptions } from '../options.js';
+import { FAILURES_TO_REPORT } from '../pauses.js';
 import type { Redirection } from '../connection/redirection.js';
 import type { Release } from '../commit/commit-request.js';
 import { ReleaseOutbox } from '../commit/release-outbox.js';
@@ -31,8 +32,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   readonly lossCheck: LossCheck;
   shards: readonly Shard[] = [];
   private byMaster = new Map<string, Shard>();
-  /** Shards without slots; requests to them are still under way. */
-  private leaving: Shard[] = [];
+  /** Shards whose slots have all gone, and whose requests are still under way. */
+  private emptied: Shard[] = [];
   /** Every server, as described last. */
   private nodes = new Map<string, ClusterNode>();
   /** By id: the address under which each server was named last, and when. */
@@ -72,7 +73,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.lossCheck.close();
     this.unserved.close(STORE_CLOSED);
     this.waiters.notify();
-    await Promise.all([...this.shards, ...this.leaving].map(({ master }) => master.close()));
+    await Promise.all([...this.shards, ...this.emptied].map(({ master }) => master.close()));
   }
 
   // --- for the deployment and the routing
@@ -143,7 +144,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   shardLedBy(masterId: string): Shard | undefined {
-    return this.byMaster.get(masterId) ?? this.leaving.find((shard) => shard.masterId === masterId);
+    return this.byMaster.get(masterId) ?? this.emptied.find((shard) => shard.masterId === masterId);
   }
 
   namedSince(instant: number): ReadonlyMap<string, string> {
@@ -171,7 +172,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     if (!this.poller.isOpen) return;
     const now = this.clock.monotonic();
     if (redirection.kind !== 'moved') {
-      if (redirection.kind === 'ask') this.table.leaving(redirection.slot, now);
+      if (redirection.kind === 'ask') this.table.migrating(redirection.slot, now);
       this.poller.hurry();
       return;
     }
@@ -217,7 +218,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
   onSilence({ reason }: Unavailable, times: number): void {
     for (const shard of this.shards) shard.unanswered();
-    if (times === 2)
+    if (times === FAILURES_TO_REPORT)
       this.listener.onReport('error', 'unreachable', `${reason} Locks are refused until that is mended.`);
     this.waiters.notify();
   }
@@ -248,7 +249,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.leadShards(before);
     this.unserved.onSlotsMoved();
     if (changed.size > 0) {
-      for (const { master } of [...this.shards, ...this.leaving]) master.onSlotsMoved();
+      for (const { master } of [...this.shards, ...this.emptied]) master.onSlotsMoved();
       // Notices of these keys went to the former master, and a key that moved must be confirmed on
       // the new shard.
       const { keyPrefix } = this.options;
@@ -271,7 +272,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
       if (shard === undefined) this.shards = [...this.shards, this.makeShard(node)];
       else shard.failOverTo(node);
     }
-    this.leaving.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
+    this.emptied.push(...this.shards.filter(({ masterId }) => !owners.has(masterId)));
     this.shards = this.shards.filter(({ masterId }) => owners.has(masterId));
     this.byMaster = new Map(this.shards.map((shard) => [shard.masterId, shard]));
   }
@@ -306,8 +307,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   /** Closes shards without slots when no loss check needs them any more. */
   private closeIdle(): void {
     if (this.lossCheck.isPending) return;
-    const idle = this.leaving.filter(({ master }) => master.isIdle);
-    this.leaving = this.leaving.filter((shard) => !idle.includes(shard));
+    const idle = this.emptied.filter(({ master }) => master.isIdle);
+    this.emptied = this.emptied.filter((shard) => !idle.includes(shard));
     for (const { master } of idle) void master.close();
   }
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { connecting } from '../connection/connecting.js';
-import { ANSWER_TIME } from '../polling.js';
+import { ANSWER_TIME } from '../pauses.js';
 import { ask, type Connector } from '../connection/connection.js';
 import type { Address, Command, Reply } from '../resp.js';
 import { ListedLinkAges } from '../replication/link-ages.js';
@@ -40,8 +40,9 @@ interface MasterAnswer {
 }
 
 /**
- * Asks all servers of the Cluster whether they may have lost data. Runs as long as there are slots
- * that are not trusted for that reason: see `slot-trust.ts`.
+ * Asks all masters of the Cluster whether they may have lost data. The ages of their links also
+ * speak for their replicas. Runs as long as there are slots that are not trusted for that reason:
+ * see `slot-trust.ts`.
  */
 export class LossCheck {
   private readonly doubtTime: number;
@@ -179,9 +180,10 @@ export class LossCheck {
    */
   private async askMasters(masters: readonly ClusterNode[]): Promise<Map<string, MasterAnswer>> {
     const answers = new Map<string, MasterAnswer>();
-    const stopClock = this.clock.after(ANSWER_TIME, () => this.asking.abort(new Error('no answer in time')));
-    this.asking = new AbortController();
-    const { signal } = this.asking;
+    const asking = new AbortController();
+    const { signal } = asking;
+    this.asking = asking;
+    const stopClock = this.clock.after(ANSWER_TIME, () => asking.abort(new Error('no answer in time')));
     await Promise.all(
       masters.map(async (node) => {
         const shard = this.cluster.shardLedBy(node.id);

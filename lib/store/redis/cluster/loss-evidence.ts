@@ -5,7 +5,7 @@ export interface MasterEvidence {
   /** The number of replicas that acknowledge the replication stream. */
   readonly replicas: number;
   /** Every listed replica link has stood for a whole quarantine. */
-  readonly areOld: boolean;
+  readonly allLinksOld: boolean;
 }
 
 export interface LossSettings {
@@ -77,5 +77,5 @@ function doubtAbout(
       : 'has no replica, so nothing shows that it lost no lock: attach it to a master, attach a replica to it, or forget it';
   if (evidence.replicas < replicas)
     return `has ${replicas} replicas, and only ${evidence.replicas} of them follow it`;
-  return evidence.areOld ? undefined : 'has a replica that has followed it for less than a quarantine';
+  return evidence.allLinksOld ? undefined : 'has a replica that has followed it for less than a quarantine';
 }

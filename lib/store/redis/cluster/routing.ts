@@ -1,14 +1,15 @@
 import type { Clock } from '../../../common/clock.js';
-import type {
-  AcquireOutcome,
-  AcquireRequest,
-  HeldKeys,
-  OwnedKeys,
-  ReleaseOutcome,
-  RenewOutcome,
-  RenewPurpose,
-  Unavailable,
-  WatchOutcome,
+import {
+  confirmTimeOf,
+  type AcquireOutcome,
+  type AcquireRequest,
+  type HeldKeys,
+  type OwnedKeys,
+  type ReleaseOutcome,
+  type RenewOutcome,
+  type RenewPurpose,
+  type Unavailable,
+  type WatchOutcome,
 } from '../../lock-store.js';
 import type { Command, Reply } from '../resp.js';
 import type { MasterAttempt } from '../master/master.js';
@@ -47,10 +48,9 @@ export class Routing {
     onAsked: (attempt: MasterAttempt) => void,
     isOver: () => boolean,
   ): Promise<AcquireOutcome> {
-    const { waitUntil, replicaTimeout, leaseTime } = request;
+    const { waitUntil } = request;
     const { slot } = part;
-    const now = this.clock.monotonic();
-    const endsAt = Math.max(waitUntil, now + Math.min(replicaTimeout, leaseTime / 2));
+    const endsAt = Math.max(waitUntil, this.clock.monotonic() + confirmTimeOf(request));
     for (let tries = 0; ; tries++) {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return shard;
@@ -87,8 +87,8 @@ export class Routing {
   }
 
   /**
-   * Asks the known master of the slot to watch the keys. If the slot has moved, the caller asks
-   * again.
+   * Asks the known master of the slot to watch the keys. If the slot has moved, the answer is
+   * `unknown`. The move counts as a change of these keys, and each renewal watches its keys again.
    */
   async watch(lock: OwnedKeys, part: SlotPart): Promise<WatchOutcome> {
     return this.topology.shardOf(part.slot)?.master.watch(lock, part) ?? { kind: 'unknown' };
@@ -123,9 +123,11 @@ export class Routing {
   }
 
   /**
-   * Waits until new locks may be granted in the slot. Answers `unavailable` with the time that is
-   * left if that takes longer than `waitUntil`. The first loss check that asks about the slot is
-   * waited for until `endsAt` in any case.
+   * Waits until new locks may be granted in the slot. Only this loop can wait and name the doubt.
+   * `OpenRequests` asks once more when a group is sent, and routes the request again if trust was
+   * lost meanwhile. Answers `unavailable` with the time that is left if that takes longer than
+   * `waitUntil`. The first loss check that asks about the slot is waited for until `endsAt` in any
+   * case.
    */
   private async waitForTrust(
     slot: number,

@@ -17,7 +17,7 @@ interface Claim {
    * The monotonic instant at which the owner last said that the slot is being moved to another
    * master.
    */
-  readonly leavingAt: number;
+  readonly migratingAt: number;
 }
 
 /** After this many ms without an answer, nothing is known of the slots in that time. */
@@ -65,8 +65,8 @@ export class SlotTable {
    * The monotonic instant at which the owner last said that the slot is being moved to another
    * master. -Infinity: never.
    */
-  leavingAt(slot: number): number {
-    return this.claims[slot]?.leavingAt ?? -Infinity;
+  migratingAt(slot: number): number {
+    return this.claims[slot]?.migratingAt ?? -Infinity;
   }
 
   /** Whether a view was taken in within the last 5 s. */
@@ -114,9 +114,9 @@ export class SlotTable {
   }
 
   /** The owner of the slot said that the slot is being moved to another master. */
-  leaving(slot: number, at: number): void {
+  migrating(slot: number, at: number): void {
     const claim = this.claims[slot];
-    if (claim !== undefined) this.claims[slot] = { ...claim, leavingAt: at };
+    if (claim !== undefined) this.claims[slot] = { ...claim, migratingAt: at };
   }
 
   /**
@@ -174,7 +174,7 @@ export class SlotTable {
   }
 
   private give(slot: number, owner: string, epoch: number, at: number): void {
-    this.claims[slot] = { owner, epoch, since: at, isShown: false, leavingAt: -Infinity };
+    this.claims[slot] = { owner, epoch, since: at, isShown: false, migratingAt: -Infinity };
     this.gainedAt.set(owner, at);
   }
 

@@ -47,11 +47,11 @@ import type { SlotTable } from './slot-table.js';
  *    in a slot only in one of two cases:
  *    a. Every server shows that nothing was lost within the last quarantine, asked after this
  *       process saw the slot at T (`loss-evidence.ts`). T names the servers, because T had the slot
- *       from one of them. All servers that another server named lately are asked as well. A master,
- *       with or without slots, proves this by the age of the replication links: the master has been
- *       one master with one set of data for as long as every replica has followed. A replica proves
- *       this by the age of the link to the master: the replica has served nothing for that long.
- *       A server that cannot be asked shows nothing.
+ *       from one of them. A master, with or without slots, proves this by the age of the
+ *       replication links: the master has been one master with one set of data for as long as every
+ *       replica has followed. A replica proves this by the age of the link to the master: the
+ *       replica has served nothing for that long. A server that cannot be asked shows nothing.
+ *       Neither does a server that another view named lately, and T does not name.
  *    b. This process has seen the slot at T for so long that no lock that S knew, and T does not
  *       know, can still be believed in: `doubtTimeOf`.
  *    Once shown, a slot is trusted as long as it stays with T, whatever happens to other shards.
@@ -120,8 +120,8 @@ export class SlotTrust {
     if (this.quarantine === 0) return 0;
     const doubtTime = doubtTimeOf(this.quarantine);
     if (!this.table.isFresh(now)) return doubtTime;
-    const leaving = this.table.leavingAt(slot) + this.quarantine - now;
+    const migrating = this.table.migratingAt(slot) + this.quarantine - now;
     const arrived = this.table.isShown(slot) ? 0 : this.table.since(slot) + doubtTime - now;
-    return Math.max(0, leaving, arrived);
+    return Math.max(0, migrating, arrived);
   }
 }

@@ -158,8 +158,8 @@ export class ReleaseOutbox {
   }
 
   /**
-   * Resolves once every release has its answer, or at the monotonic instant `until`. If the server
-   * still answers, waits on: as long after its last answer as `until` is ahead now.
+   * Resolves once every release has its answer, or at the monotonic instant `until`. Each answer
+   * restarts the waiting time.
    */
   async idle(until: number): Promise<void> {
     const patience = Math.max(0, until - this.clock.monotonic());
@@ -214,7 +214,7 @@ export class ReleaseOutbox {
     for (const release of pipeline) {
       const { cooldownUntil } = release;
       if (cooldownUntil !== undefined) release.cooldown = Math.max(0, Math.ceil(cooldownUntil - now));
-      // The time during which earlier releases were answered does not count.
+      // The caller's time starts now if earlier releases were being answered.
       if (!release.wasSent && this.answeredAt > release.queuedAt) release.answerBy = now + this.answerWithin;
       release.wasSent = true;
     }

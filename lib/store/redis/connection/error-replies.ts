@@ -7,7 +7,10 @@ interface Meaning {
   readonly advice: string;
   /** Certainly nothing was written: the server refuses before a script's first write. */
   readonly unwritten: boolean;
-  /** Asking again cannot help until the configuration changes. */
+  /**
+   * Asking again cannot help until the configuration changes. Other permanent reasons are no error
+   * replies: see `whyDown` in `master-connection` and `whyUnknown` in `cluster-survey`.
+   */
   readonly permanent: boolean;
   /** The server refuses every request for this reason, whatever its keys. */
   readonly refusesAll: boolean;

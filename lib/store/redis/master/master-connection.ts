@@ -5,7 +5,7 @@ import type { Connector } from '../connection/connection.js';
 import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
 import { NoMasterError, openSession } from '../connection/open-session.js';
 import type { ServerRun, Session } from '../connection/session.js';
-import { retryPause } from '../polling.js';
+import { retryPause } from '../pauses.js';
 import type { ReplicaView } from '../replication/replica-view.js';
 import { addressText, type Address } from '../resp.js';
 import type { LocatedMaster, MasterLocator } from './master-locator.js';

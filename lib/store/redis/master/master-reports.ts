@@ -6,6 +6,7 @@ import type { KnownReplicas } from '../replication/known-replicas.js';
 import { RENEWAL } from '../replication/quorum.js';
 import type { ReplicaView } from '../replication/replica-view.js';
 import type { SharedAddresses } from '../replication/shared-addresses.js';
+import { FAILURES_TO_REPORT } from '../pauses.js';
 import { addressText } from '../resp.js';
 import type { MasterConnection, ReadySession } from './master-connection.js';
 import type { MasterListener, MasterSettings } from './master-settings.js';
@@ -57,9 +58,9 @@ export class MasterReports {
     this.listener.onReport('warn', 'connection-lost', why.reason);
   }
 
-  /** Called for every failure in a row; the second one is reported. */
+  /** Called for every failure in a row, of which one is reported. */
   connectFailed(why: Unavailable, failures: number): void {
-    if (failures === 2)
+    if (failures === FAILURES_TO_REPORT)
       this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
   }
 

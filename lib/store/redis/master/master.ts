@@ -1,6 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import { NO_INDEX } from '../../../common/intrusive-set.js';
 import {
+  confirmTimeOf,
   STORE_CLOSED,
   type AcquireOutcome,
   type AcquireRequest,
@@ -35,7 +36,7 @@ import { RENEWAL } from '../replication/quorum.js';
 import { ReplicaView } from '../replication/replica-view.js';
 import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
-import { POLL_TIME } from '../polling.js';
+import { POLL_TIME } from '../pauses.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
 import { MUTEX } from '../scripts/lock-scripts.js';
 import { evictionRisk } from './eviction.js';
@@ -111,8 +112,8 @@ export class Master implements MasterConnectionHost {
   acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
     let commit: AcquireCommit | undefined;
     const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
-      const { leaseTime, replicaTimeout, waitUntil } = request;
-      const window = Math.min(replicaTimeout, leaseTime / 2);
+      const { leaseTime, waitUntil } = request;
+      const window = confirmTimeOf(request);
       commit = {
         kind: 'acquire',
         names,

@@ -112,7 +112,7 @@ export class ReplicaView {
       const confirmed = countConfirmed(count.acknowledged, offset);
       const required = this.requiredBy(count, demand);
       if (confirmed < required) return { kind: 'lacking', confirmed, required };
-      const since = Math.min(sentAt - this.quarantine, standingSince);
+      const since = Math.min(this.standingBefore(sentAt), standingSince);
       if (demand !== RENEWAL && !this.areTrusted(count, confirmed, since)) return { kind: 'young' };
       by = Math.min(by, confirmed);
     }
@@ -123,17 +123,17 @@ export class ReplicaView {
    * How many replicas acknowledge what this master writes, and whether all links of replicas have
    * stood for a whole quarantine.
    */
-  shows(now: number): { readonly replicas: number; readonly areOld: boolean } {
+  shows(now: number): { readonly replicas: number; readonly allLinksOld: boolean } {
     const lines = this.info?.links.filter(({ isReplica }) => isReplica) ?? [];
     const acknowledging = new Set(
       lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
     );
-    const old = countOlderThan(this.links, now - this.quarantine);
+    const old = countOlderThan(this.links, this.standingBefore(now));
     const others =
       lines.some(({ online, offset }) => !online || offset === 0) || this.links.unacknowledged > 0;
     return {
       replicas: acknowledging.size,
-      areOld: !others && old >= Math.max(lines.length, this.links.madeAt.length),
+      allLinksOld: !others && old >= Math.max(lines.length, this.links.madeAt.length),
     };
   }
 
@@ -148,7 +148,7 @@ export class ReplicaView {
     if (
       this.quarantine === 0 ||
       acknowledging < majority ||
-      this.areTrusted(certain, acknowledging, now - this.quarantine)
+      this.areTrusted(certain, acknowledging, this.standingBefore(now))
     )
       return 0;
     // All young links are assumed to belong to replicas that confirm. So links must grow old
@@ -200,6 +200,14 @@ export class ReplicaView {
   /** The master's replication offset as last seen. */
   get masterOffset(): number {
     return this.info?.offset ?? 0;
+  }
+
+  /**
+   * The monotonic instant since which a link must have stood, to be trusted with a grant that is
+   * sent at `instant`.
+   */
+  private standingBefore(instant: number): number {
+    return instant - this.quarantine;
   }
 
   /** Whether a majority of the replicas confirmed over links that have stood since `since`. */

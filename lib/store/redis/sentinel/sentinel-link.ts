@@ -1,7 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import { connecting } from '../connection/connecting.js';
 import { ask, type Connection, type Connector } from '../connection/connection.js';
-import { ANSWER_TIME, POLL_TIME } from '../polling.js';
+import { ANSWER_TIME, POLL_TIME } from '../pauses.js';
 import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
 import { MonitoredConnection } from '../connection/monitored-connection.js';
 import { RefusedError } from '../connection/error-replies.js';

@@ -29,8 +29,8 @@ const HEALTHY = [
 ];
 
 type Looks = Record<string, MasterEvidence>;
-const old = (replicas: number): MasterEvidence => ({ replicas, areOld: true });
-const young = (replicas: number): MasterEvidence => ({ replicas, areOld: false });
+const old = (replicas: number): MasterEvidence => ({ replicas, allLinksOld: true });
+const young = (replicas: number): MasterEvidence => ({ replicas, allLinksOld: false });
 const SHOWN: Looks = { t: old(1), x: old(1) };
 
 function doubt(

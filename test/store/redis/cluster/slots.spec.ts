@@ -262,11 +262,11 @@ describe('New locks in a slot', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
     table.show('a', 0, []);
-    table.leaving(7, 2_000);
+    table.migrating(7, 2_000);
     expect(trust.wait(7, 2_500)).toBe(QUARANTINE - 500);
     expect(trust.wait(7, 2_000 + QUARANTINE)).toBe(0);
     table.take(view('a', [1, [7]], [2, []]), 5_000);
-    table.leaving(7, 5_500);
+    table.migrating(7, 5_500);
     table.take(view('b', [1, []], [3, [7]]), 5_600);
     table.show('b', 5_600, []);
     expect(trust.wait(7, 5_700)).toBe(0);

@@ -3,6 +3,12 @@ export const POLL_TIME = 1_000;
 /** ms that a server may take to answer a poll. */
 export const ANSWER_TIME = 1_000;
 
+/**
+ * The number of failures in a row at which the log says that no server can be reached. A single
+ * failure is usual during a fail-over.
+ */
+export const FAILURES_TO_REPORT = 2;
+
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 500;
 
