@@ -353,8 +353,7 @@ export class LockService {
   }
 
   private rejectWaiting(isMeant: (acquisition: Acquisition) => boolean): void {
-    // From the last to the first, so that no caller gets its turn in the queue only to be
-    // cancelled.
+    // From the last to the first, so that no caller gets its turn only to be cancelled.
     for (const acquisition of [...this.waiting].toReversed())
       if (isMeant(acquisition)) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
   }
