@@ -43,7 +43,8 @@ export interface ReleaseSettings {
  * Releases and take-backs of one master. Each is sent at once on the control connection, and again
  * on every new one, until the server has answered or the keys must have expired. All releases of
  * one turn of the event loop travel in pipelines. The next pipeline is sent when an earlier one is
- * answered.
+ * answered. In a Cluster an outbox that never gets a session keeps the releases whose slot has no
+ * master: it only hands them over, or answers them in time.
  *
  * A release that was sent again because its answer was lost counts as done, whatever the second
  * answer says. The lease was valid at the time of the release. If another owner holds the key by
