@@ -40,7 +40,7 @@ export class WaitQueue implements Timed {
   readonly questions = new Questions();
   private readonly waiters = new LinkedList<Waiter>();
   /** Callers whose time is up, and that only wait for the answer to an open question. */
-  private readonly timedOut = new LinkedList<Waiter>();
+  private timedOut: Set<Waiter> | undefined = undefined;
   /** The number of callers that count the changes, in the queue or not. */
   private watchers = 0;
   /** The waiter whose question is open and not late. */
@@ -61,7 +61,11 @@ export class WaitQueue implements Timed {
 
   /** True if more than one caller waits for answers about the key. */
   get isShared(): boolean {
-    return this.waiters.first !== this.waiters.last || this.timedOut.first !== undefined;
+    return this.waiters.first !== this.waiters.last || this.hasTimedOut;
+  }
+
+  private get hasTimedOut(): boolean {
+    return this.timedOut !== undefined && this.timedOut.size > 0;
   }
 
   isFirst(waiter: Waiter): boolean {
@@ -108,12 +112,13 @@ export class WaitQueue implements Timed {
 
   /** A waiter whose time is up has left the queue, and hears the next answer. */
   stayOn(waiter: Waiter): void {
-    this.timedOut.append(waiter);
+    this.timedOut ??= new Set();
+    this.timedOut.add(waiter);
   }
 
   /** A waiter whose time is up does not wait for an answer any more. */
   giveUp(waiter: Waiter): void {
-    this.timedOut.remove(waiter);
+    this.timedOut?.delete(waiter);
   }
 
   // --- turns
@@ -172,7 +177,7 @@ export class WaitQueue implements Timed {
   /** A caller that asked for the key, in the queue or beside it, was answered. */
   hear(asker: Demand, outcome: SharedOutcome['outcome']): void {
     this.questions.hear();
-    if (!this.hasWaiters && this.timedOut.first === undefined) return;
+    if (!this.hasWaiters && !this.hasTimedOut) return;
     this.lastAnswer = { outcome, asker, at: this.host.clock.monotonic() };
     if (outcome.kind === 'busy') this.trouble?.busy();
     this.notifyTimedOut();
@@ -181,13 +186,10 @@ export class WaitQueue implements Timed {
   /** Tells the callers whose time is up that an answer came, or that a question was given up. */
   notifyTimedOut(): void {
     const { timedOut } = this;
-    const notified: Waiter[] = [];
-    while (timedOut.first !== undefined) {
-      notified.push(timedOut.first);
-      timedOut.remove(timedOut.first);
-    }
+    if (timedOut === undefined) return;
     // Some may stay on for another answer.
-    for (const waiter of notified) waiter.onAnswer();
+    this.timedOut = undefined;
+    for (const waiter of timedOut) waiter.onAnswer();
   }
 
   /** The waiter's question failed. */

@@ -1,5 +1,8 @@
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 
+/** The lengths of short arguments, as they are sent: made once, not for each argument. */
+const LENGTHS = Array.from({ length: 128 }, (_, length) => `$${length}\r\n`);
+
 /**
  * The commands as RESP, the protocol of Redis:
  * https://redis.io/docs/latest/develop/reference/protocol-spec/
@@ -10,7 +13,8 @@ export function encoded(commands: readonly Command[]): string {
     text += `*${command.length}\r\n`;
     for (const part of command) {
       const argument = typeof part === 'string' ? part : String(part);
-      text += `$${Buffer.byteLength(argument)}\r\n${argument}\r\n`;
+      const length = Buffer.byteLength(argument);
+      text += (LENGTHS[length] ?? `$${length}\r\n`) + argument + '\r\n';
     }
   }
   return text;
