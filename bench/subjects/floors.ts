@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
+import { inGroups, refused } from './group-commit.js';
 import { LEASE, type Locker, type Server, type Subject } from './subject.js';
 
 /*
@@ -17,10 +18,6 @@ async function connect(server: Server, enableAutoPipelining: boolean): Promise<R
   await client.connect();
   client.defineCommand('compareAndDelete', { numberOfKeys: 1, lua: COMPARE_AND_DELETE });
   return client as Releasing;
-}
-
-function refused(key: string): Error {
-  return new Error(`${key} was not taken`);
 }
 
 /** SET NX PX, and a script that compares and deletes, as every library on a single master does. */
@@ -71,13 +68,6 @@ const waitEach: Subject = {
   },
 };
 
-interface Asked {
-  readonly key: string;
-  readonly owner: string;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
 /**
  * All waiting SETs in one pipeline under one WAIT. Releases go over a second connection,
  * pipelined by ioredis. With `questions` the pipeline also has INFO on both sides of WAIT, and
@@ -96,36 +86,27 @@ function grouped(name: string, questions: boolean): Subject {
 async function connectGrouped(server: Server, questions: boolean): Promise<Locker> {
   const commit = await connect(server, false);
   const control = await connect(server, true);
-  let waiting: Asked[] = [];
-  let isBusy = false;
-  const next = async (): Promise<void> => {
-    isBusy = true;
-    while (waiting.length > 0) {
-      const group = waiting;
-      waiting = [];
-      const pipeline = commit.pipeline();
-      for (const { key, owner } of group) pipeline.set(key, owner, 'PX', LEASE, 'NX');
-      if (questions) pipeline.info('replication');
-      pipeline.wait(2, 1_000);
-      if (questions) pipeline.info('replication').client('LIST', 'TYPE', 'REPLICA');
-      const replies = (await pipeline.exec()) ?? [];
-      const isConfirmed = Number(replies[group.length + (questions ? 1 : 0)]?.[1]) >= 2;
-      group.forEach(({ key, resolve, reject }, index) => {
-        if (isConfirmed && replies[index]?.[1] === 'OK') resolve();
-        else reject(refused(key));
-      });
-    }
-    isBusy = false;
-  };
+  const take = inGroups(async (group) => {
+    const pipeline = commit.pipeline();
+    for (const { key, owner } of group) pipeline.set(key, owner, 'PX', LEASE, 'NX');
+    if (questions) pipeline.info('replication');
+    pipeline.wait(2, 1_000);
+    if (questions) pipeline.info('replication').client('LIST', 'TYPE', 'REPLICA');
+    const replies = (await pipeline.exec()) ?? [];
+    const isConfirmed = Number(replies[group.length + (questions ? 1 : 0)]?.[1]) >= 2;
+    return group.map((_, index) => isConfirmed && replies[index]?.[1] === 'OK');
+  });
   return {
     async hold(key, work) {
       const owner = randomUUID();
-      await new Promise<void>((resolve, reject) => {
-        waiting.push({ key, owner, resolve, reject });
-        if (!isBusy) void next();
-      });
+      await take(key, owner);
       await work();
       await control.compareAndDelete(key, owner);
+    },
+    async acquire(key) {
+      const owner = randomUUID();
+      await take(key, owner);
+      return () => control.compareAndDelete(key, owner);
     },
     close: async () => [commit, control].forEach((client) => client.disconnect()),
   };

@@ -60,6 +60,10 @@ const throughService: Subject = {
         await work();
         await lock.release();
       },
+      async acquire(key) {
+        const lock = await locks.acquire(key);
+        return () => lock.release();
+      },
       async holdUntilLost(key, leaseTime, onLost) {
         const lock = await locks.acquire(key, { leaseTime });
         lock.signal.addEventListener('abort', onLost);

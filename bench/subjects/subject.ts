@@ -19,6 +19,8 @@ export interface Server {
 export interface Locker {
   /** Acquires the lock, without a time limit if the subject waits. Runs `work` and releases. */
   hold(key: string, work: () => void | Promise<void>): Promise<void>;
+  /** Acquires the lock. Resolves with the function that releases. Absent if no workload needs it. */
+  acquire?(key: string): Promise<() => Promise<unknown>>;
   /**
    * Acquires the lock and resolves. Calls `onLost` when the library reports the loss. Absent if the
    * library never reports a loss.
