@@ -32,6 +32,7 @@ if (values.help) {
   process.exit();
 }
 const smoke = values.smoke;
+const SMOKE_NOTE = 'A smoke run: it shows that everything runs. Its figures mean nothing.';
 const rounds = Number(values.rounds ?? (smoke ? 1 : 3));
 const chosen = choose(workloads, values.workloads, (name, word) => name === word);
 const measured = choose(subjects, values.subjects, (name, word) => name.includes(word));
@@ -75,6 +76,7 @@ async function run(workload: Workload): Promise<Report> {
   });
 }
 
+if (smoke) console.log(SMOKE_NOTE);
 for (const workload of chosen) {
   const machine = describeMachine();
   const report = await run(workload);
@@ -86,9 +88,13 @@ for (const workload of chosen) {
     writeFileSync(join(values.out!, `${workload.name}.${ending}`), text);
   const plots = (report.plots ?? []).map(({ name, title }) => `![${title}](${name}.svg)\n`);
   const intro = wrapped(`Written by \`npm run bench\`. ${machineText(machine)}`);
-  const head = `# ${workload.name}\n\n${intro}\n`;
+  const head = `# ${workload.name}\n\n${smoke ? `**${SMOKE_NOTE}**\n\n` : ''}${intro}\n`;
   write('md', [head, ...plots, ...tables].join('\n'));
-  write('json', `${JSON.stringify({ machine, rounds, tables: report.tables }, undefined, 1)}\n`);
-  for (const plot of report.plots ?? []) writeFileSync(join(values.out, `${plot.name}.svg`), svgOf(plot));
+  write('json', `${JSON.stringify({ machine, rounds, smoke, tables: report.tables }, undefined, 1)}\n`);
+  for (const plot of report.plots ?? []) {
+    const title = smoke ? `${plot.title} (${SMOKE_NOTE})` : plot.title;
+    writeFileSync(join(values.out, `${plot.name}.svg`), svgOf({ ...plot, title }));
+  }
 }
+if (smoke) console.log(SMOKE_NOTE);
 process.exit();

@@ -51,6 +51,10 @@ const waitEach: Subject = {
   async connect(server): Promise<Locker> {
     const all: Releasing[] = [];
     const free: Releasing[] = [];
+    const disconnectAll = (): void => {
+      for (const client of all.splice(0)) client.disconnect();
+      free.length = 0;
+    };
     return {
       async hold(key, work) {
         let client = free.pop();
@@ -63,7 +67,8 @@ const waitEach: Subject = {
         await client.compareAndDelete(key, owner);
         free.push(client);
       },
-      close: async () => all.forEach((client) => client.disconnect()),
+      rest: disconnectAll,
+      close: async () => disconnectAll(),
     };
   },
 };

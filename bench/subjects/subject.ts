@@ -26,6 +26,11 @@ export interface Locker {
    * library never reports a loss.
    */
   holdUntilLost?(key: string, leaseTime: number, onLost: () => void): Promise<void>;
+  /**
+   * Closes the connections that only the last turn needed, so that they cost the next subject nothing
+   * in the master. Absent if the number of connections does not depend on the number of callers.
+   */
+  rest?(): void;
   close(): Promise<void>;
 }
 

@@ -6,17 +6,21 @@ import { handOver } from './hand-over.js';
 import { heldLocks } from './held-locks.js';
 import { idleWaiters } from './idle-waiters.js';
 import { memory } from './memory.js';
+import { releaseBurst } from './release-burst.js';
 import { scriptCost } from './script-cost.js';
+import { steadyState } from './steady-state.js';
 import { stoppedReplica } from './stopped-replica.js';
 import { toldOfLoss } from './told-of-loss.js';
 import type { Workload } from './workload.js';
 
 export const workloads: readonly Workload[] = [
   distinctKeys,
+  steadyState,
   handOver,
   toldOfLoss,
   idleWaiters,
   heldLocks,
+  releaseBurst,
   stoppedReplica,
   backPressure,
   scriptCost,
