@@ -120,7 +120,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
     /** ms that the replicas had for their confirmation. */
     within: number,
   ) {
-    super(keys, `${lockOf(keys)} ${notConfirmed(outcome, within)}`);
+    super(keys, `${lockOf(keys)} was not confirmed and was taken back: ${whyNotConfirmed(outcome, within)}`);
     this.confirmed = outcome.confirmed;
     this.required = outcome.required;
     this.replicas = outcome.replicas;
@@ -321,15 +321,22 @@ export function lockOf(keys: readonly string[]): string {
   return `${keys.length === 1 ? 'Lock' : 'The lock on'} ${namesOf(keys)}`;
 }
 
-/** Why a write did not count, as the rest of a sentence about the lock. */
-export function notConfirmed({ confirmed, required, replicas, master }: Unconfirmed, within: number): string {
-  const head = `was not confirmed: ${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms, so it was taken back.`;
+/**
+ * Which replicas did not confirm a write, and what to do, in sentences. `isRenewal`: a majority was
+ * enough, whatever the option `replicas` asks for.
+ */
+export function whyNotConfirmed(
+  { confirmed, required, replicas, master }: Unconfirmed,
+  within: number,
+  isRenewal = false,
+): string {
+  const head = `${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms.`;
   const who = master === undefined ? 'The master' : `The ${master}`;
   if (replicas.length === 0) {
     return `${head} ${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
   }
   if (required > replicas.length) {
-    return `${head} ${who} has only ${replicas.length}, and replicas asks for ${required}: attach what is missing, or set it to ${replicas.length}.`;
+    return `${head} ${who} has only ${replicas.length === 1 ? '1 replica' : `${replicas.length} replicas`}, and the option replicas asks for ${required}: attach the missing replicas, or set replicas to ${replicas.length}.`;
   }
   const missing = replicas
     .filter((replica) => !replica.acknowledged)
@@ -338,7 +345,7 @@ export function notConfirmed({ confirmed, required, replicas, master }: Unconfir
         `${replica.address} (${replica.lag === null ? 'not connected' : `${replica.lag} bytes behind`})`,
     )
     .join(', ');
-  return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore it, remove it from the master for good, or choose replicas: 'majority' if losing it must not stop you.`;
+  return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore the missing replicas${isRenewal ? ' or remove them from the master for good' : ", remove them from the master for good, or set replicas: 'majority'"}.`;
 }
 
 function causedBy(cause: unknown): ErrorOptions | undefined {

@@ -7,12 +7,13 @@ import {
   type HeldKeys,
   type LockStore,
   type ReleaseOutcome,
+  type Renewal,
   type Unavailable,
   type Unconfirmed,
 } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
-import { LockLostError, LockUnavailableError, notConfirmed } from './errors.js';
+import { LockLostError, LockUnavailableError, whyNotConfirmed } from './errors.js';
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
@@ -63,8 +64,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private slot: RenewalSlot | undefined;
   private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
-  /** The renewal under way, and whether the key was touched meanwhile. */
+  /** Ends when the renewal under way is answered and the answer is dealt with. */
   private renewal: Promise<void> | undefined;
+  /** The store's part of the renewal under way, and whether the key was touched meanwhile. */
+  private asked: Renewal | undefined;
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal. */
   private renewalDueAt = -Infinity;
@@ -263,8 +266,10 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
 
   private async askToRenew(): Promise<void> {
     this.isOutdated = false;
-    const outcome = await this.host.store.renew(this, this.leaseTime);
+    this.asked = this.host.store.renew(this, this.leaseTime);
+    const outcome = await this.asked.outcome;
     this.renewal = undefined;
+    this.asked = undefined;
     // Checks the state again: the lock may have been released meanwhile, which gives its keys back.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
@@ -274,10 +279,8 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       // Also if the next renewal became due meanwhile, which long turns of the event loop cause.
       if (this.isOutdated || this.renewalDueAt > this.validity.startedAt) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
-    else
-      this.lose(`its renewal was not confirmed in time (${reasonOf(outcome.why, this.leaseTime)})`, {
-        takeBack: true,
-      });
+    else if (this.validity.remaining(this.host.clock) <= 0) this.loseAtDeadline(outcome.why);
+    else this.lose(`its renewal was given up: ${reasonOf(outcome.why, this.leaseTime)}`, { takeBack: true });
   }
 
   private async watchKeys(): Promise<void> {
@@ -307,7 +310,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     const timeUp = new Promise<ReleaseOutcome>((resolve) => {
       stopClock = this.host.clock.after(within, () => resolve(notKept(within)));
     });
-    const kept = this.host.store.renew(this, cooldown, 'cooldown').then((outcome): ReleaseOutcome => {
+    const kept = this.host.store.renew(this, cooldown, 'cooldown').outcome.then((outcome): ReleaseOutcome => {
       if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
       return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
     });
@@ -332,20 +335,21 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
     if (this.state.kind === 'held' && this.validity.remaining(this.host.clock) <= 0) this.loseAtDeadline();
   }
 
-  private loseAtDeadline(): void {
-    this.lose(this.whyOver(), { takeBack: true });
+  /** `why`: what the renewal under way lacks. */
+  private loseAtDeadline(why = this.asked?.whyNot()): void {
+    this.lose(this.whyOver(why), { takeBack: true });
   }
 
-  private whyOver(): string {
+  private whyOver(why: Unconfirmed | Unavailable | undefined): string {
     const { renew, maxHoldTime } = this.options;
     const lease = `its lease of ${this.leaseTime} ms ended`;
     if (!renew) return `${lease}, and renew is false: lengthen leaseTime or renew it`;
     const overdue = this.validity.overdue(this.host.clock);
     if (overdue > STANDSTILL && overdue > this.leaseTime / 10)
       return `${lease} while this process did not run, for ${(overdue / 1000).toFixed(1)} s and more (a blocked event loop, a pause of process or host, or a clock that was set forward)`;
-    if (maxHoldTime !== undefined && this.renewal === undefined && this.heldFor >= maxHoldTime)
+    if (maxHoldTime !== undefined && why === undefined && this.heldFor >= maxHoldTime)
       return `${lease}, and maxHoldTime (${maxHoldTime} ms) had ended its renewal`;
-    return `${lease} before a renewal was confirmed`;
+    return `${lease} before a renewal was confirmed${why === undefined ? '' : `: ${reasonOf(why, this.leaseTime)}`}`;
   }
 
   private end(state: State): void {
@@ -386,5 +390,5 @@ function notKept(within: number): ReleaseOutcome {
 }
 
 function reasonOf(why: Unconfirmed | Unavailable, within: number): string {
-  return why.kind === 'unavailable' ? why.reason.replace(/\.$/, '') : `it ${notConfirmed(why, within)}`;
+  return (why.kind === 'unavailable' ? why.reason : whyNotConfirmed(why, within, true)).replace(/\.$/, '');
 }

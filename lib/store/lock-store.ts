@@ -29,7 +29,7 @@ export interface LockStore {
    * Extends the lease to `leaseTime` ms from now, confirmed by a majority of the servers. Tries
    * until `lock.validity` ends, then answers `expired`.
    */
-  renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Renewal;
 
   /**
    * Gives the keys back: the value becomes the bare token, so that the next token is greater.
@@ -157,6 +157,15 @@ export type AcquireOutcome =
   | Unavailable
   | Foreign
   | Misconfigured;
+
+export interface Renewal {
+  readonly outcome: Promise<RenewOutcome>;
+  /**
+   * What the renewal lacks now; undefined once it is answered. The holder ends the lock at the same
+   * instant at which the store gives the renewal up, and usually before the outcome arrives.
+   */
+  whyNot(): Unconfirmed | Unavailable | undefined;
+}
 
 export type RenewOutcome =
   | { readonly kind: 'renewed'; readonly validity: Validity; readonly confirmedBy: number }

@@ -8,7 +8,7 @@ import type {
   HeldKeys,
   InspectOutcome,
   ReleaseOutcome,
-  RenewOutcome,
+  Renewal,
   RenewPurpose,
   StoreHealth,
   Unavailable,
@@ -53,11 +53,13 @@ export class TestStore extends MemoryStore {
     return this.state === 'well' ? attempt : this.unconfirmed(request, attempt);
   }
 
-  override async renew(lock: HeldKeys, leaseTime: number, purpose?: RenewPurpose): Promise<RenewOutcome> {
+  override renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Renewal {
+    if (this.state === 'well') return super.renew(lock, leaseTime, purpose);
     const why = this.state === 'down' ? DOWN : SILENT;
-    if (this.state !== 'well' && !(await this.recoversWithin(lock.validity.remaining(this.testClock))))
-      return { kind: 'expired', why };
-    return super.renew(lock, leaseTime, purpose);
+    const outcome = this.recoversWithin(lock.validity.remaining(this.testClock)).then((isWell) =>
+      isWell ? this.renewNow(lock, leaseTime, purpose) : ({ kind: 'expired', why } as const),
+    );
+    return { outcome, whyNot: () => why };
   }
 
   override release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {

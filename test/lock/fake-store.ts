@@ -10,9 +10,11 @@ import type {
   LockStore,
   OwnedKeys,
   ReleaseOutcome,
+  Renewal,
   RenewOutcome,
   StoreHealth,
   StoreReport,
+  Unavailable,
   WatchOutcome,
 } from '../../lib/store/lock-store.js';
 import type { Clock } from '../../lib/common/clock.js';
@@ -43,6 +45,8 @@ export class FakeStore implements LockStore {
   gone: string | undefined;
   watchOutcome: WatchOutcome = { kind: 'held' };
   releaseOutcome: ReleaseOutcome = { kind: 'released', ours: true };
+  /** What every renewal under way lacks. */
+  whyNot: Unavailable | undefined;
   inspectOutcome: InspectOutcome = { kind: 'free' };
   forceOutcome: ForceReleaseOutcome = { kind: 'done', wasHeld: true };
   isClosed = false;
@@ -73,9 +77,12 @@ export class FakeStore implements LockStore {
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
   }
 
-  renew(lock: HeldKeys, leaseTime: number): Promise<RenewOutcome> {
+  renew(lock: HeldKeys, leaseTime: number): Renewal {
     const startsAt = instantOf(this.clock);
-    return new Promise((answer) => this.renewals.push({ lock, leaseTime, startsAt, answer }));
+    const outcome = new Promise<RenewOutcome>((answer) =>
+      this.renewals.push({ lock, leaseTime, startsAt, answer }),
+    );
+    return { outcome, whyNot: () => this.whyNot };
   }
 
   renewed(index = this.renewals.length - 1): void {

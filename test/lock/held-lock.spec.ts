@@ -124,12 +124,21 @@ describe('A lock of a store whose answers the test gives', () => {
       expect(() => lock.assertHeld()).toThrow(why);
     });
 
+    it('is lost at the end of its validity with the reason why its renewal was not confirmed', async () => {
+      const lock = await held();
+      store.whyNot = { kind: 'unavailable', reason: 'Redis is away.' };
+      await clock.advance(9_000);
+      expect(() => lock.assertHeld()).toThrow(
+        /its lease of 9000 ms ended before a renewal was confirmed: Redis is away\. Stop what/,
+      );
+    });
+
     it('is lost if the store gives its renewal up', async () => {
       const lock = await held();
       await clock.advance(3_000);
       store.renewals[0]!.answer({ kind: 'expired', why: { kind: 'unavailable', reason: 'Redis is away.' } });
       await settled();
-      expect(() => lock.assertHeld()).toThrow(/not confirmed in time \(Redis is away\)/);
+      expect(() => lock.assertHeld()).toThrow(/its renewal was given up: Redis is away\. Stop what/);
       expect(store.releases).toHaveLength(1);
     });
 

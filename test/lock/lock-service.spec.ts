@@ -42,7 +42,7 @@ describe('LockService on a store whose answers the test gives', () => {
         required: 2,
         replicas,
         message: expect.stringMatching(
-          /Lock 'k' was not confirmed: 1 of the 2.*10\.0\.0\.7:6379 \(12 bytes behind\).*'majority'/,
+          /Lock 'k' was not confirmed and was taken back: 1 of the 2.*10\.0\.0\.7:6379 \(12 bytes behind\).*'majority'/,
         ),
       });
       store.last.answer({ kind: 'unconfirmed', confirmed: 1, required: 2, replicas });
@@ -71,7 +71,9 @@ describe('LockService on a store whose answers the test gives', () => {
         { kind: 'unconfirmed', confirmed: 2, required: 3, replicas },
         1_000,
       );
-      expect(error.message).toMatch(/has only 2, and replicas .*asks for 3: attach .* set it to 2/);
+      expect(error.message).toMatch(
+        /has only 2 replicas, and the option replicas asks for 3: attach .* set replicas to 2\./,
+      );
     });
 
     it('ask again while Redis is away, with growing pauses, and the error has the reason', async () => {

@@ -72,7 +72,7 @@ export function describeChanges(stores: () => StoresOnSameData): void {
     it('reach a holder that has renewed', async () => {
       const key = unique('key');
       const holder = stores().open();
-      await holder.renew(await take(holder, key), 10_000);
+      await holder.renew(await take(holder, key), 10_000).outcome;
       const seen = changesOf(holder);
       await stores().other.forceRelease(key);
       await until(() => seen.has(key), { what: 'the holder was told' });

@@ -129,7 +129,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const held = await take(one, key);
         await one.release(held, 2_000);
         expect(await one.release(held, 30_000)).toEqual({ kind: 'released', ours: true });
-        expect(await one.renew(held, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+        expect(await one.renew(held, 30_000, 'cooldown').outcome).toMatchObject({ kind: 'renewed' });
         const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
         expect(holder.remainingTime).toBeLessThanOrEqual(2_000);
         await other.forceRelease(key);
@@ -160,7 +160,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const key = unique('key');
         const held = await take(one, key);
         expect(await one.release(held, 5_000)).toEqual({ kind: 'released', ours: true });
-        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        expect(await one.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key });
         const { holder } = (await other.inspect(key)) as Extract<InspectOutcome, { kind: 'held' }>;
         expect(holder).toMatchObject({ owner: held.owner, token: held.token, inCooldown: true });
         expect(holder.remainingTime).toBeLessThanOrEqual(5_000);
@@ -171,9 +171,9 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('can stay busy for longer than its lease, confirmed like a renewal', async () => {
         const key = unique('key');
         const held = await take(one, key);
-        expect(await one.renew(held, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+        expect(await one.renew(held, 30_000, 'cooldown').outcome).toMatchObject({ kind: 'renewed' });
         expect(await other.inspect(key)).toMatchObject({ holder: { owner: held.owner, inCooldown: true } });
-        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        expect(await one.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key });
         await one.release(held, 0);
       });
     });
@@ -182,7 +182,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
       it('moves the end of the lease', async () => {
         const key = unique('key');
         const held = await take(one, key, { leaseTime: 500 });
-        const outcome = await one.renew(held, 20_000);
+        const outcome = await one.renew(held, 20_000).outcome;
         expect(outcome).toMatchObject({ kind: 'renewed' });
         const { validity } = outcome as Extract<typeof outcome, { kind: 'renewed' }>;
         expect(validity.remaining(systemClock)).toBeGreaterThan(15_000);
@@ -193,7 +193,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const key = unique('key');
         const held = await take(one, key);
         await other.forceRelease(key);
-        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        expect(await one.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key });
         expect(await other.inspect(key)).toEqual({ kind: 'free' });
       });
 
@@ -202,7 +202,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const held = await take(one, key);
         await other.forceRelease(key);
         const next = await take(other, key);
-        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key });
+        expect(await one.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key });
         expect(await one.inspect(key)).toMatchObject({ holder: { owner: next.owner } });
       });
 
@@ -210,7 +210,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const key = unique('key');
         const held = await take(one, key, { leaseTime: 120 });
         await until(() => held.validity.remaining(systemClock) === 0, { what: 'the lease has ended' });
-        expect((await one.renew(held, 10_000)).kind).toBe('expired');
+        expect((await one.renew(held, 10_000).outcome).kind).toBe('expired');
       });
     });
 
@@ -243,7 +243,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         const [a, b] = [unique('a'), unique('b')];
         const held = await take(one, [a, b]);
         await other.forceRelease(b);
-        expect(await one.renew(held, 10_000)).toEqual({ kind: 'gone', key: b });
+        expect(await one.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key: b });
       });
     });
 

@@ -10,6 +10,7 @@ import {
   type LockStore,
   type OwnedKeys,
   type ReleaseOutcome,
+  type Renewal,
   type RenewOutcome,
   type RenewPurpose,
   type StoreHealth,
@@ -47,14 +48,17 @@ export class MemoryStore implements LockStore {
     };
   }
 
-  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Renewal {
+    const outcome = this.renewNow(lock, leaseTime, purpose);
+    return { outcome: Promise.resolve(outcome), whyNot: () => undefined };
+  }
+
+  protected renewNow(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): RenewOutcome {
     if (this.isClosed || lock.validity.remaining(this.clock) <= 0)
-      return Promise.resolve({ kind: 'expired', why: STORE_CLOSED });
+      return { kind: 'expired', why: STORE_CLOSED };
     const validity = Validity.ofLease(leaseTime, this.clock);
     const key = this.server.renew(lock, leaseTime, purpose);
-    return Promise.resolve(
-      key === undefined ? { kind: 'renewed', validity, confirmedBy: 0 } : { kind: 'gone', key },
-    );
+    return key === undefined ? { kind: 'renewed', validity, confirmedBy: 0 } : { kind: 'gone', key };
   }
 
   release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {

@@ -6,7 +6,7 @@ import type {
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
-  RenewOutcome,
+  Renewal,
   RenewPurpose,
   Unavailable,
   WatchOutcome,
@@ -17,7 +17,7 @@ import type { Session } from './connection/session.js';
 /** All masters that hold the keys of one store: a single master or a Cluster. */
 export interface Deployment {
   acquire(request: AcquireRequest): Attempt;
-  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Renewal;
   release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome>;
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
   /** Sends commands to the key's master on a connection that no WAIT blocks. */

@@ -10,7 +10,7 @@ import type {
   LockStore,
   OwnedKeys,
   ReleaseOutcome,
-  RenewOutcome,
+  Renewal,
   RenewPurpose,
   StoreHealth,
   StoreReport,
@@ -62,7 +62,7 @@ export class RedisStore implements LockStore {
     return this.deployment.acquire(request);
   }
 
-  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Promise<RenewOutcome> {
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Renewal {
     return this.deployment.renew(lock, leaseTime, purpose);
   }
 

@@ -6,7 +6,7 @@ import type {
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
-  RenewOutcome,
+  Renewal,
   RenewPurpose,
   Unavailable,
   WatchOutcome,
@@ -68,8 +68,8 @@ export class SingleMasterDeployment implements Deployment {
     return this.master.acquire(request, this.wholeOf(request)) as Attempt;
   }
 
-  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
-    return this.master.renew(lock, this.wholeOf(lock), leaseTime, purpose) as Promise<RenewOutcome>;
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Renewal {
+    return this.master.renew(lock, this.wholeOf(lock), leaseTime, purpose) as Renewal;
   }
 
   release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {

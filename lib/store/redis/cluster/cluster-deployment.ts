@@ -6,6 +6,7 @@ import type {
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
+  Renewal,
   RenewOutcome,
   RenewPurpose,
   Unavailable,
@@ -49,11 +50,14 @@ export class ClusterDeployment implements Deployment {
     return { outcome: attempt.outcome, abandon: () => attempt.abandon() };
   }
 
-  async renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Promise<RenewOutcome> {
-    const outcomes = await Promise.all(
-      this.partsOf(lock).map((part) => this.routing.renew(lock, part, leaseTime, purpose)),
-    );
-    return outcomes.reduce((one, other) => this.worse(one, other));
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose): Renewal {
+    const renewals = this.partsOf(lock).map((part) => this.routing.renew(lock, part, leaseTime, purpose));
+    return {
+      outcome: Promise.all(renewals.map(({ outcome }) => outcome)).then((outcomes) =>
+        outcomes.reduce((one, other) => this.worse(one, other)),
+      ),
+      whyNot: () => renewals.map((renewal) => renewal.whyNot()).find((why) => why !== undefined),
+    };
   }
 
   async release(lock: HeldKeys, cooldown: number): Promise<ReleaseOutcome> {

@@ -6,13 +6,14 @@ import {
   type HeldKeys,
   type OwnedKeys,
   type ReleaseOutcome,
+  type Renewal,
   type RenewOutcome,
   type RenewPurpose,
   type Unavailable,
   type WatchOutcome,
 } from '../../lock-store.js';
 import type { Command, Reply } from '../resp.js';
-import type { MasterAttempt } from '../master/master.js';
+import type { MasterAttempt, MasterRenewal } from '../master/master.js';
 import type { Session } from '../connection/session.js';
 import type { ClusterTopology } from './cluster-topology.js';
 import type { Shard } from './shard.js';
@@ -64,20 +65,29 @@ export class Routing {
     }
   }
 
-  async renew(
-    lock: HeldKeys,
-    part: SlotPart,
-    leaseTime: number,
-    purpose: RenewPurpose,
-  ): Promise<RenewOutcome> {
-    for (let tries = 0; ; tries++) {
-      const endsAt = this.clock.monotonic() + lock.validity.remaining(this.clock);
-      const shard = await this.shardFor(part.slot, endsAt, tries);
-      if (!('master' in shard)) return { kind: 'expired', why: shard };
-      const outcome = await shard.master.renew(lock, part, leaseTime, purpose);
-      if (outcome.kind === 'expired') return { kind: 'expired', why: withMaster(outcome.why, shard) };
-      if (outcome.kind !== 'route-again') return outcome;
-    }
+  renew(lock: HeldKeys, part: SlotPart, leaseTime: number, purpose: RenewPurpose): Renewal {
+    let asked: { readonly shard: Shard; readonly renewal: MasterRenewal } | undefined;
+    const renew = async (): Promise<RenewOutcome> => {
+      for (let tries = 0; ; tries++) {
+        const endsAt = this.clock.monotonic() + lock.validity.remaining(this.clock);
+        const shard = await this.shardFor(part.slot, endsAt, tries);
+        if (!('master' in shard)) return { kind: 'expired', why: shard };
+        const renewal = shard.master.renew(lock, part, leaseTime, purpose);
+        asked = { shard, renewal };
+        const outcome = await renewal.outcome;
+        if (outcome.kind === 'expired') return { kind: 'expired', why: withMaster(outcome.why, shard) };
+        if (outcome.kind !== 'route-again') return outcome;
+        asked = undefined;
+      }
+    };
+    return {
+      outcome: renew(),
+      whyNot: () => {
+        if (asked === undefined) return this.whyNoShard(part.slot);
+        const why = asked.renewal.whyNot();
+        return why && withMaster(why, asked.shard);
+      },
+    };
   }
 
   /** Hands on the release, which waits for a master of its slot and follows the slot by itself. */
@@ -115,11 +125,16 @@ export class Routing {
       const shard = this.topology.shardOf(slot);
       const left = endsAt - this.clock.monotonic();
       if (shard !== undefined && (left > 0 || tries === 0)) return shard;
-      if (shard !== undefined) return noAgreement(slot);
-      const why = this.topology.noMasterOf(slot);
+      const why = this.whyNoShard(slot);
+      if (shard !== undefined) return why;
       if (left <= 0 || why.permanent === true || this.topology.isClosed) return why;
       await this.topology.nextView(Math.min(left, RETRY_TIME));
     }
+  }
+
+  /** Why a request finds no shard that takes it. */
+  private whyNoShard(slot: number): Unavailable {
+    return this.topology.whyUnserved(slot) ?? noAgreement(slot);
   }
 
   /**

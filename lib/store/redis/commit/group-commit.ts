@@ -1,5 +1,11 @@
 import type { Clock } from '../../../common/clock.js';
-import type { AcquireOutcome, CommitCounts, Misconfigured, Unavailable } from '../../lock-store.js';
+import type {
+  AcquireOutcome,
+  CommitCounts,
+  Misconfigured,
+  Unavailable,
+  Unconfirmed,
+} from '../../lock-store.js';
 import { RENEWALS_PER_LEASE } from '../../validity.js';
 import type { Session } from '../connection/session.js';
 import type { LongLeases } from '../replication/long-leases.js';
@@ -108,6 +114,11 @@ export class GroupCommit {
   renew(request: RenewCommit): void {
     if (this.closing !== undefined) request.settle({ kind: 'expired', why: this.closing });
     else this.requests.add(request);
+  }
+
+  /** What the renewal lacks now; undefined once it is answered. */
+  whyNot(request: RenewCommit): Unconfirmed | Unavailable | undefined {
+    return this.requests.whyNot(request);
   }
 
   /** The caller has given up: no key may be left behind. */

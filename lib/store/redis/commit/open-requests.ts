@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { IntrusiveSet } from '../../../common/intrusive-set.js';
-import type { AcquireOutcome, Misconfigured, Unavailable } from '../../lock-store.js';
+import type { AcquireOutcome, Misconfigured, Unavailable, Unconfirmed } from '../../lock-store.js';
 import { Validity } from '../../validity.js';
 import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
 import { redirectionOf } from '../connection/redirection.js';
@@ -31,6 +31,7 @@ import { Verdicts, type SessionState } from './verdicts.js';
 const PROMPT_TIME = 10;
 /** ms after which a renewal that the server refused is sent again. */
 const RENEW_RETRY_TIME = 100;
+
 /** The group commit, as the open requests need to know it. */
 export interface OpenRequestsHost {
   sessionState(): SessionState;
@@ -89,6 +90,11 @@ export class OpenRequests {
     this.host.pump();
   }
 
+  /** What the renewal lacks now; undefined once it is answered. */
+  whyNot(request: RenewCommit): Unconfirmed | Unavailable | undefined {
+    return request.stage === 'ended' ? undefined : this.verdicts.whyNot(this.host.sessionState(), request);
+  }
+
   /** The caller has given up: no key may be left behind. */
   abandon(request: AcquireCommit): void {
     if (request.stage === 'ended') {
@@ -116,10 +122,7 @@ export class OpenRequests {
     for (const request of this.open) if (request.stage === 'queued') this.endIfSlotMoved(request);
   }
 
-  /**
-   * The session has ended: whether the server ran what was sent is unknown, and it is sent again
-   * first.
-   */
+  /** Whether the server ran the sent requests is unknown. They are sent again before all others. */
   onSessionEnd(why: Unavailable): void {
     const unknown: CommitRequest[] = [];
     for (const request of this.open) {
@@ -280,10 +283,7 @@ export class OpenRequests {
     return true;
   }
 
-  /**
-   * The confirmation took so long that another program may have deleted a key meanwhile. Only Redis
-   * knows whether the owner still holds all keys.
-   */
+  /** The confirmations came so late that a key may be deleted: asks Redis for the keys' owners. */
   private async verify(session: Session, late: readonly LateLock[]): Promise<void> {
     const requests = late.map(({ request }) => request);
     this.deadlines.verifying();

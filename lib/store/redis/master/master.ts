@@ -9,6 +9,7 @@ import {
   type MasterHealth,
   type OwnedKeys,
   type ReleaseOutcome,
+  type Renewal,
   type RenewOutcome,
   type RenewPurpose,
   type Unavailable,
@@ -56,6 +57,11 @@ const CLOSE_TIMEOUT = 2_000;
 export interface MasterAttempt {
   readonly outcome: Promise<AcquireOutcome | RouteAgain>;
   abandon(): void;
+}
+
+/** As `Renewal`, but the keys may belong to another master. */
+export interface MasterRenewal extends Pick<Renewal, 'whyNot'> {
+  readonly outcome: Promise<RenewOutcome | RouteAgain>;
 }
 
 /**
@@ -151,8 +157,9 @@ export class Master implements MasterConnectionHost {
     { names, keys, slot }: LockPart,
     leaseTime: number,
     purpose: RenewPurpose,
-  ): Promise<RenewOutcome | RouteAgain> {
-    return new Promise((settle) => {
+  ): MasterRenewal {
+    let commit: RenewCommit | undefined;
+    const outcome = new Promise<RenewOutcome | RouteAgain>((settle) => {
       const request: RenewCommit = {
         kind: 'renew',
         names,
@@ -184,8 +191,10 @@ export class Master implements MasterConnectionHost {
         const ttl = (): number => Math.max(1, Math.ceil(cooldownUntil - this.clock.monotonic()));
         Object.defineProperty(request, 'ttl', { get: ttl });
       }
+      commit = request;
       this.groupCommit.renew(request);
     });
+    return { outcome, whyNot: () => commit && this.groupCommit.whyNot(commit) };
   }
 
   release(lock: HeldKeys, part: LockPart, cooldown: number): Promise<ReleaseOutcome> {

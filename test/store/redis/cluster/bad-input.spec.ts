@@ -109,7 +109,7 @@ describe('A user with the permissions that the README lists', () => {
     for (const node of cluster.nodes) await node.call('ACL', 'SETUSER', 'locks', '+cluster|nodes');
     const store = stores.open({ nodes: nodes() });
     const held = await take(store, ['acl-1', 'acl-2', 'acl-3']);
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
     expect(stores.reports).toEqual([]);
   });
@@ -163,7 +163,7 @@ describe('A Cluster with a slot that no master serves', () => {
         await until(async () => JSON.stringify(await askOnce(store, 'insisting-2')).includes('CLUSTERDOWN'), {
           what: 'the Cluster is down',
         });
-        renewal = store.renew(held, 10_000);
+        renewal = store.renew(held, 10_000).outcome;
         expect(await askOnce(store, 'insisting-2')).toMatchObject({
           kind: 'unavailable',
           reason: expect.stringMatching(/refused: CLUSTERDOWN.*cluster-require-full-coverage no/),

@@ -6,10 +6,11 @@ import { startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
 import { granted, requestFor, take } from '../../requests.js';
-import { RedisStores } from '../redis-stores.js';
+import { RedisServices, RedisStores } from '../redis-stores.js';
 
 const QUARANTINE = 3_000;
 const stores = new RedisStores();
+const services = new RedisServices();
 let cluster: TestCluster;
 /**
  * The first master's shard has two replicas. After a fail-over one replica is left.
@@ -21,7 +22,10 @@ beforeAll(async () => {
   first = cluster.nodes[0]!;
   await cluster.add({ replicaOf: first });
 }, 30_000);
-afterEach(() => stores.closeAll());
+afterEach(async () => {
+  await services.closeAll();
+  await stores.closeAll();
+});
 afterAll(() => cluster.dispose());
 
 const slotOf = (key: string): number => hashSlot(`lock:${key}`);
@@ -59,13 +63,29 @@ async function untilTrusted(store: LockStore): Promise<void> {
 }
 
 describe('A lock that is held', () => {
+  it('is lost with the name of the missing replica and its shard if one of two slots is not confirmed', async () => {
+    const { locks } = services.open(cluster.connection);
+    const [whole, broken] = [cluster.nodes[1]!, cluster.nodes[2]!];
+    const lock = await locks.acquire([await keyOf(whole), await keyOf(broken)], { leaseTime: 1_500 });
+    const [replica] = await cluster.replicasOf(broken);
+    await replica!.stop();
+    await until(() => lock.signal.aborted, { what: 'the lock was lost' });
+    replica!.resume();
+    expect((lock.signal.reason as Error).message).toMatch(
+      new RegExp(
+        `before a renewal was confirmed: 0 of the 1 .* Missing on the .*${broken.address}.*: ${replica!.address} \\(`,
+      ),
+    );
+    await cluster.untilWhole();
+  }, 30_000);
+
   it('goes on through CLUSTER FAILOVER, confirmed by the servers of the same shard', async () => {
     const store = stores.open(cluster.connection);
     const key = await keyOf(first);
     const held = await take(store, key);
     const [replica] = await cluster.replicasOf(first);
     await cluster.failOver(replica!);
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     await until(() => masterHealth(store, replica!)?.replicas.length === 2, {
       what: 'the former master is one of the replicas',
     });
@@ -81,7 +101,7 @@ describe('A lock that is held', () => {
     const elsewhere = await keyOf(cluster.nodes[1]!);
     const held = await take(store, key, { leaseTime: 15_000 });
     await first.kill();
-    const renewal = store.renew(held, 15_000);
+    const renewal = store.renew(held, 15_000).outcome;
     await take(store, elsewhere);
     expect(await renewal).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     const successor = await cluster.ownerOf(slotOf(key));
@@ -108,10 +128,10 @@ describe('A lock that is held', () => {
     const held = await take(store, key, { leaseTime: 15_000 });
     await first.stop();
     const successor = await cluster.untilReplaced(first, slotOf(key));
-    expect(await store.renew(held, 15_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 15_000).outcome).toMatchObject({ kind: 'renewed' });
     first.resume();
     expect(await askOnce(rival, key)).toMatchObject({ kind: 'busy', holder: { owner: held.owner } });
-    expect(await store.renew(held, 15_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 15_000).outcome).toMatchObject({ kind: 'renewed' });
     first = successor;
     await cluster.untilWhole();
   }, 40_000);
@@ -188,7 +208,7 @@ describe('A new lock', () => {
     const held = await take(store, key, { leaseTime: QUARANTINE });
     await cluster.beginMove(slotOf(key), third);
     await cluster.moveKeys(slotOf(key), second, third);
-    const renewal = store.renew(held, QUARANTINE);
+    const renewal = store.renew(held, QUARANTINE).outcome;
     expect((await askOnce(store, key)).kind).toBe('unavailable');
     for (const node of [second, third]) await node.call('CLUSTER', 'SETSLOT', slotOf(key), 'STABLE');
     expect(await renewal).toEqual({ kind: 'gone', key });

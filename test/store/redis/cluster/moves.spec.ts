@@ -77,7 +77,7 @@ describe('When a slot moves to another master', () => {
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
     await cluster.move([slotOf(key)], to);
-    const renewed = (await store.renew(held, 10_000)) as Extract<RenewOutcome, { kind: 'renewed' }>;
+    const renewed = (await store.renew(held, 10_000).outcome) as Extract<RenewOutcome, { kind: 'renewed' }>;
     expect(renewed).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     expect(await replicasWith(to, key, held.owner)).toBe(1);
     expect(await askOnce(stores.open(cluster.connection), key)).toMatchObject({
@@ -113,7 +113,7 @@ describe('When a slot moves to another master', () => {
       Number((await from.info('errorstats'))['errorstat_TRYAGAIN']?.split('=')[1] ?? 0);
     const before = await tryAgains();
     // All in one turn of the event loop: at first in one call of the script, and never again.
-    const renewals = held.map((each) => store.renew(each, 10_000));
+    const renewals = held.map((each) => store.renew(each, 10_000).outcome);
     for (const renewal of renewals.slice(0, -1)) expect(await renewal).toMatchObject({ kind: 'renewed' });
     expect((await tryAgains()) - before).toBe(1);
     await cluster.moveKeys(slotOf(key), from, to);
@@ -129,7 +129,7 @@ describe('When a slot moves to another master', () => {
     const from = await cluster.beginMove(slotOf(key), to);
     await cluster.moveKeys(slotOf(key), from, to);
     let outcome: RenewOutcome | undefined;
-    const renewal = store.renew(held, 10_000).then((renewed) => (outcome = renewed));
+    const renewal = store.renew(held, 10_000).outcome.then((renewed) => (outcome = renewed));
     expect(await askOnce(store, key)).toMatchObject({
       kind: 'unavailable',
       reason: expect.stringMatching(/ASK .*being moved to another master/),
@@ -158,7 +158,7 @@ describe('When a slot moves to another master', () => {
     const store = stores.open(cluster.connection);
     const held = await take(store, key);
     const from = await cluster.beginMove(slotOf(key), to);
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     expect(await store.release(held, 0)).toEqual({ kind: 'released', ours: true });
     await take(store, key);
     await cluster.moveKeys(slotOf(key), from, to);
@@ -176,7 +176,7 @@ describe('When a slot moves to another master', () => {
     await cluster.beginMove(slot, target);
     await owner.call('MIGRATE', '127.0.0.1', target.port, `lock:${keys[0]}`, 0, 2_000);
     let outcome: RenewOutcome | undefined;
-    const renewal = store.renew(held, 10_000).then((renewed) => (outcome = renewed));
+    const renewal = store.renew(held, 10_000).outcome.then((renewed) => (outcome = renewed));
     expect(await askOnce(store, keys)).toMatchObject({
       kind: 'unavailable',
       reason: expect.stringContaining('TRYAGAIN'),
@@ -256,7 +256,7 @@ describe('A master that joins, and a master that leaves', () => {
     const held = await Promise.all(keys.map((key) => take(store, key)));
     const owners = await Promise.all(keys.map((key) => cluster.ownerOf(slotOf(key))));
     const check = async (): Promise<void> => {
-      const renewals = await Promise.all(held.map((lock) => store.renew(lock, 10_000)));
+      const renewals = await Promise.all(held.map((lock) => store.renew(lock, 10_000).outcome));
       expect(renewals.map(({ kind }) => kind)).toEqual(keys.map(() => 'renewed'));
       const rivals = await Promise.all(keys.map((key) => askOnce(rival, key)));
       expect(rivals.map(({ kind }) => kind)).toEqual(keys.map(() => 'busy'));

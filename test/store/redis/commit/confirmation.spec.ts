@@ -153,7 +153,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     const held = await take(store, 'renewed-by-one');
     await redis.replica(1).stop();
     try {
-      expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+      expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     } finally {
       redis.replica(1).resume();
     }
@@ -163,7 +163,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     const store = stores.open(redis.url);
     const held = await take(store, 'late-renewal', { leaseTime: 600 });
     await Promise.all(redis.replicas.map((replica) => replica.stop()));
-    const renewal = store.renew(held, 10_000);
+    const renewal = store.renew(held, 10_000).outcome;
     try {
       expect(await renewal).toMatchObject({ kind: 'expired', why: { kind: 'unconfirmed' } });
       expect(held.validity.remaining(systemClock)).toBe(0);
@@ -205,7 +205,7 @@ describe('A grant counts once the replicas have confirmed it', () => {
     const ask = (name: string, answer: Promise<unknown>): Promise<unknown> =>
       answer.then(() => order.push(name));
     await Promise.all([
-      ...held.map((each) => ask('renewal', store.renew(each, 10_000))),
+      ...held.map((each) => ask('renewal', store.renew(each, 10_000).outcome)),
       ...held.map((_, i) => ask('grant', store.acquire(requestFor(`behind-backlog-${i}`)).outcome)),
     ]);
     // A group has 256 places. Renewals come first, but leave a quarter of the places to new locks.
@@ -262,7 +262,7 @@ describe('The quarantine', () => {
     const { retryAfter } = outcome as Extract<typeof outcome, { kind: 'unavailable' }>;
     expect(retryAfter).toBeGreaterThan(50_000);
     expect(retryAfter).toBeLessThanOrEqual(66_000);
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     expect(store.health()).toMatchObject({
       status: 'degraded',
       masters: [{ reason: expect.stringContaining('quarantine') }],
@@ -312,7 +312,7 @@ describe('The quarantine', () => {
     await using old = await startReplication({ replicas: 1 });
     const one = stores.open(old.url, { quarantine: 0 });
     const held = await take(one, 'nightly', { leaseTime: 1_000 });
-    expect(await one.renew(held, 3_600_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+    expect(await one.renew(held, 3_600_000, 'cooldown').outcome).toMatchObject({ kind: 'renewed' });
     await old.master.call('SET', 'lock:job', 'rl:op:1:x:1 1700000000000000', 'EX', '86400');
     const other = stores.open(old.url, { quarantine: 1_000 });
     await until(() => other.health().masters[0]?.connected, { what: 'the other is connected' });

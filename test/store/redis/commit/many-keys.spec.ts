@@ -22,7 +22,7 @@ describe('Locks of many keys', () => {
     expect(
       new Set((await Promise.all(held.map((lock) => store.watch(lock)))).map(({ kind }) => kind)),
     ).toEqual(new Set(['held']));
-    const renewed = await Promise.all(held.map((lock) => store.renew(lock, 10_000)));
+    const renewed = await Promise.all(held.map((lock) => store.renew(lock, 10_000).outcome));
     expect(new Set(renewed.map(({ kind }) => kind))).toEqual(new Set(['renewed']));
     expect(await Promise.all(held.map((lock) => store.release(lock, 0)))).toEqual(held.map(() => RELEASED));
     expect(stores.reports.filter(({ level }) => level !== 'log')).toEqual([]);
@@ -41,7 +41,7 @@ describe('Locks of many keys', () => {
       );
       const used = async (): Promise<number> => Number((await server.info('cpu'))['used_cpu_user']);
       const before = await used();
-      for (let i = 0; i < 20; i++) await store.renew(held, 10_000);
+      for (let i = 0; i < 20; i++) await store.renew(held, 10_000).outcome;
       return (await used()) - before;
     };
     // Redis 7.0 tracks all keys of a script at each read of the script. With one read per key,
@@ -94,7 +94,7 @@ describe('The server’s table of tracked keys', () => {
       { kind: 'held' },
     ]);
     expect(await store.watch(several)).toEqual({ kind: 'gone', key: 'm' });
-    const renewed = await Promise.all([...held, several].map((lock) => store.renew(lock, 10_000)));
+    const renewed = await Promise.all([...held, several].map((lock) => store.renew(lock, 10_000).outcome));
     expect(renewed.map(({ kind }) => kind)).toEqual(['gone', 'gone', 'renewed', 'renewed', 'gone']);
     for (const lock of [...held, several]) await store.release(lock, 0);
     await until(async () => (await trackedBy(server)) === 0, { what: 'nothing is tracked any more' });

@@ -74,8 +74,8 @@ describe('A request that Redis refuses', () => {
       '~lock:shop:new',
     );
     let isSettled = false;
-    const renewal = store.renew(narrowed, 10_000).finally(() => (isSettled = true));
-    const renewals = others.map((lock) => store.renew(lock, 10_000));
+    const renewal = store.renew(narrowed, 10_000).outcome.finally(() => (isSettled = true));
+    const renewals = others.map((lock) => store.renew(lock, 10_000).outcome);
     expect(kindsOf(await Promise.all(renewals))).toEqual(['renewed', 'renewed']);
     expect(kindsOf(await askTogether(['shop:new']))).toEqual(['granted']);
     expect(isSettled).toBe(false);
@@ -89,7 +89,10 @@ describe('A request that Redis refuses', () => {
       take(store, 'shop:kept'),
     ]);
     await server.call('ACL', 'SETUSER', 'shop', 'resetkeys', '~lock:shop:kept');
-    const [lost, kept] = await Promise.all([store.renew(narrowed, 400), store.renew(other, 10_000)]);
+    const [lost, kept] = await Promise.all([
+      store.renew(narrowed, 400).outcome,
+      store.renew(other, 10_000).outcome,
+    ]);
     expect(kept).toMatchObject({ kind: 'renewed' });
     expect(lost).toMatchObject({
       kind: 'expired',

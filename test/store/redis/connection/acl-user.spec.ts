@@ -33,7 +33,7 @@ describe('A user with the rights that the README lists', () => {
     const url = `redis://locks:secret@${redis.master.address}`;
     const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
     const held = await take(one, 'acl');
-    expect(await one.renew(held, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    expect(await one.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
     let isTold = false;
     other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
     expect((await askOnce(other, 'acl')).kind).toBe('busy');
@@ -62,7 +62,7 @@ describe('A user with the rights that the README lists', () => {
     await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
     const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
     const held = await take(store, 'less');
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     // Two requests at the same time: the second must end the WAIT of the first.
     await Promise.all([take(store, 'beside-1'), take(store, 'beside-2')]);
     expect((await store.release(held, 0)).kind).toBe('released');

@@ -70,7 +70,7 @@ describe('A connection', () => {
     const store = stores.open(server.url, single);
     const held = await take(store, 'scripts');
     await server.call('SCRIPT', 'FLUSH');
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     await server.call('SCRIPT', 'FLUSH');
     await take(store, 'scripts-2');
     await server.call('SCRIPT', 'FLUSH');
@@ -88,7 +88,7 @@ describe('A connection', () => {
     store.changes.subscribe((change) => (isTold ||= 'every' in change));
     await server.call('FLUSHALL');
     await until(() => isTold, { what: 'every key is to be looked at' });
-    expect((await store.renew(held, 10_000)).kind).toBe('gone');
+    expect((await store.renew(held, 10_000).outcome).kind).toBe('gone');
     await stores.closeAll();
   });
 

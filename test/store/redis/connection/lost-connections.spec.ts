@@ -134,7 +134,7 @@ describe('When the connection is lost during a renewal', () => {
   it('renews on the next connection', async () => {
     const held = await take(store, 'renewing');
     link.dropReplies();
-    const renewal = store.renew(held, 10_000);
+    const renewal = store.renew(held, 10_000).outcome;
     link.cut();
     expect(await renewal).toMatchObject({ kind: 'renewed' });
   });
@@ -153,7 +153,7 @@ describe('When only the commit connection has died, without notice', () => {
     const pending = waiting.acquire('dead');
     // The waiter checks the key after two renewals that are a third of its own lease apart.
     const renewAtItsPace = async (): Promise<boolean> => {
-      expect(await direct.renew(held, held.leaseTime)).toMatchObject({ kind: 'renewed' });
+      expect(await direct.renew(held, held.leaseTime).outcome).toMatchObject({ kind: 'renewed' });
       await sleep(300);
       return isDead;
     };
@@ -331,7 +331,7 @@ describe('A server', () => {
     const single = stores.open(server.url, { allowNoReplicas: true });
     const held = await take(single, 'forgotten');
     await server.restart();
-    expect(await single.renew(held, 10_000)).toEqual({ kind: 'gone', key: 'forgotten' });
+    expect(await single.renew(held, 10_000).outcome).toEqual({ kind: 'gone', key: 'forgotten' });
     await stores.closeAll();
     await server.dispose();
   });

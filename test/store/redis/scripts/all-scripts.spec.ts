@@ -29,9 +29,9 @@ describe('When the memory of Redis is full', () => {
       kind: 'unavailable',
       reason: expect.stringMatching(/refused: OOM.*maxmemory/),
     });
-    expect(await store.renew(renewed, 10_000)).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
-    expect(await store.renew(several, 10_000)).toMatchObject({ kind: 'renewed' });
-    expect(await store.renew(keptLonger, 30_000, 'cooldown')).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(renewed, 10_000).outcome).toMatchObject({ kind: 'renewed', confirmedBy: 1 });
+    expect(await store.renew(several, 10_000).outcome).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(keptLonger, 30_000, 'cooldown').outcome).toMatchObject({ kind: 'renewed' });
     expect(await Promise.all([plain, several, renewed].map((lock) => store.release(lock, 0)))).toEqual([
       RELEASED,
       RELEASED,
@@ -60,7 +60,7 @@ describe('A server that has forgotten its scripts', () => {
       await flush();
       expect(await store.watch(a)).toEqual({ kind: 'held' });
       await flush();
-      expect((await store.renew(b, 10_000)).kind).toBe('renewed');
+      expect((await store.renew(b, 10_000).outcome).kind).toBe('renewed');
       await flush();
       expect(await Promise.all([store.release(a, 0), store.release(b, 100)])).toEqual([RELEASED, RELEASED]);
       await flush();

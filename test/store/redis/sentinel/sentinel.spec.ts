@@ -288,7 +288,7 @@ describe('The Sentinels', () => {
     const store = stores.open(redis.connection);
     const held = await take(store, 'held-without-them');
     for (const sentinel of redis.sentinels) await sentinel.stop();
-    expect(await store.renew(held, 10_000)).toMatchObject({ kind: 'renewed' });
+    expect(await store.renew(held, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     granted(await store.acquire(requestFor('new-without-them')).outcome);
   }, 40_000);
 
