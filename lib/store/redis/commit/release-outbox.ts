@@ -20,7 +20,8 @@ const RETRY_TIME = 1_000;
  */
 const SHORTEST_CHECK_TIME = 20;
 /**
- * The most releases and keys of one pipeline. This process needs 1 to 2 ms to send and to answer so
+ * The most releases and keys of one pipeline, which is cut into runs of the script: see `batchesOf`
+ * for the most calls and keys of a run. This process needs 1 to 2 ms to send and to answer so
  * many, and Redis needs less.
  */
 const PIPELINE_SIZE = 128;
@@ -80,11 +81,8 @@ export class ReleaseOutbox {
   }
 
   /** Releases the part of the lock, or keeps the keys busy for `cooldown` ms without a holder. */
-  release(
-    { owner, token, leaseTime }: HeldKeys,
-    { keys, slot }: LockPart,
-    cooldown: number,
-  ): Promise<ReleaseOutcome> {
+  release(lock: HeldKeys, { keys, slot }: LockPart, cooldown: number): Promise<ReleaseOutcome> {
+    const { owner, token, leaseTime } = lock;
     const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
     return this.add({ keys, slot, scripts: MUTEX, owner, token, cooldown }, leaseLeft);
   }
@@ -97,14 +95,9 @@ export class ReleaseOutbox {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const { keys, owner, token, cooldown, slot, scripts } = request;
-      this.takeOver({
-        keys,
-        owner,
-        token,
-        slot,
-        scripts,
-        cooldown,
+      const { cooldown } = request;
+      this.enqueue({
+        ...request,
         cooldownUntil: cooldown > 0 ? now + cooldown : undefined,
         queuedAt: now,
         answerBy: now + this.answerWithin,
@@ -121,6 +114,12 @@ export class ReleaseOutbox {
 
   /** Takes a release that another master was asked first, or whose slot had no master. */
   takeOver(release: Release): void {
+    // The other master's refusal says nothing about this one.
+    release.refused = undefined;
+    this.enqueue(release);
+  }
+
+  private enqueue(release: Release): void {
     if (this.closed !== undefined) {
       release.settle(this.closed);
       return;
@@ -159,8 +158,8 @@ export class ReleaseOutbox {
   }
 
   /**
-   * Resolves once every release has its answer, or at the monotonic instant `until`. Each answer
-   * restarts the waiting time.
+   * Resolves once every release is answered, or once none was answered for as long as from the call
+   * to the monotonic instant `until`.
    */
   async idle(until: number): Promise<void> {
     const patience = Math.max(0, until - this.clock.monotonic());
@@ -269,7 +268,8 @@ export class ReleaseOutbox {
       for (const release of items) {
         if (meaning.permanent) this.answer(release, refused);
         else {
-          release.refused = refused;
+          // The release goes on to the slot's master, so this refusal is no reason for a caller.
+          if (redirection?.kind !== 'moved') release.refused = refused;
           this.toRetry.push(release);
         }
       }

@@ -3,6 +3,7 @@ import type { HeldKeys, ReleaseOutcome } from '../../../../lib/store/lock-store.
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
 import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
+import { ErrorReply, type Reply } from '../../../../lib/store/redis/resp.js';
 import { until } from '../../../support/eventually.js';
 import { Link } from '../../../support/link.js';
 import { ManualClock } from '../../../support/manual-clock.js';
@@ -143,14 +144,18 @@ describe('Many locks that are released at once', () => {
 });
 
 /** A session whose releases are answered after `time` ms. */
-function sessionOn(clock: ManualClock, time: number): Session {
+function sessionOn(
+  clock: ManualClock,
+  time: number,
+  replyTo: (count: number) => Reply = (count) => Array.from({ length: count }, () => 1),
+): Session {
   const session: Pick<Session, 'address' | 'isLive' | 'groupCommand' | 'askControl'> = {
     address: { host: 'h', port: 1 },
     isLive: true,
     groupCommand: (_, calls) => ['evalsha', calls.length],
     askControl: (commands) =>
       new Promise((resolve) => {
-        const replies = commands.map(([, count]) => Array.from({ length: Number(count) }, () => 1));
+        const replies = commands.map(([, count]) => replyTo(Number(count)));
         clock.after(time, () => resolve(replies));
       }),
   };
@@ -190,6 +195,55 @@ describe('A release whose slot has no master', () => {
       { kind: 'unavailable', reason: expect.stringMatching(/^Redis did not answer the release/) },
     ]);
     busy.close({ kind: 'unavailable', reason: 'closed' });
+  });
+});
+
+describe('A release whose slot moved to another master', () => {
+  it.each<[string, boolean]>([
+    ['the new master is silent too', true],
+    ['the new master is not known yet', false],
+  ])('does not advise a user of a Cluster to connect to a Cluster, if %s', async (_, isFollowed) => {
+    const clock = new ManualClock();
+    let hasMoved = false;
+    const next = new ReleaseOutbox(clock, SETTINGS);
+    const former = new ReleaseOutbox(clock, SETTINGS, {
+      owns: () => !hasMoved,
+      handOver: (release) => next.takeOver(release),
+      whyUnserved: () => undefined,
+      onRedirection: () => (hasMoved = isFollowed),
+    });
+    const moved = new ErrorReply('MOVED 7 h:2');
+    former.attach(sessionOn(clock, 1, () => moved));
+    next.attach(sessionOn(clock, Infinity));
+    const outcome = former.add({ ...REQUEST, slot: 7, keys: ['k'] }, 60_000);
+    await clock.advance(2_100);
+    expect(await outcome).toMatchObject({
+      kind: 'unavailable',
+      reason: expect.stringMatching(/^Redis did not answer the release within 2000 ms/),
+    });
+    for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
+  });
+
+  it('does not name a refusal of the former master, if the new master is silent', async () => {
+    const clock = new ManualClock();
+    let hasMoved = false;
+    const next = new ReleaseOutbox(clock, SETTINGS);
+    const former = new ReleaseOutbox(clock, SETTINGS, {
+      owns: () => !hasMoved,
+      handOver: (release) => next.takeOver(release),
+      whyUnserved: () => undefined,
+      onRedirection: () => {},
+    });
+    const full = new ErrorReply('OOM command not allowed');
+    former.attach(sessionOn(clock, 1, () => full));
+    next.attach(sessionOn(clock, Infinity));
+    const outcome = former.add({ ...REQUEST, slot: 7, keys: ['k'] }, 60_000);
+    await clock.advance(10);
+    hasMoved = true;
+    former.onSlotsMoved();
+    await clock.advance(2_100);
+    expect(await outcome).toMatchObject({ reason: expect.not.stringContaining('OOM') });
+    for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
   });
 });
 
