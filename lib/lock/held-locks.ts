@@ -25,10 +25,10 @@ export class HeldLocks {
 
   add(lock: HeldLock): void {
     this.locks.add(lock);
+    for (const key of lock.keys) this.byKey.add(key, lock);
     // After a late grant on a busy event loop, the turn that would start the renewal is too late.
     if (lock.wasGrantedLate) lock.startKeeping();
     else this.newLocks.add(lock);
-    for (const key of lock.keys) this.byKey.add(key, lock);
   }
 
   delete(lock: HeldLock): void {

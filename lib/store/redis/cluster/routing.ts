@@ -58,6 +58,8 @@ export class Routing {
       const closed = await this.waitForTrust(slot, shard, waitUntil, endsAt);
       if (closed !== undefined) return closed;
       if (isOver()) return ABANDONED;
+      // The slot may have left the shard meanwhile, and an empty shard is closed.
+      if (this.topology.shardOf(slot) !== shard) continue;
       const attempt = shard.master.acquire(request, part, floor);
       onAsked(attempt);
       const outcome = await attempt.outcome;

@@ -36,6 +36,9 @@ export class SlotTable {
   private readonly epochs = new Map<string, number>();
   private readonly gainedAt = new Map<string, number>();
   private lastTakenAt = -Infinity;
+  /** What `owners` and `rangesOf` found, until a slot gets another owner: thousands may ask. */
+  private counts: ReadonlyMap<string, number> | undefined;
+  private readonly ranges = new Map<string, string>();
 
   constructor(
     /** True if the second master replaced the first as a replica of the first. */
@@ -102,6 +105,7 @@ export class SlotTable {
       if (claim === undefined) continue;
       if (claim.owner === author && !claimed.has(slot)) {
         this.claims[slot] = undefined;
+        this.forgetCounts();
         changed.add(slot);
       } else if (isGap || away.has(claim.owner)) this.claims[slot] = { ...claim, since: at, isShown: false };
     }
@@ -143,15 +147,19 @@ export class SlotTable {
   }
 
   /** How many slots each master has. */
-  owners(): Map<string, number> {
+  owners(): ReadonlyMap<string, number> {
+    if (this.counts !== undefined) return this.counts;
     const counts = new Map<string, number>();
     for (const claim of this.claims)
       if (claim !== undefined) counts.set(claim.owner, (counts.get(claim.owner) ?? 0) + 1);
+    this.counts = counts;
     return counts;
   }
 
   /** The slots of one master, in words: `0-5460, 9000`. */
   rangesOf(owner: string): string {
+    const known = this.ranges.get(owner);
+    if (known !== undefined) return known;
     const ranges: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
       if (this.ownerOf(slot) !== owner) continue;
@@ -159,7 +167,9 @@ export class SlotTable {
       while (this.ownerOf(slot + 1) === owner) slot++;
       ranges.push(from === slot ? `${from}` : `${from}-${slot}`);
     }
-    return ranges.length > 4 ? `${ranges.slice(0, 4).join(', ')}, ...` : ranges.join(', ');
+    const text = ranges.length > 4 ? `${ranges.slice(0, 4).join(', ')}, ...` : ranges.join(', ');
+    this.ranges.set(owner, text);
+    return text;
   }
 
   private claim(slot: number, owner: string, epoch: number, author: string, at: number): boolean {
@@ -176,6 +186,12 @@ export class SlotTable {
   private give(slot: number, owner: string, epoch: number, at: number): void {
     this.claims[slot] = { owner, epoch, since: at, isShown: false, migratingAt: -Infinity };
     this.gainedAt.set(owner, at);
+    this.forgetCounts();
+  }
+
+  private forgetCounts(): void {
+    this.counts = undefined;
+    this.ranges.clear();
   }
 
   /**

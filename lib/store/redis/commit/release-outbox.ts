@@ -282,7 +282,9 @@ export class ReleaseOutbox {
   }
 
   private sendAgain(batch: readonly Release[]): void {
-    for (const release of batch) if (release.index !== NO_INDEX) this.toSend.push(release);
+    const open = batch.filter((release) => release.index !== NO_INDEX);
+    // Without a session none of them is sent, so those whose slot has moved are handed over here.
+    for (const release of this.session === undefined ? this.ownOf(open) : open) this.toSend.push(release);
     this.schedule();
   }
 

@@ -72,10 +72,12 @@ export class IoredisConnector implements Connector {
       // The connection may have ended before a listener was set.
       if (redis.status !== 'ready') throw new Error('Connection is closed');
       await introduce(redis, label, this.options.db ?? 0);
+      // ioredis 5 does not wait for AUTH, and goes on after a wrong password.
+      if (cause !== undefined) throw cause;
       return new SocketConnection(redis.stream, () => disconnect(redis));
     } catch (error) {
       disconnect(redis);
-      throw refusalOf(error) ?? refusalOf(cause ?? error) ?? inOurWords(cause ?? error);
+      throw refusalOf(cause ?? error) ?? refusalOf(error) ?? inOurWords(cause ?? error);
     } finally {
       signal.removeEventListener('abort', giveUp);
     }

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { HeldKeys, ReleaseOutcome } from '../../../../lib/store/lock-store.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
+import type { Release } from '../../../../lib/store/redis/commit/commit-request.js';
 import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
 import { ErrorReply, type Reply } from '../../../../lib/store/redis/resp.js';
@@ -244,6 +245,37 @@ describe('A release whose slot moved to another master', () => {
     await clock.advance(2_100);
     expect(await outcome).toMatchObject({ reason: expect.not.stringContaining('OOM') });
     for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
+  });
+});
+
+describe('A release that is unanswered when its slot moves', () => {
+  it('is handed over if the connection to the former master ends without an answer', async () => {
+    const clock = new ManualClock();
+    const handedOver: Release[] = [];
+    let isOwn = true;
+    const outbox = new ReleaseOutbox(clock, SETTINGS, {
+      owns: () => isOwn,
+      handOver: (release) => handedOver.push(release),
+      whyUnserved: () => undefined,
+      onRedirection: () => {},
+    });
+    let endSession: () => void = () => {};
+    const session: Partial<Session> = {
+      isLive: true,
+      groupCommand: () => ['evalsha'],
+      askControl: () => new Promise((_, reject) => (endSession = () => reject(new Error('gone')))),
+    };
+    outbox.attach(session as Session);
+    void outbox.add({ ...REQUEST, keys: ['k'] }, 60_000);
+    await clock.advance(1);
+    isOwn = false;
+    outbox.onSlotsMoved();
+    expect(handedOver).toEqual([]);
+    outbox.detach();
+    endSession();
+    await clock.advance(1);
+    expect(handedOver).toMatchObject([{ keys: ['k'], mayHaveRun: true }]);
+    expect(outbox.isIdle).toBe(true);
   });
 });
 
