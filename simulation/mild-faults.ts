@@ -4,10 +4,11 @@ import { FORBIDDEN_KEY, FOREIGN_KEY, LEASE, LONG_KEY, SKEW } from './scene.js';
 /** ms that a process may need to connect anew and to ask again. */
 const RECONNECT_TIME = 1_500;
 /**
- * Longest turn of an event loop, in ms, within which no lock may be lost: a little less than a
- * third of the lease.
+ * Longest turn of an event loop, in ms, within which no lock may be lost. A renewal may be sent one
+ * turn late, and its answer may be read one turn later. Both turns and the confirmation must fit
+ * into the two thirds of the lease that are left when the renewal is due.
  */
-const LIVELY_TURN = 0.32 * LEASE;
+const LIVELY_TURN = 0.3 * LEASE;
 
 const clientsPaused: Fault = ({ world, weather, watch, nemesis, excuses }) => {
   const { dice } = world;

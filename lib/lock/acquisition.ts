@@ -76,7 +76,7 @@ export class Acquisition implements Waiter, Timed {
   private readonly queues = new KeyQueues(this);
   private lastOutcome: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_RETRY_PAUSE;
-  /** A change of the key woke the caller, which asks because of the change. */
+  /** The key changed since the last answer. */
   private wasChanged = false;
   private busyKey: BusyKey | undefined;
   private readonly time: TimeLimit;

@@ -6,7 +6,7 @@ const NEW_LOCK_TIME = 3;
 interface NewLock {
   /** The monotonic instant. */
   readonly grantedAt: number;
-  /** Begins to renew, time and watch the lock. */
+  /** Starts the lock's renewal, expiry timer and key tracking. */
   startKeeping(): void;
 }
 

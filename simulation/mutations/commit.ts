@@ -141,6 +141,8 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a group is sent behind a CLIENT UNBLOCK without an answer',
     faults: 'hung replica',
+    caughtBy:
+      "test/store/redis/commit/groups-in-flight.spec.ts, 'send nothing while an UNBLOCK is unanswered, and then everything in order'",
     changes: {
       [UNBLOCK_RULES]: [
         ["return this.unblock === 'none';", "return this.unblock !== 'none' || this.unblock === 'none';"],

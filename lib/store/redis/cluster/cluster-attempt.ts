@@ -31,8 +31,7 @@ export class ClusterAttempt {
   }
 
   /**
-   * Ends the attempt. The `Master` of an open question takes back whatever was written, and may
-   * never answer. Granted parts are given back here.
+   * Ends the attempt. An open attempt may never be answered: its `Master` takes back what it wrote. Granted parts are given back here.
    */
   abandon(): void {
     this.isAbandoned = true;

@@ -25,7 +25,7 @@ const PAUSE = 100;
 /** What the check needs to know about the Cluster. */
 export interface CheckedCluster {
   readonly table: SlotTable;
-  /** The shard that this server is or was the master of, if this process has one. */
+  /** The shard whose master this server is or was; undefined if this process has none. */
   shardLedBy(masterId: string): Shard | undefined;
   /** All servers that any view has named since the monotonic instant: addresses by id. */
   namedSince(instant: number): ReadonlyMap<string, string>;

@@ -11,7 +11,7 @@ interface Claim {
    * break.
    */
   readonly since: number;
-  /** Since then all servers have shown that nothing of the slot was lost before. */
+  /** After the slot came, every server proved that it had lost no lock of the slot. */
   readonly isShown: boolean;
   /**
    * The monotonic instant at which the owner last said that the slot is being moved to another

@@ -37,8 +37,8 @@ export class GroupsInFlight {
   }
 
   /**
-   * Whether a renewal that cannot wait may follow what is in flight: CLIENT UNBLOCK is allowed and
-   * not under way. Otherwise its group would wait out a whole slice, or the answer to the UNBLOCK.
+   * Whether another group may be sent for an overdue renewal: 1 or 2 groups are in flight, CLIENT
+   * UNBLOCK is allowed, and none is unanswered.
    */
   get takesOverdue(): boolean {
     const { length } = this.groups;

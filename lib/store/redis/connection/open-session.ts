@@ -33,9 +33,9 @@ export interface SessionRequest {
 
 /**
  * Connects to one master, and makes sure that all three connections reach the same run of that
- * server. Before the session is used, kills the commit connection of the session before, so that a
- * command which the server has not executed yet cannot take a lock later. Takes no longer than the connector's time
- * limit, and ends if `signal` aborts.
+ * server. First kills the commit connection of the session before, so that a command that is still
+ * on its way cannot take a lock later. Takes no longer than the connector's time limit, and ends if
+ * `signal` aborts.
  */
 export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
   const { connector, address, clock, controlTimeout } = request;

@@ -18,7 +18,7 @@ export class Script {
   }
 }
 
-/** A call: a run of a script serves many. */
+/** What one request passes to a script. One run of the script serves many calls. */
 export interface ScriptCall {
   readonly keys: readonly string[];
   readonly owner: string;
