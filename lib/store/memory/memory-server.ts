@@ -113,7 +113,8 @@ export class MemoryServer {
   }
 
   private permitOf(key: string, owner: string | undefined): Permit | undefined {
-    return this.permitsOf(key).find((permit) => permit.owner === owner);
+    const now = this.clock.monotonic();
+    return this.permits.get(key)?.find((permit) => permit.owner === owner && permit.expiresAt > now);
   }
 
   /** The permits of the key that have not expired. */
