@@ -1,5 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import type { Connection } from './connection.js';
+import { ConnectionEnd } from './connection-end.js';
 import type { Command, Reply } from '../resp.js';
 import { EarliestTimer } from '../../../common/earliest-timer.js';
 
@@ -31,10 +32,8 @@ export interface MonitorTimes {
  * needs the connection.
  */
 export class MonitoredConnection implements Connection {
-  private readonly endListeners = new Set<(cause: unknown) => void>();
+  private readonly ending = new ConnectionEnd();
   private readonly timer: EarliestTimer;
-  /** The reason of the end; undefined until the connection has ended. */
-  private ended: { readonly cause: unknown } | undefined;
   private unanswered = 0;
   /** The monotonic instant of the last answer, or of the first command after an idle time. */
   private quietSince: number;
@@ -53,14 +52,14 @@ export class MonitoredConnection implements Connection {
     this.quietSince = clock.monotonic();
     this.timer = new EarliestTimer(clock, () => this.check());
     inner.onEnd((cause) => this.end(cause));
-    if (this.ended === undefined) this.timer.noLaterThan(this.dueAt);
+    if (!this.ending.isReached) this.timer.noLaterThan(this.dueAt);
   }
 
   send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
-    if (this.ended !== undefined) return;
+    if (this.ending.isReached) return;
     this.asked(commands.length, blockingTimeOf(commands[0]));
     this.inner.send(commands, (reply, index) => {
-      if (this.ended !== undefined) return;
+      if (this.ending.isReached) return;
       this.answered(blockingTimeOf(commands[index + 1]));
       onReply(reply, index);
     });
@@ -70,7 +69,7 @@ export class MonitoredConnection implements Connection {
     this.asked(1, 0);
     try {
       await this.inner.subscribe(channel, (payload) => {
-        if (this.ended !== undefined) return;
+        if (this.ending.isReached) return;
         this.quietSince = this.clock.monotonic();
         onMessage(payload);
       });
@@ -80,9 +79,7 @@ export class MonitoredConnection implements Connection {
   }
 
   onEnd(listener: (cause: unknown) => void): () => void {
-    if (this.ended !== undefined) listener(this.ended.cause);
-    else this.endListeners.add(listener);
-    return () => this.endListeners.delete(listener);
+    return this.ending.onEnd(listener);
   }
 
   close(): void {
@@ -99,7 +96,7 @@ export class MonitoredConnection implements Connection {
   }
 
   private answered(blockingTime: number): void {
-    if (this.ended !== undefined) return;
+    if (this.ending.isReached) return;
     this.unanswered--;
     this.quietSince = this.clock.monotonic();
     this.blockingTime = blockingTime;
@@ -113,7 +110,7 @@ export class MonitoredConnection implements Connection {
   }
 
   private check(): void {
-    if (this.ended !== undefined) return;
+    if (this.ending.isReached) return;
     const { dueAt } = this;
     if (dueAt > this.clock.monotonic()) this.timer.noLaterThan(dueAt);
     else if (this.unanswered === 0) this.send([['ping']], () => {});
@@ -125,7 +122,7 @@ export class MonitoredConnection implements Connection {
 
   /** One more turn of the event loop has passed since the connection was due. */
   private checkAgain(dueAt: number): void {
-    if (this.ended !== undefined) return;
+    if (this.ending.isReached) return;
     if (this.dueAt > dueAt) this.timer.noLaterThan(this.dueAt);
     else
       this.end(
@@ -134,12 +131,10 @@ export class MonitoredConnection implements Connection {
   }
 
   private end(cause: unknown): void {
-    if (this.ended !== undefined) return;
-    this.ended = { cause };
-    this.timer.stop();
-    this.inner.close();
-    for (const listener of this.endListeners) listener(cause);
-    this.endListeners.clear();
+    this.ending.reach(cause, () => {
+      this.timer.stop();
+      this.inner.close();
+    });
   }
 }
 

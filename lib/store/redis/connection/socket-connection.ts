@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { LinkedList, type Linked } from '../../../common/linked-list.js';
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 import { ask, type Connection } from './connection.js';
+import { ConnectionEnd } from './connection-end.js';
 import { encoded, ReplyReader } from './resp-codec.js';
 
 /** Commands that were sent in one write, and whose replies are outstanding. */
@@ -18,10 +19,9 @@ interface SentCommands extends Linked<SentCommands> {
  */
 export class SocketConnection implements Connection {
   private readonly sent = new LinkedList<SentCommands>();
-  private readonly endListeners = new Set<(cause: unknown) => void>();
+  private readonly ending = new ConnectionEnd();
   private readonly onMessage = new Map<string, (payload: unknown) => void>();
   private error: unknown;
-  private ended: { readonly cause: unknown } | undefined;
 
   constructor(
     private readonly socket: Socket,
@@ -44,7 +44,7 @@ export class SocketConnection implements Connection {
 
   /** SET and WAIT in separate segments can cost 40 ms each (Nagle and delayed acknowledgement). */
   send(commands: readonly Command[], onReply: (reply: Reply, index: number) => void): void {
-    if (this.ended !== undefined || commands.length === 0) return;
+    if (this.ending.isReached || commands.length === 0) return;
     const count = commands.length;
     this.sent.append({ onReply, count, answered: 0, ahead: undefined, behind: undefined });
     this.socket.write(encoded(commands));
@@ -57,9 +57,7 @@ export class SocketConnection implements Connection {
   }
 
   onEnd(listener: (cause: unknown) => void): () => void {
-    if (this.ended !== undefined) listener(this.ended.cause);
-    else this.endListeners.add(listener);
-    return () => this.endListeners.delete(listener);
+    return this.ending.onEnd(listener);
   }
 
   close(): void {
@@ -67,7 +65,7 @@ export class SocketConnection implements Connection {
   }
 
   private onReply(reply: Reply): void {
-    if (this.ended !== undefined) return;
+    if (this.ending.isReached) return;
     if (this.onMessage.size > 0 && Array.isArray(reply) && reply[0] === 'message') {
       this.onMessage.get(String(reply[1]))?.(reply[2]);
       return;
@@ -87,10 +85,6 @@ export class SocketConnection implements Connection {
   }
 
   private end(cause: unknown): void {
-    if (this.ended !== undefined) return;
-    this.ended = { cause };
-    this.disconnect();
-    for (const listener of this.endListeners) listener(cause);
-    this.endListeners.clear();
+    this.ending.reach(cause, this.disconnect);
   }
 }
