@@ -360,7 +360,8 @@ export class OpenRequests {
   }
 
   private releaseWritten(request: AcquireCommit): void {
-    if (request.mayBeWritten) void this.outbox.add({ ...request, cooldown: 0 }, request.ttl);
+    const { keys, slot, scripts, owner, token, ttl } = request;
+    if (request.mayBeWritten) void this.outbox.add({ keys, slot, scripts, owner, token, cooldown: 0 }, ttl);
   }
 
   private expire(request: CommitRequest): void {
