@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { HeldKeys, ReleaseOutcome } from '../../../../lib/store/lock-store.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
 import type { Release } from '../../../../lib/store/redis/commit/commit-request.js';
@@ -200,51 +200,54 @@ describe('A release whose slot has no master', () => {
 });
 
 describe('A release whose slot moved to another master', () => {
-  it.each<[string, boolean]>([
-    ['the new master is silent too', true],
-    ['the new master is not known yet', false],
-  ])('does not advise a user of a Cluster to connect to a Cluster, if %s', async (_, isFollowed) => {
-    const clock = new ManualClock();
-    let hasMoved = false;
-    const next = new ReleaseOutbox(clock, SETTINGS);
-    const former = new ReleaseOutbox(clock, SETTINGS, {
+  let clock: ManualClock;
+  let hasMoved: boolean;
+  let isFollowed: boolean;
+  let next: ReleaseOutbox;
+  let former: ReleaseOutbox;
+
+  beforeEach(() => {
+    clock = new ManualClock();
+    hasMoved = false;
+    next = new ReleaseOutbox(clock, SETTINGS);
+    former = new ReleaseOutbox(clock, SETTINGS, {
       owns: () => !hasMoved,
       handOver: (release) => next.takeOver(release),
       whyUnserved: () => undefined,
       onRedirection: () => (hasMoved = isFollowed),
     });
-    const moved = new ErrorReply('MOVED 7 h:2');
-    former.attach(sessionOn(clock, 1, () => moved));
     next.attach(sessionOn(clock, Infinity));
-    const outcome = former.add({ ...REQUEST, slot: 7, keys: ['k'] }, 60_000);
+  });
+  afterEach(() => {
+    for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
+  });
+
+  /** Releases a key in the slot. The former master answers with this error. */
+  const releaseRefused = (message: string): Promise<ReleaseOutcome> => {
+    former.attach(sessionOn(clock, 1, () => new ErrorReply(message)));
+    return former.add({ ...REQUEST, slot: 7, keys: ['k'] }, 60_000);
+  };
+
+  it.each<[string, boolean]>([
+    ['the new master is silent too', true],
+    ['the new master is not known yet', false],
+  ])('does not advise a user of a Cluster to connect to a Cluster, if %s', async (_, follows) => {
+    isFollowed = follows;
+    const outcome = releaseRefused('MOVED 7 h:2');
     await clock.advance(2_100);
     expect(await outcome).toMatchObject({
       kind: 'unavailable',
       reason: expect.stringMatching(/^Redis did not answer the release within 2000 ms/),
     });
-    for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
   });
 
   it('does not name a refusal of the former master, if the new master is silent', async () => {
-    const clock = new ManualClock();
-    let hasMoved = false;
-    const next = new ReleaseOutbox(clock, SETTINGS);
-    const former = new ReleaseOutbox(clock, SETTINGS, {
-      owns: () => !hasMoved,
-      handOver: (release) => next.takeOver(release),
-      whyUnserved: () => undefined,
-      onRedirection: () => {},
-    });
-    const full = new ErrorReply('OOM command not allowed');
-    former.attach(sessionOn(clock, 1, () => full));
-    next.attach(sessionOn(clock, Infinity));
-    const outcome = former.add({ ...REQUEST, slot: 7, keys: ['k'] }, 60_000);
+    const outcome = releaseRefused('OOM command not allowed');
     await clock.advance(10);
     hasMoved = true;
     former.onSlotsMoved();
     await clock.advance(2_100);
     expect(await outcome).toMatchObject({ reason: expect.not.stringContaining('OOM') });
-    for (const outbox of [former, next]) outbox.close({ kind: 'unavailable', reason: 'closed' });
   });
 });
 
