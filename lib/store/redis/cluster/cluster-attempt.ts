@@ -31,7 +31,8 @@ export class ClusterAttempt {
   }
 
   /**
-   * Ends the attempt. An open attempt may never be answered: its `Master` takes back what it wrote. Granted parts are given back here.
+   * Ends the attempt. An open attempt may never be answered: its `Master` takes back what it wrote.
+   * Granted parts are given back here.
    */
   abandon(): void {
     this.isAbandoned = true;

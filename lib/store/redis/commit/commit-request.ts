@@ -25,8 +25,8 @@ export type Stage = 'queued' | 'sent' | 'written' | 'verifying' | 'ended';
 
 /**
  * This master has written nothing: the slot of the keys belongs to another master, or new locks may
- * not be granted in the slot now. The caller looks for the slot's master again, waits for trust, and
- * asks with the same owner.
+ * not be granted in the slot now. The caller looks for the slot's master again, waits for trust,
+ * and asks with the same owner.
  */
 export interface RouteAgain {
   readonly kind: 'route-again';

@@ -27,8 +27,8 @@ import type { SlotOwnership } from './slot-ownership.js';
 const WORTH_A_GROUP = 32;
 /**
  * A renewal is overdue if less than this share of the lease is left. When the renewal is due,
- * `1 - 1 / RENEWALS_PER_LEASE` is left, less the clock drift (1% + 2 ms). So a renewal that is about
- * 1% of its lease late is overdue.
+ * `1 - 1 / RENEWALS_PER_LEASE` is left, less the clock drift (1% + 2 ms). So a renewal that is
+ * about 1% of its lease late is overdue.
  */
 const OVERDUE = 0.975 * (1 - 1 / RENEWALS_PER_LEASE);
 /**

@@ -30,9 +30,9 @@ type Unblock =
  * 3. Nothing is sent on the commit connection while an UNBLOCK is unanswered. So an UNBLOCK that
  *    comes too late for its WAIT finds no script that was sent after that UNBLOCK.
  *
- * A risk remains. A second group, or a check of owners, was sent behind the WAIT before the UNBLOCK, the WAIT ends by
- * itself while the UNBLOCK is on its way, and the server has just been paused. Then that
- * script answers UNBLOCKED, and the session ends: see `Session.sendCommit`.
+ * A risk remains. A second group, or a check of owners, was sent behind the WAIT before the
+ * UNBLOCK, the WAIT ends by itself while the UNBLOCK is on its way, and the server has just been
+ * paused. Then that script answers UNBLOCKED, and the session ends: see `Session.sendCommit`.
  *
  * The server answers 1 if the UNBLOCK ended a command, and 0 if no command blocked the connection:
  * the WAIT has ended, or has not begun because the network delivered the group in two pieces.
