@@ -20,8 +20,11 @@ export interface RenewalSlot {
 const WHEEL_TURN_TIME = 25;
 /** The fewest slots of a wheel. The slots of a period under 400 ms are closer than 25 ms. */
 const FEWEST_SLOTS = 16;
-/** The most slots of a wheel. The slots of a period over 10 s are more than 25 ms apart. */
-const MOST_SLOTS = 400;
+/**
+ * The most slots of a wheel. The slots of a period over 2.5 s are more than 25 ms apart: to wake an
+ * idle process costs more than to look into a slot.
+ */
+const MOST_SLOTS = 100;
 /**
  * On a busy event loop locks are renewed one call of the timer early rather than one call late, but
  * at most this share of the period early.
@@ -55,18 +58,17 @@ export function isRenewalNearlyDue(passed: number, leaseTime: number): boolean {
 }
 
 /**
- * Renews held locks. One RxJS interval drives all of them: 100,000 locks do not need 100,000
+ * Renews held locks. One RxJS interval drives many of them: 100,000 locks do not need 100,000
  * timers. Locks with the same period share a wheel. A lock stands in one slot of the wheel and is
  * renewed when the wheel passes that slot.
  */
 export class Renewals {
   private readonly wheels = new Map<number, Wheel>();
   private readonly scheduler: ClockScheduler;
-  private readonly turns: Observable<number>;
+  private readonly intervals = new Map<number, Observable<number>>();
 
   constructor(private readonly clock: Clock) {
     this.scheduler = new ClockScheduler(clock);
-    this.turns = interval(WHEEL_TURN_TIME, this.scheduler).pipe(share());
   }
 
   /**
@@ -88,9 +90,15 @@ export class Renewals {
     return wheel.add(lock, passed);
   }
 
-  /** Wheels of short leases turn more often than the interval that all other wheels share. */
+  /** Wheels that turn about as often share one interval. None of them misses a turn. */
   private turnsOf(turnTime: number): Observable<number> {
-    return turnTime < WHEEL_TURN_TIME / 2 ? interval(turnTime, this.scheduler) : this.turns;
+    const time = WHEEL_TURN_TIME * 2 ** Math.floor(Math.log2(turnTime / WHEEL_TURN_TIME));
+    let turns = this.intervals.get(time);
+    if (turns === undefined) {
+      turns = interval(time, this.scheduler).pipe(share());
+      this.intervals.set(time, turns);
+    }
+    return turns;
   }
 
   close(): void {

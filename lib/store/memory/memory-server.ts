@@ -62,13 +62,15 @@ export class MemoryServer {
    * all were extended.
    */
   renew({ keys, owner }: OwnedKeys, leaseTime: number, purpose: RenewPurpose): string | undefined {
-    const permits = keys.map((key) => this.permitOf(key, owner));
     const inCooldown = purpose === 'cooldown';
-    const gone = permits.findIndex((permit) => permit === undefined || (permit.inCooldown && !inCooldown));
-    if (gone >= 0) return keys[gone];
+    const permits: Permit[] = [];
+    for (const key of keys) {
+      const permit = this.permitOf(key, owner);
+      if (permit === undefined || (permit.inCooldown && !inCooldown)) return key;
+      permits.push(permit);
+    }
     // A key in cooldown stays busy until its end, and no longer.
-    for (const permit of permits)
-      if (permit?.inCooldown === false) this.extend(permit, leaseTime, inCooldown);
+    for (const permit of permits) if (!permit.inCooldown) this.extend(permit, leaseTime, inCooldown);
     return undefined;
   }
 
@@ -114,7 +116,9 @@ export class MemoryServer {
 
   private permitOf(key: string, owner: string | undefined): Permit | undefined {
     const now = this.clock.monotonic();
-    return this.permits.get(key)?.find((permit) => permit.owner === owner && permit.expiresAt > now);
+    for (const permit of this.permits.get(key) ?? [])
+      if (permit.owner === owner && permit.expiresAt > now) return permit;
+    return undefined;
   }
 
   /** The permits of the key that have not expired. */
