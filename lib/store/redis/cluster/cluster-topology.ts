@@ -10,7 +10,7 @@ import { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { RedisStoreOptions } from '../options.js';
 import { FAILURES_TO_REPORT } from '../pauses.js';
 import type { Redirection } from '../connection/redirection.js';
-import type { Release } from '../commit/commit-request.js';
+import type { Release } from '../commit/release.js';
 import { ReleaseOutbox } from '../commit/release-outbox.js';
 import { ClusterPoller, type PolledCluster } from './cluster-poller.js';
 import type { ClusterNode, ClusterView } from './cluster-nodes.js';

@@ -4,7 +4,7 @@ import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
 import type { Master } from '../master/master.js';
 import type { AnnouncedReplicas } from '../replication/known-replicas.js';
 import type { Redirection } from '../connection/redirection.js';
-import type { Release } from '../commit/commit-request.js';
+import type { Release } from '../commit/release.js';
 import type { SlotOwnership } from '../commit/slot-ownership.js';
 import type { ClusterNode } from './cluster-nodes.js';
 

@@ -1,15 +1,8 @@
-import type {
-  AcquireOutcome,
-  ReleaseOutcome,
-  RenewOutcome,
-  RenewPurpose,
-  Unavailable,
-} from '../../lock-store.js';
+import type { AcquireOutcome, RenewOutcome, RenewPurpose, Unavailable } from '../../lock-store.js';
 import type { Instant, Validity } from '../../validity.js';
 import type { LockPart } from '../lock-part.js';
 import type { ConfirmationDemand } from '../replication/quorum.js';
 import type { LockScripts } from '../scripts/lock-scripts.js';
-import type { ReleaseCall } from '../scripts/release.js';
 
 /**
  * The stages of a write until its confirmation:
@@ -110,34 +103,3 @@ export interface RenewCommit extends RequestBase {
 }
 
 export type CommitRequest = AcquireCommit | RenewCommit;
-
-/** A lock that is to be released, or an attempt that is to be taken back. */
-export interface ReleaseRequest extends ReleaseCall {
-  /** The hash slot of the keys; undefined without a Cluster. */
-  readonly slot: number | undefined;
-  readonly scripts: LockScripts;
-}
-
-/** A release that Redis has not answered yet. */
-export interface Release extends ReleaseRequest {
-  /** ms that the keys stay busy, counted from the time of sending. */
-  cooldown: number;
-  /** The monotonic instant until which the keys stay busy; undefined if they are freed. */
-  readonly cooldownUntil: number | undefined;
-  /** The monotonic instant since which the release waits to be sent to its master. */
-  queuedAt: number;
-  /** The monotonic instant at which the caller gets `unavailable` if no answer came. */
-  answerBy: number;
-  /** The monotonic instant after which every key has expired. */
-  readonly until: number;
-  readonly settle: (outcome: ReleaseOutcome) => void;
-  wasSent: boolean;
-  /** The server may have run the script: an answer was lost, or an error does not exclude that. */
-  mayHaveRun: boolean;
-  /** The release gets a run of its own: it was refused together with others. */
-  isAlone: boolean;
-  /** The server's last refusal. The server may accept the release later. */
-  refused: Unavailable | undefined;
-  /** The index in the set of unanswered releases. */
-  index: number;
-}

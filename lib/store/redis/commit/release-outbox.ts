@@ -1,7 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import { EarliestTimer } from '../../../common/earliest-timer.js';
 import { RELEASE_ALLOWANCE, type HeldKeys, type ReleaseOutcome, type Unavailable } from '../../lock-store.js';
-import { NO_INDEX, IntrusiveSet } from '../../../common/intrusive-set.js';
+import { IntrusiveSet, NO_INDEX } from '../../../common/intrusive-set.js';
 import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import { ErrorReply, type Reply } from '../resp.js';
 import { redirectionOf } from '../connection/redirection.js';
@@ -10,7 +10,7 @@ import type { LockPart } from '../lock-part.js';
 import { MUTEX } from '../scripts/lock-scripts.js';
 import type { SlotOwnership } from './slot-ownership.js';
 import type { Session } from '../connection/session.js';
-import type { Release, ReleaseRequest } from './commit-request.js';
+import { Release, type ReleaseRequest } from './release.js';
 
 /** ms between two tries while the server refuses, and between two checks for overdue releases. */
 const RETRY_TIME = 1_000;
@@ -95,20 +95,7 @@ export class ReleaseOutbox {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      const { cooldown } = request;
-      this.enqueue({
-        ...request,
-        cooldownUntil: cooldown > 0 ? now + cooldown : undefined,
-        queuedAt: now,
-        answerBy: now + this.answerWithin,
-        until: now + leaseLeft,
-        settle,
-        wasSent: false,
-        mayHaveRun: false,
-        isAlone: false,
-        refused: undefined,
-        index: NO_INDEX,
-      });
+      this.enqueue(new Release(request, now, now + this.answerWithin, now + leaseLeft, settle));
     });
   }
 

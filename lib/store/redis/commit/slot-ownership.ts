@@ -1,6 +1,6 @@
 import type { Unavailable } from '../../lock-store.js';
 import type { Redirection } from '../connection/redirection.js';
-import type { Release } from './commit-request.js';
+import type { Release } from './release.js';
 
 /**
  * What this process knows about the slots of one master of a Cluster. Without a Cluster there is

@@ -18,12 +18,12 @@ import {
 import {
   ROUTE_AGAIN,
   type AcquireCommit,
-  type Release,
   type RenewCommit,
   type RouteAgain,
 } from '../commit/commit-request.js';
 import { GroupCommit } from '../commit/group-commit.js';
 import { KeyTracking } from '../commit/key-tracking.js';
+import type { Release } from '../commit/release.js';
 import { ReleaseOutbox } from '../commit/release-outbox.js';
 import type { SlotOwnership } from '../commit/slot-ownership.js';
 import type { Connector } from '../connection/connection.js';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { HeldKeys, ReleaseOutcome } from '../../../../lib/store/lock-store.js';
 import { ReleaseOutbox } from '../../../../lib/store/redis/commit/release-outbox.js';
-import type { Release } from '../../../../lib/store/redis/commit/commit-request.js';
+import type { Release } from '../../../../lib/store/redis/commit/release.js';
 import { MUTEX } from '../../../../lib/store/redis/scripts/lock-scripts.js';
 import type { Session } from '../../../../lib/store/redis/connection/session.js';
 import { ErrorReply, type Reply } from '../../../../lib/store/redis/resp.js';
