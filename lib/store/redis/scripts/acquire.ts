@@ -87,11 +87,11 @@ ${reading(
 end
 `,
   each: `
-    local own, least = owner .. ' ', tonumber(floor)
-    if count == 1 and least <= now and call('SET', KEYS[first + 1], own .. newest, 'PX', ttl, 'NX') then
+    local least = tonumber(floor)
+    if count == 1 and least <= now and call('SET', KEYS[first + 1], owner .. ' ' .. newest, 'PX', ttl, 'NX') then
       replies[#replies + 1] = newest
     else
-      replies[#replies + 1] = take(count, own, ttl, least)
+      replies[#replies + 1] = take(count, owner .. ' ', ttl, least)
     end
 `,
   after: FORGET,

@@ -20,6 +20,8 @@ export interface ReleaseCall extends ScriptCall {
  *         next grant gets a greater token. With a cooldown: `<owner>~ <token>`, so that the key
  *         stays busy, no program holds it, and no renewal brings it back.
  *
+ * Most locks have one key, which still holds what the lock wrote: such a key is compared as a whole.
+ *
  * A release whose answer was lost is sent again. So a key with the bare token of this very lock
  * counts as released by its owner: every later grant has a greater token, so no lock has held the
  * key since. A key that is in cooldown already stays busy until the end of that cooldown and no
@@ -28,35 +30,46 @@ export interface ReleaseCall extends ScriptCall {
 export const releaseScript = new GroupScript<ReleaseCall, boolean>({
   common: ['cooldown'],
   own: ['token'],
-  before: READ_ALL + WRITE,
-  each: `
-    local own, marked, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
-    for i = 1, count do
-      local key = KEYS[first + i]
-      local value = found[key]
-      local bare
-      if type(value) ~= 'string' then
-        ours = 0
-      elseif sub(value, 1, #own) == own then
-        bare = sub(value, #own + 1)
-        if cooldown ~= '0' then
-          found[key] = marked .. bare
-          write(key, found[key], cooldown)
-          bare = nil
-        end
-      elseif sub(value, 1, #marked) == marked then
-        if cooldown == '0' then
-          bare = sub(value, #marked + 1)
-        end
-      elseif value ~= token then
-        ours = 0
+  before: `${READ_ALL}${WRITE}
+local function release(count, owner, token, cooldown)
+  local own, marked, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
+  for i = 1, count do
+    local key = KEYS[first + i]
+    local value = found[key]
+    local bare
+    if type(value) ~= 'string' then
+      ours = 0
+    elseif sub(value, 1, #own) == own then
+      bare = sub(value, #own + 1)
+      if cooldown ~= '0' then
+        found[key] = marked .. bare
+        write(key, found[key], cooldown)
+        bare = nil
       end
-      if bare then
-        found[key] = bare
-        write(key, bare, '${TOMBSTONE_TIME}')
+    elseif sub(value, 1, #marked) == marked then
+      if cooldown == '0' then
+        bare = sub(value, #marked + 1)
       end
+    elseif value ~= token then
+      ours = 0
     end
-    replies[#replies + 1] = ours
+    if bare then
+      found[key] = bare
+      write(key, bare, '${TOMBSTONE_TIME}')
+    end
+  end
+  return ours
+end
+`,
+  each: `
+    local key = KEYS[first + 1]
+    if count == 1 and cooldown == '0' and found[key] == owner .. ' ' .. token then
+      found[key] = token
+      write(key, token, '${TOMBSTONE_TIME}')
+      replies[#replies + 1] = 1
+    else
+      replies[#replies + 1] = release(count, owner, token, cooldown)
+    end
 `,
   answer: (reply) => reply === 1,
 });
