@@ -3,7 +3,6 @@ import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
 import { checkOwnerScript } from '../lib/store/redis/scripts/check-owner.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
-import { TOMBSTONE_TIME } from '../lib/store/lock-store.js';
 import { COOLDOWN_MARK } from '../lib/store/redis/scripts/value.js';
 import type { Command, Reply } from '../lib/store/redis/resp.js';
 
@@ -85,7 +84,7 @@ function forget(data: Data, keys: readonly string[]): void {
 
 const acquire: SimScript = (data, keys, args) => {
   const absent: string[] = [];
-  const replies = [...callsOf(keys, args, 2)].map(({ keys: own, owner, common: [ttl, floor] }) => {
+  const replies = [...callsOf(keys, args, 3)].map(({ keys: own, owner, common: [ttl, floor] }) => {
     let token = Number(floor);
     const clock = data.now();
     // A single key is first taken as a free key.
@@ -142,19 +141,21 @@ const renew: SimScript = (data, keys, args) => {
 };
 
 const release: SimScript = (data, keys, args) =>
-  [...callsOf(keys, args, 1, 1)].map(({ keys: own, owner, common: [cooldown], rest: [lockToken] }) => {
-    let ours = 1;
-    for (const key of own) {
-      const value = data.get(key);
-      const inCooldown = value?.startsWith(`${owner}${COOLDOWN_MARK} `) === true;
-      const token = tokenOf(value, owner, COOLDOWN_MARK);
-      if (token === undefined) {
-        if (value !== lockToken) ours = 0;
-      } else if (cooldown === '0') write(data, key, token, TOMBSTONE_TIME);
-      else if (!inCooldown) write(data, key, `${owner}${COOLDOWN_MARK} ${token}`, Number(cooldown));
-    }
-    return ours;
-  });
+  [...callsOf(keys, args, 2, 1)].map(
+    ({ keys: own, owner, common: [cooldown, tombstone], rest: [lockToken] }) => {
+      let ours = 1;
+      for (const key of own) {
+        const value = data.get(key);
+        const inCooldown = value?.startsWith(`${owner}${COOLDOWN_MARK} `) === true;
+        const token = tokenOf(value, owner, COOLDOWN_MARK);
+        if (token === undefined) {
+          if (value !== lockToken) ours = 0;
+        } else if (cooldown === '0') write(data, key, token, Number(tombstone));
+        else if (!inCooldown) write(data, key, `${owner}${COOLDOWN_MARK} ${token}`, Number(cooldown));
+      }
+      return ours;
+    },
+  );
 
 const checkOwner: SimScript = (data, keys, args) => {
   const calls = [...callsOf(keys, args, 0)];
@@ -169,12 +170,12 @@ const checkOwner: SimScript = (data, keys, args) => {
   return replies;
 };
 
-const forceRelease: SimScript = (data, [key = '']) => {
+const forceRelease: SimScript = (data, [key = ''], [tombstone]) => {
   const value = data.get(key);
   if (value === null || /^\d{16}$/.test(value)) return 0;
   const token = /^rl:[^ ]+ (\d+)$/.exec(value)?.[1];
   if (token === undefined) return value.slice(0, 512);
-  write(data, key, token, TOMBSTONE_TIME);
+  write(data, key, token, Number(tombstone));
   return 1;
 };
 

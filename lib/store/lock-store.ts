@@ -89,11 +89,19 @@ export type ReplicaPolicy = 'all' | 'majority' | number;
 /** The outcome of every request after `LockStore.close`. */
 export const STORE_CLOSED: Unavailable = { kind: 'unavailable', reason: 'The lock store is closed.' };
 
+/** ms for which a released key keeps its bare token, even if `clockSkew` is shorter. */
+export const SHORTEST_TOMBSTONE_TIME = 1_000;
+
 /**
- * ms for which a released key keeps its bare token, so that the next token is greater even if a
- * clock steps back.
+ * ms for which a released key keeps its bare token, from which the next token is counted on. Once
+ * the key has expired by the clock of a server, that clock has passed the token by as much, and the
+ * next token is taken from the clock. So the next token is greater unless the clock then steps back
+ * by more than this time, or a master takes over whose clock is behind by more. The option
+ * `clockSkew` excludes both.
  */
-export const TOMBSTONE_TIME = 10_000;
+export function tombstoneTimeOf(clockSkew: number): number {
+  return Math.max(SHORTEST_TOMBSTONE_TIME, clockSkew);
+}
 
 /** ms beyond `replicaTimeout` within which `LockStore.release` answers. */
 export const RELEASE_ALLOWANCE = 1_000;

@@ -20,8 +20,8 @@ export const SCRIPTS_MUTANTS: readonly Mutant[] = [
     changes: {
       'simulation/scripts.ts': [
         [
-          "else if (cooldown === '0') write(data, key, token, TOMBSTONE_TIME);",
-          "else if (cooldown === '0') write(data, key, token, 0 * TOMBSTONE_TIME);",
+          "else if (cooldown === '0') write(data, key, token, Number(tombstone));",
+          "else if (cooldown === '0') write(data, key, token, 0 * Number(tombstone));",
         ],
       ],
     },

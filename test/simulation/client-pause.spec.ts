@@ -27,7 +27,7 @@ interface Bench {
 type Name = 'A' | 'B';
 
 const PING: Command = ['ping'];
-const CALL = { keys: ['k'], owner: 'rl:a:1', cooldown: 0, token: 1 };
+const CALL = { keys: ['k'], owner: 'rl:a:1', cooldown: 0, tombstone: 1_000, token: 1 };
 const SCRIPT = releaseScript.command(releaseScript.keysOf([CALL]), releaseScript.argsOf([CALL]), false);
 /** No other command has this answer. */
 const LAST: Command = ['get', 'nothing'];

@@ -11,7 +11,7 @@ const OWNERS = ['rl:a:1', 'rl:a:12', 'rl:b:1'];
 /** Tokens of the future, so that neither clock decides. */
 const FUTURE = 8_000_000_000_000_000;
 /** Times to live in ms. Each cause has a value of its own, so that no two can be confused. */
-const [STANDING, LEASE, COOLDOWN] = [60_000, 90_000, 120_000];
+const [STANDING, LEASE, COOLDOWN, TOMBSTONE] = [60_000, 90_000, 120_000, 30_000];
 
 const scripts = await luaScripts();
 
@@ -129,12 +129,13 @@ describe('The simulation’s twin of the Lua script', () => {
           floor: dice.pick([0, token - 5, token + 5]),
           token: dice.pick([0, token, token - 1]),
           cooldown: dice.pick([0, COOLDOWN]),
+          tombstone: TOMBSTONE,
           purpose: dice.pick(['hold', 'cooldown'] as const),
         })).map((call) => (call.keys.length > 0 ? call : { ...call, keys: ['k1'] }));
         const [keys, args] =
           script instanceof GroupScript
             ? [script.keysOf(calls), script.argsOf(calls)]
-            : [[dice.pick(KEYS)], []];
+            : [[dice.pick(KEYS)], [TOMBSTONE]];
 
         if (isFull) await client.config('SET', 'maxmemory', 1);
         const real: unknown = await client

@@ -1,7 +1,7 @@
 import { Subject } from 'rxjs';
 import type { Clock } from '../../common/clock.js';
 import {
-  TOMBSTONE_TIME,
+  SHORTEST_TOMBSTONE_TIME,
   type AcquireOutcome,
   type AcquireRequest,
   type Holder,
@@ -134,7 +134,7 @@ export class MemoryServer {
 
   private free(permit: Permit): void {
     permit.owner = undefined;
-    this.extend(permit, TOMBSTONE_TIME, false);
+    this.extend(permit, SHORTEST_TOMBSTONE_TIME, false);
   }
 
   /** Forgets the expired permits if a purge is due. */

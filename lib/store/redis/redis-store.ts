@@ -1,20 +1,21 @@
 import { Subject } from 'rxjs';
 import { systemClock, type Clock } from '../../common/clock.js';
-import type {
-  AcquireRequest,
-  Attempt,
-  ForceReleaseOutcome,
-  HeldKeys,
-  InspectOutcome,
-  KeyChange,
-  LockStore,
-  OwnedKeys,
-  ReleaseOutcome,
-  Renewal,
-  RenewPurpose,
-  StoreHealth,
-  StoreReport,
-  WatchOutcome,
+import {
+  tombstoneTimeOf,
+  type AcquireRequest,
+  type Attempt,
+  type ForceReleaseOutcome,
+  type HeldKeys,
+  type InspectOutcome,
+  type KeyChange,
+  type LockStore,
+  type OwnedKeys,
+  type ReleaseOutcome,
+  type Renewal,
+  type RenewPurpose,
+  type StoreHealth,
+  type StoreReport,
+  type WatchOutcome,
 } from '../lock-store.js';
 import type { Connector } from './connection/connection.js';
 import { ErrorReply } from './resp.js';
@@ -91,7 +92,7 @@ export class RedisStore implements LockStore {
     // Sends the text of the script instead of the hash: a server that has lost all scripts needs no
     // second request.
     const replies = await this.deployment.ask(key, () => [
-      FORCE_RELEASE.command([this.options.keyPrefix + key], [], false),
+      FORCE_RELEASE.command([this.options.keyPrefix + key], [tombstoneTimeOf(this.options.clockSkew)], false),
     ]);
     if (!Array.isArray(replies)) return replies;
     const [reply] = replies;

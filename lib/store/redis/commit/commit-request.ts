@@ -83,6 +83,8 @@ export interface AcquireCommit extends RequestBase {
   readonly endsAt: number;
   /** The smallest token that the request may get. */
   readonly floor: number;
+  /** ms that the bare token stays in a key that is given back at once. */
+  readonly tombstone: number;
   readonly settle: (outcome: AcquireOutcome | RouteAgain) => void;
   /** The caller has given up: the keys are taken back as soon as that is safe. */
   abandoned: boolean;

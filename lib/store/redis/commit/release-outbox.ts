@@ -1,6 +1,12 @@
 import type { Clock } from '../../../common/clock.js';
 import { EarliestTimer } from '../../../common/earliest-timer.js';
-import { RELEASE_ALLOWANCE, type HeldKeys, type ReleaseOutcome, type Unavailable } from '../../lock-store.js';
+import {
+  RELEASE_ALLOWANCE,
+  tombstoneTimeOf,
+  type HeldKeys,
+  type ReleaseOutcome,
+  type Unavailable,
+} from '../../lock-store.js';
 import { IntrusiveSet, NO_INDEX } from '../../../common/intrusive-set.js';
 import { batchesOf, type Batch } from '../scripts/script-batches.js';
 import { ErrorReply, type Reply } from '../resp.js';
@@ -65,6 +71,7 @@ export class ReleaseOutbox {
   private answeredAt = -Infinity;
   private scheduled = false;
   private readonly answerWithin: number;
+  private readonly tombstone: number;
   private readonly checks: EarliestTimer;
   private onIdle: () => void = () => {};
   private closed: Unavailable | undefined;
@@ -75,6 +82,7 @@ export class ReleaseOutbox {
     private readonly ownership?: Omit<SlotOwnership, 'mayGrant'>,
   ) {
     this.answerWithin = settings.replicaTimeout + RELEASE_ALLOWANCE;
+    this.tombstone = tombstoneTimeOf(settings.clockSkew);
     // A process that was busy reads the answers in its sockets before a caller hears that no answer
     // came.
     this.checks = new EarliestTimer(clock, () => clock.afterTurn(() => this.checkOverdue()));
@@ -95,7 +103,9 @@ export class ReleaseOutbox {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();
-      this.enqueue(new Release(request, now, now + this.answerWithin, now + leaseLeft, settle));
+      this.enqueue(
+        new Release(request, now, now + this.answerWithin, now + leaseLeft, this.tombstone, settle),
+      );
     });
   }
 

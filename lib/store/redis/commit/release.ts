@@ -4,7 +4,7 @@ import type { LockScripts } from '../scripts/lock-scripts.js';
 import type { ReleaseCall } from '../scripts/release.js';
 
 /** A lock that is to be released, or an attempt that is to be taken back. */
-export interface ReleaseRequest extends ReleaseCall {
+export interface ReleaseRequest extends Omit<ReleaseCall, 'tombstone'> {
   /** The hash slot of the keys; undefined without a Cluster. */
   readonly slot: number | undefined;
   readonly scripts: LockScripts;
@@ -14,7 +14,7 @@ export interface ReleaseRequest extends ReleaseCall {
  * A release that Redis has not answered yet. The constructor names each property: a spread of the
  * request costs 5 KiB for each release.
  */
-export class Release implements ReleaseRequest {
+export class Release implements ReleaseRequest, ReleaseCall {
   readonly keys: readonly string[];
   readonly slot: number | undefined;
   readonly scripts: LockScripts;
@@ -42,6 +42,8 @@ export class Release implements ReleaseRequest {
     public answerBy: number,
     /** The monotonic instant after which every key has expired. */
     readonly until: number,
+    /** ms that the bare token stays in a freed key. */
+    readonly tombstone: number,
     readonly settle: (outcome: ReleaseOutcome) => void,
   ) {
     this.keys = keys;

@@ -3,6 +3,7 @@ import { NO_INDEX } from '../../../common/intrusive-set.js';
 import {
   confirmTimeOf,
   STORE_CLOSED,
+  tombstoneTimeOf,
   type AcquireOutcome,
   type AcquireRequest,
   type HeldKeys,
@@ -127,6 +128,7 @@ export class Master implements MasterConnectionHost {
         slot,
         scripts: MUTEX,
         floor,
+        tombstone: tombstoneTimeOf(this.settings.clockSkew),
         owner: request.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),

@@ -1,5 +1,5 @@
 import { ErrorReply, type Reply } from '../resp.js';
-import { TOMBSTONE_TIME, type Holder } from '../../lock-store.js';
+import type { Holder } from '../../lock-store.js';
 import { FORGET, GroupScript, reading, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
 
@@ -8,6 +8,8 @@ export interface AcquireCall extends ScriptCall {
   readonly ttl: number;
   /** The smallest token that the request may get. */
   readonly floor: number;
+  /** ms that the bare token stays in a key that is given back at once. */
+  readonly tombstone: number;
 }
 
 /**
@@ -15,7 +17,7 @@ export interface AcquireCall extends ScriptCall {
  *
  * KEYS    the keys of each request in turn
  * ARGV    for each series of like requests: their number, the number of keys of each, `ttl`,
- *         `floor`; then the owner of each request (see `GroupScript`)
+ *         `floor`, `tombstone`; then the owner of each request (see `GroupScript`)
  * Reply   for each request: the token as a string; or [index, value, PTTL] of the first key that is
  *         not free; or [index, error] of the first key that cannot be read or written
  * Writes  `<owner> <token>` to each key, with `ttl`. A key that this owner already holds is written
@@ -34,14 +36,14 @@ export interface AcquireCall extends ScriptCall {
  * as if it were free, without a read.
  */
 export const acquireScript = new GroupScript<AcquireCall, AcquireAnswer>({
-  common: ['ttl', 'floor'],
+  common: ['ttl', 'floor', 'tombstone'],
   before: `
 local absent
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local newest = string.format('%.0f', now)
 
-local function take(count, own, ttl, token)
+local function take(count, own, ttl, token, tombstone)
   local keys = {unpack(KEYS, first + 1, first + count)}
   local values, refusal = {}, nil
 ${reading(
@@ -77,7 +79,7 @@ ${reading(
   for i = 1, count do
     local value = values[i]
     if i <= written and not (value and sub(value, 1, #own) == own) then
-      call('SET', keys[i], reply, 'PX', '${TOMBSTONE_TIME}')
+      call('SET', keys[i], reply, 'PX', tombstone)
     elseif not value then
       absent = absent or {}
       absent[#absent + 1] = keys[i]
@@ -91,7 +93,7 @@ end
     if count == 1 and least <= now and call('SET', KEYS[first + 1], owner .. ' ' .. newest, 'PX', ttl, 'NX') then
       replies[#replies + 1] = newest
     else
-      replies[#replies + 1] = take(count, owner .. ' ', ttl, least)
+      replies[#replies + 1] = take(count, owner .. ' ', ttl, least, tombstone)
     end
 `,
   after: FORGET,

@@ -1,4 +1,3 @@
-import { TOMBSTONE_TIME } from '../../lock-store.js';
 import { GroupScript, READ_ALL, WRITE, type ScriptCall } from './script.js';
 import { COOLDOWN_MARK } from './value.js';
 
@@ -7,16 +6,18 @@ export interface ReleaseCall extends ScriptCall {
   readonly token: number;
   /** ms for which the keys stay busy; 0 frees them. */
   readonly cooldown: number;
+  /** ms that the bare token stays in a freed key: see `tombstoneTimeOf`. */
+  readonly tombstone: number;
 }
 
 /**
  * Releases one or more locks. To take an attempt back is the same.
  *
  * KEYS    the keys of each lock in turn
- * ARGV    for each series of like locks: their number, the number of keys of each, `cooldown`; then
- *         the owner and the token of each lock (see `GroupScript`)
+ * ARGV    for each series of like locks: their number, the number of keys of each, `cooldown`,
+ *         `tombstone`; then the owner and the token of each lock (see `GroupScript`)
  * Reply   for each lock: 1 if its owner held all keys or had released them, else 0
- * Writes  to each key that the owner still holds: its bare token for `TOMBSTONE_TIME`, so that the
+ * Writes  to each key that the owner still holds: its bare token for `tombstone` ms, so that the
  *         next grant gets a greater token. With a cooldown: `<owner>~ <token>`, so that the key
  *         stays busy, no program holds it, and no renewal brings it back.
  *
@@ -28,10 +29,10 @@ export interface ReleaseCall extends ScriptCall {
  * longer.
  */
 export const releaseScript = new GroupScript<ReleaseCall, boolean>({
-  common: ['cooldown'],
+  common: ['cooldown', 'tombstone'],
   own: ['token'],
   before: `${READ_ALL}${WRITE}
-local function release(count, owner, token, cooldown)
+local function release(count, owner, token, cooldown, tombstone)
   local own, marked, ours = owner .. ' ', owner .. '${COOLDOWN_MARK} ', 1
   for i = 1, count do
     local key = KEYS[first + i]
@@ -55,7 +56,7 @@ local function release(count, owner, token, cooldown)
     end
     if bare then
       found[key] = bare
-      write(key, bare, '${TOMBSTONE_TIME}')
+      write(key, bare, tombstone)
     end
   end
   return ours
@@ -65,10 +66,10 @@ end
     local key = KEYS[first + 1]
     if count == 1 and cooldown == '0' and found[key] == owner .. ' ' .. token then
       found[key] = token
-      write(key, token, '${TOMBSTONE_TIME}')
+      write(key, token, tombstone)
       replies[#replies + 1] = 1
     else
-      replies[#replies + 1] = release(count, owner, token, cooldown)
+      replies[#replies + 1] = release(count, owner, token, cooldown, tombstone)
     end
 `,
   answer: (reply) => reply === 1,
