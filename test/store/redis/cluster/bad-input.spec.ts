@@ -188,7 +188,8 @@ describe('A Cluster with a slot that no master serves', () => {
   }
 
   it('says that a release in that slot has no answer, and repeats the release once the slot is served', async () => {
-    const store = stores.open(cluster.connection, { replicaTimeout: 500 });
+    // The released key keeps its token for `clockSkew`, long enough to be seen.
+    const store = stores.open(cluster.connection, { replicaTimeout: 500, clockSkew: 10_000 });
     const [key, other] = ['released', 'released-too'];
     const held = await take(store, [key, other]);
     await without(async () => {
