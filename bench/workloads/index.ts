@@ -6,6 +6,7 @@ import { handOver } from './hand-over.js';
 import { heldLocks } from './held-locks.js';
 import { idleWaiters } from './idle-waiters.js';
 import { memory } from './memory.js';
+import { microseconds } from './microseconds.js';
 import { releaseBurst } from './release-burst.js';
 import { scriptCost } from './script-cost.js';
 import { steadyState } from './steady-state.js';
@@ -24,6 +25,7 @@ export const workloads: readonly Workload[] = [
   stoppedReplica,
   backPressure,
   scriptCost,
+  microseconds,
   cluster,
   decorator,
   memory,
