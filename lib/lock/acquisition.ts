@@ -47,7 +47,7 @@ export interface AcquisitionHost {
   readonly store: LockStore;
   readonly clock: Clock;
   readonly deadlines: Deadlines;
-  readonly queues: WaitQueues;
+  readonly waitQueues: WaitQueues;
   readonly owners: Owners;
   readonly signals: AbortSignals;
   /** True if events have a listener. Without a listener no event of a success is made. */
@@ -73,7 +73,7 @@ export class Acquisition implements Waiter, Timed {
   behind: Waiter | undefined = undefined;
   private state: State = QUEUED;
   readonly sorted: readonly string[];
-  private readonly queues = new KeyQueues(this);
+  private readonly keyQueues = new KeyQueues(this);
   private lastOutcome: Busy | Unconfirmed | Unavailable | undefined;
   private pauseTime = FIRST_RETRY_PAUSE;
   /** The key changed since the last answer. */
@@ -111,10 +111,10 @@ export class Acquisition implements Waiter, Timed {
       return;
     }
     if (signal !== undefined) this.host.signals.add(signal, this);
-    this.queues.watch(this.host.queues);
+    this.keyQueues.watch(this.host.waitQueues);
     this.time.start(this);
     // Without a wait the caller asks beside the queue, else stands behind the earlier callers.
-    const queue = this.queues.entry;
+    const queue = this.keyQueues.entry;
     if (waitTime === 0 || queue === undefined || this.join(queue)) this.ask();
   }
 
@@ -149,12 +149,12 @@ export class Acquisition implements Waiter, Timed {
 
   onAnswer(): void {
     if (this.state.kind !== 'staying on') return;
-    const answer = this.queues.current?.lastAnswer;
+    const answer = this.keyQueues.current?.lastAnswer;
     const hasFailed =
       answer !== undefined && answer.outcome.kind !== 'busy' && needsAtLeast(this, answer.asker);
     if (this.options.waitTime > 0 || answer?.outcome.kind === 'busy' || hasFailed) this.failAsLast();
     else {
-      this.queues.endStay();
+      this.keyQueues.endStay();
       this.ask();
     }
   }
@@ -162,14 +162,14 @@ export class Acquisition implements Waiter, Timed {
   /** True if no other caller stands before this one. */
   private join(queue: WaitQueue): boolean {
     this.state = QUEUED;
-    return this.queues.join(queue);
+    return this.keyQueues.join(queue);
   }
 
   private ask(): void {
     const { store, owners } = this.host;
     const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
     const owner = owners.next();
-    const questions = this.queues.ask(owner);
+    const questions = this.keyQueues.ask(owner);
     const attempt = store.acquire({
       keys: this.sorted,
       owner,
@@ -180,7 +180,7 @@ export class Acquisition implements Waiter, Timed {
     });
     const asking: Asking = { kind: 'asking', attempt, owner, questions };
     this.state = asking;
-    this.queues.current?.takeTurn(this);
+    this.keyQueues.current?.takeTurn(this);
     void attempt.outcome.then((outcome) => {
       if (this.state === asking) this.onOutcome(outcome, asking);
     });
@@ -188,7 +188,7 @@ export class Acquisition implements Waiter, Timed {
 
   private onOutcome(outcome: AcquireOutcome, asking: Asking): void {
     const isTakenBack = outcome.kind === 'unconfirmed' || outcome.kind === 'unavailable';
-    this.queues.close(asking.questions, isTakenBack);
+    this.keyQueues.close(asking.questions, isTakenBack);
     switch (outcome.kind) {
       case 'granted':
         this.onGranted(outcome, asking.owner);
@@ -213,13 +213,13 @@ export class Acquisition implements Waiter, Timed {
     // The caller gets the lock first. The next caller in the queue asks only then.
     const lock = this.host.granted(this, owner, grant);
     this.resolve(lock);
-    this.queues.shareGrant(grant, owner, lock.remainingTime);
-    this.queues.leave();
+    this.keyQueues.shareGrant(grant, owner, lock.remainingTime);
+    this.keyQueues.leave();
     this.leave();
   }
 
   private onBusy(busy: Busy, asking: Asking): void {
-    const queue = this.queues.of(busy.key);
+    const queue = this.keyQueues.of(busy.key);
     // An attempt of this process holds nothing before it is granted.
     const isHeld = queue.questions.attemptOf(busy.holder.owner) === undefined;
     const last = this.lastOutcome;
@@ -230,12 +230,12 @@ export class Acquisition implements Waiter, Timed {
     if (isHeld || last === undefined || last.kind === 'busy') this.lastOutcome = busy;
     else this.busyKey.forgetHolder();
     this.pauseTime = FIRST_RETRY_PAUSE;
-    if (this.queues.current !== queue && !this.time.isOver) {
-      this.queues.leave();
+    if (this.keyQueues.current !== queue && !this.time.isOver) {
+      this.keyQueues.leave();
       this.join(queue);
     }
-    if (isHeld) this.queues.share(busy);
-    if (this.queues.current === queue) queue.yield(this);
+    if (isHeld) this.keyQueues.share(busy);
+    if (this.keyQueues.current === queue) queue.yield(this);
     // A caller that heard of the answer may have cancelled this caller, or the turn of this caller
     // may have come in the other queue.
     if (this.state !== asking && this.state.kind !== 'queued') return;
@@ -269,6 +269,7 @@ export class Acquisition implements Waiter, Timed {
     const { busyKey } = this;
     if (kind !== 'held' || busyKey === undefined) this.ask();
     else {
+      this.wasChanged = false;
       if (wasChanged) busyKey.renewed(busy.holder, this.host.clock.monotonic());
       this.sleep(busy, busyKey);
     }
@@ -278,11 +279,11 @@ export class Acquisition implements Waiter, Timed {
     this.lastOutcome = failure;
     this.busyKey?.forgetHolder();
     const { keys, options } = this;
-    const queue = this.queues.current;
+    const queue = this.keyQueues.current;
     if (failure.kind === 'unconfirmed')
       this.host.emit(unconfirmedEvent(keys, options.label, failure, confirmTimeOf(options)));
     queue?.fail(this);
-    this.queues.share(failure);
+    this.keyQueues.share(failure);
     // A caller that heard of the failure may have cancelled this one.
     if (this.state !== asking) return;
     if (this.time.isOver || isInVain(failure, options.waitTime - this.time.waited)) this.failAsLast();
@@ -298,7 +299,7 @@ export class Acquisition implements Waiter, Timed {
 
   private onPauseEnd(): void {
     this.state = QUEUED;
-    const queue = this.queues.current;
+    const queue = this.keyQueues.current;
     if (queue === undefined) this.ask();
     else queue.handOn();
   }
@@ -311,7 +312,7 @@ export class Acquisition implements Waiter, Timed {
   /** `waitTime` is over. Questions that are open may still be answered, for a while. */
   onDue(): void {
     const { state, options } = this;
-    const queue = this.queues.current;
+    const queue = this.keyQueues.current;
     const now = this.host.clock.monotonic();
     if (state.kind === 'asking') {
       if (this.time.extendForAnswer()) return;
@@ -329,7 +330,7 @@ export class Acquisition implements Waiter, Timed {
   /** The answer to the open question of another caller of this process serves this one as well. */
   private stayOn(queue: WaitQueue, until: number): void {
     this.stopClock?.();
-    this.queues.stayOn(queue);
+    this.keyQueues.stayOn(queue);
     this.state = STAYING_ON;
     this.time.extendTo(until);
   }
@@ -340,7 +341,7 @@ export class Acquisition implements Waiter, Timed {
     const now = this.host.clock.monotonic();
     if (last.outcome.kind === 'busy') {
       const { key, holder } = last.outcome;
-      const queue = this.queues.of(key);
+      const queue = this.keyQueues.of(key);
       if (queue.questions.attemptOf(holder.owner) === 'open' && now < this.time.latestEnd) {
         this.stayOn(queue, this.time.latestEnd);
         return;
@@ -358,7 +359,7 @@ export class Acquisition implements Waiter, Timed {
    */
   private why(): SharedOutcome {
     const { lastOutcome } = this;
-    const queue = this.queues.current;
+    const queue = this.keyQueues.current;
     const now = this.host.clock.monotonic();
     const own = lastOutcome && { outcome: lastOutcome, asker: this, at: now };
     const last = newestOutcome(own, queue?.lastAnswer);
@@ -377,12 +378,12 @@ export class Acquisition implements Waiter, Timed {
     const { state } = this;
     if (state.kind === 'asking') {
       state.attempt.abandon();
-      this.queues.close(state.questions, true);
+      this.keyQueues.close(state.questions, true);
     }
-    this.queues.leave();
+    this.keyQueues.leave();
     this.state = ENDED;
     this.leave();
-    if (state.kind === 'asking') this.queues.notifyTimedOut();
+    if (state.kind === 'asking') this.keyQueues.notifyTimedOut();
   }
 
   private leave(): void {
@@ -390,7 +391,7 @@ export class Acquisition implements Waiter, Timed {
     this.time.stop();
     const { signal } = this.options;
     if (signal !== undefined) this.host.signals.delete(signal, this);
-    this.queues.unwatch();
+    this.keyQueues.unwatch();
     this.host.left(this);
   }
 }

@@ -12,8 +12,8 @@ const UNTRACKED_POLL_TIME = 250;
 const SHORTEST_SLEEP = 10;
 /** ms by which a renewal may be early or late, at the least. */
 const RENEWAL_TOLERANCE = 50;
-/** A renewal may also be early or late by this part of the period. */
-const TOLERATED_PART = 25;
+/** A renewal may also be early or late by this share of the period. */
+const TOLERATED_SHARE = 0.04;
 
 /**
  * `ask`: try to take the key. `check`: ask only whether the holder still holds the key, which costs
@@ -51,7 +51,10 @@ export class BusyKey {
     this.endsAt = now + holder.remainingTime;
   }
 
-  /** The same holder still holds the key after a change: the change was a renewal. */
+  /**
+   * The same holder still holds the key after a change: the change was a renewal. At least as much
+   * of the lease is left as before. An early question costs less than a late one.
+   */
   renewed(holder: Holder, now: number): void {
     this.renewedAt = now;
     this.endsAt = now + holder.remainingTime;
@@ -68,7 +71,7 @@ export class BusyKey {
     if (this.renewedAt === undefined) return false;
     const period = renewalPeriodOf(this.leaseTime);
     const off = Math.abs(now - this.renewedAt - period);
-    return off < Math.max(RENEWAL_TOLERANCE, period / TOLERATED_PART);
+    return off < Math.max(RENEWAL_TOLERANCE, period * TOLERATED_SHARE);
   }
 
   /**

@@ -119,7 +119,7 @@ export function reportOf(event: LockEvent): StoreReport | undefined {
 }
 
 function unanswered(keys: readonly string[]): StoreReport {
-  const message = `The release of ${namesOf(keys)} was not answered yet: Redis is told again until the lease has passed.`;
+  const message = `The release of ${namesOf(keys)} was not answered yet: the release is sent again until the lease has passed.`;
   return { level: 'warn', code: 'release-unanswered', message };
 }
 

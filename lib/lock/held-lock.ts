@@ -17,7 +17,7 @@ import { LockLostError, LockUnavailableError, whyNotConfirmed } from './errors.j
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import { isRenewalNearlyDue, type Renewals, type RenewalSlot } from './renewals.js';
+import { isRenewalNearlyDue, type Renewals, type RenewalPlace } from './renewals.js';
 
 /** What a lock needs of its service. */
 export interface HeldLockHost {
@@ -61,7 +61,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private readonly firstValidity: Validity;
   private state: State = HELD;
   private controller: AbortController | undefined;
-  private slot: RenewalSlot | undefined;
+  private place: RenewalPlace | undefined;
   private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
   /** Ends when the renewal under way is answered and the answer is dealt with. */
@@ -276,8 +276,9 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
       this.validity = outcome.validity;
       if (this.deadline !== undefined) this.host.deadlines.move(this.deadline, outcome.validity.endsAt);
       if (this.host.isHeard()) this.emitRenewed(outcome.confirmedBy);
-      // Also if the next renewal became due meanwhile, which long turns of the event loop cause.
-      if (this.isOutdated || this.renewalDueAt > this.validity.startedAt) this.check();
+      // Long turns of the event loop can make the next renewal due meanwhile.
+      const isDueAgain = this.renewalDueAt > this.validity.startedAt;
+      if (this.isOutdated || isDueAgain) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else if (this.validity.remaining(this.host.clock) <= 0) this.loseAtDeadline(outcome.why);
     else this.lose(`its renewal was given up: ${reasonOf(outcome.why, this.leaseTime)}`, { takeBack: true });
@@ -322,13 +323,13 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   /** `passed`: ms of the first period that are over. */
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
-    this.slot = this.host.renewals.start(this, this.leaseTime, passed);
+    this.place = this.host.renewals.start(this, this.leaseTime, passed);
     // On a busy event loop `startKeeping` comes late.
     if (isRenewalNearlyDue(passed, this.leaseTime)) this.renew();
   }
 
   private stopRenewing(): void {
-    this.slot?.delete(this);
+    this.place?.delete(this);
   }
 
   private noticeDeadline(): void {

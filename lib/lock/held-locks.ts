@@ -45,7 +45,7 @@ export class HeldLocks {
   /** Has every lock checked that the change may concern. */
   check(change: KeyChange): void {
     if ('key' in change) for (const lock of this.byKey.of(change.key)) lock.check();
-    else if (change.isLost !== true)
+    else if (change.isUnreachable !== true)
       for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
   }
 

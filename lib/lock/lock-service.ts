@@ -85,7 +85,7 @@ export class LockService {
       store,
       clock,
       deadlines,
-      queues: this.queues,
+      waitQueues: this.queues,
       owners: new Owners(),
       signals: new AbortSignals(),
       renewals: new Renewals(clock),

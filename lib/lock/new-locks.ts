@@ -13,7 +13,8 @@ interface NewLock {
 /**
  * Locks that were granted a moment ago. Calls `startKeeping` for the locks that are still held 3 to
  * 6 ms after their grant, or at the first turn of a busier event loop. Most locks are given back
- * before. To renew, time and watch each lock from the grant on would cost as much as the lock.
+ * before. To renew, time and watch each lock from the grant on would cost as much as the lock. A
+ * lock that was granted late does not come here: `HeldLocks.add` starts its keeping at once.
  */
 export class NewLocks<L extends NewLock> {
   /** In the order of their grants. */

@@ -144,7 +144,8 @@ export const KNOWN_OPTIONS: readonly string[] = Object.keys(CALL_OPTIONS);
 /** The options of a call that the module has no default for. */
 const CALL_DEFAULTS = { minHoldTime: 0, signal: undefined, label: undefined, reentrant: true } as const;
 
-const NO_DEFAULTS: ResolvedOptions = {
+/** Stands for the defaults while options are only checked. No lock uses these values. */
+const PLACEHOLDERS: ResolvedOptions = {
   ...CALL_DEFAULTS,
   leaseTime: 0,
   longestLease: Infinity,
@@ -173,7 +174,7 @@ export function withoutOptions(defaults: LockDefaults): ResolvedOptions {
 
 /** Checks options before there are defaults. Throws `LockOptionsError`. */
 export function checkLockOptions(options: WithLockOptions): void {
-  resolveOptions(options, NO_DEFAULTS);
+  resolveOptions(options, PLACEHOLDERS);
 }
 
 /** Checks the options and completes them. Throws `LockOptionsError`. */

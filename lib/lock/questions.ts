@@ -28,9 +28,9 @@ export class Questions {
   private answered = 0;
   /** The attempt that failed last. Until it is taken back, other callers find the key busy. */
   private failedOwner: string | undefined = undefined;
-  /** The owner that was sought last, and whether the owner's question is open. */
-  private soughtOwner: string | undefined = undefined;
-  private isSoughtOpen = false;
+  /** The owner that `attemptOf` searched for last, and whether the owner's question is open. */
+  private lastSearchedOwner: string | undefined = undefined;
+  private isItsQuestionOpen = false;
 
   add(owner: string, changes: number, askedAt: number): Question {
     const question = new Question(owner, ++this.count, changes, askedAt);
@@ -45,7 +45,7 @@ export class Questions {
   close(question: Question, isTakenBack: boolean): void {
     this.open.remove(question);
     if (isTakenBack) this.failedOwner = question.owner;
-    if (this.soughtOwner === question.owner) this.isSoughtOpen = false;
+    if (this.lastSearchedOwner === question.owner) this.isItsQuestionOpen = false;
   }
 
   /** An answer outdates all questions until now. */
@@ -61,13 +61,13 @@ export class Questions {
    */
   attemptOf(owner: string): 'open' | 'over' | undefined {
     if (owner === this.failedOwner) return 'over';
-    if (this.soughtOwner !== owner) {
-      this.soughtOwner = owner;
+    if (this.lastSearchedOwner !== owner) {
+      this.lastSearchedOwner = owner;
       let question = this.open.first;
       while (question !== undefined && question.owner !== owner) question = question.behind;
-      this.isSoughtOpen = question !== undefined;
+      this.isItsQuestionOpen = question !== undefined;
     }
-    return this.isSoughtOpen ? 'open' : undefined;
+    return this.isItsQuestionOpen ? 'open' : undefined;
   }
 
   /** The instant of the newest question; undefined if an answer came since. */

@@ -9,22 +9,22 @@ export interface Renewable {
 }
 
 /** The place of a lock in a wheel. `delete` ends the renewal of the lock. */
-export interface RenewalSlot {
+export interface RenewalPlace {
   delete(lock: Renewable): void;
 }
 
 /**
- * ms between two slots of a wheel, within the limits below. The locks of one slot are renewed
+ * ms between two places of a wheel, within the limits below. The locks of one place are renewed
  * together.
  */
 const WHEEL_TURN_TIME = 25;
-/** The fewest slots of a wheel. The slots of a period under 400 ms are closer than 25 ms. */
-const FEWEST_SLOTS = 16;
+/** The fewest places of a wheel. The places of a period under 400 ms are closer than 25 ms. */
+const FEWEST_PLACES = 16;
 /**
- * The most slots of a wheel. The slots of a period over 2.5 s are more than 25 ms apart: to wake an
- * idle process costs more than to look into a slot.
+ * The most places of a wheel. The places of a period over 2.5 s are more than 25 ms apart: to wake an
+ * idle process costs more than to look into a place.
  */
-const MOST_SLOTS = 100;
+const MOST_PLACES = 100;
 /**
  * On a busy event loop locks are renewed one call of the timer early rather than one call late, but
  * at most this share of the period early.
@@ -59,8 +59,8 @@ export function isRenewalNearlyDue(passed: number, leaseTime: number): boolean {
 
 /**
  * Renews held locks. One RxJS interval drives many of them: 100,000 locks do not need 100,000
- * timers. Locks with the same period share a wheel. A lock stands in one slot of the wheel and is
- * renewed when the wheel passes that slot.
+ * timers. Locks with the same period share a wheel. A lock stands in one place of the wheel and is
+ * renewed when the wheel passes that place.
  */
 export class Renewals {
   private readonly wheels = new Map<number, Wheel>();
@@ -75,7 +75,7 @@ export class Renewals {
    * Calls `renew` once in each period: see `renewalPeriodOf`. `passed`: ms of the first period that
    * are over. If there are many locks, the first period ends up to half a period earlier.
    */
-  start(lock: Renewable, leaseTime: number, passed: number): RenewalSlot {
+  start(lock: Renewable, leaseTime: number, passed: number): RenewalPlace {
     const period = renewalPeriodOf(leaseTime);
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
@@ -109,17 +109,17 @@ export class Renewals {
 
 /**
  * Turns once in a period. The wheel advances by the time that has passed, not by the calls of the
- * timer: an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms. Every slot in
- * between is due then, and so is every slot that would be late with the next call.
+ * timer: an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms. Every place in
+ * between is due then, and so is every place that would be late with the next call.
  */
 class Wheel {
-  /** The slots that have locks, by their place. */
-  private readonly slots = new Map<number, Slot>();
-  private readonly slotCount: number;
+  /** The places that have locks, by their index. */
+  private readonly places = new Map<number, WheelPlace>();
+  private readonly placeCount: number;
   private readonly turnTime: number;
   private readonly turning: Subscription;
   private readonly startedAt: number;
-  /** The number of turns since the start whose slots have been renewed. */
+  /** The number of turns since the start whose places have been renewed. */
   private turns = 0;
   /** The number of turns that had passed at the last call of the timer. */
   private turnsAtLastCall = 0;
@@ -131,27 +131,27 @@ class Wheel {
     turnsOf: (turnTime: number) => Observable<number>,
     private readonly onEmpty: () => void,
   ) {
-    this.slotCount = Math.min(MOST_SLOTS, Math.max(FEWEST_SLOTS, Math.ceil(period / WHEEL_TURN_TIME)));
-    this.turnTime = period / this.slotCount;
+    this.placeCount = Math.min(MOST_PLACES, Math.max(FEWEST_PLACES, Math.ceil(period / WHEEL_TURN_TIME)));
+    this.turnTime = period / this.placeCount;
     this.startedAt = clock.monotonic();
     this.turning = turnsOf(this.turnTime).subscribe(() => this.turn());
   }
 
-  add(lock: Renewable, passed: number): RenewalSlot {
-    const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.slotCount);
+  add(lock: Renewable, passed: number): RenewalPlace {
+    const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.placeCount);
     const earlier = Math.max(spread, Math.ceil(passed / this.turnTime));
-    const dueTurn = Math.floor(this.turnsPassed) + this.slotCount - earlier;
-    // Within one round from the last turn: a wheel that is behind the clock passes each slot only
+    const dueTurn = Math.floor(this.turnsPassed) + this.placeCount - earlier;
+    // Within one round from the last turn: a wheel that is behind the clock passes each place only
     // once when it catches up.
-    const turn = Math.min(this.turns + this.slotCount, Math.max(this.turns + 1, dueTurn));
-    const place = turn % this.slotCount;
-    let slot = this.slots.get(place);
-    if (slot === undefined) {
-      slot = new Slot(() => this.slots.delete(place));
-      this.slots.set(place, slot);
+    const turn = Math.min(this.turns + this.placeCount, Math.max(this.turns + 1, dueTurn));
+    const index = turn % this.placeCount;
+    let place = this.places.get(index);
+    if (place === undefined) {
+      place = new WheelPlace(() => this.places.delete(index));
+      this.places.set(index, place);
     }
-    slot.locks.add(lock);
-    return slot;
+    place.locks.add(lock);
+    return place;
   }
 
   stop(): void {
@@ -165,7 +165,7 @@ class Wheel {
   private turn(): void {
     // An empty wheel ends at the next turn and not with its last lock: locks come and go much more
     // often than turns.
-    if (this.slots.size === 0) {
+    if (this.places.size === 0) {
       this.stop();
       this.onEmpty();
       return;
@@ -173,11 +173,11 @@ class Wheel {
     const { turnsPassed } = this;
     const late = Math.max(0, turnsPassed - this.turnsAtLastCall - 1);
     this.turnsAtLastCall = turnsPassed;
-    this.advanceTo(turnsPassed + Math.min(late, LOOK_AHEAD * this.slotCount));
+    this.advanceTo(turnsPassed + Math.min(late, LOOK_AHEAD * this.placeCount));
   }
 
   /**
-   * Each slot is due once, no matter how many rounds have passed, and the slot that is due
+   * Each place is due once, no matter how many rounds have passed, and the place that is due
    * longest comes first. After the event loop was blocked, all overdue locks are renewed at once.
    * That costs the same share of the time as always. In slices, an event loop that is always slow
    * would be late with every slice.
@@ -185,16 +185,16 @@ class Wheel {
   private advanceTo(turn: number): void {
     // Rounded, because a timer may call a little early.
     const target = Math.round(turn);
-    const last = Math.min(target, this.turns + this.slotCount);
+    const last = Math.min(target, this.turns + this.placeCount);
     while (this.turns < last) {
       this.turns++;
-      for (const lock of this.slots.get(this.turns % this.slotCount)?.locks ?? []) lock.renew();
+      for (const lock of this.places.get(this.turns % this.placeCount)?.locks ?? []) lock.renew();
     }
     this.turns = Math.max(this.turns, target);
   }
 }
 
-class Slot implements RenewalSlot {
+class WheelPlace implements RenewalPlace {
   readonly locks = new Set<Renewable>();
 
   constructor(private readonly onEmpty: () => void) {}

@@ -56,7 +56,7 @@ export interface LockStore {
    *
    * The store hears of every key that an `acquire` found busy, that is watched, or that was
    * renewed. Releases of this process may be among the changes. `every` and `where` mean that
-   * notices may have been missed. With `isLost` the master of these keys cannot be asked now, and a
+   * notices may have been missed. With `isUnreachable` the master of these keys cannot be asked now, and a
    * waiter's last answer is out of date. Another change follows when the master can be asked again.
    */
   readonly changes: Observable<KeyChange>;
@@ -125,9 +125,9 @@ export interface AcquireRequest extends OwnedKeys {
   /** ms to wait for confirmations once the request is sent. */
   readonly replicaTimeout: number;
   /**
-   * The monotonic instant at which an attempt ends that could not be sent, or whose answer was
-   * lost. But an attempt has at least `replicaTimeout` ms: a connection may be about to open, and a
-   * confirmation takes time. If a quarantine lasts longer than this instant, the store
+   * The caller waits until this monotonic instant. An attempt that has no answer by then ends, but
+   * has at least `replicaTimeout` ms: a connection may be about to open, and a confirmation takes
+   * time. If a quarantine lasts longer than this instant, the store
    * answers at once.
    */
   readonly waitUntil: number;
@@ -142,6 +142,11 @@ export function confirmTimeOf({
   leaseTime,
 }: Pick<AcquireRequest, 'replicaTimeout' | 'leaseTime'>): number {
   return Math.min(replicaTimeout, leaseTime / 2);
+}
+
+/** The monotonic instant at which an attempt ends that no server has written. */
+export function attemptEndOf(request: AcquireRequest, now: number): number {
+  return Math.max(request.waitUntil, now + confirmTimeOf(request));
 }
 
 export interface Attempt {
@@ -290,9 +295,9 @@ export interface ReplicaReport {
 
 export type KeyChange =
   | { readonly key: string }
-  | { readonly every: true; readonly isLost?: true }
+  | { readonly every: true; readonly isUnreachable?: true }
   /** Every key for which the function returns true. */
-  | { readonly where: (key: string) => boolean; readonly isLost?: true };
+  | { readonly where: (key: string) => boolean; readonly isUnreachable?: true };
 
 /** Whether the change may be a change of this key. */
 export function concerns(change: KeyChange, key: string): boolean {

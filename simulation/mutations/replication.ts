@@ -37,7 +37,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
       "test/store/redis/replication/addresses.spec.ts, 'Two lines of one address' and 'are counted by their connections'",
     changes: {
       'lib/store/redis/replication/shared-addresses.ts': [
-        ['if (lines.size === info.links.length) {', 'if (lines.size > 0) {'],
+        ['if (lines.size === info.lines.length) {', 'if (lines.size > 0) {'],
       ],
     },
   },
@@ -61,8 +61,8 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     changes: {
       [VIEW]: [
         [
-          'const old = countOlderThan(this.links, since);',
-          'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.links, since);',
+          'const old = countOlderThan(this.linkAges, since);',
+          'const old = (this as { once?: boolean }).once ? Infinity : countOlderThan(this.linkAges, since);',
         ],
         [
           'return agedAtLeast(confirmed, this.countingLinks, old) >= majority;',
@@ -80,7 +80,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
         ['if (count <= 0) return madeAt;', 'if (count <= now) return madeAt;'],
       ],
       [VIEW]: [
-        ['Math.max(acknowledgingLinks(certain), this.links.madeAt.length)', 'acknowledgingLinks(certain)'],
+        ['Math.max(acknowledgingLinks(certain), this.linkAges.madeAt.length)', 'acknowledgingLinks(certain)'],
       ],
     },
   },

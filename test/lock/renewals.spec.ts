@@ -109,12 +109,12 @@ describe('Renewals', () => {
     it('share one timer: 5,000 leases from 15 to 20 s', async () => {
       const clock = new ManualClock();
       const renewals = new Renewals(clock);
-      const slots = Array.from({ length: 5_000 }, (_, i) => {
+      const places = Array.from({ length: 5_000 }, (_, i) => {
         const lock = { renew: () => {} };
-        return { lock, slot: renewals.start(lock, 15_000 + i, 0) };
+        return { lock, place: renewals.start(lock, 15_000 + i, 0) };
       });
       expect(clock.timers).toBe(1);
-      for (const { lock, slot } of slots) slot.delete(lock);
+      for (const { lock, place } of places) place.delete(lock);
       await clock.advance(50);
       expect(clock.timers).toBe(0);
     });

@@ -123,6 +123,18 @@ describe('A caller that waits for a lock', () => {
         expect(store.asked).toHaveLength(3);
       });
 
+      it('does not take the answer to a question of the timer for another renewal', async () => {
+        await clock.advance(3_000);
+        await touch();
+        await clock.advance(5_100);
+        expect(store.asked).toHaveLength(3);
+        store.busy();
+        await clock.advance(3_000);
+        await touch();
+        expect(store.watched).toHaveLength(1);
+        expect(store.asked).toHaveLength(4);
+      });
+
       it('goes on waiting after the verification, until the lease ends or the waiter would poll', async () => {
         await clock.advance(3_000);
         await touch();

@@ -42,7 +42,7 @@ export class SingleMasterDeployment implements Deployment {
     const connector = givenConnector ?? new IoredisConnector(connection.options);
     const onMaster: MasterListener = {
       onChange: (key) => listener.onChange(key === undefined ? { every: true } : { key }),
-      onLost: () => listener.onChange({ every: true, isLost: true }),
+      onUnreachable: () => listener.onChange({ every: true, isUnreachable: true }),
       onReport: (level, code, message) => listener.onReport(level, code, message),
     };
     if (connection.kind === 'plain') {
@@ -58,7 +58,7 @@ export class SingleMasterDeployment implements Deployment {
       replicas,
       (address) => translated(address, connection.options.natMap),
       clock,
-      () => this.master.moved(),
+      () => this.master.replaced(),
     );
     this.master = new Master(connector, this.sentinels, replicas, options, onMaster, clock);
   }

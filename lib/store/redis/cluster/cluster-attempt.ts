@@ -1,7 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import type { AcquireOutcome, AcquireRequest, Unavailable } from '../../lock-store.js';
 import type { MasterAttempt } from '../master/master.js';
-import type { Routing } from './routing.js';
+import { ABANDONED, type Routing } from './routing.js';
 import type { SlotPart } from './keys-by-slot.js';
 
 type Granted = Extract<AcquireOutcome, { kind: 'granted' }>;
@@ -37,7 +37,7 @@ export class ClusterAttempt {
   abandon(): void {
     this.isAbandoned = true;
     this.current?.abandon();
-    void this.giveBack(TOO_SLOW);
+    void this.giveBack(ABANDONED);
   }
 
   private take(part: SlotPart, request: AcquireRequest, floor: number): Promise<AcquireOutcome> {
@@ -67,13 +67,13 @@ export class ClusterAttempt {
       const raised = await this.takeWithin(part, false, endsAt, token);
       if (raised.kind !== 'granted' || this.isAbandoned) return this.giveBack(raised);
       // The part had ended, and was taken anew with a greater token.
-      if (raised.token !== token) return this.giveBack(TOO_SLOW);
+      if (raised.token !== token) return this.giveBack(PART_EXPIRED);
       taken.set(part, raised);
     }
     const validity = [...taken.values()]
       .map((granted) => granted.validity)
       .reduce((one, other) => (one.remaining(this.clock) <= other.remaining(this.clock) ? one : other));
-    if (validity.remaining(this.clock) <= 0) return this.giveBack(TOO_SLOW);
+    if (validity.remaining(this.clock) <= 0) return this.giveBack(PART_EXPIRED);
     const confirmedBy = [...taken.values()].reduce(
       (least, granted) => Math.min(least, granted.confirmedBy),
       Infinity,
@@ -92,7 +92,7 @@ export class ClusterAttempt {
     floor: number,
   ): Promise<AcquireOutcome> {
     const now = this.clock.monotonic();
-    if (now >= endsAt) return TOO_SLOW;
+    if (now >= endsAt) return TIME_UP;
     const replicaTimeout = Math.min(this.request.replicaTimeout, endsAt - now);
     const waitUntil = isFirst ? this.request.waitUntil : now;
     return this.take(part, { ...this.request, replicaTimeout, waitUntil }, floor);
@@ -112,12 +112,18 @@ export class ClusterAttempt {
       await Promise.race([Promise.all(given), timeUp]);
       stopClock();
     }
-    return outcome.kind === 'granted' ? TOO_SLOW : outcome;
+    // A granted part is given back only if the caller has left.
+    return outcome.kind === 'granted' ? ABANDONED : outcome;
   }
 }
 
-const TOO_SLOW: Unavailable = {
+const TIME_UP: Unavailable = {
   kind: 'unavailable',
   reason:
-    'the keys lie in several slots, and the lease of the first was about to end when the last was confirmed.',
+    'the keys lie in several slots, and not all of them were confirmed in time: raise replicaTimeout, or give the keys one hash tag.',
+};
+const PART_EXPIRED: Unavailable = {
+  kind: 'unavailable',
+  reason:
+    'the keys lie in several slots, and the lease of one of them ended before all were confirmed: raise leaseTime, or give the keys one hash tag.',
 };

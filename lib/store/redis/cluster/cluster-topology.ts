@@ -140,7 +140,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   mayGrant(slot: number): boolean {
-    return this.trust.wait(slot, this.clock.monotonic()) === 0;
+    return this.trust.timeUntilTrusted(slot, this.clock.monotonic()) === 0;
   }
 
   shardLedBy(masterId: string): Shard | undefined {
@@ -172,7 +172,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     if (!this.poller.isOpen) return;
     const now = this.clock.monotonic();
     if (redirection.kind !== 'moved') {
-      if (redirection.kind === 'ask') this.table.migrating(redirection.slot, now);
+      if (redirection.kind === 'ask') this.table.noteMigrating(redirection.slot, now);
       this.poller.hurry();
       return;
     }
@@ -293,7 +293,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
             if (key === undefined) this.lossCheck.soon();
             this.listener.onChange(key === undefined ? { where } : { key });
           },
-          onLost: () => this.listener.onChange({ where, isLost: true }),
+          onUnreachable: () => this.listener.onChange({ where, isUnreachable: true }),
           onReport: (level, code, message) => this.listener.onReport(level, code, message),
         },
         this.clock,

@@ -101,24 +101,24 @@ export class LossCheck {
 
   /** Why slots of this master are not trusted, as far as known; undefined if all are. */
   doubtOf(owner: string): string | undefined {
-    return this.unshownOwners().has(owner) ? this.results.get(owner)?.doubt : undefined;
+    return this.unprovenOwners().has(owner) ? this.results.get(owner)?.doubt : undefined;
   }
 
   /** Some slots are not trusted until a check has shown that nothing was lost. */
   get isPending(): boolean {
-    return this.unshownOwners().size > 0;
+    return this.unprovenOwners().size > 0;
   }
 
-  private unshownOwners(): Set<string> {
+  private unprovenOwners(): Set<string> {
     if (this.settings.quarantine === 0) return new Set();
-    return this.cluster.table.unshownOwners(this.clock.monotonic() - this.doubtTime);
+    return this.cluster.table.unprovenOwners(this.clock.monotonic() - this.doubtTime);
   }
 
   private async run(): Promise<void> {
     this.isWanted = false;
     this.state = 'running';
     this.startedAt = this.clock.monotonic();
-    const owners = this.unshownOwners();
+    const owners = this.unprovenOwners();
     if (owners.size > 0) await this.check([...owners], this.startedAt);
     if (this.isClosed) return;
     this.state = 'idle';
@@ -156,7 +156,7 @@ export class LossCheck {
           : (mayHaveLost(view.nodes, known, evidence, { doubtTime, allowNoReplicas }) ??
             (unasked &&
               `${masters.get(unasked[0])?.identity} may not be asked how it got its slots (allow the user ${ACL_RULE})`));
-      if (doubt === undefined) cluster.table.show(owner, startedAt, unproven);
+      if (doubt === undefined) cluster.table.prove(owner, startedAt, unproven);
       this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
       // The master that gave the slots away learns of the success a moment after the target has the
       // slots.
@@ -222,7 +222,7 @@ export class LossCheck {
 }
 
 function answerOf(view: ReplicaView, migrations: readonly (Reply | undefined)[], now: number): MasterAnswer {
-  return { evidence: view.shows(now), migrations: parseSlotMigrations(migrations) };
+  return { evidence: view.linkEvidence(now), migrations: parseSlotMigrations(migrations) };
 }
 
 const NOWHERE: Address = { host: '', port: 0 };

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import {
-  confirmTimeOf,
+  attemptEndOf,
   type AcquireOutcome,
   type AcquireRequest,
   type HeldKeys,
@@ -23,7 +23,7 @@ import type { SlotPart } from './keys-by-slot.js';
  * ms before a request looks for the slot's master again, if no master serves the slot or two
  * masters redirect to each other. Also the time between two checks while new locks wait for trust.
  */
-const RETRY_TIME = 100;
+const LOOK_AGAIN_TIME = 100;
 /**
  * Redirections in a row after which a request waits for the next view: two masters may redirect to
  * each other.
@@ -51,7 +51,7 @@ export class Routing {
   ): Promise<AcquireOutcome> {
     const { waitUntil } = request;
     const { slot } = part;
-    const endsAt = Math.max(waitUntil, this.clock.monotonic() + confirmTimeOf(request));
+    const endsAt = attemptEndOf(request, this.clock.monotonic());
     for (let tries = 0; ; tries++) {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return shard;
@@ -122,7 +122,7 @@ export class Routing {
    * says why there is none.
    */
   private async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
-    if (tries > MOST_REDIRECTIONS) await this.topology.nextView(RETRY_TIME);
+    if (tries > MOST_REDIRECTIONS) await this.topology.nextView(LOOK_AGAIN_TIME);
     for (;;) {
       const shard = this.topology.shardOf(slot);
       const left = endsAt - this.clock.monotonic();
@@ -130,7 +130,7 @@ export class Routing {
       const why = this.whyNoShard(slot);
       if (shard !== undefined) return why;
       if (left <= 0 || why.permanent === true || this.topology.isClosed) return why;
-      await this.topology.nextView(Math.min(left, RETRY_TIME));
+      await this.topology.nextView(Math.min(left, LOOK_AGAIN_TIME));
     }
   }
 
@@ -155,17 +155,18 @@ export class Routing {
     const { trust, table, lossCheck } = this.topology;
     for (;;) {
       const now = this.clock.monotonic();
-      const wait = trust.wait(slot, now);
+      const wait = trust.timeUntilTrusted(slot, now);
       if (wait === 0) return undefined;
       const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
       if (now >= until || this.topology.isClosed)
         return withMaster(notTrusted(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
-      await this.topology.nextView(Math.min(wait, until - now, RETRY_TIME));
+      await this.topology.nextView(Math.min(wait, until - now, LOOK_AGAIN_TIME));
     }
   }
 }
 
-const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller does not wait any more.' };
+/** No caller hears this outcome. */
+export const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller does not wait any more.' };
 
 /** Names the shard in the outcome of a failure. */
 function withMaster<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {

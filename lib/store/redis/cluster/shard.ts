@@ -114,7 +114,7 @@ export class Shard implements MasterLocator, SlotOwnership {
     this.node = node;
     if (node.id === id && node.identity === identity) return;
     this.knownReplicas.setMaster(node.identity);
-    this.master.moved();
+    this.master.replaced();
   }
 
   get whereabouts(): string {

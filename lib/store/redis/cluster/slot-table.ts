@@ -12,7 +12,7 @@ interface Claim {
    */
   readonly since: number;
   /** After the slot came, every server proved that it had lost no lock of the slot. */
-  readonly isShown: boolean;
+  readonly isProvenIntact: boolean;
   /**
    * The monotonic instant at which the owner last said that the slot is being moved to another
    * master.
@@ -57,11 +57,11 @@ export class SlotTable {
   }
 
   /**
-   * Whether all servers have shown, since the slot came to the owner's shard, that no lock in the
+   * Whether all servers have proven, since the slot came to the owner's shard, that no lock in the
    * slot was lost.
    */
-  isShown(slot: number): boolean {
-    return this.claims[slot]?.isShown ?? false;
+  isProvenIntact(slot: number): boolean {
+    return this.claims[slot]?.isProvenIntact ?? false;
   }
 
   /**
@@ -107,7 +107,8 @@ export class SlotTable {
         this.claims[slot] = undefined;
         this.forgetCounts();
         changed.add(slot);
-      } else if (isGap || away.has(claim.owner)) this.claims[slot] = { ...claim, since: at, isShown: false };
+      } else if (isGap || away.has(claim.owner))
+        this.claims[slot] = { ...claim, since: at, isProvenIntact: false };
     }
     return changed;
   }
@@ -118,31 +119,31 @@ export class SlotTable {
   }
 
   /** The owner of the slot said that the slot is being moved to another master. */
-  migrating(slot: number, at: number): void {
+  noteMigrating(slot: number, at: number): void {
     const claim = this.claims[slot];
     if (claim !== undefined) this.claims[slot] = { ...claim, migratingAt: at };
   }
 
   /**
-   * Masters with slots that came after the monotonic instant `since` and have not been shown to be
-   * complete.
+   * Masters with slots that came after the monotonic instant `since`, and are not proven to be
+   * intact.
    */
-  unshownOwners(since: number): Set<string> {
+  unprovenOwners(since: number): Set<string> {
     const owners = new Set<string>();
     for (const claim of this.claims)
-      if (claim !== undefined && !claim.isShown && claim.since > since) owners.add(claim.owner);
+      if (claim !== undefined && !claim.isProvenIntact && claim.since > since) owners.add(claim.owner);
     return owners;
   }
 
   /**
-   * All servers have shown, after the monotonic instant `at`, that nothing of the owner's slots was
-   * lost. The slots in `except` are not shown.
+   * All servers have proven, after the monotonic instant `at`, that nothing of the owner's slots was
+   * lost. Nothing is proven of the slots in `except`.
    */
-  show(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
+  prove(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
     for (const [slot, claim] of this.claims.entries()) {
       if (claim?.owner !== owner || claim.since > at) continue;
       if (!except.some(([from, to]) => from <= slot && slot <= to))
-        this.claims[slot] = { ...claim, isShown: true };
+        this.claims[slot] = { ...claim, isProvenIntact: true };
     }
   }
 
@@ -184,7 +185,7 @@ export class SlotTable {
   }
 
   private give(slot: number, owner: string, epoch: number, at: number): void {
-    this.claims[slot] = { owner, epoch, since: at, isShown: false, migratingAt: -Infinity };
+    this.claims[slot] = { owner, epoch, since: at, isProvenIntact: false, migratingAt: -Infinity };
     this.gainedAt.set(owner, at);
     this.forgetCounts();
   }
@@ -195,16 +196,16 @@ export class SlotTable {
   }
 
   /**
-   * Keeps `since` and `isShown` of slots whose master was replaced by a replica. The replica takes
+   * Keeps `since` and `isProvenIntact` of slots whose master was replaced by a replica. The replica takes
    * all slots, so these slots have not left their shard.
    */
   private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
     if (before.size === 0) return;
     const owners = this.owners();
-    for (const [slot, { owner, since, isShown }] of before) {
+    for (const [slot, { owner, since, isProvenIntact }] of before) {
       const claim = this.claims[slot]!;
       if (!owners.has(owner) && this.isSuccession(owner, claim.owner))
-        this.claims[slot] = { ...claim, since, isShown };
+        this.claims[slot] = { ...claim, since, isProvenIntact };
     }
   }
 

@@ -116,12 +116,12 @@ export class SlotTrust {
   ) {}
 
   /** ms until new locks may be granted in the slot; 0 if they may be now. */
-  wait(slot: number, now: number): number {
+  timeUntilTrusted(slot: number, now: number): number {
     if (this.quarantine === 0) return 0;
     const doubtTime = doubtTimeOf(this.quarantine);
     if (!this.table.isFresh(now)) return doubtTime;
     const migrating = this.table.migratingAt(slot) + this.quarantine - now;
-    const arrived = this.table.isShown(slot) ? 0 : this.table.since(slot) + doubtTime - now;
+    const arrived = this.table.isProvenIntact(slot) ? 0 : this.table.since(slot) + doubtTime - now;
     return Math.max(0, migrating, arrived);
   }
 }

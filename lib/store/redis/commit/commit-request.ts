@@ -63,10 +63,13 @@ interface RequestBase extends LockPart {
   openIndex: number;
   pendingIndex: number;
   /**
-   * The monotonic instant until which the request waits for the verdict of a WAIT that was ended
-   * for it. Undefined until the request's time is up, and in the past after the verdict.
+   * The monotonic instant until which the request waits for the verdict of the WAIT that was ended
+   * for the request. Set at most once: groups for other requests may follow each other without a
+   * gap.
    *
-   * Set at most once: groups for other requests may follow each other without a gap.
+   * - undefined: the time of the request is not up.
+   * - in the future: the time is up, the WAIT was ended, and its answer may still confirm.
+   * - in the past: the request has ended, or ends with the next answer.
    */
   verdictBy: number | undefined;
 }

@@ -145,7 +145,7 @@ export class GroupCommit {
     if (this.state.kind === 'closed') return;
     this.leaveSession();
     this.state = { kind: 'detached', why };
-    this.requests.onSessionEnd(why);
+    this.requests.onNoSession(why);
   }
 
   /** Sends commands other than a group on the commit connection, behind the WAIT that blocks. */
@@ -258,7 +258,8 @@ export class GroupCommit {
 
   /**
    * On a busy event loop the answers to the group in flight may lie in the socket for a turn, and
-   * the answers to a renewal that waits for that group for one turn more.
+   * the answers to a renewal that waits for that group for one turn more. So a renewal that has
+   * waited for one more turn goes out behind the group in flight.
    */
   private get isRenewalOverdue(): boolean {
     const request = this.requests.queue.nextRenewal;
@@ -275,7 +276,7 @@ export class GroupCommit {
     const trouble = troubleWith(session, info);
     const hasWritten = group.requests.some((request) => request.stage === 'written');
     if (trouble !== undefined) session.end(trouble);
-    else if (hasWritten && info !== undefined && info.links.length > 0 && info.offset <= offsetBefore) {
+    else if (hasWritten && info !== undefined && info.lines.length > 0 && info.offset <= offsetBefore) {
       session.end(hiddenOffset(session));
     } else if (!this.requests.queue.isEmpty) this.pump();
   }

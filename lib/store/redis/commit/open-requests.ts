@@ -123,7 +123,7 @@ export class OpenRequests {
   }
 
   /** Whether the server ran the sent requests is unknown. They are sent again before all others. */
-  onSessionEnd(why: Unavailable): void {
+  onNoSession(why: Unavailable): void {
     const unknown: CommitRequest[] = [];
     for (const request of this.open) {
       if (request.stage === 'queued') {

@@ -19,7 +19,7 @@ import type { Session } from '../connection/session.js';
 import { Release, type ReleaseRequest } from './release.js';
 
 /** ms between two tries while the server refuses, and between two checks for overdue releases. */
-const RETRY_TIME = 1_000;
+const REFUSED_RETRY_TIME = 1_000;
 /**
  * The smallest number of ms between two checks: thousands of releases may become overdue one after
  * the other.
@@ -129,7 +129,7 @@ export class ReleaseOutbox {
     release.queuedAt = now;
     this.unanswered.add(release);
     this.toSend.push(release);
-    this.checks.noLaterThan(Math.min(now + RETRY_TIME, release.answerBy));
+    this.checks.noLaterThan(Math.min(now + REFUSED_RETRY_TIME, release.answerBy));
     this.schedule();
   }
 
@@ -286,7 +286,7 @@ export class ReleaseOutbox {
   }
 
   private retry(): void {
-    this.retryAt = this.clock.monotonic() + RETRY_TIME;
+    this.retryAt = this.clock.monotonic() + REFUSED_RETRY_TIME;
     this.sendAgain(this.toRetry.splice(0));
   }
 
@@ -322,7 +322,7 @@ export class ReleaseOutbox {
   private checkOverdue(): void {
     const now = this.clock.monotonic();
     const answersUntil = this.session === undefined ? -Infinity : this.answeredAt + this.answerWithin;
-    let nextCheck = RETRY_TIME;
+    let nextCheck = REFUSED_RETRY_TIME;
     for (const release of this.unanswered) {
       // A release that waits behind others is not overdue while those are answered.
       const answerBy = release.wasSent ? release.answerBy : Math.max(release.answerBy, answersUntil);

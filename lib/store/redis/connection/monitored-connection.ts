@@ -8,7 +8,10 @@ import { EarliestTimer } from '../../../common/earliest-timer.js';
 const LAST_CHANCE = 100;
 
 export interface MonitorTimes {
-  /** ms that the server may be silent if an answer is due. */
+  /**
+   * ms that the server may be silent if an answer is due. `Session` has the limits of the
+   * connections to a master.
+   */
   readonly silenceLimit: number;
   /** ms without any traffic after which PING is sent; Infinity if never. */
   readonly pingAfter: number;

@@ -28,7 +28,8 @@ export interface SessionRequest {
   readonly previous: ServerRun | undefined;
   readonly onNotice: (key: string | undefined) => void;
   readonly clock: Clock;
-  readonly controlTimeout: number;
+  /** ms that the control connection may be silent if an answer is due. */
+  readonly controlSilence: number;
 }
 
 /**
@@ -38,9 +39,9 @@ export interface SessionRequest {
  * `signal` aborts.
  */
 export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
-  const { connector, address, clock, controlTimeout } = request;
+  const { connector, address, clock, controlSilence } = request;
   const opened = await connecting(connector, address, clock, signal, (connect) => setUp(connect, request));
-  return new Session(opened, clock, controlTimeout);
+  return new Session(opened, clock, controlSilence);
 }
 
 /** Takes three round trips, because the time limit must suffice for a distant server, too. */
@@ -53,7 +54,7 @@ async function setUp(
     connect('control'),
     connect('watcher'),
   ]);
-  const [commitSide, controlSide, watcherSide, deaf] = await Promise.all([
+  const [commitSide, controlSide, watcherSide, refusedSubscribe] = await Promise.all([
     identify(address, commit, [
       ['info', 'replication'],
       ['info', 'memory'],
@@ -76,7 +77,7 @@ async function setUp(
   }
   const sameRun = previous?.runId === runId;
   const [untracked, [firstLinkAnswer, waited]] = await Promise.all([
-    deaf ?? track(commit, watcherSide.clientId),
+    refusedSubscribe ?? track(commit, watcherSide.clientId),
     // WAIT for no replica answers at once.
     ask(commit, [
       ['client', 'list', 'type', 'replica'],
@@ -87,7 +88,7 @@ async function setUp(
     sameRun && ask(control, [['client', 'kill', 'id', previous.commitId]]),
   ]);
   // Without WAIT the replicas would only seem to be slow. A server without replicas needs no WAIT.
-  if (waited instanceof ErrorReply && firstInfo.links.length > 0) throw new RefusedError(address, waited);
+  if (waited instanceof ErrorReply && firstInfo.lines.length > 0) throw new RefusedError(address, waited);
   const links =
     sameRun && previous.replid === firstInfo.replid ? previous.links : linkAgesFor(firstLinkAnswer);
   return {

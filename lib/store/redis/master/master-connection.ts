@@ -15,7 +15,7 @@ import type { MasterSettings } from './master-settings.js';
  * The shortest time limit in ms for a question on the control connection, even if callers accept
  * less. A server that is only slow is not given up.
  */
-const SHORTEST_CONTROL_TIMEOUT = 250;
+const SHORTEST_CONTROL_SILENCE = 250;
 
 /** A session that can be used, and what is known of the server. */
 export interface ReadySession {
@@ -110,7 +110,7 @@ export class MasterConnection {
   }
 
   /** Another server is the master now. The outcome of commands that were sent is unknown. */
-  moved(): void {
+  replaced(): void {
     if (this.state.kind === 'ready') this.state.session.end(new Error('another master is in charge'));
     else if (this.state.kind === 'down') {
       this.state.cancelRetry();
@@ -152,7 +152,7 @@ export class MasterConnection {
           previous: this.lastRun,
           onNotice: (key) => this.host.onNotice(key),
           clock: this.clock,
-          controlTimeout: Math.max(SHORTEST_CONTROL_TIMEOUT, this.settings.replicaTimeout),
+          controlSilence: Math.max(SHORTEST_CONTROL_SILENCE, this.settings.replicaTimeout),
         },
         signal,
       );

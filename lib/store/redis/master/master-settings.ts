@@ -8,7 +8,7 @@ export interface MasterListener {
    * The session has ended: there are no notices until the next session begins, which calls
    * `onChange(undefined)`.
    */
-  onLost(): void;
+  onUnreachable(): void;
   onReport(level: 'log' | 'warn' | 'error', code: string, message: string): void;
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../../../common/clock.js';
 import { NO_INDEX } from '../../../common/intrusive-set.js';
 import {
+  attemptEndOf,
   confirmTimeOf,
   STORE_CLOSED,
   tombstoneTimeOf,
@@ -135,7 +136,7 @@ export class Master implements MasterConnectionHost {
         demand: { policy: request.replicas, allowNoReplicas: this.settings.allowNoReplicas },
         window,
         waitUntil,
-        endsAt: Math.max(waitUntil, this.clock.monotonic() + window),
+        endsAt: attemptEndOf(request, this.clock.monotonic()),
         order: 0,
         stage: 'queued',
         mayBeWritten: false,
@@ -281,8 +282,8 @@ export class Master implements MasterConnectionHost {
   }
 
   /** Another server is the master now: the outcome of what was sent to this one is unknown. */
-  moved(): void {
-    this.connection.moved();
+  replaced(): void {
+    this.connection.replaced();
   }
 
   async close(): Promise<void> {
@@ -325,7 +326,7 @@ export class Master implements MasterConnectionHost {
     this.outbox.detach();
     this.groupCommit.detach(why);
     this.reports.sessionLost(why);
-    this.listener.onLost();
+    this.listener.onUnreachable();
   }
 
   onConnectFailed(why: Unavailable, failures: number): void {

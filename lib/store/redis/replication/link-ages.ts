@@ -107,7 +107,7 @@ export class CountedLinkAges implements LinkAges {
     const syncs = full === undefined ? '' : `${full} ${infoField(answer, 'sync_partial_ok')}`;
     if (syncs === '' || syncs !== this.syncs) this.unchangedSince = answeredAt;
     this.syncs = syncs;
-    this.madeAt = info.links.filter(({ online }) => online).map(() => this.unchangedSince);
+    this.madeAt = info.lines.filter(({ online }) => online).map(() => this.unchangedSince);
   }
 }
 

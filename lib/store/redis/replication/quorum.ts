@@ -69,7 +69,7 @@ export function acknowledgedOffsets(
   nameOf: (address: string) => string = (address) => address,
 ): Map<string, number> {
   const offsets = new Map<string, number>();
-  for (const { address, online, isReplica, offset } of info.links) {
+  for (const { address, online, isReplica, offset } of info.lines) {
     if (!online || !isReplica) continue;
     const name = nameOf(address);
     offsets.set(name, Math.max(offset, offsets.get(name) ?? 0));
@@ -86,7 +86,7 @@ export function countConfirmed(offsets: ReadonlyMap<string, number>, offset: num
 
 /** How many links have ever acknowledged anything: only these can have confirmed a write. */
 export function acknowledgingLinks(info: ReplicationInfo): number {
-  return info.links.filter(({ online, isReplica, offset }) => online && isReplica && offset > 0).length;
+  return info.lines.filter(({ online, isReplica, offset }) => online && isReplica && offset > 0).length;
 }
 
 /**

@@ -57,7 +57,7 @@ export class ReplicaView {
 
   constructor(
     private readonly knownReplicas: KnownReplicas,
-    private readonly links: LinkAges,
+    private readonly linkAges: LinkAges,
     /** ms that a link must have stood before a write, to confirm a grant. */
     private readonly quarantine: number,
     private readonly shared = new SharedAddresses(),
@@ -67,9 +67,9 @@ export class ReplicaView {
     const { certain, possible } = this.shared.separate(info, linkAnswer, answeredAt);
     this.info = certain;
     this.knownReplicas.observe(certain, possible);
-    this.links.observe(linkAnswer, answeredAt, certain);
-    this.countingLinks = Math.max(acknowledgingLinks(certain), this.links.madeAt.length);
-    const loading = Math.max(0, this.links.unacknowledged - syncingLinks(certain));
+    this.linkAges.observe(linkAnswer, answeredAt, certain);
+    this.countingLinks = Math.max(acknowledgingLinks(certain), this.linkAges.madeAt.length);
+    const loading = Math.max(0, this.linkAges.unacknowledged - syncingLinks(certain));
     this.certain = this.count(certain, loading, 0);
     this.counts = [this.certain];
     if (possible === certain) return;
@@ -123,17 +123,17 @@ export class ReplicaView {
    * How many replicas acknowledge what this master writes, and whether all links of replicas have
    * stood for a whole quarantine.
    */
-  shows(now: number): { readonly replicas: number; readonly allLinksOld: boolean } {
-    const lines = this.info?.links.filter(({ isReplica }) => isReplica) ?? [];
+  linkEvidence(now: number): { readonly replicas: number; readonly allLinksOld: boolean } {
+    const lines = this.info?.lines.filter(({ isReplica }) => isReplica) ?? [];
     const acknowledging = new Set(
       lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
     );
-    const old = countOlderThan(this.links, this.standingBefore(now));
+    const old = countOlderThan(this.linkAges, this.standingBefore(now));
     const others =
-      lines.some(({ online, offset }) => !online || offset === 0) || this.links.unacknowledged > 0;
+      lines.some(({ online, offset }) => !online || offset === 0) || this.linkAges.unacknowledged > 0;
     return {
       replicas: acknowledging.size,
-      allLinksOld: !others && old >= Math.max(lines.length, this.links.madeAt.length),
+      allLinksOld: !others && old >= Math.max(lines.length, this.linkAges.madeAt.length),
     };
   }
 
@@ -154,7 +154,7 @@ export class ReplicaView {
     // All young links are assumed to belong to replicas that confirm. So links must grow old
     // until a majority without any young link is left.
     const tolerated = acknowledging - majority;
-    const madeAt = this.links.madeAt.toSorted((a, b) => a - b);
+    const madeAt = this.linkAges.madeAt.toSorted((a, b) => a - b);
     const decisive = madeAt[this.countingLinks - tolerated - 1] ?? now;
     return Math.max(1, decisive + this.quarantine - now);
   }
@@ -183,7 +183,7 @@ export class ReplicaView {
    */
   health(): ReplicaReport[] {
     const heard = new Set(
-      this.info?.links
+      this.info?.lines
         .filter(({ silence }) => silence <= LONGEST_CONFIRMING_SILENCE)
         .map(({ address }) => this.knownReplicas.nameOf(address)),
     );
@@ -214,7 +214,7 @@ export class ReplicaView {
   private areTrusted(count: Count, confirmed: number, since: number): boolean {
     const majority = majorityOf(this.knownIn(count));
     if (this.quarantine === 0 || majority === 0) return true;
-    const old = countOlderThan(this.links, since);
+    const old = countOlderThan(this.linkAges, since);
     return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
   }
 

@@ -10,7 +10,7 @@ export interface ReplicationInfo {
    * One entry for each line. A replica can have two lines for a while: of a dead link and of the
    * new link.
    */
-  readonly links: readonly ReplicaLine[];
+  readonly lines: readonly ReplicaLine[];
 }
 
 export interface ReplicaLine {
@@ -39,9 +39,9 @@ export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo 
   const replid = infoField(reply, 'master_replid');
   const offset = infoField(reply, 'master_repl_offset');
   if (role === undefined || replid === undefined || offset === undefined) return undefined;
-  const links: ReplicaLine[] = [];
+  const lines: ReplicaLine[] = [];
   for (const [, ip, port, state, acknowledged, lag] of String(reply).matchAll(REPLICA_LINE)) {
-    links.push({
+    lines.push({
       address: `${ip}:${port}`,
       online: state === 'online',
       offset: Number(acknowledged),
@@ -49,17 +49,17 @@ export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo 
       isReplica: port !== '0',
     });
   }
-  return { role, replid, offset: Number(offset), links };
+  return { role, replid, offset: Number(offset), lines };
 }
 
 /** The addresses of all replicas in the list, online or not, each once. */
 export function listedAddresses(info: ReplicationInfo): Set<string> {
-  return new Set(info.links.filter((link) => link.isReplica).map((link) => link.address));
+  return new Set(info.lines.filter(({ isReplica }) => isReplica).map(({ address }) => address));
 }
 
 /** How many lines belong to replicas that still receive the file of a full sync. */
 export function syncingLinks(info: ReplicationInfo): number {
-  return info.links.filter(({ online }) => !online).length;
+  return info.lines.filter(({ online }) => !online).length;
 }
 
 /** One field of an INFO reply; undefined if the reply lacks the field. */

@@ -36,7 +36,7 @@ export interface Separated {
   readonly possible: ReplicationInfo;
 }
 
-interface Address {
+interface AnnouncedAddress {
   /** How many replicas certainly announce this address. */
   certain: number;
   /**
@@ -53,7 +53,7 @@ interface Address {
  * started again with each session, a replica that hangs would be missing.
  */
 export class SharedAddresses {
-  private readonly addresses = new Map<string, Address>();
+  private readonly addresses = new Map<string, AnnouncedAddress>();
   private readonly seen = new Set<string>();
 
   /** The addresses that several replicas certainly announce. */
@@ -67,27 +67,27 @@ export class SharedAddresses {
    */
   separate(info: ReplicationInfo, linkAnswer: Reply | undefined, at: number): Separated {
     const lines = new Map<string, ReplicaLine[]>();
-    for (const line of info.links) {
+    for (const line of info.lines) {
       if (!line.isReplica) continue;
       const others = lines.get(line.address);
       if (others === undefined) lines.set(line.address, [line]);
       else others.push(line);
     }
     for (const address of this.addresses.keys()) if (!lines.has(address)) this.forgetDoubts(address);
-    if (lines.size === info.links.length) {
+    if (lines.size === info.lines.length) {
       for (const address of lines.keys()) this.single(address);
       return { certain: info, possible: info };
     }
     const certain = new Map<ReplicaLine, string>();
     const possible = new Map<ReplicaLine, string>();
     let isDoubtful = false;
-    const linkCount = info.links.filter(({ online }) => online).length;
+    const linkCount = info.lines.filter(({ online }) => online).length;
     for (const [address, all] of lines) {
       if (all.length === 1) {
         this.single(address);
         continue;
       }
-      const known = this.look(address, all, linkCount, linkAnswer, at);
+      const known = this.updateAddress(address, all, linkCount, linkAnswer, at);
       if (known.alive > known.certain) isDoubtful = true;
       // The lines that have acknowledged most come first. If there are more lines than replicas,
       // the rest count as dead links.
@@ -101,13 +101,13 @@ export class SharedAddresses {
     return { certain: named, possible: isDoubtful ? renamed(info, possible) : named };
   }
 
-  private look(
+  private updateAddress(
     address: string,
     lines: readonly ReplicaLine[],
     linkCount: number,
     linkAnswer: Reply | undefined,
     at: number,
-  ): Address {
+  ): AnnouncedAddress {
     const online = lines.filter((line) => line.online);
     // Lines that were there at this process's first poll may each be a replica that hangs.
     const unknown = { certain: 1, alive: this.seen.has(address) ? 1 : online.length, proof: undefined };
@@ -162,11 +162,11 @@ function nameOf(address: string, place: number): string {
 }
 
 function renamed(info: ReplicationInfo, names: ReadonlyMap<ReplicaLine, string>): ReplicationInfo {
-  const links = info.links.map((line) => {
+  const lines = info.lines.map((line) => {
     const address = names.get(line);
     return address === undefined || address === line.address ? line : { ...line, address };
   });
-  return { ...info, links };
+  return { ...info, lines };
 }
 
 /** The announced address of a replica, from the name that `SharedAddresses` gave it. */

@@ -175,7 +175,7 @@ describe('What a master shows about its replicas', () => {
     });
     const view = new ReplicaView(new ObservedReplicas(), new ListedLinkAges(), 5_000);
     view.observe(parseReplicationInfo(text)!, list.join(''), 100_000);
-    return view.shows(100_000);
+    return view.linkEvidence(100_000);
   }
 
   it.each<[what: string, info: string[], clients: string[], expected: MasterEvidence]>([

@@ -195,86 +195,86 @@ describe('New locks in a slot', () => {
   it('wait in a process that has just started, until all servers have shown that they lost nothing', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, [8]]), 500);
-    expect(trust.wait(7, 1_500)).toBe(DOUBT - 1_000);
-    table.show('a', 1_000, []);
-    expect(trust.wait(7, 1_500)).toBe(0);
-    expect(trust.wait(8, 1_500)).toBe(DOUBT - 1_000);
+    expect(trust.timeUntilTrusted(7, 1_500)).toBe(DOUBT - 1_000);
+    table.prove('a', 1_000, []);
+    expect(trust.timeUntilTrusted(7, 1_500)).toBe(0);
+    expect(trust.timeUntilTrusted(8, 1_500)).toBe(DOUBT - 1_000);
   });
 
   it('wait until doubt is over if nothing is shown', () => {
     const { table, trust } = trustIn();
     for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
-    expect(trust.wait(7, 10_000)).toBe(0);
+    expect(trust.timeUntilTrusted(7, 10_000)).toBe(0);
     table.take(view('b', [1, []], [3, [7]]), 10_000);
-    expect(trust.wait(7, 10_001)).toBe(DOUBT - 1);
+    expect(trust.timeUntilTrusted(7, 10_001)).toBe(DOUBT - 1);
   });
 
   it('wait again if the slot moved after that was shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.show('a', 0, []);
+    table.prove('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
-    expect(trust.wait(7, 1_000)).toBe(DOUBT);
+    expect(trust.timeUntilTrusted(7, 1_000)).toBe(DOUBT);
     // A check that was made before the slot came says nothing about the slot.
-    table.show('b', 999, []);
-    expect(trust.wait(7, 1_000)).toBe(DOUBT);
-    table.show('b', 1_000, []);
-    expect(trust.wait(7, 1_000)).toBe(0);
+    table.prove('b', 999, []);
+    expect(trust.timeUntilTrusted(7, 1_000)).toBe(DOUBT);
+    table.prove('b', 1_000, []);
+    expect(trust.timeUntilTrusted(7, 1_000)).toBe(0);
   });
 
   it('wait only in slots for which that is not shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
-    table.show('a', 0, [[7, 8]]);
-    expect([6, 7, 8, 9].map((slot) => trust.wait(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
+    table.prove('a', 0, [[7, 8]]);
+    expect([6, 7, 8, 9].map((slot) => trust.timeUntilTrusted(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
   });
 
   it('do not wait if a replica took its master’s place: the slot has stayed in its shard', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     const trust = new SlotTrust(table, QUARANTINE);
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.show('a', 0, []);
+    table.prove('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
-    expect(trust.wait(7, 1_000)).toBe(0);
+    expect(trust.timeUntilTrusted(7, 1_000)).toBe(0);
   });
 
   it('wait if the slot may have been away: its master has a greater epoch, and no new slot that explains it', () => {
     const { table, trust } = trustIn();
     for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, [8]]), at);
     table.take(view('a', [3, [7]], [2, [8]]), 11_000);
-    expect([7, 8].map((slot) => trust.wait(slot, 11_000))).toEqual([DOUBT, 0]);
+    expect([7, 8].map((slot) => trust.timeUntilTrusted(slot, 11_000))).toEqual([DOUBT, 0]);
     for (let at = 12_000; at <= 20_000; at += 1_000) table.take(view('a', [3, [7]], [2, [8]]), at);
     table.take(view('a', [4, [7, 8]], [2, []]), 21_000);
-    expect([7, 8].map((slot) => trust.wait(slot, 21_000))).toEqual([0, DOUBT]);
+    expect([7, 8].map((slot) => trust.timeUntilTrusted(slot, 21_000))).toEqual([0, DOUBT]);
   });
 
   it('wait if no server could be asked for long, and after that', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.show('a', 0, []);
-    expect(trust.wait(7, 5_000)).toBe(0);
-    expect(trust.wait(7, 6_000)).toBe(DOUBT);
+    table.prove('a', 0, []);
+    expect(trust.timeUntilTrusted(7, 5_000)).toBe(0);
+    expect(trust.timeUntilTrusted(7, 6_000)).toBe(DOUBT);
     table.take(view('a', [1, [7]], [2, []]), 6_000);
-    expect(trust.wait(7, 6_000)).toBe(DOUBT);
+    expect(trust.timeUntilTrusted(7, 6_000)).toBe(DOUBT);
   });
 
   it('wait if the slot was on its way and has stayed', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.show('a', 0, []);
-    table.migrating(7, 2_000);
-    expect(trust.wait(7, 2_500)).toBe(QUARANTINE - 500);
-    expect(trust.wait(7, 2_000 + QUARANTINE)).toBe(0);
+    table.prove('a', 0, []);
+    table.noteMigrating(7, 2_000);
+    expect(trust.timeUntilTrusted(7, 2_500)).toBe(QUARANTINE - 500);
+    expect(trust.timeUntilTrusted(7, 2_000 + QUARANTINE)).toBe(0);
     table.take(view('a', [1, [7]], [2, []]), 5_000);
-    table.migrating(7, 5_500);
+    table.noteMigrating(7, 5_500);
     table.take(view('b', [1, []], [3, [7]]), 5_600);
-    table.show('b', 5_600, []);
-    expect(trust.wait(7, 5_700)).toBe(0);
+    table.prove('b', 5_600, []);
+    expect(trust.timeUntilTrusted(7, 5_700)).toBe(0);
   });
 
   it('never wait without a quarantine', () => {
     const { table, trust } = trustIn(0);
     table.take(view('a', [1, [7]], [2, []]), 0);
-    expect(trust.wait(7, 1)).toBe(0);
+    expect(trust.timeUntilTrusted(7, 1)).toBe(0);
   });
 });

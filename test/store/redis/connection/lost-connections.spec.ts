@@ -223,7 +223,7 @@ describe('After a new connection', () => {
   it('the store reports that any key may have changed', async () => {
     const told: string[] = [];
     store.changes.subscribe((change) => {
-      if ('every' in change) told.push(change.isLost === true ? 'lost' : 'found again');
+      if ('every' in change) told.push(change.isUnreachable === true ? 'lost' : 'found again');
     });
     link.cut();
     await until(() => told.length > 1, { what: 'every key is to be looked at' });
@@ -232,7 +232,7 @@ describe('After a new connection', () => {
 
   it('the store reports the same if only the connection for notices was lost, and locks go on', async () => {
     let told = 0;
-    store.changes.subscribe((change) => (told += 'every' in change && change.isLost !== true ? 1 : 0));
+    store.changes.subscribe((change) => (told += 'every' in change && change.isUnreachable !== true ? 1 : 0));
     await redis.master.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await until(() => told > 0, { what: 'every key is to be looked at' });
     await take(store, 'after-the-watcher');

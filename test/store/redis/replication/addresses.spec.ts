@@ -36,7 +36,7 @@ const linksOf = (...ages: number[]): string =>
   ages.map((age, i) => `id=${i} addr=x:1 age=${age} idle=0 flags=S cmd=replconf`).join('\n');
 
 const namesIn = (info: ReplicationInfo): string[] =>
-  [...new Set(info.links.map(({ address }) => address.replace('10.0.0.1:', '')))].toSorted();
+  [...new Set(info.lines.map(({ address }) => address.replace('10.0.0.1:', '')))].toSorted();
 
 describe('Two lines of one address in INFO', () => {
   const two = ['1', '1 (2)'];
