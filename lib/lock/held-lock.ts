@@ -17,7 +17,7 @@ import { LockLostError, LockUnavailableError, whyNotConfirmed } from './errors.j
 import type { LockEvent } from './events.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import { isRenewalNearlyDue, type Renewals, type RenewalPlace } from './renewals.js';
+import { isRenewalNearlyDue, type Renewals, type WheelPlace } from './renewals.js';
 
 /** What a lock needs of its service. */
 export interface HeldLockHost {
@@ -61,7 +61,7 @@ export class HeldLock extends Lock implements HeldKeys, Timed {
   private readonly firstValidity: Validity;
   private state: State = HELD;
   private controller: AbortController | undefined;
-  private place: RenewalPlace | undefined;
+  private place: WheelPlace | undefined;
   private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
   /** Ends when the renewal under way is answered and the answer is dealt with. */

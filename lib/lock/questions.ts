@@ -28,9 +28,8 @@ export class Questions {
   private answered = 0;
   /** The attempt that failed last. Until it is taken back, other callers find the key busy. */
   private failedOwner: string | undefined = undefined;
-  /** The owner that `attemptOf` searched for last, and whether the owner's question is open. */
-  private lastSearchedOwner: string | undefined = undefined;
-  private isItsQuestionOpen = false;
+  /** The owner that `attemptOf` looked up last, and whether that owner's question is open. */
+  private lastLookup: { readonly owner: string; isOpen: boolean } | undefined = undefined;
 
   add(owner: string, changes: number, askedAt: number): Question {
     const question = new Question(owner, ++this.count, changes, askedAt);
@@ -45,7 +44,7 @@ export class Questions {
   close(question: Question, isTakenBack: boolean): void {
     this.open.remove(question);
     if (isTakenBack) this.failedOwner = question.owner;
-    if (this.lastSearchedOwner === question.owner) this.isItsQuestionOpen = false;
+    if (this.lastLookup?.owner === question.owner) this.lastLookup.isOpen = false;
   }
 
   /** An answer outdates all questions until now. */
@@ -61,13 +60,12 @@ export class Questions {
    */
   attemptOf(owner: string): 'open' | 'over' | undefined {
     if (owner === this.failedOwner) return 'over';
-    if (this.lastSearchedOwner !== owner) {
-      this.lastSearchedOwner = owner;
+    if (this.lastLookup?.owner !== owner) {
       let question = this.open.first;
       while (question !== undefined && question.owner !== owner) question = question.behind;
-      this.isItsQuestionOpen = question !== undefined;
+      this.lastLookup = { owner, isOpen: question !== undefined };
     }
-    return this.isItsQuestionOpen ? 'open' : undefined;
+    return this.lastLookup.isOpen ? 'open' : undefined;
   }
 
   /** The instant of the newest question; undefined if an answer came since. */

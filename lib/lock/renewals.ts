@@ -8,21 +8,16 @@ export interface Renewable {
   renew(): void;
 }
 
-/** The place of a lock in a wheel. `delete` ends the renewal of the lock. */
-export interface RenewalPlace {
-  delete(lock: Renewable): void;
-}
-
 /**
  * ms between two places of a wheel, within the limits below. The locks of one place are renewed
  * together.
  */
-const WHEEL_TURN_TIME = 25;
+const WHEEL_STEP_TIME = 25;
 /** The fewest places of a wheel. The places of a period under 400 ms are closer than 25 ms. */
 const FEWEST_PLACES = 16;
 /**
- * The most places of a wheel. The places of a period over 2.5 s are more than 25 ms apart: to wake an
- * idle process costs more than to look into a place.
+ * The most places of a wheel. The places of a period over 2.5 s are more than 25 ms apart: to wake
+ * an idle process costs more than to look into a place.
  */
 const MOST_PLACES = 100;
 /**
@@ -50,7 +45,7 @@ export function renewalPeriodOf(leaseTime: number): number {
 }
 
 /**
- * True if half of the period is over. On a busy event loop the wheel's next turn may then come too
+ * True if half of the period is over. On a busy event loop the wheel's next step may then come too
  * late for the renewal. `passed`: ms since the last renewal, or since the request for the lock.
  */
 export function isRenewalNearlyDue(passed: number, leaseTime: number): boolean {
@@ -75,14 +70,14 @@ export class Renewals {
    * Calls `renew` once in each period: see `renewalPeriodOf`. `passed`: ms of the first period that
    * are over. If there are many locks, the first period ends up to half a period earlier.
    */
-  start(lock: Renewable, leaseTime: number, passed: number): RenewalPlace {
+  start(lock: Renewable, leaseTime: number, passed: number): WheelPlace {
     const period = renewalPeriodOf(leaseTime);
     let wheel = this.wheels.get(period);
     if (wheel === undefined) {
       wheel = new Wheel(
         period,
         this.clock,
-        (turnTime) => this.turnsOf(turnTime),
+        (stepTime) => this.stepsOf(stepTime),
         () => this.wheels.delete(period),
       );
       this.wheels.set(period, wheel);
@@ -90,15 +85,15 @@ export class Renewals {
     return wheel.add(lock, passed);
   }
 
-  /** Wheels that turn about as often share one interval. None of them misses a turn. */
-  private turnsOf(turnTime: number): Observable<number> {
-    const time = WHEEL_TURN_TIME * 2 ** Math.floor(Math.log2(turnTime / WHEEL_TURN_TIME));
-    let turns = this.intervals.get(time);
-    if (turns === undefined) {
-      turns = interval(time, this.scheduler).pipe(share());
-      this.intervals.set(time, turns);
+  /** Wheels that step about as often share one interval. None of them misses a step. */
+  private stepsOf(stepTime: number): Observable<number> {
+    const time = WHEEL_STEP_TIME * 2 ** Math.floor(Math.log2(stepTime / WHEEL_STEP_TIME));
+    let steps = this.intervals.get(time);
+    if (steps === undefined) {
+      steps = interval(time, this.scheduler).pipe(share());
+      this.intervals.set(time, steps);
     }
-    return turns;
+    return steps;
   }
 
   close(): void {
@@ -108,43 +103,44 @@ export class Renewals {
 }
 
 /**
- * Turns once in a period. The wheel advances by the time that has passed, not by the calls of the
- * timer: an event loop that takes 80 ms a round calls a timer of 25 ms every 80 ms. Every place in
- * between is due then, and so is every place that would be late with the next call.
+ * Goes round once in a period, in steps from place to place. The wheel advances by the time that
+ * has passed, not by the calls of the timer: an event loop that takes 80 ms a turn calls a timer of
+ * 25 ms every 80 ms. Every place in between is due then, and so is every place that would be late
+ * with the next call.
  */
 class Wheel {
   /** The places that have locks, by their index. */
   private readonly places = new Map<number, WheelPlace>();
   private readonly placeCount: number;
-  private readonly turnTime: number;
-  private readonly turning: Subscription;
+  private readonly stepTime: number;
+  private readonly timer: Subscription;
   private readonly startedAt: number;
-  /** The number of turns since the start whose places have been renewed. */
-  private turns = 0;
-  /** The number of turns that had passed at the last call of the timer. */
-  private turnsAtLastCall = 0;
+  /** The number of steps that the wheel has made. */
+  private steps = 0;
+  /** The number of steps that were due at the last call of the timer. */
+  private stepsAtLastCall = 0;
   private added = 0;
 
   constructor(
     period: number,
     private readonly clock: Clock,
-    turnsOf: (turnTime: number) => Observable<number>,
+    stepsOf: (stepTime: number) => Observable<number>,
     private readonly onEmpty: () => void,
   ) {
-    this.placeCount = Math.min(MOST_PLACES, Math.max(FEWEST_PLACES, Math.ceil(period / WHEEL_TURN_TIME)));
-    this.turnTime = period / this.placeCount;
+    this.placeCount = Math.min(MOST_PLACES, Math.max(FEWEST_PLACES, Math.ceil(period / WHEEL_STEP_TIME)));
+    this.stepTime = period / this.placeCount;
     this.startedAt = clock.monotonic();
-    this.turning = turnsOf(this.turnTime).subscribe(() => this.turn());
+    this.timer = stepsOf(this.stepTime).subscribe(() => this.onTimer());
   }
 
-  add(lock: Renewable, passed: number): RenewalPlace {
+  add(lock: Renewable, passed: number): WheelPlace {
     const spread = Math.floor(((this.added++ * GOLDEN_RATIO) % 1) * SPREAD * this.placeCount);
-    const earlier = Math.max(spread, Math.ceil(passed / this.turnTime));
-    const dueTurn = Math.floor(this.turnsPassed) + this.placeCount - earlier;
-    // Within one round from the last turn: a wheel that is behind the clock passes each place only
+    const earlier = Math.max(spread, Math.ceil(passed / this.stepTime));
+    const dueStep = Math.floor(this.stepsDue) + this.placeCount - earlier;
+    // Within one round from the last step: a wheel that is behind the clock passes each place only
     // once when it catches up.
-    const turn = Math.min(this.turns + this.placeCount, Math.max(this.turns + 1, dueTurn));
-    const index = turn % this.placeCount;
+    const step = Math.min(this.steps + this.placeCount, Math.max(this.steps + 1, dueStep));
+    const index = step % this.placeCount;
     let place = this.places.get(index);
     if (place === undefined) {
       place = new WheelPlace(() => this.places.delete(index));
@@ -155,50 +151,53 @@ class Wheel {
   }
 
   stop(): void {
-    this.turning.unsubscribe();
+    this.timer.unsubscribe();
   }
 
-  private get turnsPassed(): number {
-    return (this.clock.monotonic() - this.startedAt) / this.turnTime;
+  /** The number of steps that the wheel would have made if no timer came late. */
+  private get stepsDue(): number {
+    return (this.clock.monotonic() - this.startedAt) / this.stepTime;
   }
 
-  private turn(): void {
-    // An empty wheel ends at the next turn and not with its last lock: locks come and go much more
-    // often than turns.
+  private onTimer(): void {
+    // An empty wheel ends at the next call and not with its last lock: locks come and go much more
+    // often than calls.
     if (this.places.size === 0) {
       this.stop();
       this.onEmpty();
       return;
     }
-    const { turnsPassed } = this;
-    const late = Math.max(0, turnsPassed - this.turnsAtLastCall - 1);
-    this.turnsAtLastCall = turnsPassed;
-    this.advanceTo(turnsPassed + Math.min(late, LOOK_AHEAD * this.placeCount));
+    const { stepsDue } = this;
+    const late = Math.max(0, stepsDue - this.stepsAtLastCall - 1);
+    this.stepsAtLastCall = stepsDue;
+    this.advanceTo(stepsDue + Math.min(late, LOOK_AHEAD * this.placeCount));
   }
 
   /**
-   * Each place is due once, no matter how many rounds have passed, and the place that is due
-   * longest comes first. After the event loop was blocked, all overdue locks are renewed at once.
+   * Each place is due once, no matter how many rounds have passed, and the place that is due longest
+   * comes first. After the event loop was blocked, all overdue locks are renewed at once.
    * That costs the same share of the time as always. In slices, an event loop that is always slow
    * would be late with every slice.
    */
-  private advanceTo(turn: number): void {
+  private advanceTo(step: number): void {
     // Rounded, because a timer may call a little early.
-    const target = Math.round(turn);
-    const last = Math.min(target, this.turns + this.placeCount);
-    while (this.turns < last) {
-      this.turns++;
-      for (const lock of this.places.get(this.turns % this.placeCount)?.locks ?? []) lock.renew();
+    const target = Math.round(step);
+    const last = Math.min(target, this.steps + this.placeCount);
+    while (this.steps < last) {
+      this.steps++;
+      for (const lock of this.places.get(this.steps % this.placeCount)?.locks ?? []) lock.renew();
     }
-    this.turns = Math.max(this.turns, target);
+    this.steps = Math.max(this.steps, target);
   }
 }
 
-class WheelPlace implements RenewalPlace {
+/** One place of a wheel, and the locks that stand there. */
+export class WheelPlace {
   readonly locks = new Set<Renewable>();
 
   constructor(private readonly onEmpty: () => void) {}
 
+  /** Ends the renewal of the lock. */
   delete(lock: Renewable): void {
     if (this.locks.delete(lock) && this.locks.size === 0) this.onEmpty();
   }

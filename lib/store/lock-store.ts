@@ -56,8 +56,9 @@ export interface LockStore {
    *
    * The store hears of every key that an `acquire` found busy, that is watched, or that was
    * renewed. Releases of this process may be among the changes. `every` and `where` mean that
-   * notices may have been missed. With `isUnreachable` the master of these keys cannot be asked now, and a
-   * waiter's last answer is out of date. Another change follows when the master can be asked again.
+   * notices may have been missed. With `isUnreachable` the master of these keys cannot be asked now,
+   * and a waiter's last answer is out of date. Another change follows when the master can be asked
+   * again.
    */
   readonly changes: Observable<KeyChange>;
 
@@ -125,10 +126,9 @@ export interface AcquireRequest extends OwnedKeys {
   /** ms to wait for confirmations once the request is sent. */
   readonly replicaTimeout: number;
   /**
-   * The caller waits until this monotonic instant. An attempt that has no answer by then ends, but
-   * has at least `replicaTimeout` ms: a connection may be about to open, and a confirmation takes
-   * time. If a quarantine lasts longer than this instant, the store
-   * answers at once.
+   * The caller waits until this monotonic instant. An attempt without an answer ends then, but not
+   * before `replicaTimeout` ms have passed: a connection may be about to open, and a confirmation
+   * takes time. If a quarantine lasts longer, the store answers at once.
    */
   readonly waitUntil: number;
 }
@@ -144,7 +144,7 @@ export function confirmTimeOf({
   return Math.min(replicaTimeout, leaseTime / 2);
 }
 
-/** The monotonic instant at which an attempt ends that no server has written. */
+/** The monotonic instant at which an attempt ends if no server has written it by then. */
 export function attemptEndOf(request: AcquireRequest, now: number): number {
   return Math.max(request.waitUntil, now + confirmTimeOf(request));
 }

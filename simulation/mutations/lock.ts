@@ -17,7 +17,7 @@ export const LOCK_MUTANTS: readonly Mutant[] = [
     name: 'renewals by the calls of a timer instead of the time that has passed',
     changes: {
       'lib/lock/renewals.ts': [
-        ['const target = Math.round(turn);', 'const target = Math.min(Math.round(turn), this.turns + 1);'],
+        ['const target = Math.round(step);', 'const target = Math.min(Math.round(step), this.steps + 1);'],
       ],
     },
   },

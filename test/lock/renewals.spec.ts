@@ -4,8 +4,8 @@ import { ManualClock } from '../support/manual-clock.js';
 
 const LEASE = 30_000;
 const PERIOD = 10_000;
-/** ms between two turns of the wheel of this period, which has 100 slots. */
-const TURN = 100;
+/** ms between two steps of the wheel of this period, which has 100 places. */
+const STEP = 100;
 
 describe('Renewals', () => {
   it('come evenly, even if all locks were taken in one instant', async () => {
@@ -22,14 +22,14 @@ describe('Renewals', () => {
     renewals.close();
 
     for (const mine of times) {
-      expect(mine[0]).toBeGreaterThan(PERIOD / 2 - TURN);
+      expect(mine[0]).toBeGreaterThan(PERIOD / 2 - STEP);
       expect(mine[0]).toBeLessThanOrEqual(PERIOD);
       expect(mine[1]! - mine[0]!).toBe(PERIOD);
     }
-    const perTurn = new Map<number, number>();
-    for (const at of times.flat()) perTurn.set(at, (perTurn.get(at) ?? 0) + 1);
-    // 10,000 over half a period of 100 turns are 200 a turn.
-    expect(Math.max(...perTurn.values())).toBeLessThanOrEqual(205);
+    const perStep = new Map<number, number>();
+    for (const at of times.flat()) perStep.set(at, (perStep.get(at) ?? 0) + 1);
+    // 10,000 over half a period of 100 steps are 200 a step.
+    expect(Math.max(...perStep.values())).toBeLessThanOrEqual(205);
     expect(clock.timers).toBe(0);
   });
 
@@ -63,9 +63,9 @@ describe('Renewals', () => {
         renewals.close();
         times.forEach((at, index) => {
           const due = (index + 1) * PERIOD;
-          // Half a turn of the wheel for timers that come early.
-          expect(at).toBeGreaterThan(due - Math.min(lag, PERIOD / 4) - TURN / 2);
-          expect(at).toBeLessThanOrEqual(due + Math.max(TURN, lag - PERIOD / 4));
+          // Half a step of the wheel for timers that come early.
+          expect(at).toBeGreaterThan(due - Math.min(lag, PERIOD / 4) - STEP / 2);
+          expect(at).toBeLessThanOrEqual(due + Math.max(STEP, lag - PERIOD / 4));
         });
       },
     );

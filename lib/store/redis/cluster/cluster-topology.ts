@@ -184,7 +184,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     // the owner, either the replica took the master's place with all slots, or the replica is a
     // master of its own now. The next view tells which.
     if (node === undefined || owner !== by || node.id === owner || node.masterId === owner) return;
-    this.table.moved(slot, node.id, now);
+    this.table.noteMoved(slot, node.id, now);
     this.follow(new Set([slot]), this.nodes);
   }
 

@@ -156,7 +156,7 @@ export class LossCheck {
           : (mayHaveLost(view.nodes, known, evidence, { doubtTime, allowNoReplicas }) ??
             (unasked &&
               `${masters.get(unasked[0])?.identity} may not be asked how it got its slots (allow the user ${ACL_RULE})`));
-      if (doubt === undefined) cluster.table.prove(owner, startedAt, unproven);
+      if (doubt === undefined) cluster.table.noteIntact(owner, startedAt, unproven);
       this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
       // The master that gave the slots away learns of the success a moment after the target has the
       // slots.

@@ -155,17 +155,17 @@ export class Routing {
     const { trust, table, lossCheck } = this.topology;
     for (;;) {
       const now = this.clock.monotonic();
-      const wait = trust.timeUntilTrusted(slot, now);
-      if (wait === 0) return undefined;
+      const left = trust.timeUntilTrusted(slot, now);
+      if (left === 0) return undefined;
       const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
       if (now >= until || this.topology.isClosed)
-        return withMaster(notTrusted(slot, wait, lossCheck.doubtOf(shard.masterId)), shard);
-      await this.topology.nextView(Math.min(wait, until - now, LOOK_AGAIN_TIME));
+        return withMaster(notTrusted(slot, left, lossCheck.doubtOf(shard.masterId)), shard);
+      await this.topology.nextView(Math.min(left, until - now, LOOK_AGAIN_TIME));
     }
   }
 }
 
-/** No caller hears this outcome. */
+/** The outcome of an attempt whose caller has left, and does not hear it. */
 export const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller does not wait any more.' };
 
 /** Names the shard in the outcome of a failure. */
@@ -182,12 +182,12 @@ function noAgreement(slot: number): Unavailable {
   };
 }
 
-function notTrusted(slot: number, wait: number, doubt: string | undefined): Unavailable {
+function notTrusted(slot: number, left: number, doubt: string | undefined): Unavailable {
   return {
     kind: 'unavailable',
     reason:
       `slot ${slot} moved, or is new to this process, and a server cannot show that it lost no lock${doubt === undefined ? '' : ` (${doubt})`}; ` +
-      `new locks in this slot are granted in ${Math.ceil(wait / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
-    retryAfter: wait,
+      `new locks in this slot are granted in ${Math.ceil(left / 1000)} s at the latest (option quarantine). Locks that are held go on.`,
+    retryAfter: left,
   };
 }

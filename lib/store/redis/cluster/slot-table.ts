@@ -57,7 +57,7 @@ export class SlotTable {
   }
 
   /**
-   * Whether all servers have proven, since the slot came to the owner's shard, that no lock in the
+   * Whether all servers have proved, since the slot came to the owner's shard, that no lock in the
    * slot was lost.
    */
   isProvenIntact(slot: number): boolean {
@@ -114,7 +114,7 @@ export class SlotTable {
   }
 
   /** The owner of the slot said that `to` owns the slot now. */
-  moved(slot: number, to: string, at: number): void {
+  noteMoved(slot: number, to: string, at: number): void {
     this.give(slot, to, this.claims[slot]?.epoch ?? 0, at);
   }
 
@@ -125,8 +125,7 @@ export class SlotTable {
   }
 
   /**
-   * Masters with slots that came after the monotonic instant `since`, and are not proven to be
-   * intact.
+   * Masters with slots that came after the monotonic instant `since` and are not proven intact.
    */
   unprovenOwners(since: number): Set<string> {
     const owners = new Set<string>();
@@ -136,10 +135,10 @@ export class SlotTable {
   }
 
   /**
-   * All servers have proven, after the monotonic instant `at`, that nothing of the owner's slots was
-   * lost. Nothing is proven of the slots in `except`.
+   * All servers proved, after the monotonic instant `at`, that no lock in the owner's slots was
+   * lost. The proof does not cover the slots in `except`.
    */
-  prove(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
+  noteIntact(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
     for (const [slot, claim] of this.claims.entries()) {
       if (claim?.owner !== owner || claim.since > at) continue;
       if (!except.some(([from, to]) => from <= slot && slot <= to))
@@ -196,8 +195,8 @@ export class SlotTable {
   }
 
   /**
-   * Keeps `since` and `isProvenIntact` of slots whose master was replaced by a replica. The replica takes
-   * all slots, so these slots have not left their shard.
+   * Keeps `since` and `isProvenIntact` of slots whose master was replaced by a replica. The replica
+   * takes all slots, so these slots have not left their shard.
    */
   private keepSuccessions(before: ReadonlyMap<number, Claim>): void {
     if (before.size === 0) return;

@@ -54,7 +54,7 @@ import type { SlotTable } from './slot-table.js';
  *       Neither does a server that another view named lately, and T does not name.
  *    b. This process has seen the slot at T for so long that no lock that S knew, and T does not
  *       know, can still be believed in: `doubtTimeOf`.
- *    Once shown, a slot is trusted as long as it stays with T, whatever happens to other shards.
+ *    Once proven intact, a slot is trusted as long as it stays with T, whatever happens to other shards.
  *    What happens to the shard of T is for `quorum.ts` to judge.
  *
  *    The check must come after the move: what S showed before the move says nothing about a loss
@@ -115,7 +115,7 @@ export class SlotTrust {
     private readonly quarantine: number,
   ) {}
 
-  /** ms until new locks may be granted in the slot; 0 if they may be now. */
+  /** ms until new locks may be granted in the slot; 0 if the slot is trusted now. */
   timeUntilTrusted(slot: number, now: number): number {
     if (this.quarantine === 0) return 0;
     const doubtTime = doubtTimeOf(this.quarantine);

@@ -68,8 +68,9 @@ interface RequestBase extends LockPart {
    * gap.
    *
    * - undefined: the time of the request is not up.
-   * - in the future: the time is up, the WAIT was ended, and its answer may still confirm.
-   * - in the past: the request has ended, or ends with the next answer.
+   * - in the future: the time is up, and the answer to the WAIT may still confirm the request.
+   * - in the past: that answer did not confirm the request, or did not come in time. The request
+   *   ends.
    */
   verdictBy: number | undefined;
 }

@@ -1,5 +1,6 @@
 import { namesOf } from '../../key-names.js';
 import type { Unavailable } from '../../lock-store.js';
+import { quarantineText } from '../replication/replica-view.js';
 import { addressText } from '../resp.js';
 import type { ReplicationInfo } from '../replication/replication-info.js';
 import type { Session } from '../connection/session.js';
@@ -41,14 +42,6 @@ export function withoutReplica(where: string): string {
 /** `left`: ms until the replicas can be trusted with new locks. */
 export function quarantined(left: number): Unavailable {
   return { kind: 'unavailable', reason: quarantineText(left), retryAfter: left };
-}
-
-/** Used for callers, for the log, and for `health()`. */
-export function quarantineText(left: number): string {
-  return (
-    `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
-    'for too short a time to be trusted after a fail-over or a restart. Held locks go on.'
-  );
 }
 
 /**

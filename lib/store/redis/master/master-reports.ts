@@ -1,10 +1,10 @@
 import type { Clock } from '../../../common/clock.js';
 import type { CommitCounts, MasterHealth, Unavailable } from '../../lock-store.js';
-import { quarantineText, withoutReplica } from '../commit/messages.js';
+import { withoutReplica } from '../commit/messages.js';
 import { addressWarnings, type AddressWarning } from '../replication/address-warnings.js';
 import type { KnownReplicas } from '../replication/known-replicas.js';
 import { RENEWAL } from '../replication/quorum.js';
-import type { ReplicaView } from '../replication/replica-view.js';
+import { quarantineText, type ReplicaView } from '../replication/replica-view.js';
 import type { SharedAddresses } from '../replication/shared-addresses.js';
 import { FAILURES_TO_REPORT } from '../pauses.js';
 import { addressText } from '../resp.js';

@@ -231,3 +231,14 @@ export class ReplicaView {
     return this.knownReplicas.addresses.size + hidden;
   }
 }
+
+/**
+ * Why no new lock is granted, and for how long: `left` is `ReplicaView.quarantineLeft`. For callers,
+ * the log and `health()`.
+ */
+export function quarantineText(left: number): string {
+  return (
+    `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
+    'for too short a time to be trusted after a fail-over or a restart. Held locks go on.'
+  );
+}

@@ -21,7 +21,8 @@ export interface ReleaseCall extends ScriptCall {
  *         next grant gets a greater token. With a cooldown: `<owner>~ <token>`, so that the key
  *         stays busy, no program holds it, and no renewal brings it back.
  *
- * Most locks have one key, which still holds what the lock wrote: such a key is compared as a whole.
+ * Most locks have one key, which still holds what the lock wrote: such a key is compared as a
+ * whole.
  *
  * A release whose answer was lost is sent again. So a key with the bare token of this very lock
  * counts as released by its owner: every later grant has a greater token, so no lock has held the

@@ -171,7 +171,7 @@ describe('The owner of a slot', () => {
     table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
     table.take(view('b', [1, [8]], [3, [7]]), 3_000);
     expect([table.since(7), table.since(8)]).toEqual([3_000, 1_000]);
-    table.moved(8, 'b', 4_000);
+    table.noteMoved(8, 'b', 4_000);
     expect(table.since(8)).toBe(4_000);
   });
 
@@ -196,7 +196,7 @@ describe('New locks in a slot', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, [8]]), 500);
     expect(trust.timeUntilTrusted(7, 1_500)).toBe(DOUBT - 1_000);
-    table.prove('a', 1_000, []);
+    table.noteIntact('a', 1_000, []);
     expect(trust.timeUntilTrusted(7, 1_500)).toBe(0);
     expect(trust.timeUntilTrusted(8, 1_500)).toBe(DOUBT - 1_000);
   });
@@ -212,20 +212,20 @@ describe('New locks in a slot', () => {
   it('wait again if the slot moved after that was shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.prove('a', 0, []);
+    table.noteIntact('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(DOUBT);
     // A check that was made before the slot came says nothing about the slot.
-    table.prove('b', 999, []);
+    table.noteIntact('b', 999, []);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(DOUBT);
-    table.prove('b', 1_000, []);
+    table.noteIntact('b', 1_000, []);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(0);
   });
 
   it('wait only in slots for which that is not shown', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
-    table.prove('a', 0, [[7, 8]]);
+    table.noteIntact('a', 0, [[7, 8]]);
     expect([6, 7, 8, 9].map((slot) => trust.timeUntilTrusted(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
   });
 
@@ -233,7 +233,7 @@ describe('New locks in a slot', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     const trust = new SlotTrust(table, QUARANTINE);
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.prove('a', 0, []);
+    table.noteIntact('a', 0, []);
     table.take(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(0);
   });
@@ -251,7 +251,7 @@ describe('New locks in a slot', () => {
   it('wait if no server could be asked for long, and after that', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.prove('a', 0, []);
+    table.noteIntact('a', 0, []);
     expect(trust.timeUntilTrusted(7, 5_000)).toBe(0);
     expect(trust.timeUntilTrusted(7, 6_000)).toBe(DOUBT);
     table.take(view('a', [1, [7]], [2, []]), 6_000);
@@ -261,14 +261,14 @@ describe('New locks in a slot', () => {
   it('wait if the slot was on its way and has stayed', () => {
     const { table, trust } = trustIn();
     table.take(view('a', [1, [7]], [2, []]), 0);
-    table.prove('a', 0, []);
+    table.noteIntact('a', 0, []);
     table.noteMigrating(7, 2_000);
     expect(trust.timeUntilTrusted(7, 2_500)).toBe(QUARANTINE - 500);
     expect(trust.timeUntilTrusted(7, 2_000 + QUARANTINE)).toBe(0);
     table.take(view('a', [1, [7]], [2, []]), 5_000);
     table.noteMigrating(7, 5_500);
     table.take(view('b', [1, []], [3, [7]]), 5_600);
-    table.prove('b', 5_600, []);
+    table.noteIntact('b', 5_600, []);
     expect(trust.timeUntilTrusted(7, 5_700)).toBe(0);
   });
 
