@@ -58,8 +58,8 @@ async function measure(bench: Bench, nodes: readonly Server[], callers: number):
   const params: Params = {
     nodes,
     callers: callers / PROCESSES,
-    warmUp: bench.smoke ? 20 : 500,
-    time: bench.smoke ? 50 : 2_000,
+    warmUp: bench.smoke ? 20 : 3_000,
+    time: bench.smoke ? 50 : 3_000,
   };
   const figures = await Promise.all(
     Array.from({ length: PROCESSES }, () => Part.run<Figures>(import.meta.url, params)),

@@ -193,7 +193,7 @@ export const microseconds: Workload = {
       tables: [
         tableOf(
           'This process',
-          'Samples of the profiler by the place of the running function. The profiler itself slows the process. Other threads compile and collect garbage.',
+          'Samples of the profiler by the place of the running function. The profiler itself slows the process. Other threads compile and collect garbage. With 1,024 callers the cores are full: a function that waits for its core counts as running, so the figures add up to more than the CPU that was used.',
           all,
           ({ places }) => places,
           {
