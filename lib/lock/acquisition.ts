@@ -1,8 +1,10 @@
 import type { Clock } from '../common/clock.js';
 import type { Deadlines, Timed } from '../common/deadlines.js';
+import type { Whole } from '../common/whole.js';
 import {
   confirmTimeOf,
   type AcquireOutcome,
+  type AcquireRequest,
   type Busy,
   type LockStore,
   type Unavailable,
@@ -177,7 +179,7 @@ export class Acquisition implements Waiter, Timed {
       replicas,
       replicaTimeout,
       waitUntil: this.askedAt + waitTime,
-    });
+    } satisfies Whole<AcquireRequest>);
     const asking: Asking = { kind: 'asking', attempt, owner, questions };
     this.state = asking;
     this.keyQueues.current?.takeTurn(this);

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../common/clock.js';
 import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
+import type { Whole } from '../common/whole.js';
 import {
   RELEASE_ALLOWANCE,
   type AcquireOutcome,
@@ -49,7 +50,7 @@ const HELD: State = { kind: 'held' };
 const RELEASED: State = { kind: 'released' };
 
 /** A lock while it is held. Renews itself and notices its loss. */
-export class HeldLock extends Lock implements HeldKeys, Timed {
+export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   /** The index among the locks of the service. */
   index = NO_INDEX;
   readonly fencingToken: number;

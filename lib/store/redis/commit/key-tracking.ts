@@ -1,3 +1,4 @@
+import type { Whole } from '../../../common/whole.js';
 import { checkOwners, type OwnerCheck } from './check-owners.js';
 import type { Command, Reply } from '../resp.js';
 
@@ -24,7 +25,7 @@ export class KeyTracking {
    * Resolves to the index of the first key that the owner has lost, to -1 if the owner holds all
    * keys, or to undefined if the server did not answer.
    */
-  add(check: OwnerCheck): Promise<number | undefined> {
+  add(check: Whole<OwnerCheck>): Promise<number | undefined> {
     return new Promise((settle) => {
       if (this.toSend.push({ ...check, settle }) === 1) process.nextTick(() => void this.send());
     });

@@ -1,5 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { EarliestTimer } from '../../../common/earliest-timer.js';
+import type { Whole } from '../../../common/whole.js';
 import {
   RELEASE_ALLOWANCE,
   tombstoneTimeOf,
@@ -99,7 +100,7 @@ export class ReleaseOutbox {
    * Resolves to the answer of Redis, or in time to `unavailable`. Even then the release is sent
    * again while one of the keys can live: for `leaseLeft` ms.
    */
-  add(request: ReleaseRequest, leaseLeft: number): Promise<ReleaseOutcome> {
+  add(request: Whole<ReleaseRequest>, leaseLeft: number): Promise<ReleaseOutcome> {
     if (this.closed !== undefined) return Promise.resolve(this.closed);
     return new Promise((settle) => {
       const now = this.clock.monotonic();

@@ -1,4 +1,5 @@
 import { NO_INDEX } from '../../../common/intrusive-set.js';
+import type { Whole } from '../../../common/whole.js';
 import type { ReleaseOutcome, Unavailable } from '../../lock-store.js';
 import type { LockScripts } from '../scripts/lock-scripts.js';
 import type { ReleaseCall } from '../scripts/release.js';
@@ -14,7 +15,7 @@ export interface ReleaseRequest extends Omit<ReleaseCall, 'tombstone'> {
  * A release that Redis has not answered yet. The constructor names each property: a spread of the
  * request costs 5 KiB for each release.
  */
-export class Release implements ReleaseRequest, ReleaseCall {
+export class Release implements Whole<ReleaseRequest>, ReleaseCall {
   readonly keys: readonly string[];
   readonly slot: number | undefined;
   readonly scripts: LockScripts;

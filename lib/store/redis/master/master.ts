@@ -1,5 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { NO_INDEX } from '../../../common/intrusive-set.js';
+import type { Whole } from '../../../common/whole.js';
 import {
   attemptEndOf,
   confirmTimeOf,
@@ -118,7 +119,7 @@ export class Master implements MasterConnectionHost {
 
   /** The token is not smaller than `floor`. */
   acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
-    let commit: AcquireCommit | undefined;
+    let commit: (AcquireCommit & Whole<AcquireCommit>) | undefined;
     const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
       const { leaseTime, waitUntil } = request;
       const window = confirmTimeOf(request);
@@ -163,7 +164,7 @@ export class Master implements MasterConnectionHost {
   ): MasterRenewal {
     let commit: RenewCommit | undefined;
     const outcome = new Promise<RenewOutcome | RouteAgain>((settle) => {
-      const request: RenewCommit = {
+      const request: RenewCommit & Whole<RenewCommit> = {
         kind: 'renew',
         names,
         keys,
