@@ -5,6 +5,8 @@ export { getLockServiceToken } from './tokens.js';
 export type { OnContended, ReplicaLockedOptions } from './decorators/locked-method.js';
 export type { KeySource } from './decorators/method-keys.js';
 export type { LockedDecorator, UnannotatedArgument } from './decorators/decorator-types.js';
+export type { LeaderOptions } from './decorators/leader-method.js';
+export { LeaderOnly, WhileLeader } from './decorators/leader.decorators.js';
 export { ReplicaLocked } from './decorators/replica-locked.decorator.js';
 export { ReplicaLockInterceptor } from './decorators/replica-lock.interceptor.js';
 export {
@@ -18,6 +20,9 @@ export {
   ReplicaLockError,
   type LockErrorCode,
 } from './lock/errors.js';
+export type { ElectOptions } from './lock/election-options.js';
+export type { ElectionChange, LockElection } from './lock/election.js';
+export type { ElectionHealth } from './lock/elections.js';
 export type { LockEvent } from './lock/events.js';
 export type { LockKeys } from './lock/keys.js';
 export type { LockHealth, LockInfo } from './lock/lock-info.js';

@@ -67,6 +67,17 @@ export type LockEvent =
        * most until the lease has passed.
        */
       readonly answered: boolean;
+    }
+  | {
+      /** The leadership of an election began, was lost, or was given back: see `LockElection`. */
+      readonly type: 'elected' | 'deposed' | 'resigned';
+      readonly keys: readonly string[];
+      readonly label: string | undefined;
+      readonly owner: string;
+      /** The number of the term. */
+      readonly fencingToken: number;
+      /** ms since the start of the term; 0 at the start. */
+      readonly led: number;
     };
 
 /**
@@ -113,9 +124,19 @@ export function reportOf(event: LockEvent): StoreReport | undefined {
       return { level: 'warn', code: 'lock-unconfirmed', message: event.error.message };
     case 'released':
       return event.answered ? undefined : unanswered(event.keys);
+    case 'elected':
+    case 'deposed':
+    case 'resigned':
+      return { level: 'log', code: event.type, message: leadership(event) };
     default:
       return undefined;
   }
+}
+
+function leadership({ type, keys, led }: LockEvent & { readonly led: number }): string {
+  const done = { elected: 'leads', deposed: 'has lost the leadership of', resigned: 'has resigned from' };
+  const after = type === 'elected' ? '' : ` after ${(led / 1000).toFixed(1)} s`;
+  return `This process ${done[type as keyof typeof done]} ${namesOf(keys)}${after}.`;
 }
 
 function unanswered(keys: readonly string[]): StoreReport {

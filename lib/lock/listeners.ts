@@ -37,6 +37,10 @@ export class Listeners {
     this.emitted.next(event);
   }
 
+  report(report: StoreReport): void {
+    this.reported.next(report);
+  }
+
   observe(observer: AcquisitionObserver): void {
     if (this.observer !== undefined)
       throw new Error('The acquisitions of this LockService are observed already.');

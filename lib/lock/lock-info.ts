@@ -1,4 +1,5 @@
 import type { StoreHealth } from '../store/lock-store.js';
+import type { ElectionHealth } from './elections.js';
 
 /** The holder of a key, as `LockService.inspect` returns it. */
 export interface LockInfo {
@@ -20,13 +21,21 @@ export interface LockHealth extends StoreHealth {
   readonly held: number;
   /** The number of locks that this process has lost since the start. */
   readonly lost: number;
+  /** The elections for which this process stands. */
+  readonly elections: readonly ElectionHealth[];
 }
 
-export function lockHealth({ status, masters }: StoreHealth, held: number, lost: number): LockHealth {
+export function lockHealth(
+  { status, masters }: StoreHealth,
+  held: number,
+  lost: number,
+  elections: readonly ElectionHealth[],
+): LockHealth {
   return {
     status,
     masters: masters.map((master) => ({ ...master, members: master.replicas })),
     held,
     lost,
+    elections,
   };
 }

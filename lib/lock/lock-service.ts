@@ -1,15 +1,15 @@
 import type { Observable, Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../common/clock.js';
-import { Deadlines } from '../common/deadlines.js';
-import { IntrusiveSet } from '../common/intrusive-set.js';
 import type { KeyChange, LockStore, StoreReport } from '../store/lock-store.js';
-import { AbortSignals } from './abort-signals.js';
 import { CallOptions } from './call-options.js';
-import { Acquisition, type AcquisitionHost } from './acquisition.js';
+import { Acquisitions } from './acquisitions.js';
 import { enterTaken, join, leave, type EnteredLock } from './entered-lock.js';
-import { answered, LockContendedError, LockLostError, LockServiceClosedError } from './errors.js';
-import { acquiredEvent, type AcquisitionObserver, type LockEvent } from './events.js';
-import { HeldLock, type Grant, type HeldLockHost } from './held-lock.js';
+import type { ElectOptions } from './election-options.js';
+import type { LockElection } from './election.js';
+import { Elections } from './elections.js';
+import { answered, LockContendedError, LockLostError } from './errors.js';
+import type { AcquisitionObserver, LockEvent } from './events.js';
+import type { HeldLock } from './held-lock.js';
 import { HeldLocks } from './held-locks.js';
 import { keyOf, keysOf, type LockKeys } from './keys.js';
 import { Listeners } from './listeners.js';
@@ -22,14 +22,9 @@ import {
   type ResolvedOptions,
   type WithLockOptions,
 } from './options.js';
-import { Owners } from './owners.js';
-import { Renewals } from './renewals.js';
-import { WaitQueues } from './wait-queues.js';
 
-/**
- * `draining`: only requests from inside a held lock are granted. `closed`: no request is granted.
- */
-type State = 'open' | 'draining' | 'closed';
+/** A term lasts until its leader resigns or loses it. */
+const LEADING = { renew: true, maxHoldTime: undefined } as const;
 
 /**
  * Takes, holds and gives back locks. Provided by `ReplicaLockModule`, never constructed by hand.
@@ -43,14 +38,12 @@ type State = 'open' | 'draining' | 'closed';
  * ```
  */
 export class LockService {
-  private state: State = 'open';
   private readonly options: CallOptions;
-  private readonly queues: WaitQueues;
   private readonly context = new LockContext();
   private readonly locks: HeldLocks;
-  private readonly waiting = new IntrusiveSet<'index', Acquisition>('index');
+  private readonly elections: Elections;
   private readonly listeners: Listeners;
-  private readonly host: HeldLockHost & AcquisitionHost;
+  private readonly acquisitions: Acquisitions;
   private readonly listening: Subscription;
   private draining: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
@@ -79,22 +72,20 @@ export class LockService {
     this.events = this.listeners.events;
     this.reports = this.listeners.reports;
     this.locks = new HeldLocks(clock);
-    const deadlines = new Deadlines(clock);
-    this.queues = new WaitQueues(clock, deadlines);
-    this.host = {
-      store,
-      clock,
-      deadlines,
-      waitQueues: this.queues,
-      owners: new Owners(),
-      signals: new AbortSignals(),
-      renewals: new Renewals(clock),
-      isHeard: () => this.listeners.isHeard,
-      emit: (event) => this.listeners.emit(event),
-      granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
-      left: (acquisition) => this.waiting.delete(acquisition),
-      ended: (lock) => this.locks.delete(lock),
-    };
+    this.acquisitions = new Acquisitions(store, clock, this.context, this.listeners, this.locks);
+    this.elections = new Elections(
+      {
+        clock,
+        context: this.context,
+        // A leader renews, and leads for as long as it can, whatever the module's defaults are.
+        take: (key, electOptions, onWaiting) =>
+          this.take([key], { ...this.options.resolve(electOptions), ...LEADING }, onWaiting),
+        inspect: (key) => this.inspect(key),
+        emit: (event) => this.listeners.emit(event),
+        report: (report) => this.listeners.report(report),
+      },
+      (electOptions) => this.checkOptions(electOptions),
+    );
     this.listening = store.changes.subscribe((change) => this.onChange(change));
   }
 
@@ -183,6 +174,23 @@ export class LockService {
   }
 
   /**
+   * Stands for the election of the one leader for `key` among all copies of the application, until
+   * the returned election resigns or the application shuts down. One election for each key and
+   * process: asked again, the same.
+   *
+   * ```ts
+   * const election = locks.elect('scheduler');
+   * await election.runIfLeader(() => this.tick());
+   * ```
+   *
+   * @throws `LockKeyError` if the key cannot be used.
+   * @throws `LockOptionsError` if an option is not accepted, or differs from an earlier call.
+   */
+  elect(key: string, options?: ElectOptions): LockElection {
+    return this.elections.elect(keyOf(key), options);
+  }
+
+  /**
    * The holder of the key; null if the key is free. Asks the master.
    *
    * @throws `LockKeyError` if the key cannot be used, or holds a value that no lock wrote.
@@ -252,7 +260,7 @@ export class LockService {
    * Sends no command.
    */
   health(): LockHealth {
-    return lockHealth(this.store.health(), this.held.length, this.listeners.lostCount);
+    return lockHealth(this.store.health(), this.held.length, this.listeners.lostCount, this.elections.health);
   }
 
   /**
@@ -298,7 +306,7 @@ export class LockService {
    * @internal
    */
   open(): void {
-    if (this.isOpen || this.state === 'closed') return;
+    if (this.isOpen || this.acquisitions.isClosed) return;
     this.isOpen = true;
     this.store.open();
   }
@@ -325,8 +333,8 @@ export class LockService {
   }
 
   private rejectAndWait(): Promise<void> {
-    if (this.state === 'open') this.state = 'draining';
-    this.rejectWaiting(({ isNested }) => !isNested);
+    this.elections.resignAll();
+    this.acquisitions.drain();
     return this.locks.allReleased(this.defaults.shutdownTimeout);
   }
 
@@ -342,20 +350,13 @@ export class LockService {
   }
 
   private async end(): Promise<void> {
-    this.state = 'closed';
-    this.rejectWaiting(() => true);
+    this.acquisitions.close();
     await this.locks.loseAll('the application shut down before its work had ended');
-    this.host.renewals.close();
+    this.acquisitions.stopRenewing();
     this.locks.close();
     await this.store.close();
     this.listening.unsubscribe();
     this.listeners.complete();
-  }
-
-  private rejectWaiting(isMeant: (acquisition: Acquisition) => boolean): void {
-    // From the last to the first, so that no caller gets its turn only to be cancelled.
-    for (const acquisition of [...this.waiting].toReversed())
-      if (isMeant(acquisition)) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
   }
 
   private take(
@@ -363,36 +364,12 @@ export class LockService {
     options: ResolvedOptions,
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<HeldLock> {
-    const isNested = this.context.find() !== undefined;
-    if (this.state === 'closed' || (this.state === 'draining' && !isNested))
-      return Promise.reject(new LockServiceClosedError(keys));
     this.open();
-    const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
-    const onEnd = this.listeners.asked(keys, options.label);
-    const taking = new Promise<HeldLock>((resolve, reject) => {
-      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.host, resolve, reject);
-      this.waiting.add(acquisition);
-      onWaiting?.((reason) => acquisition.cancel(reason));
-      acquisition.start();
-    });
-    if (onEnd !== undefined)
-      taking.then(
-        (lock) => onEnd({ kind: 'acquired', lock }),
-        (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
-      );
-    return taking;
-  }
-
-  private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
-    const lock = new HeldLock(keys, owner, grant, options, this.host);
-    this.locks.add(lock);
-    if (this.listeners.isHeard)
-      this.listeners.emit(acquiredEvent(lock, options.label, askedAt, grant.validity.startedAt));
-    return lock;
+    return this.acquisitions.take(keys, options, onWaiting);
   }
 
   private onChange(change: KeyChange): void {
-    this.queues.changed(change);
+    this.acquisitions.changed(change);
     this.locks.check(change);
   }
 }

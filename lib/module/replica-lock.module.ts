@@ -1,6 +1,7 @@
 import { type ConfigurableModuleAsyncOptions, type DynamicModule, Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { LockErrorFilterOrder } from '../decorators/lock-error.filter.js';
+import { LeaderExplorer } from '../decorators/leader-explorer.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import type { ReplicaLockModuleOptions } from './options.js';
 import { ConfigurableModuleClass, type ReplicaLockModuleExtras } from './replica-lock.module-definition.js';
@@ -16,7 +17,10 @@ export interface ReplicaLockOptionsFactory {
  * The application does not start if an option is not accepted: the factory of the service rejects
  * with `LockOptionsError`.
  */
-@Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
+@Module({
+  imports: [DiscoveryModule, LockErrorFilterOrder],
+  providers: [LockedProviderExplorer, LeaderExplorer],
+})
 // oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module
 export class ReplicaLockModule {
   /**

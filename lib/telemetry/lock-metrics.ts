@@ -16,6 +16,8 @@ export class LockMetrics {
   private readonly held;
   private readonly lost;
   private readonly unconfirmed;
+  private readonly leading;
+  private readonly terms;
   private readonly counted = new Set<string>();
 
   constructor(
@@ -55,6 +57,14 @@ export class LockMetrics {
       description: 'Attempts that were taken back because too few replicas confirmed',
       unit: '{attempt}',
     });
+    this.leading = meter.createUpDownCounter('replica_lock.leader', {
+      description: 'Elections that this process leads: 1 or 0 for each name',
+      unit: '{election}',
+    });
+    this.terms = meter.createCounter('replica_lock.terms', {
+      description: 'Terms that this process began as the leader of an election',
+      unit: '{term}',
+    });
   }
 
   onAsked(name: string): (end: AcquisitionEnd) => void {
@@ -86,6 +96,14 @@ export class LockMetrics {
         break;
       case 'released':
         this.onEnded(event, attributes);
+        break;
+      case 'elected':
+        this.leading.add(1, attributes);
+        this.terms.add(1, attributes);
+        break;
+      case 'deposed':
+      case 'resigned':
+        this.leading.add(-1, attributes);
         break;
       case 'contended':
       case 'renewed':

@@ -8,6 +8,7 @@ import {
 } from '@nestjs/core';
 import { getExceptionFactoryToken, getLockServiceToken } from '../tokens.js';
 import { errorFilterFor, LockErrorFilterOrder } from '../decorators/lock-error.filter.js';
+import { LeaderExplorer } from '../decorators/leader-explorer.js';
 import { LockedProviderExplorer } from '../decorators/locked-provider-explorer.js';
 import type { LockService } from '../lock/lock-service.js';
 import { LockLifecycle } from '../module/lock-lifecycle.js';
@@ -30,7 +31,10 @@ export function getTestLocksToken(name?: string): InjectionToken<TestLocks> {
  * const locks = module.get(TestLocks);
  * ```
  */
-@Module({ imports: [DiscoveryModule, LockErrorFilterOrder], providers: [LockedProviderExplorer] })
+@Module({
+  imports: [DiscoveryModule, LockErrorFilterOrder],
+  providers: [LockedProviderExplorer, LeaderExplorer],
+})
 // oxlint-disable-next-line typescript/no-extraneous-class -- a Nest module
 export class ReplicaLockTestingModule {
   /**

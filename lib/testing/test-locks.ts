@@ -72,6 +72,34 @@ export class TestLocks {
   }
 
   /**
+   * Wins the election on this key as another process would. That process leads until the returned
+   * lock is released.
+   * @throws LockContendedError if the application or another process leads already.
+   */
+  electElsewhere(key: string, options?: AcquireOptions): Promise<Lock> {
+    return this.holdElsewhere(key, options);
+  }
+
+  /**
+   * Makes the application lose its leadership of this key. The application stands again at once.
+   * @throws AssertionError if the application does not lead.
+   */
+  depose(key: string): void {
+    this.assertLeader(key);
+    this.lose(key);
+  }
+
+  /**
+   * Asserts that the application leads the election on this key.
+   * @throws AssertionError if not.
+   */
+  assertLeader(key: string): void {
+    const elections = this.service.health().elections;
+    if (!elections.some((election) => election.key === key && election.isLeader))
+      this.fail(`The application does not lead '${key}'.`);
+  }
+
+  /**
    * From now on no replica confirms: new locks reject with `LockNotReplicatedError`, and held locks
    * are lost when their lease ends. `recover` ends this fault.
    */

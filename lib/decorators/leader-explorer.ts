@@ -1,0 +1,86 @@
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import type { Lock } from '../lock/lock.js';
+import { LockService } from '../lock/lock-service.js';
+import type { Original } from './handler-frames.js';
+import { LEADER_METHOD, refuseHandler, type LeaderMethod } from './leader-method.js';
+import { ModuleServices } from './module-services.js';
+
+/** The long-lived work of each service, by the key of its election. */
+const running = new WeakMap<LockService, Map<string, { readonly name: string; readonly instance: object }>>();
+
+/**
+ * Stands for the elections of all decorated methods once the application has started, and calls
+ * the methods with `@WhileLeader`.
+ */
+@Injectable()
+export class LeaderExplorer implements OnApplicationBootstrap {
+  private readonly services: ModuleServices;
+
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly scanner: MetadataScanner,
+    modules: ModuleRef,
+  ) {
+    this.services = new ModuleServices(modules);
+  }
+
+  onApplicationBootstrap(): void {
+    for (const wrapper of [...this.discovery.getProviders(), ...this.discovery.getControllers()]) {
+      const instance = wrapper.isDependencyTreeStatic()
+        ? (wrapper.instance as object | undefined)
+        : undefined;
+      const prototype = (wrapper.isNotMetatype ? instance : wrapper.metatype?.prototype) as
+        object | undefined;
+      for (const [property, handler, method] of this.leaderMethods(prototype)) {
+        refuseHandler(method, handler);
+        const service = this.services.serviceOf(method.instanceName);
+        // A test may have put a plain object in place of the service.
+        if (service instanceof LockService) this.begin(service, method, instance, property);
+      }
+    }
+  }
+
+  private begin(
+    service: LockService,
+    method: LeaderMethod,
+    instance: object | undefined,
+    property: string,
+  ): void {
+    const { decorator, key, name, options } = method;
+    if (decorator === '@LeaderOnly') {
+      service.elect(key, options);
+      return;
+    }
+    if (instance === undefined)
+      throw new TypeError(
+        `@WhileLeader on ${name}: the provider is request-scoped or transient. Use a singleton.`,
+      );
+    const works = running.get(service) ?? new Map<string, { name: string; instance: object }>();
+    running.set(service, works);
+    const other = works.get(key);
+    // Each instance of the module explores all providers.
+    if (other?.instance === instance && other.name === name) return;
+    if (other !== undefined)
+      throw new TypeError(
+        `@WhileLeader on ${name}: ${other.name} is the work of the election '${key}' already.`,
+      );
+    works.set(key, { name, instance });
+    const work = (term: Lock): unknown =>
+      (instance as Record<string, (term: Lock) => unknown>)[property]!(term);
+    // A failure that ends the election is reported to the log.
+    service
+      .elect(key, options)
+      .run(work)
+      .catch(() => {});
+  }
+
+  private leaderMethods(prototype: object | undefined): [string, Original, LeaderMethod][] {
+    if (typeof prototype !== 'object' || prototype === null) return [];
+    return this.scanner.getAllMethodNames(prototype).flatMap((property) => {
+      const handler = (prototype as Record<string, Original>)[property]!;
+      const method = Reflect.getMetadata(LEADER_METHOD, handler) as LeaderMethod | undefined;
+      return method === undefined ? [] : [[property, handler, method] as [string, Original, LeaderMethod]];
+    });
+  }
+}

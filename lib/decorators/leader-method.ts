@@ -1,0 +1,90 @@
+import { checkElectOptions, type ElectOptions } from '../lock/election-options.js';
+import { LockOptionsError } from '../lock/errors.js';
+import { keyOf } from '../lock/keys.js';
+import { checkLockOptions } from '../lock/options.js';
+import type { Original } from './handler-frames.js';
+
+/** Metadata of a function that belongs to an election: its `LeaderMethod`. */
+export const LEADER_METHOD = 'nestjs-replica-lock:leader-method';
+
+/** The options of `@LeaderOnly` and `@WhileLeader`. */
+export interface LeaderOptions extends ElectOptions {
+  /**
+   * The name of the module instance whose `LockService` stands for the election.
+   *
+   * @default the unnamed instance
+   */
+  name?: string | undefined;
+}
+
+/** One method of a leader: everything that its decorator says. */
+export interface LeaderMethod {
+  readonly decorator: '@LeaderOnly' | '@WhileLeader';
+  /** Class and method, for messages. */
+  readonly name: string;
+  readonly key: string;
+  readonly options: ElectOptions;
+  /** The name of the module instance; undefined for the unnamed one. */
+  readonly instanceName: string | undefined;
+}
+
+/** Metadata that Nest's packages put on handlers: routes, messages, GraphQL, events of gateways. */
+const HANDLER_METADATA = [
+  'path',
+  'microservices:pattern',
+  'message',
+  'graphql:resolver_type',
+  'graphql:resolve_property',
+];
+
+/**
+ * Checks a decorated method when its class is defined. Throws `TypeError` for anything but an
+ * instance method of a provider, `LockKeyError` and `LockOptionsError` for a bad key or option.
+ */
+export function leaderMethod(
+  decorator: LeaderMethod['decorator'],
+  target: object,
+  property: string | symbol,
+  descriptor: PropertyDescriptor | undefined,
+  key: string,
+  { name: instanceName, ...options }: LeaderOptions,
+): { readonly method: LeaderMethod; readonly original: Original } {
+  const owner = typeof target === 'function' ? target.name : target.constructor.name;
+  const name = typeof property === 'object' ? owner : `${owner}.${String(property)}`;
+  const refuse = (why: string): never => {
+    throw new TypeError(`${decorator} on ${name}: ${why}`);
+  };
+  // A standard decorator is called with the method and a context object.
+  if (typeof property === 'object')
+    refuse("set experimentalDecorators in tsconfig.json, as Nest's own decorators need it.");
+  if (typeof target === 'function') refuse('a static method has no instance. Use an instance method.');
+  const original: unknown = descriptor?.value;
+  if (typeof original !== 'function') return refuse('only a method can be the work of a leader.');
+  if (Reflect.hasMetadata(LEADER_METHOD, original)) refuse('the method belongs to an election already.');
+  if (typeof key === 'string' && /[{}]/.test(key))
+    refuse(
+      `the key '${key}' looks like a template. An election begins before any call, so its key is a fixed text.`,
+    );
+  const method = { decorator, name, key: keyOf(key), options, instanceName };
+  refuseHandler(method, original as Original);
+  if (instanceName !== undefined && typeof instanceName !== 'string')
+    throw LockOptionsError.notAccepted('name', instanceName, 'the name of an instance');
+  try {
+    checkLockOptions(checkElectOptions(key, options).lock);
+  } catch (error) {
+    throw error instanceof LockOptionsError ? error.of(`${decorator} on ${name}`) : error;
+  }
+  return { method, original: original as Original };
+}
+
+/**
+ * Throws `TypeError` if the function is a handler: a caller of a copy that does not lead would get
+ * an empty answer and no error.
+ */
+export function refuseHandler({ decorator, name }: LeaderMethod, handler: Original): void {
+  if (HANDLER_METADATA.every((metadata) => !Reflect.hasMetadata(metadata, handler))) return;
+  throw new TypeError(
+    `${decorator} on ${name}: a handler that Nest calls for a request cannot be left to the leader, ` +
+      'because a caller of another copy would get an empty answer. Use it on a method of a provider, or LockElection.isLeader.',
+  );
+}

@@ -1,0 +1,119 @@
+import type { Clock } from '../common/clock.js';
+import { Deadlines } from '../common/deadlines.js';
+import { IntrusiveSet } from '../common/intrusive-set.js';
+import type { KeyChange, LockStore } from '../store/lock-store.js';
+import { AbortSignals } from './abort-signals.js';
+import { Acquisition, type AcquisitionHost } from './acquisition.js';
+import { LockServiceClosedError } from './errors.js';
+import { acquiredEvent } from './events.js';
+import { HeldLock, type Grant, type HeldLockHost } from './held-lock.js';
+import type { HeldLocks } from './held-locks.js';
+import type { Listeners } from './listeners.js';
+import type { LockContext } from './lock-context.js';
+import type { ResolvedOptions } from './options.js';
+import { Owners } from './owners.js';
+import { Renewals } from './renewals.js';
+import { WaitQueues } from './wait-queues.js';
+
+/**
+ * `draining`: only requests from inside a held lock are granted. `closed`: no request is granted.
+ */
+type State = 'open' | 'draining' | 'closed';
+
+/** The callers of one service that are on the way to a lock, and what they share. */
+export class Acquisitions {
+  private state: State = 'open';
+  private readonly queues: WaitQueues;
+  private readonly waiting = new IntrusiveSet<'index', Acquisition>('index');
+  private readonly host: HeldLockHost & AcquisitionHost;
+
+  constructor(
+    store: LockStore,
+    clock: Clock,
+    private readonly context: LockContext,
+    private readonly listeners: Listeners,
+    private readonly locks: HeldLocks,
+  ) {
+    const deadlines = new Deadlines(clock);
+    this.queues = new WaitQueues(clock, deadlines);
+    this.host = {
+      store,
+      clock,
+      deadlines,
+      waitQueues: this.queues,
+      owners: new Owners(),
+      signals: new AbortSignals(),
+      renewals: new Renewals(clock),
+      isHeard: () => listeners.isHeard,
+      emit: (event) => listeners.emit(event),
+      granted: (acquisition, owner, grant) => this.hold(acquisition, owner, grant),
+      left: (acquisition) => this.waiting.delete(acquisition),
+      ended: (lock) => locks.delete(lock),
+    };
+  }
+
+  get isClosed(): boolean {
+    return this.state === 'closed';
+  }
+
+  /** Takes the lock. `onWaiting` receives the function that ends the waiting. */
+  take(
+    keys: readonly string[],
+    options: ResolvedOptions,
+    onWaiting?: (cancel: (reason: unknown) => void) => void,
+  ): Promise<HeldLock> {
+    const isNested = this.context.find() !== undefined;
+    if (this.state === 'closed' || (this.state === 'draining' && !isNested))
+      return Promise.reject(new LockServiceClosedError(keys));
+    const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
+    const onEnd = this.listeners.asked(keys, options.label);
+    const taking = new Promise<HeldLock>((resolve, reject) => {
+      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.host, resolve, reject);
+      this.waiting.add(acquisition);
+      onWaiting?.((reason) => acquisition.cancel(reason));
+      acquisition.start();
+    });
+    if (onEnd !== undefined)
+      taking.then(
+        (lock) => onEnd({ kind: 'acquired', lock }),
+        (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
+      );
+    return taking;
+  }
+
+  /** Passes on what the store heard. */
+  changed(change: KeyChange): void {
+    this.queues.changed(change);
+  }
+
+  /** Rejects all waiting callers apart from requests inside a held lock, and grants nothing new. */
+  drain(): void {
+    if (this.state === 'open') this.state = 'draining';
+    this.reject(({ isNested }) => !isNested);
+  }
+
+  /** Rejects all callers, now and later. */
+  close(): void {
+    this.state = 'closed';
+    this.reject(() => true);
+  }
+
+  /** The locks that are left are not renewed any more. */
+  stopRenewing(): void {
+    this.host.renewals.close();
+  }
+
+  private reject(isMeant: (acquisition: Acquisition) => boolean): void {
+    // From the last to the first, so that no caller gets its turn only to be cancelled.
+    for (const acquisition of [...this.waiting].toReversed())
+      if (isMeant(acquisition)) acquisition.cancel(new LockServiceClosedError(acquisition.keys));
+  }
+
+  private hold({ keys, options, askedAt }: Acquisition, owner: string, grant: Grant): HeldLock {
+    const lock = new HeldLock(keys, owner, grant, options, this.host);
+    this.locks.add(lock);
+    if (this.listeners.isHeard)
+      this.listeners.emit(acquiredEvent(lock, options.label, askedAt, grant.validity.startedAt));
+    return lock;
+  }
+}

@@ -1,0 +1,58 @@
+import { isDeepStrictEqual } from 'node:util';
+import { LockElection, type ElectionHost } from './election.js';
+import { checkElectOptions, type CheckedElectOptions, type ElectOptions } from './election-options.js';
+import { LockOptionsError } from './errors.js';
+
+/** The state of one election in this process. */
+export interface ElectionHealth {
+  readonly key: string;
+  /** True if this process leads now. */
+  readonly isLeader: boolean;
+}
+
+/** The elections for which one service stands: one for each key. */
+export class Elections {
+  private readonly elections = new Map<string, { election: LockElection; options: CheckedElectOptions }>();
+  private readonly host: ElectionHost;
+
+  constructor(
+    host: Omit<ElectionHost, 'ended'>,
+    /** Throws `LockOptionsError`. */
+    private readonly checkLockOptions: (options: CheckedElectOptions['lock']) => void,
+  ) {
+    this.host = {
+      ...host,
+      ended: (election) => {
+        if (this.elections.get(election.key)?.election === election) this.elections.delete(election.key);
+      },
+    };
+  }
+
+  /** The election of this key: asked again, the same. */
+  elect(key: string, given?: ElectOptions): LockElection {
+    const options = checkElectOptions(key, given);
+    this.checkLockOptions(options.lock);
+    const known = this.elections.get(key);
+    if (known !== undefined) {
+      if (given !== undefined && !isDeepStrictEqual(options, known.options))
+        throw new LockOptionsError(
+          'elect',
+          given,
+          `This process already stands for the election '${key}' with other options: give them once, or the same each time.`,
+        );
+      return known.election;
+    }
+    const election = new LockElection(key, options, this.host);
+    this.elections.set(key, { election, options });
+    return election;
+  }
+
+  /** Gives all leaderships back once their work has ended. */
+  resignAll(): void {
+    for (const { election } of this.elections.values()) void election.resign();
+  }
+
+  get health(): readonly ElectionHealth[] {
+    return [...this.elections.values()].map(({ election: { key, isLeader } }) => ({ key, isLeader }));
+  }
+}

@@ -1,0 +1,105 @@
+import { leave } from './entered-lock.js';
+import type { HeldLock } from './held-lock.js';
+import type { LockContext } from './lock-context.js';
+import { JoinedLock, type Lock } from './lock.js';
+
+/**
+ * One leadership of this process: a held lock, and the work that runs under the lock. The lock is
+ * released only after the work has ended, so no two leaders ever act.
+ */
+export class Term {
+  readonly lock: HeldLock;
+  /** Resolves once the lock is lost or released. */
+  readonly ended: Promise<void>;
+  private isResigning = false;
+  private readonly resigning = new AbortController();
+  private readonly works = new Set<Promise<unknown>>();
+  private onReleased: () => void = () => {};
+
+  constructor(
+    lock: HeldLock,
+    private readonly context: LockContext,
+  ) {
+    this.lock = lock;
+    // Counts as work, so that no other work that ends releases the lock.
+    lock.enter();
+    this.ended = new Promise((resolve) => {
+      this.onReleased = resolve;
+      lock.signal.addEventListener('abort', () => resolve(), { once: true });
+      if (lock.signal.aborted) resolve();
+    });
+  }
+
+  /** True if new work may begin: the lock is held, and this process does not resign. */
+  get isOpen(): boolean {
+    return !this.isResigning && this.lock.held;
+  }
+
+  /** The lock for work that lasts as long as the term. The signal aborts at a resignation, too. */
+  get longLived(): Lock {
+    return new TermLock(this.lock, AbortSignal.any([this.lock.signal, this.resigning.signal]));
+  }
+
+  /** Runs `work` under the lock. Rejects with `LockLostError` if the lock is lost meanwhile. */
+  run<T>(work: () => T | Promise<T>): Promise<T> {
+    const running = this.underLock(work);
+    const settled = running.then(
+      () => {},
+      () => {},
+    );
+    this.works.add(settled);
+    void settled.then(() => this.works.delete(settled));
+    return running;
+  }
+
+  /**
+   * Begins no new work, aborts the signal of long-lived work, waits for all work, and releases the
+   * lock. Resolves to false if the lock was lost first.
+   */
+  async resign(): Promise<boolean> {
+    if (!this.isResigning) {
+      this.isResigning = true;
+      this.resigning.abort(
+        new DOMException(
+          `This process resigns from '${this.lock.key}': end the work of the term.`,
+          'AbortError',
+        ),
+      );
+      while (this.works.size > 0 && !this.lock.hasEnded)
+        await Promise.race([Promise.all(this.works), this.ended]);
+      // A loss is told by the lock's signal.
+      await leave(this.lock, undefined).catch(() => {});
+      this.onReleased();
+    }
+    await this.ended;
+    return this.lock.loss === undefined;
+  }
+
+  private async underLock<T>(work: () => T | Promise<T>): Promise<T> {
+    const { lock } = this;
+    lock.enter();
+    let result: T;
+    try {
+      result = await this.context.run(lock, work);
+    } catch (error) {
+      await leave(lock, error);
+      throw error;
+    }
+    await leave(lock, undefined);
+    return result;
+  }
+}
+
+/** The lock of a term for long-lived work, which must also end if this process resigns. */
+class TermLock extends JoinedLock {
+  constructor(
+    outer: Lock,
+    private readonly endSignal: AbortSignal,
+  ) {
+    super(outer);
+  }
+
+  override get signal(): AbortSignal {
+    return this.endSignal;
+  }
+}

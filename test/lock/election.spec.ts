@@ -1,0 +1,305 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import type { LockEvent } from '../../lib/lock/events.js';
+import type { ElectionChange, LockElection } from '../../lib/lock/election.js';
+import { LockKeyError, LockLostError, LockOptionsError } from '../../lib/lock/errors.js';
+import { LockService } from '../../lib/lock/lock-service.js';
+import type { Lock } from '../../lib/lock/lock.js';
+import type { LockDefaults } from '../../lib/lock/options.js';
+import type { StoreReport } from '../../lib/store/lock-store.js';
+import { MemoryServer } from '../../lib/store/memory/memory-server.js';
+import { MemoryStore } from '../../lib/store/memory/memory-store.js';
+import { lockDefaults } from '../support/lock-defaults.js';
+import { ManualClock, settled } from '../support/manual-clock.js';
+
+const LEASE = 9_000;
+
+/** Copies of an application on one server, which share a clock. */
+class Copies {
+  readonly clock = new ManualClock();
+  readonly server = new MemoryServer(this.clock);
+  private readonly services: LockService[] = [];
+
+  open(defaults: Partial<LockDefaults> = {}): LockService {
+    const service = new LockService(
+      new MemoryStore(this.clock, this.server),
+      lockDefaults({ leaseTime: LEASE, shutdownTimeout: 30_000, ...defaults }),
+      this.clock,
+    );
+    this.services.push(service);
+    return service;
+  }
+
+  async close(): Promise<void> {
+    const closing = Promise.all(this.services.map((service) => service.close()));
+    await this.clock.advance(0);
+    await closing;
+  }
+}
+
+/** Work that ends when the test says so. */
+class Work {
+  isRunning = false;
+  term: Lock | undefined;
+  end: () => void = () => {};
+
+  readonly run = (term: Lock): Promise<string> => {
+    this.isRunning = true;
+    this.term = term;
+    return new Promise((resolve) => {
+      this.end = () => {
+        this.isRunning = false;
+        resolve('done');
+      };
+    });
+  };
+}
+
+function changesOf(election: LockElection): string[] {
+  const types: string[] = [];
+  election.changes.subscribe({
+    next: ({ type }: ElectionChange) => types.push(type),
+    error: (error: Error) => types.push(error.name),
+    complete: () => types.push('over'),
+  });
+  return types;
+}
+
+describe('An election', () => {
+  let copies: Copies;
+  const open = (defaults?: Partial<LockDefaults>): LockService => copies.open(defaults);
+  afterEach(() => copies.close());
+
+  const three = async (): Promise<LockElection[]> => {
+    copies = new Copies();
+    const elections = [open(), open(), open()].map((service) => service.elect('boss'));
+    await settled();
+    return elections;
+  };
+  const leaders = (elections: readonly LockElection[]): number[] =>
+    elections.flatMap(({ isLeader }, index) => (isLeader ? [index] : []));
+
+  it('has one leader among three copies, and the next as soon as the leader resigns', async () => {
+    const elections = await three();
+    expect(leaders(elections)).toEqual([0]);
+    const first = elections[0]!.term!;
+    expect(await elections[1]!.leader()).toMatchObject({
+      owner: first.owner,
+      fencingToken: first.fencingToken,
+    });
+
+    await elections[0]!.resign();
+    await settled();
+    const [second] = leaders(elections);
+    expect(leaders(elections)).toHaveLength(1);
+    expect(second).not.toBe(0);
+    expect(elections[second!]!.term!.fencingToken).toBeGreaterThan(first.fencingToken);
+    expect(first.held).toBe(false);
+  });
+
+  it('keeps its leader for as long as the leader renews, and has the next after the lease of a dead leader', async () => {
+    copies = new Copies();
+    const leader = open();
+    const leading = leader.elect('boss');
+    await settled();
+    const waiting = open().elect('boss');
+    await copies.clock.advance(20 * LEASE);
+    expect([leading.isLeader, waiting.isLeader]).toEqual([true, false]);
+    // The process of the leader stands still: no timer of it runs, and it renews no more.
+    copies.clock.freeze(LEASE + 1);
+    expect(leading.isLeader).toBe(false);
+    await copies.clock.advance(0);
+    expect([leading.isLeader, waiting.isLeader].filter(Boolean)).toHaveLength(1);
+  });
+
+  it('tells each change once, and a late subscriber the present leadership first', async () => {
+    const [election] = (await three()) as [LockElection];
+    const changes = changesOf(election);
+    expect(changes).toEqual(['elected']);
+    copies.server.forceRelease('boss');
+    await settled();
+    expect(changes).toEqual(['elected', 'deposed']);
+    await election.resign();
+    expect(changesOf(election)).toEqual(['over']);
+  });
+
+  it('waits at a resignation for the work of the term, and begins no new work', async () => {
+    const [election, other] = (await three()) as [LockElection, LockElection];
+    const work = new Work();
+    const running = election.runIfLeader(work.run);
+    const resigning = election.resign();
+    await copies.clock.advance(3 * LEASE);
+    expect(work.term!.held).toBe(true);
+    expect(other.isLeader).toBe(false);
+    expect(await election.runIfLeader(() => 'more')).toBeUndefined();
+    work.end();
+    await resigning;
+    expect(await running).toBe('done');
+    expect(work.term!.held).toBe(false);
+  });
+
+  it('runs work only on the leader, under the lock of the term', async () => {
+    copies = new Copies();
+    const [service, follower] = [open(), open()];
+    const election = service.elect('boss');
+    await settled();
+    const seen = await election.runIfLeader(async (term) => {
+      expect(service.current('boss')?.owner).toBe(term.owner);
+      expect(service.assertHeld('boss').owner).toBe(term.owner);
+      return service.withLock('boss', (inner) => inner.owner);
+    });
+    expect(seen).toBe(election.term!.owner);
+    // Work that joined must not release the term.
+    expect(election.isLeader).toBe(true);
+    expect(await follower.elect('boss').runIfLeader(() => 'never')).toBeUndefined();
+  });
+
+  it('rejects work whose term is lost meanwhile', async () => {
+    const [election] = (await three()) as [LockElection];
+    const work = new Work();
+    const running = election.runIfLeader(work.run);
+    copies.server.forceRelease('boss');
+    await settled();
+    expect(work.term!.signal.aborted).toBe(true);
+    work.end();
+    await expect(running).rejects.toBeInstanceOf(LockLostError);
+  });
+
+  describe('with long-lived work', () => {
+    it('starts the work with each term, and asks it to end at a resignation', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      const terms: number[] = [];
+      const over = election.run(async (term) => {
+        terms.push(term.fencingToken);
+        await new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+        // The lock is held until the work has ended.
+        if (terms.length === 2) expect(term.held).toBe(true);
+      });
+      await settled();
+      copies.server.forceRelease('boss');
+      await copies.clock.advance(2_000);
+      expect(terms).toHaveLength(2);
+      await election.resign();
+      await over;
+      expect(terms[1]).toBeGreaterThan(terms[0]!);
+      expect(election.isLeader).toBe(false);
+    });
+
+    it('gives the leadership back, pauses and stands again if the work ends or fails by itself', async () => {
+      copies = new Copies();
+      const service = open();
+      const reports: StoreReport[] = [];
+      service.reports.subscribe((report) => reports.push(report));
+      let runs = 0;
+      const election = service.elect('boss', { retryTime: 1_000 });
+      const changes = changesOf(election);
+      void election.run(() => {
+        if (++runs === 1) throw new Error('no broker');
+      });
+      await settled();
+      expect(changes).toEqual(['elected', 'resigned']);
+      expect(reports.filter(({ code }) => code === 'election-work-failed')).toMatchObject([
+        { level: 'error', message: expect.stringContaining('no broker') },
+      ]);
+      await copies.clock.advance(499);
+      expect(runs).toBe(1);
+      await copies.clock.advance(501);
+      expect(runs).toBe(2);
+      expect(changes).toEqual(['elected', 'resigned', 'elected', 'resigned']);
+    });
+
+    it('has one such work', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      void election.run(new Work().run);
+      await expect(election.run(() => {})).rejects.toThrow(/'boss' already runs long-lived work/);
+    });
+  });
+
+  it('ends at a shutdown without waiting for shutdownTimeout, and waits for work that must end', async () => {
+    copies = new Copies();
+    const service = open();
+    const [idle, busy] = [service.elect('idle'), service.elect('busy')];
+    await settled();
+    const work = new Work();
+    const running = busy.runIfLeader(work.run);
+    let isDrained = false;
+    const draining = service.drain().then(() => (isDrained = true));
+    await settled();
+    expect([idle.isLeader, busy.isLeader, isDrained]).toEqual([false, true, false]);
+    work.end();
+    await draining;
+    await running;
+    await service.close();
+    await settled();
+    expect(service.health().elections).toEqual([]);
+    expect(copies.clock.timers).toBe(0);
+  });
+
+  it('ends at a shutdown after shutdownTimeout if work does not end', async () => {
+    copies = new Copies();
+    const service = open({ shutdownTimeout: 5_000 });
+    const election = service.elect('boss');
+    await settled();
+    const work = new Work();
+    const running = election.runIfLeader(work.run);
+    const closing = service.drain().then(() => service.close());
+    await copies.clock.advance(5_000);
+    await closing;
+    expect(work.term!.signal.aborted).toBe(true);
+    work.end();
+    await expect(running).rejects.toBeInstanceOf(LockLostError);
+    await election.resign();
+  });
+
+  it('lasts, although the module neither renews nor holds locks for long', async () => {
+    copies = new Copies();
+    const election = open({ renew: false, maxHoldTime: 1_000 }).elect('boss');
+    const changes = changesOf(election);
+    await copies.clock.advance(5 * LEASE);
+    expect(changes).toEqual(['elected']);
+  });
+
+  it('is one for each key and process, with one set of options', async () => {
+    copies = new Copies();
+    const service = open();
+    const election = service.elect('boss', { leaseTime: '3s' });
+    expect(service.elect('boss')).toBe(election);
+    expect(service.elect('boss', { leaseTime: '3s' })).toBe(election);
+    expect(service.elect('other')).not.toBe(election);
+    expect(() => service.elect('boss', { leaseTime: '4s' })).toThrow(/'boss' with other options/);
+    expect(() => service.elect('x', { waitTime: 1 } as object)).toThrow(LockOptionsError);
+    expect(() => service.elect('x', { retryTime: 0 })).toThrow(/retryTime/);
+    expect(() => service.elect('x', { leaseTime: 1 })).toThrow(/leaseTime/);
+    expect(() => service.elect('')).toThrow(LockKeyError);
+    await election.resign();
+    expect(service.elect('boss')).not.toBe(election);
+  });
+
+  it('resigns before it was ever elected, and leaves nothing behind', async () => {
+    const [, second] = (await three()) as [LockElection, LockElection];
+    const changes = changesOf(second);
+    await second.resign();
+    expect(changes).toEqual(['over']);
+  });
+
+  it('appears in events, reports and health', async () => {
+    copies = new Copies();
+    const service = open();
+    const events: LockEvent[] = [];
+    const codes: string[] = [];
+    service.events.subscribe((event) => events.push(event));
+    service.reports.subscribe(({ code }) => codes.push(code));
+    const election = service.elect('boss', { label: 'the boss' });
+    await settled();
+    expect(service.health().elections).toEqual([{ key: 'boss', isLeader: true }]);
+    const { fencingToken } = election.term!;
+    await copies.clock.advance(1_500);
+    await election.resign();
+    expect(events.filter(({ type }) => /elected|resigned/.test(type))).toMatchObject([
+      { type: 'elected', keys: ['boss'], label: 'the boss', fencingToken, led: 0 },
+      { type: 'resigned', keys: ['boss'], fencingToken, led: 1_500 },
+    ]);
+    expect(codes).toEqual(['elected', 'resigned']);
+  });
+});
