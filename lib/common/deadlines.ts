@@ -52,7 +52,7 @@ export class Deadlines {
     if (index < 0) return;
     (deadline as Entry).index = -1;
     const last = this.heap.pop()!;
-    if (last !== deadline) this.settle(last, index);
+    if (last !== deadline) this.sift(last, index);
     if (this.heap.length > 0) return;
     this.cancelTimer();
     this.timerAt = Infinity;
@@ -60,12 +60,12 @@ export class Deadlines {
 
   private insert(entry: Entry): void {
     this.heap.push(entry);
-    this.settle(entry, this.heap.length - 1);
+    this.sift(entry, this.heap.length - 1);
     this.wakeBy(entry.dueAt);
   }
 
   /** Finds the entry's place, beginning at one that is free. */
-  private settle(entry: Entry, free: number): void {
+  private sift(entry: Entry, free: number): void {
     const { heap } = this;
     let index = free;
     for (

@@ -11,12 +11,12 @@ const SSE = '__sse__';
 const GUARDS = '__guards__';
 
 /** The result of taking the lock for a request: the lock with its keys, or why there is none. */
-export type Outcome =
+export type GuardOutcome =
   | { readonly keys: LockKeys; readonly entered: EnteredLock }
   | { readonly keys: undefined; readonly refusal: unknown };
 
 /** The outcomes that the guard leaves for the interceptor, by request. */
-const outcomes = new WeakMap<object, Outcome>();
+const outcomes = new WeakMap<object, GuardOutcome>();
 
 /**
  * Takes the lock of an `@Sse` handler before the interceptors run, and lets the request pass with
@@ -41,7 +41,7 @@ export class EventStreamGuard implements CanActivate {
   }
 
   /** Undefined if only the method's call tells the keys. */
-  private async take(context: ExecutionContext): Promise<Outcome | undefined> {
+  private async take(context: ExecutionContext): Promise<GuardOutcome | undefined> {
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod;
     const keys = method.keys.beforeCall(context);
     if (keys === undefined) return undefined;
@@ -57,7 +57,7 @@ export class EventStreamGuard implements CanActivate {
  * The outcome that the guard left for this request; undefined if the guard did nothing. The caller
  * owns the lock from now on.
  */
-export function claimOutcome(context: ExecutionContext): Outcome | undefined {
+export function takeGuardOutcome(context: ExecutionContext): GuardOutcome | undefined {
   const request = context.switchToHttp().getRequest<object | undefined>();
   if (typeof request !== 'object' || request === null) return undefined;
   const outcome = outcomes.get(request);

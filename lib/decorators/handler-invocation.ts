@@ -10,7 +10,7 @@ import { resultWhenContended, type LockedMethod } from './locked-method.js';
 import { enterLock, enterLockAnew } from './enter-lock.js';
 import { argumentsWithLock } from './current-lock.decorator.js';
 import { kindOf, type HandlerKind } from './handler-context.js';
-import { claimOutcome, type Outcome } from './event-stream.guard.js';
+import { takeGuardOutcome, type GuardOutcome } from './event-stream.guard.js';
 import { handlerFrames, type LockedHandler, type Original } from './handler-frames.js';
 import { lockedIterable } from './locked-iterable.js';
 import { AwaitableObservable } from './awaitable-observable.js';
@@ -32,7 +32,7 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
   private readonly kind: HandlerKind;
   private readonly keys: LockKeys | undefined;
   /** The lock that a guard took, or the refusal, before this invocation. */
-  private readonly outcome: Outcome | undefined;
+  private readonly outcome: GuardOutcome | undefined;
   private entered: EnteredLock | undefined;
   /**
    * The lock that the method took and that its streaming result needs until the invocation ends.
@@ -49,7 +49,7 @@ export class HandlerInvocation extends LockedSubscription implements LockedHandl
     const kind = kindOf(context);
     super(method, () => service, subscriber, streamingResultsOf(kind, context));
     this.kind = kind;
-    this.outcome = kind === 'http' ? claimOutcome(context) : undefined;
+    this.outcome = kind === 'http' ? takeGuardOutcome(context) : undefined;
     this.keys = this.outcome === undefined ? method.keys.beforeCall(context) : this.outcome.keys;
   }
 

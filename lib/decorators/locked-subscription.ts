@@ -99,7 +99,7 @@ export class LockedSubscription {
     }
     this.stage = 'at work';
     const result = call();
-    if (isThenable(result)) return (this.unsettled = this.watch(result));
+    if (isThenable(result)) return (this.unsettled = this.untilSettled(result));
     if (isObservable(result)) this.becomeStream();
     return result;
   }
@@ -160,7 +160,7 @@ export class LockedSubscription {
     }
   }
 
-  private async watch(result: PromiseLike<unknown>): Promise<unknown> {
+  private async untilSettled(result: PromiseLike<unknown>): Promise<unknown> {
     try {
       const value = await result;
       if (isObservable(value)) this.stage = 'streaming';

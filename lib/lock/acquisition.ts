@@ -113,7 +113,7 @@ export class Acquisition implements Waiter, Timed {
       return;
     }
     if (signal !== undefined) this.host.signals.add(signal, this);
-    this.keyQueues.watch(this.host.waitQueues);
+    this.keyQueues.open(this.host.waitQueues);
     this.time.start(this);
     // Without a wait the caller asks beside the queue, else stands behind the earlier callers.
     const queue = this.keyQueues.entry;
@@ -190,7 +190,7 @@ export class Acquisition implements Waiter, Timed {
 
   private onOutcome(outcome: AcquireOutcome, asking: Asking): void {
     const isTakenBack = outcome.kind === 'unconfirmed' || outcome.kind === 'unavailable';
-    this.keyQueues.close(asking.questions, isTakenBack);
+    this.keyQueues.closeQuestions(asking.questions, isTakenBack);
     switch (outcome.kind) {
       case 'granted':
         this.onGranted(outcome, asking.owner);
@@ -217,7 +217,7 @@ export class Acquisition implements Waiter, Timed {
     this.resolve(lock);
     this.keyQueues.shareGrant(grant, owner, lock.remainingTime);
     this.keyQueues.leave();
-    this.leave();
+    this.finish();
   }
 
   private onBusy(busy: Busy, asking: Asking): void {
@@ -272,7 +272,7 @@ export class Acquisition implements Waiter, Timed {
     if (kind !== 'held' || busyKey === undefined) this.ask();
     else {
       this.wasChanged = false;
-      if (wasChanged) busyKey.renewed(busy.holder, this.host.clock.monotonic());
+      if (wasChanged) busyKey.renewed(this.host.clock.monotonic());
       this.sleep(busy, busyKey);
     }
   }
@@ -380,20 +380,21 @@ export class Acquisition implements Waiter, Timed {
     const { state } = this;
     if (state.kind === 'asking') {
       state.attempt.abandon();
-      this.keyQueues.close(state.questions, true);
+      this.keyQueues.closeQuestions(state.questions, true);
     }
     this.keyQueues.leave();
     this.state = ENDED;
-    this.leave();
+    this.finish();
     if (state.kind === 'asking') this.keyQueues.notifyTimedOut();
   }
 
-  private leave(): void {
+  /** Stops every clock, and leaves the service. */
+  private finish(): void {
     this.stopClock?.();
     this.time.stop();
     const { signal } = this.options;
     if (signal !== undefined) this.host.signals.delete(signal, this);
-    this.keyQueues.unwatch();
+    this.keyQueues.close();
     this.host.left(this);
   }
 }

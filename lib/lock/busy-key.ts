@@ -36,6 +36,8 @@ export class BusyKey {
   private renewedAt: number | undefined;
   /** The lease ends, unless the holder renews. */
   private endsAt = 0;
+  /** The most ms that were seen to be left of the holder's lease. */
+  private longestTime = 0;
 
   /** `leaseTime`: what the waiter itself asks for. Most holders of a key use the same lease. */
   constructor(private readonly leaseTime: number) {}
@@ -45,19 +47,23 @@ export class BusyKey {
    * that leaves the same holder in place was a renewal.
    */
   found(holder: Holder, wasChanged: boolean, now: number): void {
-    if (holder.owner !== this.owner) this.renewedAt = undefined;
-    else if (wasChanged) this.renewedAt = now;
-    this.owner = holder.owner;
-    this.endsAt = now + holder.remainingTime;
+    const { owner, remainingTime } = holder;
+    if (owner !== this.owner) {
+      this.renewedAt = undefined;
+      this.longestTime = 0;
+    } else if (wasChanged) this.renewedAt = now;
+    this.owner = owner;
+    this.endsAt = now + remainingTime;
+    this.longestTime = Math.max(this.longestTime, remainingTime);
   }
 
   /**
-   * The same holder still holds the key after a change: the change was a renewal. At least as much
-   * of the lease is left as before. An early question costs less than a late one.
+   * The same holder still holds the key after a change: the change was a renewal. A holder renews
+   * for the same lease, so at least as much is left as was ever seen.
    */
-  renewed(holder: Holder, now: number): void {
+  renewed(now: number): void {
     this.renewedAt = now;
-    this.endsAt = now + holder.remainingTime;
+    this.endsAt = now + this.longestTime;
   }
 
   /** Another answer came in between, so the next holder counts as a new one. */

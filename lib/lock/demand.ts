@@ -33,10 +33,10 @@ function asksForAtLeast(policy: ReplicaPolicy, other: ReplicaPolicy): boolean {
 
 function includesAll(keys: readonly string[], others: readonly string[]): boolean {
   if (keys.length < others.length) return false;
-  let place = 0;
+  let index = 0;
   for (const key of others) {
-    while (place < keys.length && keys[place]! < key) place++;
-    if (keys[place] !== key) return false;
+    while (index < keys.length && keys[index]! < key) index++;
+    if (keys[index] !== key) return false;
   }
   return true;
 }

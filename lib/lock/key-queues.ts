@@ -12,7 +12,7 @@ const NONE: readonly WaitQueue[] = [];
  * that stood in several queues could wait for each other.
  */
 export class KeyQueues {
-  /** The queues of the sorted keys, from `watch` to the end. */
+  /** The queues of the sorted keys, from `open` to `close`. */
   private queues = NONE;
   /** The queue in which the caller stands or stays on. */
   current: WaitQueue | undefined = undefined;
@@ -20,13 +20,13 @@ export class KeyQueues {
 
   constructor(private readonly caller: Waiter & Demand) {}
 
-  /** Keeps the queues of the caller's keys open until `unwatch`. */
-  watch(queues: WaitQueues): void {
-    this.queues = this.caller.sorted.map((key) => queues.watch(key));
+  /** Opens the queues of the caller's keys, until `close`. */
+  open(waitQueues: WaitQueues): void {
+    this.queues = this.caller.sorted.map((key) => waitQueues.open(key));
   }
 
-  unwatch(): void {
-    for (const queue of this.queues) queue.unwatch();
+  close(): void {
+    for (const queue of this.queues) queue.close();
   }
 
   of(key: string): WaitQueue {
@@ -72,7 +72,7 @@ export class KeyQueues {
   }
 
   /** The questions were answered or given up. */
-  close(questions: readonly Question[], isTakenBack: boolean): void {
+  closeQuestions(questions: readonly Question[], isTakenBack: boolean): void {
     this.queues.forEach((queue, index) => queue.questions.close(questions[index]!, isTakenBack));
     this.current?.endTurn(this.caller);
   }

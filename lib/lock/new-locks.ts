@@ -1,6 +1,6 @@
 import type { Clock } from '../common/clock.js';
 
-/** ms between two turns, and the least age of a lock for which `startKeeping` is called. */
+/** ms between two calls of the timer, and the least age of a lock for which `startKeeping` is called. */
 const NEW_LOCK_TIME = 3;
 
 interface NewLock {
@@ -25,19 +25,20 @@ export class NewLocks<L extends NewLock> {
 
   add(lock: L): void {
     this.locks.push(lock);
-    this.stopClock ??= this.clock.after(NEW_LOCK_TIME, () => this.turn());
+    this.stopClock ??= this.clock.after(NEW_LOCK_TIME, () => this.onTimer());
   }
 
   close(): void {
     this.stopClock?.();
   }
 
-  private turn(): void {
+  private onTimer(): void {
     const grantedBefore = this.clock.monotonic() - NEW_LOCK_TIME;
     let count = 0;
     while (count < this.locks.length && this.locks[count]!.grantedAt <= grantedBefore) count++;
     const due = this.locks.splice(0, count);
-    this.stopClock = this.locks.length > 0 ? this.clock.after(NEW_LOCK_TIME, () => this.turn()) : undefined;
+    this.stopClock =
+      this.locks.length > 0 ? this.clock.after(NEW_LOCK_TIME, () => this.onTimer()) : undefined;
     for (const lock of due) lock.startKeeping();
   }
 }

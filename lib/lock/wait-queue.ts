@@ -24,8 +24,8 @@ export interface SharedOutcome {
 export interface WaitQueueHost {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
-  /** The last watcher of the queue has gone. */
-  onUnwatched(queue: WaitQueue): void;
+  /** The last caller has closed the queue. */
+  onClosed(queue: WaitQueue): void;
 }
 
 /**
@@ -41,8 +41,8 @@ export class WaitQueue implements Timed {
   private readonly waiters = new LinkedList<Waiter>();
   /** Callers whose time is up, and that only wait for the answer to an open question. */
   private timedOut: Set<Waiter> | undefined = undefined;
-  /** The number of callers that count the changes, in the queue or not. */
-  private watchers = 0;
+  /** The number of callers that ask for the key, in the queue or beside it. */
+  private callers = 0;
   /** The waiter whose question is open and not late. */
   private turn: Waiter | undefined = undefined;
   private lateness: Deadline | undefined = undefined;
@@ -72,13 +72,13 @@ export class WaitQueue implements Timed {
     return this.waiters.first === waiter;
   }
 
-  /** Keeps the queue open until `unwatch`. */
-  watch(): void {
-    this.watchers++;
+  /** Opens the queue for one more caller, until the caller's `close`. */
+  open(): void {
+    this.callers++;
   }
 
-  unwatch(): void {
-    if (--this.watchers === 0) this.host.onUnwatched(this);
+  close(): void {
+    if (--this.callers === 0) this.host.onClosed(this);
   }
 
   // --- coming and going

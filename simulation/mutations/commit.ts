@@ -155,8 +155,8 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     changes: {
       [OUTBOX]: [
         [
-          'scripts.release.answer(reply[index]) || release.mayHaveRun',
-          'scripts.release.answer(reply[index])',
+          'scripts.release.decode(reply[index]) || release.mayHaveRun',
+          'scripts.release.decode(reply[index])',
         ],
       ],
       'simulation/scripts.ts': [['if (value !== lockToken) ours = 0;', 'ours = 0;']],

@@ -31,8 +31,24 @@ describe('The next step of a waiter for a busy key', () => {
   it('follows the lease that a renewal has extended', () => {
     const key = new BusyKey(LEASE);
     key.found(holderOf('a', 900), false, 0);
-    key.renewed(holderOf('a', 900), 600);
+    key.renewed(600);
     expect(key.nextStep(600, true, 0.5)).toEqual({ kind: 'ask', after: 901 });
+  });
+
+  it('does not come early after a renewal because the key was read late in the lease before', () => {
+    const key = new BusyKey(LEASE);
+    key.found(holderOf('a', 900), false, 0);
+    key.found(holderOf('a', 200), false, 700);
+    key.renewed(750);
+    expect(key.nextStep(750, true, 0.5)).toEqual({ kind: 'ask', after: 901 });
+  });
+
+  it('follows the lease of another holder, which may be shorter', () => {
+    const key = new BusyKey(LEASE);
+    key.found(holderOf('a', 900), false, 0);
+    key.found(holderOf('b', 500), true, 700);
+    key.renewed(750);
+    expect(key.nextStep(750, true, 0.5)).toEqual({ kind: 'ask', after: 501 });
   });
 });
 
@@ -58,7 +74,7 @@ describe('A change of a busy key', () => {
 
   it('counts as a renewal within 50 ms of a short period', () => {
     const key = new BusyKey(300);
-    key.renewed(holderOf('a'), 0);
+    key.renewed(0);
     expect([49, 51, 149, 151].map((now) => key.isRenewalDue(now))).toEqual([false, true, true, false]);
   });
 

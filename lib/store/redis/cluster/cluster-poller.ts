@@ -19,7 +19,7 @@ export interface PolledCluster {
   readonly addresses: readonly Address[];
   onView(view: ClusterView, at: number): void;
   /** No node answered, the `times`-th time in a row. */
-  onSilence(trouble: Unavailable, times: number): void;
+  onSilence(failure: Unavailable, times: number): void;
 }
 
 /**
@@ -34,7 +34,7 @@ export class ClusterPoller {
   private stopPolling: () => void = () => {};
   private isHurried = false;
   /** Why no node answered the last poll; undefined if one did. */
-  trouble: Unavailable | undefined = {
+  failure: Unavailable | undefined = {
     kind: 'unavailable',
     reason: 'The Redis Cluster is not connected yet.',
   };
@@ -92,7 +92,7 @@ export class ClusterPoller {
     // `hurry` may have been called meanwhile.
     this.stopPolling();
     const retry = retryPause(this.failures);
-    const pause = this.trouble !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
+    const pause = this.failure !== undefined ? retry : this.isHurried ? HURRIED_TIME : POLL_TIME;
     this.stopPolling = this.clock.after(pause, () => void this.poll());
   }
 
@@ -101,13 +101,13 @@ export class ClusterPoller {
     try {
       const view = await this.survey.view(cluster.shards, cluster.addresses);
       if (this.isClosed) return;
-      this.trouble = undefined;
+      this.failure = undefined;
       this.failures = 0;
       cluster.onView(view, this.clock.monotonic());
     } catch (error) {
       if (this.isClosed) return;
-      this.trouble = whyUnknown(error);
-      cluster.onSilence(this.trouble, ++this.failures);
+      this.failure = whyUnknown(error);
+      cluster.onSilence(this.failure, ++this.failures);
     }
   }
 }

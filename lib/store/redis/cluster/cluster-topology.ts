@@ -86,7 +86,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   /** Why the slot has no shard, if it has none. */
   noMasterOf(slot: number | undefined): Unavailable {
     if (this.isClosed) return STORE_CLOSED;
-    if (this.poller.trouble !== undefined) return this.poller.trouble;
+    if (this.poller.failure !== undefined) return this.poller.failure;
     const uncovered = SLOTS - [...this.table.owners().values()].reduce((sum, count) => sum + count, 0);
     return {
       kind: 'unavailable',
@@ -212,12 +212,12 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   }
 
   onView(view: ClusterView, at: number): void {
-    this.take(view, at);
+    this.takeIn(view, at);
     this.waiters.notify();
   }
 
   onSilence({ reason }: Unavailable, times: number): void {
-    for (const shard of this.shards) shard.unanswered();
+    for (const shard of this.shards) shard.noteSilence();
     if (times === FAILURES_TO_REPORT)
       this.listener.onReport('error', 'unreachable', `${reason} Locks are refused until that is mended.`);
     this.waiters.notify();
@@ -225,8 +225,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
 
   // --- taking in a view
 
-  private take(view: ClusterView, at: number): void {
-    const changed = this.table.take(view, at);
+  private takeIn(view: ClusterView, at: number): void {
+    const changed = this.table.takeIn(view, at);
     const before = this.nodes;
     this.prefersHostnames = view.prefersHostnames === true;
     this.nodes = new Map(view.nodes.map((node) => [node.id, node]));

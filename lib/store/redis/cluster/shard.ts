@@ -72,7 +72,7 @@ export class Shard implements MasterLocator, SlotOwnership {
     // A server that lost its memory, or has just joined, knows no other server. Such a view proves
     // no replica's absence.
     if (!nodes.some(({ id }) => id === this.node.id)) {
-      this.unanswered();
+      this.noteSilence();
       return;
     }
     for (const { id, isMaster } of nodes)
@@ -97,8 +97,8 @@ export class Shard implements MasterLocator, SlotOwnership {
   }
 
   /** No server answered, which proves no replica's absence. */
-  unanswered(): void {
-    this.knownReplicas.unanswered();
+  noteSilence(): void {
+    this.knownReplicas.noteSilence();
   }
 
   /** After a fail-over: another node of this shard is the master now. */

@@ -81,7 +81,7 @@ export class SlotTable {
    * Takes in a server's view of the monotonic instant `at`. Answers the slots that have another
    * owner now.
    */
-  take({ author, nodes }: ClusterView, at: number): Set<number> {
+  takeIn({ author, nodes }: ClusterView, at: number): Set<number> {
     const before = new Map<number, Claim>();
     const changed = new Set<number>();
     const isGap = !this.isFresh(at);

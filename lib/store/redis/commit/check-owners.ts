@@ -44,7 +44,7 @@ async function checkBatches<T extends OwnerCheck>(
     const reply = replies[index];
     if (Array.isArray(reply)) {
       items.forEach((check, position) => {
-        const lost = scripts.checkOwner.answer(reply[position]);
+        const lost = scripts.checkOwner.decode(reply[position]);
         if (lost !== undefined) found.set(check, lost);
       });
     } else if (reply instanceof ErrorReply && mayBlameOne(reply) && items.length > 1) refused.push(...items);

@@ -103,7 +103,7 @@ export class CommitGroup implements SentGroup {
   ): void {
     if (reply instanceof ErrorReply && reply.code === 'NOSCRIPT') session.forgetScript(script);
     batch.forEach((request, index) => {
-      if (Array.isArray(reply)) listener.onAnswer(request, script.answer(reply[index]));
+      if (Array.isArray(reply)) listener.onAnswer(request, script.decode(reply[index]));
       else {
         const error =
           reply instanceof ErrorReply ? reply : new ErrorReply(`ERR unexpected reply ${String(reply)}`);

@@ -15,7 +15,7 @@ import type { Command, Reply } from '../resp.js';
 import { CommitGroup } from './commit-group.js';
 import type { AcquireCommit, CommitRequest, RenewCommit } from './commit-request.js';
 import { GroupsInFlight } from './groups-in-flight.js';
-import { hiddenOffset, quarantined, troubleWith } from './messages.js';
+import { hiddenOffset, quarantined, whyUnusable } from './messages.js';
 import { OpenRequests } from './open-requests.js';
 import type { ReleaseOutbox } from './release-outbox.js';
 import type { SlotOwnership } from './slot-ownership.js';
@@ -273,9 +273,9 @@ export class GroupCommit {
     info: ReplicationInfo | undefined,
     offsetBefore: number,
   ): void {
-    const trouble = troubleWith(session, info);
+    const why = whyUnusable(session, info);
     const hasWritten = group.requests.some((request) => request.stage === 'written');
-    if (trouble !== undefined) session.end(trouble);
+    if (why !== undefined) session.end(why);
     else if (hasWritten && info !== undefined && info.lines.length > 0 && info.offset <= offsetBefore) {
       session.end(hiddenOffset(session));
     } else if (!this.requests.queue.isEmpty) this.pump();
@@ -290,9 +290,9 @@ export class GroupCommit {
     hasCounted: boolean,
   ): void {
     const { session, view, inFlight } = state;
-    const trouble = troubleWith(session, info);
-    if (trouble !== undefined || info === undefined) {
-      session.end(trouble);
+    const why = whyUnusable(session, info);
+    if (why !== undefined || info === undefined) {
+      session.end(why);
       return;
     }
     view.observe(info, linkAnswer, this.clock.monotonic());

@@ -9,7 +9,7 @@ import type { Session } from '../connection/session.js';
  * Why the session cannot go on: the server is not the same master any more, or hides what is
  * needed.
  */
-export function troubleWith(session: Session, info: ReplicationInfo | undefined): Error | undefined {
+export function whyUnusable(session: Session, info: ReplicationInfo | undefined): Error | undefined {
   const where = nameOf(session);
   if (info === undefined)
     return new Error(`${where} hides INFO replication, without which replicas cannot confirm a lock`);

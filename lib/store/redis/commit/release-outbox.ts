@@ -238,7 +238,7 @@ export class ReleaseOutbox {
     if (Array.isArray(reply)) {
       this.answeredAt = this.clock.monotonic();
       items.forEach((release, index) => {
-        const ours = scripts.release.answer(reply[index]) || release.mayHaveRun;
+        const ours = scripts.release.decode(reply[index]) || release.mayHaveRun;
         this.answer(release, { kind: 'released', ours });
       });
     } else if (reply === undefined) {

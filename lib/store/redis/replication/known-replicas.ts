@@ -141,7 +141,7 @@ export class AnnouncedReplicas implements KnownReplicas {
       this.names.add(address);
       this.absentSince.set(address, undefined);
     }
-    if (isPartial) this.unanswered();
+    if (isPartial) this.noteSilence();
     else this.noteAbsence(addresses, at);
     this.update();
   }
@@ -157,7 +157,7 @@ export class AnnouncedReplicas implements KnownReplicas {
   }
 
   /** No Sentinel or node answered, which does not prove that any server is absent. */
-  unanswered(): void {
+  noteSilence(): void {
     this.following = new Set();
     for (const address of this.absentSince.keys()) this.absentSince.set(address, undefined);
   }

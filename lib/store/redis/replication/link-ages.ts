@@ -87,7 +87,7 @@ function isSyncing({ command }: ReplicaClient): boolean {
  */
 function withYoung(madeAt: readonly number[], count: number, now: number): readonly number[] {
   if (count <= 0) return madeAt;
-  return madeAt.toSorted((a, b) => a - b).map((instant, place) => (place < count ? now : instant));
+  return madeAt.toSorted((a, b) => a - b).map((instant, index) => (index < count ? now : instant));
 }
 
 /**

@@ -92,9 +92,9 @@ export class SharedAddresses {
       // The lines that have acknowledged most come first. If there are more lines than replicas,
       // the rest count as dead links.
       const ordered = all.toSorted((a, b) => Number(b.online) - Number(a.online) || b.offset - a.offset);
-      for (const [place, line] of ordered.entries()) {
-        certain.set(line, nameOf(address, Math.min(place, known.certain - 1)));
-        possible.set(line, nameOf(address, Math.min(place, Math.max(known.certain, known.alive) - 1)));
+      for (const [position, line] of ordered.entries()) {
+        certain.set(line, nameOf(address, Math.min(position, known.certain - 1)));
+        possible.set(line, nameOf(address, Math.min(position, Math.max(known.certain, known.alive) - 1)));
       }
     }
     const named = renamed(info, certain);
@@ -157,8 +157,8 @@ function provenByAge(
   return Math.max(1, online.length - Math.max(0, linkCount - old));
 }
 
-function nameOf(address: string, place: number): string {
-  return place === 0 ? address : `${address} (${place + 1})`;
+function nameOf(address: string, position: number): string {
+  return position === 0 ? address : `${address} (${position + 1})`;
 }
 
 function renamed(info: ReplicationInfo, names: ReadonlyMap<ReplicaLine, string>): ReplicationInfo {

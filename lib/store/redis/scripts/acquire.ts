@@ -97,7 +97,7 @@ end
     end
 `,
   after: FORGET,
-  answer: acquireAnswer,
+  decode: decodeAcquire,
 });
 
 export type AcquireAnswer =
@@ -107,7 +107,7 @@ export type AcquireAnswer =
   | { readonly kind: 'refused'; readonly error: ErrorReply };
 
 /** Decodes the script's reply to one request. */
-function acquireAnswer(reply: Reply | undefined): AcquireAnswer {
+function decodeAcquire(reply: Reply | undefined): AcquireAnswer {
   if (typeof reply === 'string') return { kind: 'written', token: Number(reply) };
   const [index, text, pttl] = reply as [number, string, number?];
   if (pttl === undefined) {

@@ -39,5 +39,5 @@ local absent
     replies[#replies + 1] = gone
 `,
   after: FORGET,
-  answer: (reply) => (typeof reply !== 'number' || reply === UNREADABLE ? undefined : reply - 1),
+  decode: (reply) => (typeof reply !== 'number' || reply === UNREADABLE ? undefined : reply - 1),
 });

@@ -73,5 +73,5 @@ end
       replies[#replies + 1] = release(count, owner, token, cooldown, tombstone)
     end
 `,
-  answer: (reply) => reply === 1,
+  decode: (reply) => reply === 1,
 });

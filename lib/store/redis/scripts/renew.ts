@@ -60,12 +60,12 @@ local written, absent = {}, nil
     replies[#replies + 1] = gone
 `,
   after: `${reading('written')}${FORGET}`,
-  answer: renewAnswer,
+  decode: decodeRenew,
 });
 
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };
 
 /** Decodes the script's reply to one renewal. */
-function renewAnswer(reply: Reply | undefined): RenewAnswer {
+function decodeRenew(reply: Reply | undefined): RenewAnswer {
   return reply === 0 ? { kind: 'written' } : { kind: 'gone', index: Number(reply) - 1 };
 }

@@ -42,7 +42,7 @@ interface GroupScriptParts<C extends ScriptCall, A> {
   /** Lua code that runs once, after all calls. */
   readonly after?: string;
   /** Decodes the reply to one call. */
-  readonly answer: (reply: Reply | undefined) => A;
+  readonly decode: (reply: Reply | undefined) => A;
 }
 
 /**
@@ -54,11 +54,11 @@ interface GroupScriptParts<C extends ScriptCall, A> {
  * Reply   for each call, in the same order, what `each` appends to `replies`
  */
 export class GroupScript<C extends ScriptCall, A> extends Script {
-  readonly answer: (reply: Reply | undefined) => A;
+  readonly decode: (reply: Reply | undefined) => A;
   private readonly common: readonly (keyof C & string)[];
   private readonly own: readonly (keyof C & string)[];
 
-  constructor({ common, own = [], before = '', each, after = '', answer }: GroupScriptParts<C, A>) {
+  constructor({ common, own = [], before = '', each, after = '', decode }: GroupScriptParts<C, A>) {
     const head = 2 + common.length;
     const width = 1 + own.length;
     const values = [
@@ -82,7 +82,7 @@ end
 ${after.trim()}
 return replies
 `);
-    this.answer = answer;
+    this.decode = decode;
     this.common = common;
     this.own = own;
   }

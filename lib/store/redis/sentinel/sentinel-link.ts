@@ -52,11 +52,11 @@ type State =
 /**
  * Polls one Sentinel every second, and at once when the Sentinel publishes that a master
  * switched. `view` is the latest answer; undefined while the Sentinel does not answer, and then
- * `trouble` says why.
+ * `failure` says why.
  */
 export class SentinelLink {
   view: SentinelView | undefined;
-  trouble: unknown;
+  failure: unknown;
   private state: State = { kind: 'away', stopClock: () => {} };
   /** A poll was asked for while another one was under way, whose answer may be too old. */
   private isOutdated = false;
@@ -122,17 +122,17 @@ export class SentinelLink {
     ]).catch(() => undefined);
     // `onEnd` handles the end of the connection.
     if (replies === undefined || this.state.kind !== 'asking' || this.state.line !== line) return;
-    this.take(replies);
+    this.takeIn(replies);
     const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
     this.state = { kind: 'waiting', line, stopClock };
     this.onAnswer();
   }
 
-  private take([address, master, replicas]: Reply[]): void {
+  private takeIn([address, master, replicas]: Reply[]): void {
     const refusal = [master, replicas].find((reply) => reply instanceof ErrorReply);
     if (refusal instanceof ErrorReply || !Array.isArray(address) || !Array.isArray(replicas)) {
       this.view = undefined;
-      this.trouble =
+      this.failure =
         refusal instanceof ErrorReply && !refusal.message.includes('No such master')
           ? new RefusedError(this.address, refusal)
           : new Error(`it knows no master named '${this.name}': check the option name`);
@@ -142,7 +142,7 @@ export class SentinelLink {
     const followers = replicas.map(fieldsOf);
     const servers = [fields, ...followers];
     const named = `${String(address[0])}:${String(address[1])}`;
-    this.trouble = undefined;
+    this.failure = undefined;
     this.view = {
       master: named,
       epoch: Number(fields.get('config-epoch') ?? 0),
@@ -169,7 +169,7 @@ export class SentinelLink {
 
   private lost(cause: unknown): void {
     this.view = undefined;
-    this.trouble = cause;
+    this.failure = cause;
     const pause = LONGEST_RECONNECT_PAUSE * (0.5 + Math.random() / 2);
     this.state = { kind: 'away', stopClock: this.clock.after(pause, () => void this.connect()) };
     this.onAnswer();

@@ -81,7 +81,7 @@ export class Sentinels implements MasterLocator {
 
   /** Each Sentinel has answered or failed. */
   private get isSettled(): boolean {
-    return this.links.every((link) => link.view !== undefined || link.trouble !== undefined);
+    return this.links.every((link) => link.view !== undefined || link.failure !== undefined);
   }
 
   private get hasMajority(): boolean {
@@ -98,7 +98,7 @@ export class Sentinels implements MasterLocator {
 
   private onAnswer(): void {
     const { views } = this;
-    if (views.length === 0) this.knownReplicas.unanswered();
+    if (views.length === 0) this.knownReplicas.noteSilence();
     else {
       const isMinority = !this.hasMajority;
       const servers = new Set(views.flatMap((view) => [...view.servers]));
@@ -117,11 +117,11 @@ export class Sentinels implements MasterLocator {
   }
 
   private whyNot(): Error {
-    const refused = this.links.map((link) => link.trouble).find((trouble) => trouble instanceof RefusedError);
+    const refused = this.links.map((link) => link.failure).find((failure) => failure instanceof RefusedError);
     if (refused instanceof RefusedError) return refused;
     const each = this.links.map(
-      ({ address, trouble }) =>
-        `${addressText(address)}: ${trouble === undefined ? 'no answer yet' : messageOf(trouble)}`,
+      ({ address, failure }) =>
+        `${addressText(address)}: ${failure === undefined ? 'no answer yet' : messageOf(failure)}`,
     );
     return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
   }

@@ -127,49 +127,49 @@ describe('The owner of a slot', () => {
       [young, old],
     ]) {
       const table = new SlotTable(() => false);
-      for (const [at, each] of views.entries()) table.take(each, at);
+      for (const [at, each] of views.entries()) table.takeIn(each, at);
       expect(table.ownerOf(7)).toBe('b');
     }
   });
 
   it('is unknown once its master says that the slot is not its own', () => {
     const table = new SlotTable(() => false);
-    table.take(view('a', [5, [7]], [2, []]), 0);
-    expect(table.take(view('a', [5, []], [2, []]), 1)).toEqual(new Set([7]));
+    table.takeIn(view('a', [5, [7]], [2, []]), 0);
+    expect(table.takeIn(view('a', [5, []], [2, []]), 1)).toEqual(new Set([7]));
     expect(table.ownerOf(7)).toBeUndefined();
   });
 
   it('is the master that the former owner names, whatever the epochs', () => {
     const table = new SlotTable(() => false);
-    table.take(view('a', [5, [7]], [2, []]), 0);
-    table.take(view('a', [5, []], [2, [7]]), 1);
+    table.takeIn(view('a', [5, [7]], [2, []]), 0);
+    table.takeIn(view('a', [5, []], [2, [7]]), 1);
     expect(table.ownerOf(7)).toBe('b');
   });
 
   it('has it since the slot came, or since a server could be asked again', () => {
     const table = new SlotTable(() => false);
-    table.take(view('a', [1, [7]], [2, []]), 1_000);
-    table.take(view('a', [1, [7]], [2, []]), 3_000);
+    table.takeIn(view('a', [1, [7]], [2, []]), 1_000);
+    table.takeIn(view('a', [1, [7]], [2, []]), 3_000);
     expect(table.since(7)).toBe(1_000);
-    table.take(view('b', [1, []], [3, [7]]), 4_000);
+    table.takeIn(view('b', [1, []], [3, [7]]), 4_000);
     expect(table.since(7)).toBe(4_000);
-    table.take(view('b', [1, []], [3, [7]]), 60_000);
+    table.takeIn(view('b', [1, []], [3, [7]]), 60_000);
     expect(table.since(7)).toBe(60_000);
   });
 
   it('has it since the slot came to its shard, whichever server is the master', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
-    table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
-    table.take(view('b', [1, []], [3, [7, 8]]), 3_000);
+    table.takeIn(view('a', [1, [7, 8]], [2, []]), 1_000);
+    table.takeIn(view('b', [1, []], [3, [7, 8]]), 3_000);
     expect([table.since(7), table.since(8)]).toEqual([1_000, 1_000]);
-    table.take(view('a', [4, [7, 8]], [3, []]), 5_000);
+    table.takeIn(view('a', [4, [7, 8]], [3, []]), 5_000);
     expect(table.since(7)).toBe(5_000);
   });
 
   it('has it since the slot came, if the former master still has slots: that was no fail-over', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
-    table.take(view('a', [1, [7, 8]], [2, []]), 1_000);
-    table.take(view('b', [1, [8]], [3, [7]]), 3_000);
+    table.takeIn(view('a', [1, [7, 8]], [2, []]), 1_000);
+    table.takeIn(view('b', [1, [8]], [3, [7]]), 3_000);
     expect([table.since(7), table.since(8)]).toEqual([3_000, 1_000]);
     table.noteMoved(8, 'b', 4_000);
     expect(table.since(8)).toBe(4_000);
@@ -177,7 +177,7 @@ describe('The owner of a slot', () => {
 
   it('is reported with ranges of slots', () => {
     const table = new SlotTable(() => false);
-    table.take(view('a', [1, [1, 2, 3, 7, 16_383]], [2, [4]]), 0);
+    table.takeIn(view('a', [1, [1, 2, 3, 7, 16_383]], [2, [4]]), 0);
     expect(table.rangesOf('a')).toBe('1-3, 7, 16383');
     expect(table.rangesOf('b')).toBe('4');
   });
@@ -194,7 +194,7 @@ describe('New locks in a slot', () => {
 
   it('wait in a process that has just started, until all servers have shown that they lost nothing', () => {
     const { table, trust } = trustIn();
-    table.take(view('a', [1, [7]], [2, [8]]), 500);
+    table.takeIn(view('a', [1, [7]], [2, [8]]), 500);
     expect(trust.timeUntilTrusted(7, 1_500)).toBe(DOUBT - 1_000);
     table.noteIntact('a', 1_000, []);
     expect(trust.timeUntilTrusted(7, 1_500)).toBe(0);
@@ -203,17 +203,17 @@ describe('New locks in a slot', () => {
 
   it('wait until doubt is over if nothing is shown', () => {
     const { table, trust } = trustIn();
-    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, []]), at);
+    for (let at = 0; at <= 10_000; at += 1_000) table.takeIn(view('a', [1, [7]], [2, []]), at);
     expect(trust.timeUntilTrusted(7, 10_000)).toBe(0);
-    table.take(view('b', [1, []], [3, [7]]), 10_000);
+    table.takeIn(view('b', [1, []], [3, [7]]), 10_000);
     expect(trust.timeUntilTrusted(7, 10_001)).toBe(DOUBT - 1);
   });
 
   it('wait again if the slot moved after that was shown', () => {
     const { table, trust } = trustIn();
-    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.takeIn(view('a', [1, [7]], [2, []]), 0);
     table.noteIntact('a', 0, []);
-    table.take(view('b', [1, []], [3, [7]]), 1_000);
+    table.takeIn(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(DOUBT);
     // A check that was made before the slot came says nothing about the slot.
     table.noteIntact('b', 999, []);
@@ -224,7 +224,7 @@ describe('New locks in a slot', () => {
 
   it('wait only in slots for which that is not shown', () => {
     const { table, trust } = trustIn();
-    table.take(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
+    table.takeIn(view('a', [1, [6, 7, 8, 9]], [2, []]), 0);
     table.noteIntact('a', 0, [[7, 8]]);
     expect([6, 7, 8, 9].map((slot) => trust.timeUntilTrusted(slot, 0))).toEqual([0, DOUBT, DOUBT, 0]);
   });
@@ -232,49 +232,49 @@ describe('New locks in a slot', () => {
   it('do not wait if a replica took its master’s place: the slot has stayed in its shard', () => {
     const table = new SlotTable((before, after) => before === 'a' && after === 'b');
     const trust = new SlotTrust(table, QUARANTINE);
-    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.takeIn(view('a', [1, [7]], [2, []]), 0);
     table.noteIntact('a', 0, []);
-    table.take(view('b', [1, []], [3, [7]]), 1_000);
+    table.takeIn(view('b', [1, []], [3, [7]]), 1_000);
     expect(trust.timeUntilTrusted(7, 1_000)).toBe(0);
   });
 
   it('wait if the slot may have been away: its master has a greater epoch, and no new slot that explains it', () => {
     const { table, trust } = trustIn();
-    for (let at = 0; at <= 10_000; at += 1_000) table.take(view('a', [1, [7]], [2, [8]]), at);
-    table.take(view('a', [3, [7]], [2, [8]]), 11_000);
+    for (let at = 0; at <= 10_000; at += 1_000) table.takeIn(view('a', [1, [7]], [2, [8]]), at);
+    table.takeIn(view('a', [3, [7]], [2, [8]]), 11_000);
     expect([7, 8].map((slot) => trust.timeUntilTrusted(slot, 11_000))).toEqual([DOUBT, 0]);
-    for (let at = 12_000; at <= 20_000; at += 1_000) table.take(view('a', [3, [7]], [2, [8]]), at);
-    table.take(view('a', [4, [7, 8]], [2, []]), 21_000);
+    for (let at = 12_000; at <= 20_000; at += 1_000) table.takeIn(view('a', [3, [7]], [2, [8]]), at);
+    table.takeIn(view('a', [4, [7, 8]], [2, []]), 21_000);
     expect([7, 8].map((slot) => trust.timeUntilTrusted(slot, 21_000))).toEqual([0, DOUBT]);
   });
 
   it('wait if no server could be asked for long, and after that', () => {
     const { table, trust } = trustIn();
-    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.takeIn(view('a', [1, [7]], [2, []]), 0);
     table.noteIntact('a', 0, []);
     expect(trust.timeUntilTrusted(7, 5_000)).toBe(0);
     expect(trust.timeUntilTrusted(7, 6_000)).toBe(DOUBT);
-    table.take(view('a', [1, [7]], [2, []]), 6_000);
+    table.takeIn(view('a', [1, [7]], [2, []]), 6_000);
     expect(trust.timeUntilTrusted(7, 6_000)).toBe(DOUBT);
   });
 
   it('wait if the slot was on its way and has stayed', () => {
     const { table, trust } = trustIn();
-    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.takeIn(view('a', [1, [7]], [2, []]), 0);
     table.noteIntact('a', 0, []);
     table.noteMigrating(7, 2_000);
     expect(trust.timeUntilTrusted(7, 2_500)).toBe(QUARANTINE - 500);
     expect(trust.timeUntilTrusted(7, 2_000 + QUARANTINE)).toBe(0);
-    table.take(view('a', [1, [7]], [2, []]), 5_000);
+    table.takeIn(view('a', [1, [7]], [2, []]), 5_000);
     table.noteMigrating(7, 5_500);
-    table.take(view('b', [1, []], [3, [7]]), 5_600);
+    table.takeIn(view('b', [1, []], [3, [7]]), 5_600);
     table.noteIntact('b', 5_600, []);
     expect(trust.timeUntilTrusted(7, 5_700)).toBe(0);
   });
 
   it('never wait without a quarantine', () => {
     const { table, trust } = trustIn(0);
-    table.take(view('a', [1, [7]], [2, []]), 0);
+    table.takeIn(view('a', [1, [7]], [2, []]), 0);
     expect(trust.timeUntilTrusted(7, 1)).toBe(0);
   });
 });

@@ -142,7 +142,7 @@ describe('Servers that have several addresses', () => {
     replicas.observe(at(2, 3));
     replicas.observe(at(3));
     replicas.identified(set('b:3'), []);
-    replicas.unanswered();
+    replicas.noteSilence();
     expect(of(replicas)).toEqual(['a:2', 'b:3']);
     expect(replicas.nameOf('10.0.0.1:3')).toBe('b:3');
   });

@@ -286,7 +286,7 @@ describe('Which replicas are known', () => {
     const replicas = new AnnouncedReplicas();
     replicas.setAnnounced(new Set(['a:1', 'b:1']), 0);
     replicas.setAnnounced(new Set(['a:1']), 1_000);
-    replicas.unanswered();
+    replicas.noteSilence();
     replicas.setAnnounced(new Set(['a:1']), 61_500);
     expect(replicas.addresses.has('b:1')).toBe(true);
   });
