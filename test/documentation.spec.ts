@@ -204,3 +204,21 @@ describe('The README', () => {
     }
   });
 });
+
+describe('A report of the log', () => {
+  it('has a heading in the troubleshooting guide', () => {
+    const codes = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith('.ts'))
+      .flatMap((name) => [
+        ...readFileSync(join(root, 'lib', name), 'utf8').matchAll(
+          /(?:\bcode: |onReport\(\s*'(?:log|warn|error)',\s*)'([a-z]+(?:-[a-z]+)*)'/g,
+        ),
+      ])
+      .map(([, code = '']) => code);
+    expect(codes).toContain('quarantine-over');
+    expect(codes).toContain('lock-lost');
+    const guide = readFileSync(join(root, 'docs/troubleshooting.md'), 'utf8');
+    const headings = [...guide.matchAll(/^### (`.*)$/gm)].join(' ');
+    expect(codes.filter((code) => !headings.includes(`\`${code}\``))).toEqual([]);
+  });
+});

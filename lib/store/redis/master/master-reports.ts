@@ -64,8 +64,9 @@ export class MasterReports {
       this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
   }
 
-  replicasPolled(view: ReplicaView): void {
-    this.reportQuarantine(view);
+  replicasPolled(ready: ReadySession): void {
+    const { view } = ready;
+    this.reportQuarantine(ready);
     this.reportAlone(view);
     this.reportMajority(view);
     this.reportAddresses();
@@ -97,7 +98,7 @@ export class MasterReports {
     }
     const { session, view } = ready;
     const replicas = view.health();
-    const reason = this.whyRefusing(ready, replicas.filter((replica) => replica.acknowledged).length);
+    const reason = this.whyRefusing(ready, confirmingOf(view));
     const warnings = this.addressWarnings.map(({ message }) => message);
     return {
       address,
@@ -167,21 +168,33 @@ export class MasterReports {
     }
   }
 
-  private reportQuarantine(view: ReplicaView): void {
+  /** The end of a quarantine is reported once new locks are really granted. */
+  private reportQuarantine(ready: ReadySession): void {
+    const { view } = ready;
     const left = view.quarantineLeft(this.clock.monotonic());
     if (left > 0 && !this.wasQuarantined) {
+      this.wasQuarantined = true;
       this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
-    } else if (left === 0 && this.wasQuarantined) {
+    } else if (
+      left === 0 &&
+      this.wasQuarantined &&
+      this.whyRefusing(ready, confirmingOf(view)) === undefined
+    ) {
+      this.wasQuarantined = false;
       this.listener.onReport(
         'log',
         'quarantine-over',
         'The quarantine of the replicas is over: new locks are granted again.',
       );
     }
-    this.wasQuarantined = left > 0;
   }
 
   private get name(): string {
     return this.connection.name;
   }
+}
+
+/** How many replicas confirm what they are sent. */
+function confirmingOf(view: ReplicaView): number {
+  return view.health().filter(({ acknowledged }) => acknowledged).length;
 }

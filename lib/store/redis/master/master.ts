@@ -352,7 +352,8 @@ export class Master implements MasterConnectionHost {
   }
 
   /** False if the session has ended. */
-  private async pollReplicas({ session, view }: ReadySession): Promise<boolean> {
+  private async pollReplicas(ready: ReadySession): Promise<boolean> {
+    const { session, view } = ready;
     const replies = await session
       .askControl([['info', 'replication'], session.run.links.question])
       .catch(() => undefined);
@@ -363,7 +364,7 @@ export class Master implements MasterConnectionHost {
       return false;
     }
     view.observe(info, replies[1], this.clock.monotonic());
-    this.reports.replicasPolled(view);
+    this.reports.replicasPolled(ready);
     this.groupCommit.pump();
     return true;
   }
