@@ -395,9 +395,13 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(() => locks.isLocked('order:3'), { what: 'it is inside' });
     const outside = await locks.acquire('above:3');
     const waiting = fetch(`${url}/above/3`);
-    await until(() => (locks as unknown as { waiting: Set<unknown> }).waiting.size === 1, {
-      what: 'one waits',
-    });
+    await until(
+      () =>
+        (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size === 1,
+      {
+        what: 'one waits',
+      },
+    );
     const closed = app.close();
     expect((await waiting).status).toBe(503);
     await outside.release();

@@ -273,7 +273,8 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await start();
     const held = await locks.acquire('order:1');
     const first = post(`1/${path}`);
-    const waiting = (): number => (locks as unknown as { waiting: { size: number } }).waiting.size;
+    const waiting = (): number =>
+      (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size;
     await until(() => waiting() === 1, { what: 'the request waits' });
     timeIsUp.next();
     expect((await first).status).toBe(408);
@@ -292,9 +293,14 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
       jest.spyOn(locks, 'enter').mockImplementation((keys, options) => enter(keys, options));
       const held = await locks.acquire('order:1');
       const first = post(`1/${path}`);
-      await until(() => (locks as unknown as { waiting: { size: number } }).waiting.size === 1, {
-        what: 'the request waits',
-      });
+      await until(
+        () =>
+          (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size ===
+          1,
+        {
+          what: 'the request waits',
+        },
+      );
       timeIsUp.next();
       expect((await first).status).toBe(408);
       await held.release();

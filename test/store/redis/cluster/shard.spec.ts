@@ -27,7 +27,7 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
 function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => number } {
   let moves = 0;
   const replicas = new AnnouncedReplicas();
-  const master = { moved: () => moves++ } as unknown as Master;
+  const master = { replaced: () => moves++ } as unknown as Master;
   const cluster: ShardCluster = {
     ownerOf: () => 'a',
     onRedirection: () => {},

@@ -107,7 +107,7 @@ describe('INFO replication', () => {
       role: 'master',
       replid: '8371445ec4d3e9f5d4f3ea1d3b2a9d37c44a8e5d',
       offset: 1000,
-      links: [
+      lines: [
         { address: '10.0.0.1:7001', online: true, offset: 1000, silence: 0, isReplica: true },
         { address: '10.0.0.1:7002', online: false, offset: 0, silence: 0, isReplica: true },
       ],
