@@ -24,10 +24,10 @@ function node(id: string, role: { of?: string; failed?: boolean; port?: number }
 }
 
 /** The shard of master `a`, with a Cluster that needs no answer. */
-function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => number } {
-  let moves = 0;
+function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; replacements: () => number } {
+  let replacements = 0;
   const replicas = new AnnouncedReplicas();
-  const master = { replaced: () => moves++ } as unknown as Master;
+  const master: Pick<Master, 'replaced'> = { replaced: () => replacements++ };
   const cluster: ShardCluster = {
     ownerOf: () => 'a',
     onRedirection: () => {},
@@ -38,7 +38,11 @@ function shardOfA(): { shard: Shard; replicas: AnnouncedReplicas; moves: () => n
     rangesOf: () => '0-5',
     refresh: () => Promise.resolve(),
   };
-  return { shard: new Shard(node('a'), replicas, cluster, () => master), replicas, moves: () => moves };
+  return {
+    shard: new Shard(node('a'), replicas, cluster, () => master as Master),
+    replicas,
+    replacements: () => replacements,
+  };
 }
 
 const owners = (...ids: string[]): Map<string, number> => new Map(ids.map((id) => [id, 5]));
@@ -56,10 +60,10 @@ describe('The servers of a shard', () => {
   });
 
   it('include the dead former master, as long as the Cluster lists it', () => {
-    const { shard, replicas: known, moves } = shardOfA();
+    const { shard, replicas: known, replacements } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' }), node('c', { of: 'a' })], owners('a'), 0);
     shard.failOverTo(node('b'));
-    expect(moves()).toBe(1);
+    expect(replacements()).toBe(1);
     const after = [node('a', { failed: true }), node('b'), node('c', { of: 'b' })];
     for (let at = 1_000; at <= 5 * MINUTE; at += 1_000) shard.setNodes(after, owners('b'), at);
     expect(known.addresses).toEqual(replicas('a', 'c'));
@@ -136,10 +140,10 @@ describe('The servers of a shard', () => {
   });
 
   it('keep their master when it has another address', () => {
-    const { shard, replicas: known, moves } = shardOfA();
+    const { shard, replicas: known, replacements } = shardOfA();
     shard.setNodes([node('a'), node('b', { of: 'a' })], owners('a'), 0);
     shard.setNodes([node('a', { port: 7_000 }), node('b', { of: 'a' })], owners('a'), 1_000);
-    expect(moves()).toBe(1);
+    expect(replacements()).toBe(1);
     expect(shard.isCurrent('10.0.0.1:7000')).toBe(true);
     expect(known.addresses).toContain(node('b').identity);
   });
