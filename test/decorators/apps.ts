@@ -105,3 +105,9 @@ export async function leaveOnce(
   client.abort();
   await call.catch(() => {});
 }
+
+/** The number of callers of the service that wait for a lock. */
+export function waitingCallers(locks: LockService): number {
+  const { waiting } = (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions;
+  return waiting.size;
+}

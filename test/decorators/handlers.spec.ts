@@ -26,7 +26,7 @@ import {
 import { interval, map, Observable, of, throwError } from 'rxjs';
 import { CurrentLock, type Lock, LockContendedError, LockService, ReplicaLocked } from '../../lib/index.js';
 import { until } from '../support/eventually.js';
-import { adapters, Gate, startApp } from './apps.js';
+import { adapters, Gate, startApp, waitingCallers } from './apps.js';
 
 const gates = new Map<string, Gate>();
 function gate(name: string): Gate {
@@ -395,13 +395,7 @@ describe.each(adapters)('A locked handler on %s', (adapter) => {
     await until(() => locks.isLocked('order:3'), { what: 'it is inside' });
     const outside = await locks.acquire('above:3');
     const waiting = fetch(`${url}/above/3`);
-    await until(
-      () =>
-        (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size === 1,
-      {
-        what: 'one waits',
-      },
-    );
+    await until(() => waitingCallers(locks) === 1, { what: 'one waits' });
     const closed = app.close();
     expect((await waiting).status).toBe(503);
     await outside.release();

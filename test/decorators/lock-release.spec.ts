@@ -4,7 +4,7 @@ import { APP_INTERCEPTOR } from '@nestjs/core';
 import { concatMap, interval, map, type Observable, of } from 'rxjs';
 import { CurrentLock, type Lock, LockService, ReplicaLocked } from '../../lib/index.js';
 import { until } from '../support/eventually.js';
-import { type Adapter, adapters, free, Inside, leaveOnce, locked, startApp } from './apps.js';
+import { type Adapter, adapters, free, Inside, leaveOnce, locked, startApp, waitingCallers } from './apps.js';
 import {
   gates,
   timeIsUp,
@@ -273,12 +273,10 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
     await start();
     const held = await locks.acquire('order:1');
     const first = post(`1/${path}`);
-    const waiting = (): number =>
-      (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size;
-    await until(() => waiting() === 1, { what: 'the request waits' });
+    await until(() => waitingCallers(locks) === 1, { what: 'the request waits' });
     timeIsUp.next();
     expect((await first).status).toBe(408);
-    expect(waiting()).toBe(0);
+    expect(waitingCallers(locks)).toBe(0);
     await held.release();
     expect(await locks.isLocked('order:1')).toBe(false);
     expect(inside.runs).toBe(0);
@@ -293,14 +291,7 @@ describe.each(adapters)('The lock of a handler on %s outlives its subscriber', (
       jest.spyOn(locks, 'enter').mockImplementation((keys, options) => enter(keys, options));
       const held = await locks.acquire('order:1');
       const first = post(`1/${path}`);
-      await until(
-        () =>
-          (locks as unknown as { acquisitions: { waiting: { size: number } } }).acquisitions.waiting.size ===
-          1,
-        {
-          what: 'the request waits',
-        },
-      );
+      await until(() => waitingCallers(locks) === 1, { what: 'the request waits' });
       timeIsUp.next();
       expect((await first).status).toBe(408);
       await held.release();
