@@ -39,7 +39,8 @@ export class ClusterSurvey {
   private readonly questions = new Map<string, Question>();
   private readonly hung = new Map<string, Hung>();
   private isClosed = false;
-  private turn = 0;
+  /** How often a master was asked: the masters are asked in turn. */
+  private asks = 0;
 
   constructor(
     private readonly connector: Connector,
@@ -53,7 +54,7 @@ export class ClusterSurvey {
    */
   async view(shards: readonly Shard[], addresses: readonly Address[]): Promise<ClusterView> {
     const ready = shards.filter((shard) => shard.master.isReady && !this.asked.has(shard));
-    const shard = ready[this.turn++ % Math.max(1, ready.length)];
+    const shard = ready[this.asks++ % Math.max(1, ready.length)];
     if (shard !== undefined) {
       this.asked.add(shard);
       try {

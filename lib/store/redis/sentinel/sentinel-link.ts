@@ -35,16 +35,16 @@ const LONGEST_RECONNECT_PAUSE = 500;
  * The two connections to one Sentinel, which end together: a subscribed connection takes no other
  * commands.
  */
-interface Line {
+interface ConnectionPair {
   readonly questions: Connection;
   readonly events: Connection;
 }
 
 type State =
   | { readonly kind: 'connecting'; readonly attempt: AbortController }
-  | { readonly kind: 'asking'; readonly line: Line }
+  | { readonly kind: 'asking'; readonly pair: ConnectionPair }
   /** Until the next poll. */
-  | { readonly kind: 'waiting'; readonly line: Line; readonly stopClock: () => void }
+  | { readonly kind: 'waiting'; readonly pair: ConnectionPair; readonly stopClock: () => void }
   /** Until the next try to connect. */
   | { readonly kind: 'away'; readonly stopClock: () => void }
   | { readonly kind: 'closed' };
@@ -78,7 +78,7 @@ export class SentinelLink {
     this.isOutdated = true;
     if (this.state.kind !== 'waiting') return;
     this.state.stopClock();
-    void this.poll(this.state.line);
+    void this.poll(this.state.pair);
   }
 
   close(): void {
@@ -86,7 +86,7 @@ export class SentinelLink {
     this.state = { kind: 'closed' };
     if (state.kind === 'connecting') state.attempt.abort(new Error('closed'));
     else if ('stopClock' in state) state.stopClock();
-    if ('line' in state) end(state.line);
+    if ('pair' in state) end(state.pair);
   }
 
   private async connect(): Promise<void> {
@@ -94,37 +94,37 @@ export class SentinelLink {
     const { signal } = attempt;
     this.state = { kind: 'connecting', attempt };
     try {
-      const line = await connecting(this.connector, this.address, this.clock, signal, async (connect) => {
+      const pair = await connecting(this.connector, this.address, this.clock, signal, async (connect) => {
         const [questions, events] = await Promise.all([connect('sentinel'), connect('sentinel-events')]);
         await events.subscribe('+switch-master', () => this.askNow());
         return { questions: this.monitored(questions), events: this.monitored(events) };
       });
       if (signal.aborted) {
-        end(line);
+        end(pair);
         return;
       }
-      const poll = this.poll(line);
-      for (const each of [line.questions, line.events]) each.onEnd((cause) => this.onEnd(line, cause));
+      const poll = this.poll(pair);
+      for (const each of [pair.questions, pair.events]) each.onEnd((cause) => this.onEnd(pair, cause));
       await poll;
     } catch (error) {
       if (!signal.aborted)
-        this.lost(error instanceof ErrorReply ? new RefusedError(this.address, error) : error);
+        this.fail(error instanceof ErrorReply ? new RefusedError(this.address, error) : error);
     }
   }
 
-  private async poll(line: Line): Promise<void> {
+  private async poll(pair: ConnectionPair): Promise<void> {
     this.isOutdated = false;
-    this.state = { kind: 'asking', line };
-    const replies = await ask(line.questions, [
+    this.state = { kind: 'asking', pair };
+    const replies = await ask(pair.questions, [
       ['sentinel', 'get-master-addr-by-name', this.name],
       ['sentinel', 'master', this.name],
       ['sentinel', 'replicas', this.name],
     ]).catch(() => undefined);
     // `onEnd` handles the end of the connection.
-    if (replies === undefined || this.state.kind !== 'asking' || this.state.line !== line) return;
+    if (replies === undefined || this.state.kind !== 'asking' || this.state.pair !== pair) return;
     this.takeIn(replies);
     const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
-    this.state = { kind: 'waiting', line, stopClock };
+    this.state = { kind: 'waiting', pair, stopClock };
     this.onAnswer();
   }
 
@@ -152,12 +152,12 @@ export class SentinelLink {
     };
   }
 
-  private onEnd(line: Line, cause: unknown): void {
+  private onEnd(pair: ConnectionPair, cause: unknown): void {
     const { state } = this;
-    if (!('line' in state) || state.line !== line) return;
+    if (!('pair' in state) || state.pair !== pair) return;
     if ('stopClock' in state) state.stopClock();
-    this.lost(cause);
-    end(line);
+    this.fail(cause);
+    end(pair);
   }
 
   private monitored(connection: Connection): Connection {
@@ -167,7 +167,7 @@ export class SentinelLink {
     });
   }
 
-  private lost(cause: unknown): void {
+  private fail(cause: unknown): void {
     this.view = undefined;
     this.failure = cause;
     const pause = LONGEST_RECONNECT_PAUSE * (0.5 + Math.random() / 2);
@@ -176,7 +176,7 @@ export class SentinelLink {
   }
 }
 
-function end({ questions, events }: Line): void {
+function end({ questions, events }: ConnectionPair): void {
   questions.close();
   events.close();
 }
