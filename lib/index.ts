@@ -22,10 +22,9 @@ export {
 } from './lock/errors.js';
 export type { ElectOptions } from './lock/election-options.js';
 export type { ElectionChange, LockElection } from './lock/election.js';
-export type { ElectionHealth } from './lock/elections.js';
 export type { LockEvent } from './lock/events.js';
 export type { LockKeys } from './lock/keys.js';
-export type { LockHealth, LockInfo } from './lock/lock-info.js';
+export type { ElectionHealth, LockHealth, LockInfo } from './lock/lock-info.js';
 export { LockService } from './lock/lock-service.js';
 export { Lock } from './lock/lock.js';
 export type { AcquireOptions, Duration, WithLockOptions } from './lock/options.js';

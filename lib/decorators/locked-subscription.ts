@@ -202,7 +202,8 @@ export class LockedSubscription {
   private onError(error: unknown): void {
     this.stage = 'ended';
     const fail = (reason: unknown): void => this.subscriber.error(reason);
-    // An interceptor (a timeout) has stopped waiting for the method. The lock has not.
+    // An interceptor, for example a timeout, failed the call before the method's promise settled.
+    // The lock is held until the promise settles.
     if (this.unsettled !== undefined) fail(error);
     else this.finish(error).then(() => fail(error), fail);
   }

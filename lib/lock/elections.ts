@@ -2,13 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { LockElection, type ElectionHost } from './election.js';
 import { checkElectOptions, type CheckedElectOptions, type ElectOptions } from './election-options.js';
 import { LockOptionsError } from './errors.js';
-
-/** The state of one election in this process. */
-export interface ElectionHealth {
-  readonly key: string;
-  /** True if this process leads now. */
-  readonly isLeader: boolean;
-}
+import type { ElectionHealth } from './lock-info.js';
 
 /** The elections for which one service stands: one for each key. */
 export class Elections {
@@ -28,7 +22,7 @@ export class Elections {
     };
   }
 
-  /** The election of this key: asked again, the same. */
+  /** The election of this key. A second call for the key returns the same election. */
   elect(key: string, given?: ElectOptions): LockElection {
     const options = checkElectOptions(key, given);
     this.checkLockOptions(options.lock);

@@ -67,8 +67,9 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   private deadline: Deadline | undefined;
   /** Ends when the renewal under way is answered and the answer is dealt with. */
   private renewal: Promise<void> | undefined;
-  /** The store's part of the renewal under way, and whether the key was touched meanwhile. */
+  /** The store's part of the renewal under way. */
   private asked: Renewal | undefined;
+  /** A change of a key was reported during the renewal: checks again after the answer. */
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal. */
   private renewalDueAt = -Infinity;

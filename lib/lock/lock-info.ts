@@ -1,5 +1,4 @@
 import type { StoreHealth } from '../store/lock-store.js';
-import type { ElectionHealth } from './elections.js';
 
 /** The holder of a key, as `LockService.inspect` returns it. */
 export interface LockInfo {
@@ -13,6 +12,13 @@ export interface LockInfo {
    * option `clockSkew`. Infinity if the key has no time to live.
    */
   readonly remainingTime: number;
+}
+
+/** The state of one election in this process. */
+export interface ElectionHealth {
+  readonly key: string;
+  /** True if this process leads now. */
+  readonly isLeader: boolean;
 }
 
 /** The state of Redis as last seen, and the locks of this process. */

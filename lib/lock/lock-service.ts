@@ -175,8 +175,8 @@ export class LockService {
 
   /**
    * Stands for the election of the one leader for `key` among all copies of the application, until
-   * the returned election resigns or the application shuts down. One election for each key and
-   * process: asked again, the same.
+   * the returned election resigns or the application shuts down. A process has one
+   * election for each key: a second call for the key returns the same.
    *
    * ```ts
    * const election = locks.elect('scheduler');

@@ -142,9 +142,8 @@ export class WaitQueue implements Timed {
   }
 
   /**
-   * Lets the next waiter ask: the first, or in trouble the next that needs less. After a failure
-   * (`hasFailed`) the latter is preferred, since that waiter may be granted and the first has
-   * failed.
+   * Lets one waiter ask. After a failure (`hasFailed`): a waiter that needs less, if there is one,
+   * since that waiter may be granted. Otherwise: the first.
    */
   handOn(hasFailed = false): void {
     const { first } = this.waiters;
@@ -163,7 +162,10 @@ export class WaitQueue implements Timed {
     this.handOn(true);
   }
 
-  /** Only a waiter that needs less has a use for the turn of another. */
+  /**
+   * Sets the time after which a turn without an answer passes on. Needed only if a later waiter
+   * needs less.
+   */
   private expectAnswer(): void {
     if (!this.isMixed || this.turn === undefined) return;
     const patience = Math.min(confirmTimeOf(this.turn.options), LONGEST_PATIENCE) + ANSWER_ALLOWANCE;

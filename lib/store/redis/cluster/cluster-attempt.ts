@@ -31,8 +31,8 @@ export class ClusterAttempt {
   }
 
   /**
-   * Ends the attempt. An open attempt may never be answered: its `Master` takes back what it wrote.
-   * Granted parts are given back here.
+   * Ends this attempt. The `Master` takes back what an open `MasterAttempt` wrote, even if no answer
+   * comes. Granted parts are given back here.
    */
   abandon(): void {
     this.isAbandoned = true;
@@ -112,7 +112,7 @@ export class ClusterAttempt {
       await Promise.race([Promise.all(given), timeUp]);
       stopClock();
     }
-    // A granted part is given back only if the caller has left.
+    // The outcome is a grant here only if the caller left after the last grant.
     return outcome.kind === 'granted' ? ABANDONED : outcome;
   }
 }

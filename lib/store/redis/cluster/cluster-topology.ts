@@ -226,6 +226,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   // --- taking in a view
 
   private takeIn(view: ClusterView, at: number): void {
+    // The table asks `isSuccession`, which needs the nodes of the view before.
     const changed = this.table.takeIn(view, at);
     const before = this.nodes;
     this.prefersHostnames = view.prefersHostnames === true;

@@ -305,9 +305,9 @@ export class GroupCommit {
 
   /**
    * Waits before the next group, because the last group decided nothing. `hasCounted`: WAIT counted
-   * enough replicas nevertheless, so another client's write came between our script and INFO. The
-   * server has no reason to ask its replicas for that write. A new write makes the server ask its
-   * replicas again.
+   * enough replicas for our script. But another client wrote between the script and INFO, so the
+   * offset of the group is larger. Without a new write of ours the master does not ask the replicas
+   * about that offset. So the pending requests are sent again.
    */
   private pause(state: Attached, hasCounted: boolean): void {
     state.endPause = this.clock.after(this.pauseTime, () => {

@@ -23,7 +23,7 @@ const UNBLOCK_AFTER = 2;
 export class GroupsInFlight {
   private readonly groups: CommitGroup[] = [];
   private readonly waits = new UnblockRules();
-  /** Sends that wait until no CLIENT UNBLOCK is unanswered. */
+  /** Sends that wait until every CLIENT UNBLOCK is answered. */
   private readonly delayed: (() => void)[] = [];
   private stopUnblockClock: (() => void) | undefined;
 
@@ -37,8 +37,8 @@ export class GroupsInFlight {
   }
 
   /**
-   * Whether another group may be sent for an overdue renewal: 1 or 2 groups are in flight, CLIENT
-   * UNBLOCK is allowed, and none is unanswered.
+   * Whether another group may be sent for an overdue renewal: 1 or 2 groups are in flight, and
+   * CLIENT UNBLOCK is allowed and answered.
    */
   get takesOverdue(): boolean {
     const { length } = this.groups;
@@ -153,7 +153,7 @@ export class GroupsInFlight {
     });
   }
 
-  /** Sends now, or as soon as no CLIENT UNBLOCK is unanswered. */
+  /** Sends now, or as soon as every CLIENT UNBLOCK is answered. */
   private whenAllowed(send: () => void): void {
     if (this.waits.maySend) send();
     else this.delayed.push(send);

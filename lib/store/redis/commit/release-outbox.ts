@@ -34,7 +34,7 @@ const SHORTEST_CHECK_TIME = 20;
 const PIPELINE_SIZE = 128;
 const PIPELINE_KEYS = 1_024;
 /**
- * The number of unanswered releases above which no pipeline is sent: while this process reads the
+ * The number of unanswered releases from which on no pipeline is sent: while this process reads the
  * answers to one pipeline, the server runs another.
  */
 const MOST_IN_FLIGHT = 2 * PIPELINE_SIZE;
@@ -156,8 +156,8 @@ export class ReleaseOutbox {
   }
 
   /**
-   * Resolves once every release is answered, or once none was answered for as long as from the call
-   * to the monotonic instant `until`.
+   * Resolves once every release is answered, or if no answer comes for as many ms as are left until
+   * the monotonic instant `until` at the call.
    */
   async idle(until: number): Promise<void> {
     const patience = Math.max(0, until - this.clock.monotonic());

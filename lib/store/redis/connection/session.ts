@@ -6,11 +6,9 @@ import { MonitoredConnection } from './monitored-connection.js';
 import type { ReplicationInfo } from '../replication/replication-info.js';
 import type { GroupScript, Script, ScriptCall } from '../scripts/script.js';
 
-/**
- * ms of silence after which a connection is given up. On the commit connection the time of WAIT
- * is added.
- */
+/** ms of silence after which the commit connection is given up. The time of WAIT is added. */
 const COMMIT_SILENCE = 1_000;
+/** The same for the connection of the notices, on which nothing waits for an answer but PING. */
 const WATCHER_SILENCE = 5_000;
 /** ms without traffic after which PING is sent: often enough for a server with `timeout 1` (s). */
 const PING_AFTER = 500;

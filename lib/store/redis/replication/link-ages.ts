@@ -67,7 +67,7 @@ export class ListedLinkAges implements LinkAges {
  * Whether this is the second connection of a replica in full sync, which carries nothing but the
  * RDB file (Redis 8: `repl-rdb-channel`).
  */
-function carriesFile({ flags }: ReplicaClient): boolean {
+export function carriesFile({ flags }: ReplicaClient): boolean {
   return flags.includes('C');
 }
 
@@ -77,7 +77,7 @@ function carriesFile({ flags }: ReplicaClient): boolean {
  * the second connection of Valkey's `dual-channel-replication-enabled`, and of a reader of the
  * stream.
  */
-function isSyncing({ command }: ReplicaClient): boolean {
+export function isSyncing({ command }: ReplicaClient): boolean {
   return command === 'psync' || command === 'sync';
 }
 

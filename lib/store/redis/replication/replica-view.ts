@@ -218,7 +218,10 @@ export class ReplicaView {
     return agedAtLeast(confirmed, this.countingLinks, old) >= majority;
   }
 
-  /** How many replicas can confirm a write now: online, and not loading the file of a full sync. */
+  /**
+   * How many replicas may have confirmed a write: no more than there are links that have
+   * acknowledged anything.
+   */
   private acknowledgingIn({ acknowledged }: Count): number {
     return Math.min(acknowledged.size, this.countingLinks);
   }

@@ -1,5 +1,6 @@
 import type { Reply } from '../resp.js';
 import { parseReplicaClients, type ReplicaLine, type ReplicationInfo } from './replication-info.js';
+import { carriesFile, isSyncing } from './link-ages.js';
 
 /*
  * INFO lists a replica by the address that the replica announces, which is its identity here. Two
@@ -151,8 +152,7 @@ function provenByAge(
 ): number {
   const longestSilence = Math.max(0, ...online.map(({ silence }) => silence));
   const old = parseReplicaClients(linkAnswer).filter(
-    ({ age, flags, command }) =>
-      age > longestSilence + UNCERTAINTY && !flags.includes('C') && command !== 'psync' && command !== 'sync',
+    (client) => client.age > longestSilence + UNCERTAINTY && !carriesFile(client) && !isSyncing(client),
   ).length;
   return Math.max(1, online.length - Math.max(0, linkCount - old));
 }
