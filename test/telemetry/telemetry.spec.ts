@@ -249,7 +249,6 @@ describe('The sample dashboard and alerts', () => {
       ReplicaLockModule.forRoot({
         connection: servers.url,
         quarantine: 0,
-        replicaTimeout: 200,
         waitTime: 0,
         shutdownTimeout: 0,
       }),
@@ -261,7 +260,9 @@ describe('The sample dashboard and alerts', () => {
     await locks.forceRelease('order:2');
     await until(() => !lost.held, { what: 'the loss is known' });
     await servers.replica(0).stop();
-    await expect(locks.acquire('order:3')).rejects.toMatchObject({ code: 'LOCK_NOT_REPLICATED' });
+    await expect(locks.acquire('order:3', { replicaTimeout: 200 })).rejects.toMatchObject({
+      code: 'LOCK_NOT_REPLICATED',
+    });
     servers.replica(0).resume();
     const samples = await scrape();
     expect(valueOf(samples, 'replica_lock_replicas', { replica_lock_replica_state: 'known' })).toBe(1);
