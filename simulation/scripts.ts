@@ -1,9 +1,11 @@
 import { acquireScript } from '../lib/store/redis/scripts/acquire.js';
 import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
 import { checkOwnerScript } from '../lib/store/redis/scripts/check-owner.js';
+import { dropScript } from '../lib/store/redis/scripts/drop.js';
+import { keepScript } from '../lib/store/redis/scripts/keep.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
-import { COOLDOWN_MARK } from '../lib/store/redis/scripts/value.js';
+import { COOLDOWN_MARK, KEPT_MARK } from '../lib/store/redis/scripts/value.js';
 import type { Command, Reply } from '../lib/store/redis/resp.js';
 
 /** What a script may do to a server's data. */
@@ -157,6 +159,42 @@ const release: SimScript = (data, keys, args) =>
     },
   );
 
+/** The token, if the owner holds the key or left its result there. */
+function keptTokenOf(value: string | null, owner: string): string | undefined {
+  const [own, kept] = [`${owner} `, `${owner}${KEPT_MARK} `];
+  if (value?.startsWith(own) === true) return value.slice(own.length);
+  if (value?.startsWith(kept) === true) return value.slice(kept.length, kept.length + 16);
+  return undefined;
+}
+
+const keep: SimScript = (data, keys, args) => {
+  const absent: string[] = [];
+  const replies = [...callsOf(keys, args, 1, 1)].map(
+    ({ keys: own, owner, common: [ttl], rest: [result] }) => {
+      const tokens = own.map((key) => keptTokenOf(data.get(key), owner));
+      const gone = tokens.indexOf(undefined);
+      for (const [i, key] of own.entries()) {
+        if (gone < 0) data.set(key, `${owner}${KEPT_MARK} ${tokens[i]} ${result}`, Number(ttl));
+        else if (data.get(key) === null) absent.push(key);
+      }
+      return gone + 1;
+    },
+  );
+  forget(data, absent);
+  return replies;
+};
+
+const drop: SimScript = (data, keys, args) =>
+  [...callsOf(keys, args, 1, 1)].map(({ keys: own, owner, common: [tombstone], rest: [lockToken] }) => {
+    let ours = 1;
+    for (const key of own) {
+      const token = keptTokenOf(data.get(key), owner);
+      if (token !== undefined) write(data, key, token, Number(tombstone));
+      else if (data.get(key) !== lockToken) ours = 0;
+    }
+    return ours;
+  });
+
 const checkOwner: SimScript = (data, keys, args) => {
   const calls = [...callsOf(keys, args, 0)];
   const replies = calls.map(
@@ -173,18 +211,20 @@ const checkOwner: SimScript = (data, keys, args) => {
 const forceRelease: SimScript = (data, [key = ''], [tombstone]) => {
   const value = data.get(key);
   if (value === null || /^\d{16}$/.test(value)) return 0;
-  const token = /^rl:[^ ]+ (\d+)$/.exec(value)?.[1];
+  const token = (/^rl:[^ ]+ (\d+)$/.exec(value) ?? /^rl:[^ ]+= (\d+) /.exec(value))?.[1];
   if (token === undefined) return value.slice(0, 512);
   write(data, key, token, Number(tombstone));
   return 1;
 };
 
-export type ScriptName = 'acquire' | 'renew' | 'release' | 'checkOwner' | 'forceRelease';
+export type ScriptName = 'acquire' | 'renew' | 'release' | 'keep' | 'drop' | 'checkOwner' | 'forceRelease';
 
 const SCRIPTS = [
   ['acquire', acquireScript, acquire],
   ['renew', renewScript, renew],
   ['release', releaseScript, release],
+  ['keep', keepScript, keep],
+  ['drop', dropScript, drop],
   ['checkOwner', checkOwnerScript, checkOwner],
   ['forceRelease', FORCE_RELEASE, forceRelease],
 ] as const;

@@ -2,6 +2,7 @@ import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { Lock } from '../lock/lock.js';
 import { handlerFrames, LOCK_TO_COME } from './handler-frames.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
+import { ONCE_METHOD } from './once-method.js';
 
 /**
  * Finds the lock for the argument when Nest calls a handler. A method that is known to be locked
@@ -9,7 +10,9 @@ import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
  * decorators as well would try to copy the lock.
  */
 function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
-  if (Reflect.hasMetadata(LOCKED_METHOD, context.getHandler())) return undefined;
+  const handler = context.getHandler();
+  if (Reflect.hasMetadata(LOCKED_METHOD, handler) || Reflect.hasMetadata(ONCE_METHOD, handler))
+    return undefined;
   const frame = handlerFrames.getStore();
   if (frame !== undefined && frame.instance === undefined) return frame.handler.lock ?? LOCK_TO_COME;
   throw new Error(
@@ -19,7 +22,7 @@ function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
 }
 
 /**
- * Parameter decorator: gives a method that `@ReplicaLocked` decorates its `Lock`. A direct call of
+ * Parameter decorator: gives a method that `@ReplicaLocked` or `@RunOnce` decorates its `Lock`. A direct call of
  * the method may leave the argument out.
  * @throws Error when Nest calls a handler that is not locked.
  * @example
@@ -33,10 +36,12 @@ function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
  */
 export const CurrentLock: () => ParameterDecorator = createParamDecorator(lockOfHandler);
 
+type WithDecorators = Pick<LockedMethod, 'decorators'>;
+
 /**
  * A handler's arguments with the lock for `@CurrentLock()`, in place of whatever pipes made of it.
  */
-export function argumentsWithLock({ decorators }: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+export function argumentsWithLock({ decorators }: WithDecorators, args: unknown[], lock: Lock): unknown[] {
   const index = decorators.indexOf(lockOfHandler);
   if (index === undefined) return args;
   const own = [...args];
@@ -45,7 +50,7 @@ export function argumentsWithLock({ decorators }: LockedMethod, args: unknown[],
 }
 
 /** The arguments of a direct call, with the lock for `@CurrentLock()` if the caller gave none. */
-export function argumentsWithMissingLock(method: LockedMethod, args: unknown[], lock: Lock): unknown[] {
+export function argumentsWithMissingLock(method: WithDecorators, args: unknown[], lock: Lock): unknown[] {
   const index = method.decorators.indexOf(lockOfHandler);
   return index === undefined || args[index] !== undefined ? args : argumentsWithLock(method, args, lock);
 }

@@ -33,6 +33,13 @@ export type Lockable<M, A extends unknown[]> = M extends (...args: infer P) => i
       : { 'a locked method must return a Promise, an Observable or an AsyncIterable, not': R }
   : { 'only methods can be locked, not': M };
 
+/** As `Lockable`, for a method whose result is kept. */
+export type Keepable<M, A extends unknown[]> = M extends (...args: infer P) => infer R
+  ? [R] extends [PromiseLike<unknown>]
+    ? KeyArguments<P, A>
+    : { 'a method that runs once must return a Promise, not': R }
+  : { 'only methods can run once, not': M };
+
 /** `A`: the parameters of the key function (a template has none). `P`: those of the method. */
 type KeyArguments<P, A extends unknown[]> = A extends [] | [ExecutionContext]
   ? unknown
@@ -56,4 +63,11 @@ export type LockedDecorator<A extends unknown[]> = <M, K extends string | symbol
   target: object,
   property: K,
   descriptor: TypedPropertyDescriptor<M> & (string extends K ? unknown : Lockable<M, A>),
+) => void;
+
+/** The type of `@RunOnce(...)`: see `LockedDecorator`. */
+export type OnceDecorator<A extends unknown[]> = <M, K extends string | symbol>(
+  target: object,
+  property: K,
+  descriptor: TypedPropertyDescriptor<M> & (string extends K ? unknown : Keepable<M, A>),
 ) => void;

@@ -1,15 +1,22 @@
 import { LockKeyError, LockOptionsError } from '../lock/errors.js';
 import { refuseUnknown } from '../lock/option-kinds.js';
+import { readOnceOptions } from '../lock/once-options.js';
 import { checkLockOptions, KNOWN_OPTIONS } from '../lock/options.js';
 import { MOST_KEYS } from '../store/lock-store.js';
 import type { Original } from './handler-frames.js';
-import { LOCKED_METHOD, type ReplicaLockedOptions } from './locked-method.js';
+import type { ReplicaLockedOptions } from './locked-method.js';
+import type { RunOnceOptions } from './once-method.js';
 
-// The checks of @ReplicaLocked when a class is defined. A mistake in the source then shows at start
+// The checks of the decorators when a class is defined. A mistake in the source then shows at start
 // and not at the first call. `KeyTemplate` refuses a template that cannot be read.
 
-/** The decorated method. Throws `TypeError` if a lock cannot be put around what is decorated. */
+/**
+ * The decorated method. Throws `TypeError` if a lock cannot be put around what is decorated.
+ * `metadata`: the metadata of a method that has the decorator already.
+ */
 export function lockableMethod(
+  decorator: string,
+  metadata: string,
   target: object,
   property: string | symbol,
   descriptor: PropertyDescriptor | undefined,
@@ -18,7 +25,7 @@ export function lockableMethod(
   const refuse = (why: string): never => {
     const owner = typeof target === 'function' ? target.name : target.constructor.name;
     const name = typeof property === 'object' ? '' : `.${String(property)}`;
-    throw new TypeError(`@ReplicaLocked on ${owner}${name}: ${why}`);
+    throw new TypeError(`${decorator} on ${owner}${name}: ${why}`);
   };
   // A standard decorator is called with the method and a context object.
   if (typeof property === 'object')
@@ -33,18 +40,17 @@ export function lockableMethod(
     refuse(
       'a synchronous generator cannot wait for a lock. Make it an async generator (async *), or return a Promise.',
     );
-  if (Reflect.hasMetadata(LOCKED_METHOD, original))
+  if (Reflect.hasMetadata(metadata, original))
     refuse('the method has this decorator twice. Use one decorator with an array of keys.');
   return original as Original;
 }
 
 /** Throws `LockOptionsError` for an option that is unknown or wrong. The error names the method. */
 export function checkDecoratorOptions(method: string, given: ReplicaLockedOptions): void {
-  try {
+  withMethod(`@ReplicaLocked on ${method}`, () => {
     refuseUnknown(given, [...KNOWN_OPTIONS, 'name', 'onContended']);
     const { name, onContended, ...options } = given;
-    if (name !== undefined && typeof name !== 'string')
-      throw LockOptionsError.notAccepted('name', name, 'the name of an instance');
+    checkInstanceName(name);
     if (
       onContended !== undefined &&
       !['throw', 'skip'].includes(onContended as string) &&
@@ -56,10 +62,38 @@ export function checkDecoratorOptions(method: string, given: ReplicaLockedOption
         "'throw', 'skip' or a function of the error",
       );
     checkLockOptions(options);
+  });
+}
+
+/** As `checkDecoratorOptions`, for `@RunOnce`. */
+export function checkOnceOptions(method: string, given: RunOnceOptions): void {
+  withMethod(`@RunOnce on ${method}`, () => {
+    const { name, ...options } = given ?? {};
+    checkInstanceName(name);
+    checkLockOptions(readOnceOptions(options).lock);
+  });
+}
+
+function checkInstanceName(name: unknown): void {
+  if (name !== undefined && typeof name !== 'string')
+    throw LockOptionsError.notAccepted('name', name, 'the name of an instance');
+}
+
+function withMethod(where: string, check: () => void): void {
+  try {
+    check();
   } catch (error) {
-    if (!(error instanceof LockOptionsError)) throw error;
-    throw new LockOptionsError(error.option, error.value, `@ReplicaLocked on ${method}: ${error.message}`);
+    throw error instanceof LockOptionsError ? error.of(where) : error;
   }
+}
+
+/** Throws `LockKeyError` for a key that is neither a template nor a function. */
+export function checkSingleKey(method: string, key: unknown): void {
+  if (typeof key === 'string' || typeof key === 'function') return;
+  throw new LockKeyError(
+    [],
+    `@RunOnce on ${method} needs one key: a template, or a function. A result belongs to a single key.`,
+  );
 }
 
 /** Throws `LockKeyError` for a key that is neither a function nor 1 to 256 templates. */

@@ -2,6 +2,8 @@ import type { EnteredLock } from '../lock/entered-lock.js';
 import type { LockKeys } from '../lock/keys.js';
 import { LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
+import type { OnceOptions } from '../lock/once-options.js';
+import type { OnceResult } from '../lock/once-result.js';
 import type { WithLockOptions } from '../lock/options.js';
 
 type OnWaiting = (cancel: (reason: unknown) => void) => void;
@@ -46,8 +48,29 @@ export function withLock(
     : withDouble(service, keys, options, work);
 }
 
+/**
+ * Runs the work once, and resolves with its result. `isRequest`: a request from outside, for which
+ * see `enterLockAnew`.
+ */
+export async function runOnce(
+  service: LockService,
+  key: string,
+  options: OnceOptions,
+  work: LockedWork,
+  isRequest: boolean,
+): Promise<unknown> {
+  const double: ServiceDouble = service;
+  const run = (): Promise<OnceResult<unknown> | undefined> | undefined => double.once?.(key, options, work);
+  const end = await (isRequest && service instanceof LockService ? service.outside(run) : run());
+  if (end !== undefined) return end.result;
+  throw new Error(
+    `The object in place of LockService did not run the work of '${key}' once: ` +
+      "give it a once(key, options, work) that resolves with { result, ran }, or use TestLocks of 'nestjs-replica-lock/testing'.",
+  );
+}
+
 /** The object that a test may have put in place of the service. */
-type ServiceDouble = Partial<Pick<LockService, 'withLock'>>;
+type ServiceDouble = Partial<Pick<LockService, 'withLock' | 'once'>>;
 
 function enterDouble(double: ServiceDouble, keys: LockKeys, options: WithLockOptions): Promise<EnteredLock> {
   return new Promise((resolve, reject) => {

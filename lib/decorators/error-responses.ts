@@ -105,7 +105,9 @@ function statusOf(error: ReplicaLockError): { status: Status; retryAfter?: numbe
   if (error instanceof LockContendedError) {
     return {
       status: HttpStatus.CONFLICT,
-      retryAfter: Math.min(error.remainingTime, LONGEST_RETRY_AFTER_BUSY),
+      retryAfter: error.keepsResult
+        ? error.remainingTime
+        : Math.min(error.remainingTime, LONGEST_RETRY_AFTER_BUSY),
     };
   }
   if (error instanceof LockUnavailableError)

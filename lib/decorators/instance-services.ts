@@ -19,14 +19,14 @@ const needs = new WeakMap<object, Map<string | undefined, string>>();
  * that the decorator adds. Nest's own injector then serves singletons, request-scoped and transient
  * providers, controllers, and several applications in one process.
  */
-export function needService(prototype: object, name: string | undefined): void {
+export function needService(prototype: object, name: string | undefined, by = '@ReplicaLocked'): void {
   const own = needs.get(prototype) ?? new Map<string | undefined, string>();
   if (own.has(name)) return;
   // Nest names the property in its error when the module is missing.
   const property =
     name === undefined
-      ? 'ReplicaLockModule (needed by @ReplicaLocked)'
-      : `ReplicaLockModule '${name}' (needed by @ReplicaLocked)`;
+      ? `ReplicaLockModule (needed by ${by})`
+      : `ReplicaLockModule '${name}' (needed by ${by})`;
   Inject(getLockServiceToken(name))(prototype, property);
   Object.defineProperty(prototype, property, {
     configurable: true,

@@ -1,11 +1,14 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
 import { LockOptionsError } from '../lock/errors.js';
+import { readOnceOptions } from '../lock/once-options.js';
+import type { WithLockOptions } from '../lock/options.js';
 import { LockService } from '../lock/lock-service.js';
 import { EventStreamGuard, guardEventStream } from './event-stream.guard.js';
 import { giveService, neededBy } from './instance-services.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
+import { ONCE_METHOD, type OnceMethod } from './once-method.js';
 
 /**
  * Visits every object with locked methods once, when the application starts:
@@ -28,7 +31,8 @@ export class LockedProviderExplorer implements OnModuleInit {
     // Here and not in the hook below: Nest reads the guards of routes before it runs the hook.
     const guard = new EventStreamGuard(this.services);
     for (const { metatype } of discovery.getControllers())
-      for (const [handler] of this.lockedMethods(metatype?.prototype)) guardEventStream(handler, guard);
+      for (const [handler] of this.methodsWith(LOCKED_METHOD, metatype?.prototype))
+        guardEventStream(handler, guard);
   }
 
   onModuleInit(): void {
@@ -36,7 +40,10 @@ export class LockedProviderExplorer implements OnModuleInit {
       const instance: unknown = wrapper.isDependencyTreeStatic() ? wrapper.instance : undefined;
       if (wrapper.isNotMetatype) this.giveServices(instance);
       const prototype: unknown = wrapper.isNotMetatype ? prototypeOf(instance) : wrapper.metatype?.prototype;
-      for (const [, method] of this.lockedMethods(prototype)) this.checkOptions(method);
+      for (const [, method] of this.methodsWith<LockedMethod>(LOCKED_METHOD, prototype))
+        this.checkOptions(method, method.options, '@ReplicaLocked');
+      for (const [, method] of this.methodsWith<OnceMethod>(ONCE_METHOD, prototype))
+        this.checkOptions(method, readOnceOptions(method.options).lock, '@RunOnce');
     }
   }
 
@@ -45,11 +52,11 @@ export class LockedProviderExplorer implements OnModuleInit {
     for (const name of neededBy(instance)) giveService(instance, name, this.services.serviceOf(name));
   }
 
-  private lockedMethods(prototype: unknown): [object, LockedMethod][] {
+  private methodsWith<M>(metadata: string, prototype: unknown): [object, M][] {
     if (typeof prototype !== 'object' || prototype === null) return [];
     return this.scanner.getAllMethodNames(prototype).flatMap((name) => {
       const handler = (prototype as Record<string, unknown>)[name] as object;
-      const method = Reflect.getMetadata(LOCKED_METHOD, handler) as LockedMethod | undefined;
+      const method = Reflect.getMetadata(metadata, handler) as M | undefined;
       return method === undefined ? [] : [[handler, method]];
     });
   }
@@ -57,14 +64,18 @@ export class LockedProviderExplorer implements OnModuleInit {
   /**
    * A decorator may ask for more than this application's service permits, such as a longer lease.
    */
-  private checkOptions({ instanceName, name, options }: LockedMethod): void {
+  private checkOptions(
+    { instanceName, name }: LockedMethod | OnceMethod,
+    options: WithLockOptions,
+    decorator: string,
+  ): void {
     const service = this.services.serviceOf(instanceName);
     // A test may have put a plain object in place of the service.
     if (!(service instanceof LockService)) return;
     try {
       service.checkOptions(options);
     } catch (error) {
-      throw error instanceof LockOptionsError ? error.of(`@ReplicaLocked on ${name}`) : error;
+      throw error instanceof LockOptionsError ? error.of(`${decorator} on ${name}`) : error;
     }
   }
 }

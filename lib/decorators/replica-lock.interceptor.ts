@@ -7,10 +7,12 @@ import { handlerFrames } from './handler-frames.js';
 import { HandlerInvocation } from './handler-invocation.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ModuleServices } from './module-services.js';
+import { ONCE_METHOD, onceFrames, type OnceMethod } from './once-method.js';
 
 /**
- * Locks the handlers that `@ReplicaLocked` decorates, and turns the errors of locks into exceptions
- * of the handler's context. `@ReplicaLocked` binds this interceptor, so an application need not.
+ * Locks the handlers that `@ReplicaLocked` decorates, tells those of `@RunOnce` their request, and
+ * turns the errors of locks into exceptions
+ * of the handler's context. Both decorators bind this interceptor, so an application need not.
  * The interceptor runs after guards, so that a refused caller never takes a lock, and before pipes.
  *
  * Bound to further handlers (`APP_INTERCEPTOR`), the interceptor turns the lock errors that their
@@ -25,16 +27,24 @@ export class ReplicaLockInterceptor implements NestInterceptor {
   }
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const once = Reflect.getMetadata(ONCE_METHOD, context.getHandler()) as OnceMethod | undefined;
+    // The method itself runs once, and needs the context for its key.
+    const handler: CallHandler =
+      once === undefined
+        ? next
+        : { handle: () => onceFrames.run({ method: once, context }, () => next.handle()) };
     const method = Reflect.getMetadata(LOCKED_METHOD, context.getHandler()) as LockedMethod | undefined;
     // If this interceptor is bound twice, the inner one finds the frame of the outer one.
     const isLocked = handlerFrames.getStore()?.handler.context === context;
-    const result = method === undefined || isLocked ? next.handle() : this.locked(context, next, method);
+    const result =
+      method === undefined || isLocked ? handler.handle() : this.locked(context, handler, method);
     // A library called the handler through ExternalContextCreator, whose contexts are `http` by
     // default. There is no response to set headers on.
-    if (method !== undefined && kindOf(context) === 'other' && context.getType() === 'http') return result;
+    const decorated = method ?? once;
+    if (decorated !== undefined && kindOf(context) === 'other' && context.getType() === 'http') return result;
     return result.pipe(
       catchError((error: unknown) =>
-        from(responseTo(context, error, this.services.exceptionFactoryOf(method?.instanceName))).pipe(
+        from(responseTo(context, error, this.services.exceptionFactoryOf(decorated?.instanceName))).pipe(
           map((answer) => {
             throw answer;
           }),

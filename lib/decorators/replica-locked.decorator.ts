@@ -58,30 +58,36 @@ export function ReplicaLocked(
   options: ReplicaLockedOptions = {},
 ): MethodDecorator {
   return (target, property, descriptor: PropertyDescriptor) => {
-    const original = lockableMethod(target, property, descriptor);
+    const original = lockableMethod('@ReplicaLocked', LOCKED_METHOD, target, property, descriptor);
     const name = `${target.constructor.name}.${String(property)}`;
     checkDecoratorOptions(name, options);
     checkKey(name, key);
     const decorators = new ArgumentDecorators(target, property);
-    const keys = keysOf(key, name, decorators);
+    const keys = methodKeysOf(key, name, decorators);
     const method = new LockedMethod(name, property, keys, decorators, options);
     const wrapper = lockedFunction(target, method, original);
-    // Decorators below this one have put their metadata on the original function. Decorators above
-    // will see the wrapper, which therefore gets a copy.
-    for (const metadataKey of Reflect.getMetadataKeys(original)) {
-      Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, original), wrapper);
-    }
+    copyMetadata(original, wrapper);
     Reflect.defineMetadata(LOCKED_METHOD, method, wrapper);
-    Object.defineProperty(wrapper, 'name', { value: original.name, configurable: true });
-    Object.defineProperty(wrapper, 'length', { value: original.length, configurable: true });
     descriptor.value = wrapper;
     UseInterceptors(ReplicaLockInterceptor)(target, property, descriptor);
     needService(target, method.instanceName);
   };
 }
 
+/**
+ * Gives the wrapper what the original function has. Decorators below have put their metadata on the
+ * original function, and decorators above will see the wrapper.
+ */
+export function copyMetadata(original: Original, wrapper: Original): void {
+  for (const metadataKey of Reflect.getMetadataKeys(original)) {
+    Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, original), wrapper);
+  }
+  Object.defineProperty(wrapper, 'name', { value: original.name, configurable: true });
+  Object.defineProperty(wrapper, 'length', { value: original.length, configurable: true });
+}
+
 /** Throws `LockKeyError` if a template cannot be read. */
-function keysOf(
+export function methodKeysOf(
   // oxlint-disable-next-line typescript/no-explicit-any -- whatever arguments the method has
   key: KeySource<any[]>,
   name: string,

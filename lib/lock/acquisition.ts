@@ -1,16 +1,15 @@
-import type { Clock } from '../common/clock.js';
-import type { Deadlines, Timed } from '../common/deadlines.js';
+import type { Timed } from '../common/deadlines.js';
 import type { Whole } from '../common/whole.js';
 import {
   confirmTimeOf,
   type AcquireOutcome,
   type AcquireRequest,
   type Busy,
-  type LockStore,
   type Unavailable,
   type Unconfirmed,
 } from '../store/lock-store.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
+import type { AcquisitionHost } from './acquisition-host.js';
 import {
   ENDED,
   PAUSING,
@@ -20,20 +19,17 @@ import {
   type Asking,
   type State,
 } from './acquisition-state.js';
-import type { AbortSignals } from './abort-signals.js';
 import { BusyKey } from './busy-key.js';
 import { LockKeyError, LockOptionsError } from './errors.js';
 import { needsAtLeast } from './demand.js';
-import { unconfirmedEvent, type LockEvent } from './events.js';
+import { unconfirmedEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
-import type { Owners } from './owners.js';
 import { KeyQueues } from './key-queues.js';
 import { isInVain, newestOutcome, refusalOf, silenceOf } from './last-answer.js';
 import { TimeLimit } from './time-limit.js';
 import type { SharedOutcome, WaitQueue } from './wait-queue.js';
 import type { Waiter } from './waiter.js';
-import type { WaitQueues } from './wait-queues.js';
 
 /** ms before asking again after a failure: doubled each time. */
 const FIRST_RETRY_PAUSE = 25;
@@ -43,23 +39,6 @@ const LONGEST_RETRY_PAUSE = 1_000;
  * the time of both may end in one instant.
  */
 const STAY_TIME = 50;
-
-/** What an acquisition needs of the service. */
-export interface AcquisitionHost {
-  readonly store: LockStore;
-  readonly clock: Clock;
-  readonly deadlines: Deadlines;
-  readonly waitQueues: WaitQueues;
-  readonly owners: Owners;
-  readonly signals: AbortSignals;
-  /** True if events have a listener. Without a listener no event of a success is made. */
-  isHeard(): boolean;
-  emit(event: LockEvent): void;
-  /** The lock was granted, and is held from now on. */
-  granted(acquisition: Acquisition, owner: string, grant: Grant): HeldLock;
-  /** The acquisition has ended, with or without a lock. */
-  left(acquisition: Acquisition): void;
-}
 
 /**
  * One caller on the way to a lock. Asks the store. If the key is busy, the caller stands in the
@@ -94,6 +73,8 @@ export class Acquisition implements Waiter, Timed {
     private readonly host: AcquisitionHost,
     private readonly resolve: (lock: HeldLock) => void,
     private readonly reject: (reason: unknown) => void,
+    /** Ends the acquisition of a caller that needs no lock if the key keeps a result. */
+    private readonly resolveKept?: () => void,
   ) {
     this.time = new TimeLimit(options, host);
     this.sorted = keys.length === 1 ? keys : keys.toSorted();
@@ -159,6 +140,13 @@ export class Acquisition implements Waiter, Timed {
       this.keyQueues.endStay();
       this.ask();
     }
+  }
+
+  /** The key keeps a result, so there is nothing to do under a lock. */
+  onKept(): void {
+    if (this.resolveKept === undefined || this.state.kind === 'ended') return;
+    this.end();
+    this.resolveKept();
   }
 
   /** True if no other caller stands before this one. */
@@ -237,6 +225,7 @@ export class Acquisition implements Waiter, Timed {
       this.join(queue);
     }
     if (isHeld) this.keyQueues.share(busy);
+    if (busy.holder.keepsResult === true) this.onKept();
     if (this.keyQueues.current === queue) queue.yield(this);
     // A caller that heard of the answer may have cancelled this caller, or the turn of this caller
     // may have come in the other queue.

@@ -3,7 +3,8 @@ import { Deadlines } from '../common/deadlines.js';
 import { IntrusiveSet } from '../common/intrusive-set.js';
 import type { KeyChange, LockStore } from '../store/lock-store.js';
 import { AbortSignals } from './abort-signals.js';
-import { Acquisition, type AcquisitionHost } from './acquisition.js';
+import type { AcquisitionHost } from './acquisition-host.js';
+import { Acquisition } from './acquisition.js';
 import { LockServiceClosedError } from './errors.js';
 import { acquiredEvent } from './events.js';
 import { HeldLock, type Grant, type HeldLockHost } from './held-lock.js';
@@ -62,23 +63,12 @@ export class Acquisitions {
     options: ResolvedOptions,
     onWaiting?: (cancel: (reason: unknown) => void) => void,
   ): Promise<HeldLock> {
-    const isNested = this.context.find() !== undefined;
-    if (this.state === 'closed' || (this.state === 'draining' && !isNested))
-      return Promise.reject(new LockServiceClosedError(keys));
-    const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
-    const onEnd = this.listeners.asked(keys, options.label);
-    const taking = new Promise<HeldLock>((resolve, reject) => {
-      const acquisition = new Acquisition(keys, options, isNested, own?.owner, this.host, resolve, reject);
-      this.waiting.add(acquisition);
-      onWaiting?.((reason) => acquisition.cancel(reason));
-      acquisition.start();
-    });
-    if (onEnd !== undefined)
-      taking.then(
-        (lock) => onEnd({ kind: 'acquired', lock }),
-        (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
-      );
-    return taking;
+    return this.start(keys, options, false, onWaiting) as Promise<HeldLock>;
+  }
+
+  /** Takes the lock. Resolves to undefined as soon as the key is found to keep a result. */
+  takeUnlessKept(key: string, options: ResolvedOptions): Promise<HeldLock | undefined> {
+    return this.start([key], options, true);
   }
 
   /** Passes on what the store heard. */
@@ -101,6 +91,34 @@ export class Acquisitions {
   /** The locks that are left are not renewed any more. */
   stopRenewing(): void {
     this.host.renewals.close();
+  }
+
+  private start(
+    keys: readonly string[],
+    options: ResolvedOptions,
+    endsIfKept: boolean,
+    onWaiting?: (cancel: (reason: unknown) => void) => void,
+  ): Promise<HeldLock | undefined> {
+    const isNested = this.context.find() !== undefined;
+    if (this.state === 'closed' || (this.state === 'draining' && !isNested))
+      return Promise.reject(new LockServiceClosedError(keys));
+    const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
+    const onEnd = this.listeners.asked(keys, options.label);
+    const { host } = this;
+    const taking = new Promise<HeldLock | undefined>((resolve, reject) => {
+      const onKept = endsIfKept ? (): void => resolve(undefined) : undefined;
+      const ownOwner = own?.owner;
+      const acquisition = new Acquisition(keys, options, isNested, ownOwner, host, resolve, reject, onKept);
+      this.waiting.add(acquisition);
+      onWaiting?.((reason) => acquisition.cancel(reason));
+      acquisition.start();
+    });
+    if (onEnd !== undefined)
+      taking.then(
+        (lock) => onEnd(lock === undefined ? { kind: 'kept' } : { kind: 'acquired', lock }),
+        (error: unknown) => onEnd({ kind: 'refused', error, waitTime: options.waitTime }),
+      );
+    return taking;
   }
 
   private reject(isMeant: (acquisition: Acquisition) => boolean): void {

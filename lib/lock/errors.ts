@@ -85,15 +85,20 @@ export class LockContendedError extends ReplicaLockError {
     waitTime: number,
     /** The caller runs under that lock itself. */
     isOwn = false,
+    /** The key has no holder: it keeps a result of `once` for `remainingTime`. */
+    readonly keepsResult = false,
   ) {
     super(
       keys,
-      `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
-        (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
-        (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
-        (remainingTime === Infinity
-          ? ' Its key has no time to live, so the lock never ends by itself: another program removed the time to live. Release the lock by force (LockService.forceRelease).'
-          : ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
+      keepsResult
+        ? `${lockOf(keys)} was not taken: its key keeps the result of work that ran once (LockService.once), for ${Math.round(remainingTime)} ms more. ` +
+            'Use another key for the lock, or remove the result (LockService.forceRelease).'
+        : `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
+            (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
+            (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
+            (remainingTime === Infinity
+              ? ' Its key has no time to live, so the lock never ends by itself: another program removed the time to live. Release the lock by force (LockService.forceRelease).'
+              : ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
     );
   }
 }

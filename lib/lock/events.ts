@@ -78,6 +78,24 @@ export type LockEvent =
       readonly fencingToken: number;
       /** ms since the start of the term; 0 at the start. */
       readonly led: number;
+    }
+  | {
+      /** The work of `once` has run, and the replicas have confirmed that its result is kept. */
+      readonly type: 'ran';
+      readonly keys: readonly string[];
+      readonly label: string | undefined;
+      readonly owner: string;
+      readonly fencingToken: number;
+      readonly keepFor: number;
+    }
+  | {
+      /** A call of `once` got the result of an earlier run. */
+      readonly type: 'kept';
+      readonly keys: readonly string[];
+      readonly label: string | undefined;
+      /** The owner of the lock under which the work ran. */
+      readonly owner: string;
+      readonly waited: number;
     };
 
 /**
@@ -154,9 +172,13 @@ export function listenerFailed(who: string, error: unknown, end: string): StoreR
   };
 }
 
-/** The end of an acquisition: the lock, or the value that the promise rejects with. */
+/**
+ * The end of an acquisition: the lock, or the value that the promise rejects with. `kept`: the key
+ * keeps a result, so `once` needs no lock.
+ */
 export type AcquisitionEnd =
   | { readonly kind: 'acquired'; readonly lock: Lock }
+  | { readonly kind: 'kept' }
   | {
       readonly kind: 'refused';
       readonly error: unknown;

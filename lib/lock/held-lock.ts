@@ -2,20 +2,21 @@ import { setMaxListeners } from 'node:events';
 import type { Clock } from '../common/clock.js';
 import type { Deadline, Deadlines, Timed } from '../common/deadlines.js';
 import type { Whole } from '../common/whole.js';
-import {
-  RELEASE_ALLOWANCE,
-  type AcquireOutcome,
-  type HeldKeys,
-  type LockStore,
-  type ReleaseOutcome,
-  type Renewal,
-  type Unavailable,
-  type Unconfirmed,
+import type {
+  AcquireOutcome,
+  HeldKeys,
+  LockStore,
+  ReleaseOutcome,
+  Renewal,
+  Unavailable,
+  Unconfirmed,
 } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
-import { LockLostError, LockUnavailableError, whyNotConfirmed } from './errors.js';
+import { keepBusy, reasonOf } from './cooldown.js';
+import { LockLostError, LockUnavailableError } from './errors.js';
 import type { LockEvent } from './events.js';
+import { HELD, KEEPING, RELEASED, type Keeping, type State } from './held-lock-state.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
 import { isRenewalNearlyDue, type Renewals, type WheelPlace } from './renewals.js';
@@ -35,19 +36,11 @@ export interface HeldLockHost {
 
 export type Grant = Extract<AcquireOutcome, { kind: 'granted' }>;
 
-type State =
-  | { readonly kind: 'held' }
-  | { readonly kind: 'released' }
-  | { readonly kind: 'lost'; readonly error: LockLostError };
-
 /** If the end of the lease is noticed more than this many ms late, the process stood still. */
 const STANDSTILL = 500;
 
 /** ms before the keys of a lock that is not renewed are watched again after a failure. */
 const WATCH_RETRY_TIME = 1_000;
-
-const HELD: State = { kind: 'held' };
-const RELEASED: State = { kind: 'released' };
 
 /** A lock while it is held. Renews itself and notices its loss. */
 export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
@@ -78,6 +71,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
    * that joined.
    */
   private users = 0;
+  private keeping: Keeping | undefined;
 
   constructor(
     readonly keys: readonly string[],
@@ -145,7 +139,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   assertHeld(): void {
     this.noticeDeadline();
     if (this.state.kind === 'lost') throw this.state.error;
-    if (this.state.kind === 'released') throw this.lossOf('it had been released by this process');
+    if (this.state.kind !== 'held') throw this.lossOf('it had been released by this process');
   }
 
   enter(): void {
@@ -184,12 +178,42 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
       this.loseAtDeadline();
       return Promise.resolve(false);
     }
-    const { minHoldTime } = this.options;
+    if (this.keeping !== undefined) return this.keep(this.keeping);
+    const { minHoldTime, replicaTimeout } = this.options;
     const cooldown = minHoldTime > 0 ? Math.max(0, minHoldTime - this.heldFor) : 0;
     this.end(RELEASED);
     return cooldown > remaining
-      ? this.keepBusy(cooldown).then((outcome) => this.onReleased(outcome, 'kept busy'))
+      ? keepBusy(this, cooldown, replicaTimeout, this.host).then((outcome) =>
+          this.onReleased(outcome, 'kept busy'),
+        )
       : this.host.store.release(this, cooldown).then((outcome) => this.onReleased(outcome, 'released'));
+  }
+
+  /**
+   * From now on a release leaves this result in the key, for `keepFor` ms. Resolves once the lock
+   * has ended: the result is kept unless there is a `loss`.
+   */
+  keepAtRelease(result: string, keepFor: number): Promise<void> {
+    return new Promise((onEnd) => {
+      this.keeping = { result, keepFor, onEnd };
+    });
+  }
+
+  private async keep({ result, keepFor }: Keeping): Promise<boolean> {
+    this.end(KEEPING);
+    const toKeep = { result, replicas: this.options.replicas };
+    const outcome = await this.host.store.renew(this, keepFor, toKeep).outcome;
+    if (outcome.kind === 'renewed') {
+      this.end(RELEASED);
+      this.tellReleased(true);
+      return true;
+    }
+    this.lose(
+      outcome.kind === 'gone'
+        ? 'its key had been deleted or taken before the result was kept'
+        : `its lease ended before the result was confirmed, and nothing is kept: ${reasonOf(outcome.why, this.leaseTime, false)}`,
+    );
+    return false;
   }
 
   /** `failed`: for the message of the error. */
@@ -302,26 +326,6 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
     this.lose(`another client deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
   }
 
-  /**
-   * Keeps the key busy for longer than the lease: extends the life of the key, with confirmation,
-   * without a holder. The caller gets the answer as soon as for any release. The store goes on
-   * asking for the confirmation.
-   */
-  private async keepBusy(cooldown: number): Promise<ReleaseOutcome> {
-    const within = this.options.replicaTimeout + RELEASE_ALLOWANCE;
-    let stopClock: () => void = () => {};
-    const timeUp = new Promise<ReleaseOutcome>((resolve) => {
-      stopClock = this.host.clock.after(within, () => resolve(notKept(within)));
-    });
-    const kept = this.host.store.renew(this, cooldown, 'cooldown').outcome.then((outcome): ReleaseOutcome => {
-      if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
-      return { kind: 'unavailable', reason: reasonOf(outcome.why, this.leaseTime) };
-    });
-    const outcome = await Promise.race([kept, timeUp]);
-    stopClock();
-    return outcome;
-  }
-
   /** `passed`: ms of the first period that are over. */
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
@@ -356,13 +360,17 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   }
 
   private end(state: State): void {
-    const wasHeld = this.state.kind === 'held';
+    const before = this.state.kind;
     this.state = state;
-    if (!wasHeld) return;
-    this.stopRetry?.();
-    this.stopRenewing();
-    if (this.deadline !== undefined) this.host.deadlines.stop(this.deadline);
+    if (before === 'held') {
+      this.stopRetry?.();
+      this.stopRenewing();
+      if (this.deadline !== undefined) this.host.deadlines.stop(this.deadline);
+    }
+    // A shutdown waits for a result that is not confirmed yet.
+    if (state.kind === 'keeping' || (before !== 'held' && before !== 'keeping')) return;
     this.host.ended(this);
+    this.keeping?.onEnd();
   }
 
   private lossOf(why: string, cause?: unknown): LockLostError {
@@ -381,17 +389,4 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
     const { label } = this.options;
     this.host.emit({ type: 'released', keys, label, owner, fencingToken, held, answered });
   }
-}
-
-function notKept(within: number): ReleaseOutcome {
-  return {
-    kind: 'unavailable',
-    reason:
-      `it was released, but the replicas did not confirm within ${Math.round(within)} ms that its key stays busy for minHoldTime. ` +
-      'They are asked again until the lease has passed.',
-  };
-}
-
-function reasonOf(why: Unconfirmed | Unavailable, within: number): string {
-  return (why.kind === 'unavailable' ? why.reason : whyNotConfirmed(why, within, true)).replace(/\.$/, '');
 }

@@ -50,7 +50,7 @@ export function refusalOf(
   if (outcome.kind === 'unavailable') return new LockUnavailableError(keys, outcome);
   if (outcome.kind === 'unconfirmed')
     return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker.options));
-  const { owner, remainingTime } = outcome.holder;
+  const { owner, remainingTime, keepsResult } = outcome.holder;
   const left = Math.max(0, remainingTime - (now - at));
-  return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner);
+  return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner, keepsResult);
 }

@@ -1,6 +1,7 @@
-import type { StoreHealth } from '../store/lock-store.js';
+import type { InspectOutcome, StoreHealth } from '../store/lock-store.js';
+import { resultOf } from './once-result.js';
 
-/** The holder of a key, as `LockService.inspect` returns it. */
+/** The holder of a key, or the result that the key keeps, as `LockService.inspect` returns it. */
 export interface LockInfo {
   readonly key: string;
   /** Names the grant, with the host and the process that hold the key. */
@@ -12,6 +13,22 @@ export interface LockInfo {
    * option `clockSkew`. Infinity if the key has no time to live.
    */
   readonly remainingTime: number;
+  /**
+   * The key has no holder: it keeps the result of work that ran once (`LockService.once`). `owner`
+   * and `fencingToken` are those of that run. Undefined for a lock.
+   */
+  readonly kept?: { readonly result: unknown };
+}
+
+/** Null if the key is free. */
+export function lockInfo(
+  key: string,
+  outcome: Extract<InspectOutcome, { kind: 'held' | 'kept' | 'free' }>,
+): LockInfo | null {
+  if (outcome.kind === 'free') return null;
+  const { owner, token, remainingTime } = outcome.holder;
+  const info = { key, owner, fencingToken: token, remainingTime };
+  return outcome.kind === 'held' ? info : { ...info, kept: { result: resultOf(outcome.result) } };
 }
 
 /** The state of one election in this process. */

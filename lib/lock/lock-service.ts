@@ -14,14 +14,12 @@ import { HeldLocks } from './held-locks.js';
 import { keyOf, keysOf, type LockKeys } from './keys.js';
 import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
-import { lockHealth, type LockHealth, type LockInfo } from './lock-info.js';
+import { lockHealth, lockInfo, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
-import {
-  type AcquireOptions,
-  type LockDefaults,
-  type ResolvedOptions,
-  type WithLockOptions,
-} from './options.js';
+import { readOnceOptions, type OnceOptions } from './once-options.js';
+import type { OnceResult } from './once-result.js';
+import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
+import { RunOnce } from './run-once.js';
 
 /** A term lasts until its leader resigns or loses it. */
 const LEADING = { renew: true, maxHoldTime: undefined } as const;
@@ -42,6 +40,7 @@ export class LockService {
   private readonly context = new LockContext();
   private readonly locks: HeldLocks;
   private readonly elections: Elections;
+  private readonly runOnce: RunOnce;
   private readonly listeners: Listeners;
   private readonly acquisitions: Acquisitions;
   private readonly listening: Subscription;
@@ -86,6 +85,7 @@ export class LockService {
       },
       (electOptions) => this.checkOptions(electOptions),
     );
+    this.runOnce = new RunOnce(store, clock, this.context, this.listeners, this.acquisitions);
     this.listening = store.changes.subscribe((change) => this.onChange(change));
   }
 
@@ -191,7 +191,34 @@ export class LockService {
   }
 
   /**
-   * The holder of the key; null if the key is free. Asks the master.
+   * Runs `work` under the lock unless it ran before, and keeps its result (JSON of at most 64 KiB,
+   * or undefined) for `keepFor`: all copies of the application get the result of the one run. Waits
+   * up to `waitTime` while another caller runs the work. If the work fails or the lock is lost,
+   * nothing is kept, and the next caller runs the work. See docs/kinds.md.
+   *
+   * ```ts
+   * const { result, ran } = await locks.once('invoice:42', { keepFor: '1h' }, () => this.bill(42));
+   * ```
+   *
+   * @throws `LockOptionsError` if the result is no JSON or too large.
+   * @throws `LockLostError` if the lock is lost before the replicas have confirmed the result.
+   * @throws `LockKeyError` if this context holds the key already.
+   * @throws the error of the work, and as `acquire`.
+   */
+  async once<T>(
+    key: string,
+    options: OnceOptions,
+    work: (lock: Lock) => T | Promise<T>,
+  ): Promise<OnceResult<T>> {
+    const { keepFor, lock } = readOnceOptions(options);
+    const resolved = this.options.resolve(lock);
+    this.open();
+    return this.runOnce.run(keyOf(key), keepFor, resolved, work);
+  }
+
+  /**
+   * The holder of the key, or the result that the key keeps (`kept`); null if the key is free. Asks
+   * the master.
    *
    * @throws `LockKeyError` if the key cannot be used, or holds a value that no lock wrote.
    * @throws `LockUnavailableError` if Redis cannot be reached or refuses.
@@ -199,24 +226,22 @@ export class LockService {
   async inspect(key: string): Promise<LockInfo | null> {
     const keys = [keyOf(key)];
     this.open();
-    const outcome = answered(keys, await this.store.inspect(key), 'inspected');
-    if (outcome.kind === 'free') return null;
-    const { owner, token, remainingTime } = outcome.holder;
-    return { key, owner, fencingToken: token, remainingTime };
+    return lockInfo(key, answered(keys, await this.store.inspect(key), 'inspected'));
   }
 
   /**
-   * True if the key is held, by this process or any other.
+   * True if the key is held, by this process or any other. False if the key only keeps a result.
    *
    * @throws as `inspect`.
    */
   async isLocked(key: string): Promise<boolean> {
-    return (await this.inspect(key)) !== null;
+    const info = await this.inspect(key);
+    return info !== null && info.kept === undefined;
   }
 
   /**
-   * For operators: takes the key away from its holder, whose signal aborts. False if the key was
-   * free.
+   * For operators: takes the key away from its holder, whose signal aborts, or removes the result
+   * that the key keeps. False if the key was free.
    *
    * @throws as `inspect`.
    */

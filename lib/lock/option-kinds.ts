@@ -21,19 +21,25 @@ const LONGEST_DURATION = 2_147_483_647;
 interface DurationLimits {
   /** ms */
   readonly min: number;
+  /** ms */
+  readonly max?: number;
   /** Infinity is accepted as well. */
   readonly infinite?: boolean;
 }
 
 /** Milliseconds, or a string for the `ms` package. */
-export function duration({ min, infinite = false }: DurationLimits): OptionKind<number> {
-  const range = `milliseconds from ${min} to ${LONGEST_DURATION}${infinite ? ', or Infinity' : ''}`;
+export function duration({
+  min,
+  max = LONGEST_DURATION,
+  infinite = false,
+}: DurationLimits): OptionKind<number> {
+  const range = `milliseconds from ${min} to ${max}${infinite ? ', or Infinity' : ''}`;
   return {
     accepted: `${range}, or a string such as '30s'`,
     read(value) {
       const time = typeof value === 'string' ? readDuration(value) : value;
       if (typeof time !== 'number') return undefined;
-      const isInRange = time >= min && time <= LONGEST_DURATION;
+      const isInRange = time >= min && time <= max;
       return isInRange || (infinite && time === Infinity) ? time : undefined;
     },
   };

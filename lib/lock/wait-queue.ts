@@ -182,7 +182,18 @@ export class WaitQueue implements Timed {
     if (!this.hasWaiters && !this.hasTimedOut) return;
     this.lastAnswer = { outcome, asker, at: this.host.clock.monotonic() };
     if (outcome.kind === 'busy') this.trouble?.busy();
+    if (outcome.kind === 'busy' && outcome.holder.keepsResult === true) this.tellKept();
     this.notifyTimedOut();
+  }
+
+  /** From the last to the first, so that no waiter gets its turn only to end. */
+  private tellKept(): void {
+    for (let waiter = this.waiters.last; waiter !== undefined;) {
+      const { ahead } = waiter;
+      waiter.onKept();
+      waiter = ahead;
+    }
+    for (const waiter of this.timedOut ?? []) waiter.onKept();
   }
 
   /** Tells the callers whose time is up that an answer came, or that a question was given up. */

@@ -11,4 +11,6 @@ export interface Waiter extends Linked<Waiter>, Demand {
   onChange(): void;
   /** A question for the key was answered. Called for waiters whose time is up. */
   onAnswer(): void;
+  /** The key was found to keep a result. */
+  onKept(): void;
 }

@@ -45,10 +45,10 @@ export interface LockStore {
   /** From now on `changes` reports these keys too. The outcome covers changes before that. */
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
 
-  /** The holder of the key, read from the master. */
+  /** The holder of the key, or the result that the key keeps, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
 
-  /** Takes the key from the holder. */
+  /** Takes the key from the holder, or removes the result that the key keeps. */
   forceRelease(key: string): Promise<ForceReleaseOutcome>;
 
   /**
@@ -106,6 +106,9 @@ export function tombstoneTimeOf(clockSkew: number): number {
 
 /** ms beyond `replicaTimeout` within which `LockStore.release` answers. */
 export const RELEASE_ALLOWANCE = 1_000;
+
+/** Most bytes (UTF-8) of a kept result: see `ResultToKeep`. */
+export const MOST_RESULT_BYTES = 65_536;
 
 /** Most keys of one lock: a script with more keys blocks Redis for too long. */
 export const MOST_KEYS = 256;
@@ -191,7 +194,18 @@ export type RenewOutcome =
  * `cooldown`: the lock is given back, and the keys only stay busy for the given time. The replicas
  * confirm that like a renewal, but the lock has no holder from then on.
  */
-export type RenewPurpose = 'hold' | 'cooldown';
+export type RenewPurpose = 'hold' | 'cooldown' | ResultToKeep;
+
+/**
+ * The lock of a single key is given back, and the key keeps this result for the given time, without
+ * a holder. If that is not confirmed in time, the store takes the result back: nothing is kept.
+ */
+export interface ResultToKeep {
+  /** At most `MOST_RESULT_BYTES`. */
+  readonly result: string;
+  /** The replicas that must confirm beside the majority, whatever the age of their links. */
+  readonly replicas: ReplicaPolicy;
+}
 
 export type ReleaseOutcome =
   /**
@@ -209,9 +223,21 @@ export type WatchOutcome =
   | { readonly kind: 'unknown' };
 
 export type InspectOutcome =
-  { readonly kind: 'held'; readonly holder: Holder } | { readonly kind: 'free' } | Foreign | Unavailable;
+  | { readonly kind: 'held'; readonly holder: Holder }
+  | KeptResult
+  | { readonly kind: 'free' }
+  | Foreign
+  | Unavailable;
+
+/** Nobody holds the key: it keeps a result. `holder`: the lock under which the work ran. */
+export interface KeptResult {
+  readonly kind: 'kept';
+  readonly holder: Holder;
+  readonly result: string;
+}
 
 export type ForceReleaseOutcome =
+  /** `wasHeld`: the key had a holder or kept a result. */
   { readonly kind: 'done'; readonly wasHeld: boolean } | Foreign | Unavailable;
 
 /** A held lock, as needed to renew and release it. */
@@ -231,6 +257,8 @@ export interface Holder {
   readonly remainingTime: number;
   /** The lock was given back before `minHoldTime` had passed, and the key only stays busy. */
   readonly inCooldown: boolean;
+  /** The lock was given back, and the key keeps a result: see `ResultToKeep`. */
+  readonly keepsResult?: true;
 }
 
 /** Another owner holds one of the keys. */

@@ -20,7 +20,7 @@ export const SERVER_PORT = 'server.port';
 
 /** How an acquisition ended, as metrics and spans report the end. */
 export type Outcome =
-  'acquired' | 'contended' | 'skipped' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
+  'acquired' | 'kept' | 'contended' | 'skipped' | 'unconfirmed' | 'unavailable' | 'refused' | 'aborted';
 
 const OUTCOMES: Partial<Record<LockErrorCode, Outcome>> = {
   LOCK_CONTENDED: 'contended',
@@ -29,7 +29,7 @@ const OUTCOMES: Partial<Record<LockErrorCode, Outcome>> = {
 };
 
 export function outcomeOf(end: AcquisitionEnd): Outcome {
-  if (end.kind === 'acquired') return 'acquired';
+  if (end.kind !== 'refused') return end.kind;
   // A caller that aborts the wait supplies an error of its own.
   if (!(end.error instanceof ReplicaLockError)) return 'aborted';
   const outcome = OUTCOMES[end.error.code] ?? 'refused';

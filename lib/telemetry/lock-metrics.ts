@@ -18,6 +18,7 @@ export class LockMetrics {
   private readonly unconfirmed;
   private readonly leading;
   private readonly terms;
+  private readonly once;
   private readonly counted = new Set<string>();
 
   constructor(
@@ -65,6 +66,10 @@ export class LockMetrics {
       description: 'Terms that this process began as the leader of an election',
       unit: '{term}',
     });
+    this.once = meter.createCounter('replica_lock.once', {
+      description: 'Calls of work that runs once: it ran, or its kept result was returned',
+      unit: '{call}',
+    });
   }
 
   onAsked(name: string): (end: AcquisitionEnd) => void {
@@ -104,6 +109,10 @@ export class LockMetrics {
       case 'deposed':
       case 'resigned':
         this.leading.add(-1, attributes);
+        break;
+      case 'ran':
+      case 'kept':
+        this.once.add(1, { ...attributes, [OUTCOME]: event.type });
         break;
       case 'contended':
       case 'renewed':

@@ -34,7 +34,7 @@ export class LockSpans {
         const hold = this.start('hold', name, parent);
         hold.setAttribute(FENCING_TOKEN, fencingToken);
         this.holding.set(owner, hold);
-      } else if (outcomeOf(end) !== 'aborted') failWith(span, end.error);
+      } else if (end.kind === 'refused' && outcomeOf(end) !== 'aborted') failWith(span, end.error);
       span.end();
     };
   }

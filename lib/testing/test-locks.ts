@@ -5,7 +5,7 @@ import type { HeldLock } from '../lock/held-lock.js';
 import type { LockKeys } from '../lock/keys.js';
 import { LockService } from '../lock/lock-service.js';
 import type { Lock } from '../lock/lock.js';
-import type { AcquireOptions } from '../lock/options.js';
+import type { AcquireOptions, Duration } from '../lock/options.js';
 import { checkOptions, type ReplicaLockModuleOptions } from '../module/options.js';
 import { MemoryServer } from '../store/memory/memory-server.js';
 import { MemoryStore } from '../store/memory/memory-store.js';
@@ -37,12 +37,14 @@ export class TestLocks {
   readonly clock = new TestClock();
   private readonly store: TestStore;
   private readonly elsewhere: LockService;
+  private readonly server: MemoryServer;
   private readonly events: LockEvent[] = [];
 
   /** @throws LockOptionsError if an option is unknown or wrong. */
   constructor(options: TestLocksOptions = {}) {
     const { defaults } = checkOptions({ shutdownTimeout: 0, ...options, connection: 'memory:' });
     const server = new MemoryServer(this.clock);
+    this.server = server;
     this.store = new TestStore(this.clock, server);
     this.service = new LockService(this.store, defaults, this.clock);
     this.elsewhere = new LockService(new MemoryStore(this.clock, server), defaults, this.clock);
@@ -59,6 +61,18 @@ export class TestLocks {
    */
   holdElsewhere(key: LockKeys, options?: AcquireOptions): Promise<Lock> {
     return this.elsewhere.acquire(key, { waitTime: 0, ...options });
+  }
+
+  /**
+   * Keeps this result in the key, as if `once` had run in another process. An earlier result is
+   * replaced.
+   * @param keepFor In ms, or a string such as `'20s'`. Default: an hour.
+   * @throws LockContendedError if the key is held.
+   * @throws LockOptionsError if the result is no JSON or too large.
+   */
+  async keepElsewhere(key: string, result: unknown, keepFor: Duration = '1h'): Promise<void> {
+    if (this.server.inspect(key).kind === 'kept') this.server.forceRelease(key);
+    await this.elsewhere.once(key, { keepFor, waitTime: 0 }, () => result);
   }
 
   /**
@@ -167,11 +181,13 @@ export class TestLocks {
   }
 
   /**
-   * Clears the history, ends all faults and releases what `holdElsewhere` took: for `beforeEach`.
+   * Clears the history, ends all faults, releases what `holdElsewhere` took and removes all kept
+   * results: for `beforeEach`.
    */
   async reset(): Promise<void> {
     this.recover();
     await Promise.all(this.elsewhere.held.map((lock) => lock.release()));
+    for (const key of this.server.keysWithResult) this.server.forceRelease(key);
     this.events.length = 0;
   }
 

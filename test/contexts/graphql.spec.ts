@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it } from '@jest/globals';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import {
   type CallHandler,
@@ -27,7 +27,14 @@ import { PubSub } from 'graphql-subscriptions';
 import { createClient } from 'graphql-ws';
 import { defaultIfEmpty, type Observable, takeUntil } from 'rxjs';
 import WebSocket from 'ws';
-import { CurrentLock, type Lock, LockService, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
+import {
+  CurrentLock,
+  type Lock,
+  LockService,
+  ReplicaLocked,
+  ReplicaLockModule,
+  RunOnce,
+} from '../../lib/index.js';
 import { free, Gates, locked } from '../decorators/apps.js';
 import { until } from '../support/eventually.js';
 
@@ -62,6 +69,12 @@ class Items {
   @ReplicaLocked('item:{args.id}', { waitTime: 0 })
   async item(@Args('id') id: string, @CurrentLock() lock: Lock): Promise<string> {
     return `${id} under ${lock.key}`;
+  }
+
+  @Query(() => String)
+  @RunOnce('once:{args.id}', { keepFor: '1h' })
+  async once(@Args('id') id: string, @Args('by') by: string): Promise<string> {
+    return `${id} by ${by}`;
   }
 
   @Mutation(() => Item)
@@ -135,6 +148,11 @@ class Items {
 }
 
 describe('A resolver', () => {
+  afterEach(async () => {
+    gates.openAll();
+    await app.close();
+  });
+
   const start = async (
     options: Partial<ApolloDriverConfig> = {},
   ): Promise<{ url: string; locks: LockService }> => {
@@ -189,6 +207,13 @@ describe('A resolver', () => {
       data: { add: { places: ['field:7', 'field:shelf'], named: 'named:shelf' } },
     });
     expect(locks.held).toEqual([]);
+  });
+
+  it('runs once for the arguments of the query, and answers with the first result', async () => {
+    const { url } = await start();
+    expect(await ask(url, '{ once(id: "7", by: "a") }')).toEqual({ data: { once: '7 by a' } });
+    expect(await ask(url, '{ once(id: "7", by: "b") }')).toEqual({ data: { once: '7 by a' } });
+    expect(await ask(url, '{ once(id: "8", by: "b") }')).toEqual({ data: { once: '8 by b' } });
   });
 
   it('takes a number of a template from its own arguments, after pipes', async () => {

@@ -28,7 +28,14 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import { firstValueFrom, from, type Observable, of, takeUntil, toArray } from 'rxjs';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
-import { CurrentLock, type Lock, LockService, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
+import {
+  CurrentLock,
+  type Lock,
+  LockService,
+  ReplicaLocked,
+  ReplicaLockModule,
+  RunOnce,
+} from '../../lib/index.js';
 import { free, Gate, locked } from '../decorators/apps.js';
 import { until } from '../support/eventually.js';
 import { freePort } from '../support/ports.js';
@@ -62,6 +69,12 @@ class Prices {
   @ReplicaLocked('price:{data.id}', { waitTime: 0 })
   async set(@MessageBody() _price: { id: string }, @CurrentLock() lock: Lock): Promise<object> {
     return { event: 'set', data: lock.key };
+  }
+
+  @SubscribeMessage('once')
+  @RunOnce('once:{data.id}', { keepFor: '1h', waitTime: 0 })
+  async once(@MessageBody() price: { id: string; by: string }): Promise<object> {
+    return { event: 'once', data: price.by };
   }
 
   @SubscribeMessage('wrong')
@@ -102,6 +115,13 @@ describe('A handler of a gateway', () => {
         message: 'Another request is working on this. Try again later.',
         retryAfter: 2,
       },
+    });
+    for (const by of ['first', 'second'])
+      expect(await ask('once', { id: '7', by })).toEqual({ event: 'once', data: 'first' });
+    await app.get(LockService).acquire('once:8');
+    expect(await ask('once', { id: '8', by: 'third' })).toMatchObject({
+      event: 'exception',
+      data: { code: 'LOCK_CONTENDED' },
     });
     expect(await ask('set', {})).toMatchObject({
       event: 'exception',

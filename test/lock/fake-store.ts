@@ -12,6 +12,7 @@ import type {
   ReleaseOutcome,
   Renewal,
   RenewOutcome,
+  RenewPurpose,
   StoreHealth,
   StoreReport,
   Unavailable,
@@ -36,6 +37,7 @@ export class FakeStore implements LockStore {
   readonly renewals: {
     lock: HeldKeys;
     leaseTime: number;
+    purpose: RenewPurpose;
     startsAt: Instant;
     answer(outcome: RenewOutcome): void;
   }[] = [];
@@ -77,10 +79,10 @@ export class FakeStore implements LockStore {
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
   }
 
-  renew(lock: HeldKeys, leaseTime: number): Renewal {
+  renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Renewal {
     const startsAt = instantOf(this.clock);
     const outcome = new Promise<RenewOutcome>((answer) =>
-      this.renewals.push({ lock, leaseTime, startsAt, answer }),
+      this.renewals.push({ lock, leaseTime, purpose, startsAt, answer }),
     );
     return { outcome, whyNot: () => this.whyNot };
   }

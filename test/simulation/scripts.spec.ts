@@ -116,7 +116,11 @@ describe('The simulation’s twin of the Lua script', () => {
             'basket',
             '42',
             `${token}`,
-            ...OWNERS.flatMap((owner) => [`${owner} ${token}`, `${owner}~ ${token}`]),
+            ...OWNERS.flatMap((owner) => [
+              `${owner} ${token}`,
+              `${owner}~ ${token}`,
+              `${owner}= ${token} {"a":1}`,
+            ]),
           ]);
           if (value === null) continue;
           data.entries.set(key, { value, px: STANDING });
@@ -131,6 +135,7 @@ describe('The simulation’s twin of the Lua script', () => {
           cooldown: dice.pick([0, COOLDOWN]),
           tombstone: TOMBSTONE,
           purpose: dice.pick(['hold', 'cooldown'] as const),
+          result: dice.pick(['', '{"a":2}', '42']),
         })).map((call) => (call.keys.length > 0 ? call : { ...call, keys: ['k1'] }));
         const [keys, args] =
           script instanceof GroupScript

@@ -3,6 +3,7 @@ import { systemClock } from '../../lib/common/clock.js';
 import type { AcquireOutcome, InspectOutcome, LockStore } from '../../lib/store/lock-store.js';
 import { until } from '../support/eventually.js';
 import { describeChanges } from './changes-contract.js';
+import { describeKeptResults } from './kept-contract.js';
 import { granted, requestFor, take, unique } from './requests.js';
 
 /** One set of data for several stores, as several processes use one Redis. */
@@ -288,6 +289,8 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
         expect(await one.inspect(key)).toEqual({ kind: 'free' });
       });
     });
+
+    describeKeptResults(() => ({ one, other }));
 
     describeChanges(() => ({ one, other, open: opened }));
 

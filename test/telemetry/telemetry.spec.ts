@@ -126,6 +126,30 @@ describe('The metrics', () => {
     expect(JSON.stringify(samples)).not.toContain('customer:1');
   });
 
+  it('count the calls of work that runs once: ran, or kept', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:' }),
+      ReplicaLockTelemetryModule,
+    );
+    let end!: () => void;
+    const running = locks.once('job:1', { keepFor: '1h' }, () => new Promise<void>((done) => (end = done)));
+    await until(() => locks.isLocked('job:1'), { what: 'the work runs' });
+    const waiting = locks.once('job:1', { keepFor: '1h' }, () => {});
+    await until(async () => valueOf(await scrape(), 'replica_lock_waiting', named('job:*')) === 1, {
+      what: 'the second call waits',
+    });
+    end();
+    await Promise.all([running, waiting, locks.once('job:1', { keepFor: '1h' }, () => {})]);
+    const samples = await scrape();
+    const counted = (name: string, outcome: string): unknown =>
+      valueOf(samples, name, { ...named('job:*'), replica_lock_outcome: outcome });
+    expect(counted('replica_lock_once_total', 'ran')).toBe(1);
+    expect(counted('replica_lock_once_total', 'kept')).toBeGreaterThanOrEqual(1);
+    expect(counted('replica_lock_acquire_duration_count', 'acquired')).toBe(1);
+    expect(counted('replica_lock_acquire_duration_count', 'kept')).toBeGreaterThanOrEqual(1);
+    expect(spans.getFinishedSpans().filter(({ status }) => status.code === SpanStatusCode.ERROR)).toEqual([]);
+  });
+
   it('have a bounded number of names, for any number of kinds of keys', () => {
     const names = new LockNames();
     const made = new Set(Array.from({ length: 500 }, (_, i) => names.nameOf([`kind${i}:1`], undefined)));

@@ -5,6 +5,7 @@ import {
   type AcquireOutcome,
   type AcquireRequest,
   type Holder,
+  type InspectOutcome,
   type KeyChange,
   type OwnedKeys,
   type RenewPurpose,
@@ -26,6 +27,8 @@ interface Permit {
   expiresAt: number;
   /** Given back, and only kept busy. */
   inCooldown: boolean;
+  /** Given back, and the key keeps this result. */
+  result: string | undefined;
 }
 
 /** The locks of one process, without a server: the counterpart of one Redis master. */
@@ -44,7 +47,7 @@ export class MemoryServer {
       let next = now;
       for (const permit of this.permitsOf(key)) {
         // An owner that asks again keeps its token.
-        if (permit.owner === owner) next = permit.token;
+        if (permit.owner === owner && permit.result === undefined) next = permit.token;
         else if (permit.owner === undefined) next = Math.max(next, permit.token + 1);
         else return { kind: 'busy', key, holder: this.holderOf(permit, permit.owner) };
       }
@@ -52,7 +55,8 @@ export class MemoryServer {
     }
     const validity = Validity.ofLease(leaseTime, this.clock);
     const expiresAt = this.clock.monotonic() + leaseTime;
-    for (const key of keys) this.permits.set(key, [{ owner, token, expiresAt, inCooldown: false }]);
+    for (const key of keys)
+      this.permits.set(key, [{ owner, token, expiresAt, inCooldown: false, result: undefined }]);
     this.purge(keys.length);
     return { kind: 'granted', token, confirmedBy: 0, validity };
   }
@@ -68,6 +72,14 @@ export class MemoryServer {
       const permit = this.permitOf(key, owner);
       if (permit === undefined || (permit.inCooldown && !inCooldown)) return key;
       permits.push(permit);
+    }
+    if (typeof purpose === 'object') {
+      for (const permit of permits) {
+        this.extend(permit, leaseTime, false);
+        permit.result = purpose.result;
+      }
+      for (const key of keys) this.changes.next({ key });
+      return undefined;
     }
     // A key in cooldown stays busy until its end, and no longer.
     for (const permit of permits) if (!permit.inCooldown) this.extend(permit, leaseTime, inCooldown);
@@ -99,25 +111,39 @@ export class MemoryServer {
     return keys.find((key) => this.permitOf(key, owner) === undefined);
   }
 
-  inspect(key: string): Holder | undefined {
-    for (const permit of this.permitsOf(key))
-      if (permit.owner !== undefined) return this.holderOf(permit, permit.owner);
-    return undefined;
+  inspect(key: string): InspectOutcome {
+    for (const permit of this.permitsOf(key)) {
+      if (permit.owner === undefined) continue;
+      const holder = this.holderOf(permit, permit.owner);
+      const { result } = permit;
+      return result === undefined ? { kind: 'held', holder } : { kind: 'kept', holder, result };
+    }
+    return { kind: 'free' };
   }
 
+  /** Answers whether the key had a holder or kept a result. */
   forceRelease(key: string): boolean {
-    const holder = this.inspect(key);
-    return holder !== undefined && this.release({ keys: [key], ...holder }, 0);
+    const taken = this.permitsOf(key).filter(({ owner }) => owner !== undefined);
+    for (const permit of taken) this.free(permit);
+    if (taken.length > 0) this.changes.next({ key });
+    return taken.length > 0;
   }
 
-  private holderOf({ token, expiresAt, inCooldown }: Permit, owner: string): Holder {
-    return { owner, token, remainingTime: expiresAt - this.clock.monotonic(), inCooldown };
+  /** The keys that keep a result. */
+  get keysWithResult(): string[] {
+    return [...this.permits.keys()].filter((key) => this.inspect(key).kind === 'kept');
   }
 
+  private holderOf({ token, expiresAt, inCooldown, result }: Permit, owner: string): Holder {
+    const holder = { owner, token, remainingTime: expiresAt - this.clock.monotonic(), inCooldown };
+    return result === undefined ? holder : { ...holder, keepsResult: true };
+  }
+
+  /** The lock of this owner, or without an owner the token of a freed key. */
   private permitOf(key: string, owner: string | undefined): Permit | undefined {
     const now = this.clock.monotonic();
     for (const permit of this.permits.get(key) ?? [])
-      if (permit.owner === owner && permit.expiresAt > now) return permit;
+      if (permit.owner === owner && permit.result === undefined && permit.expiresAt > now) return permit;
     return undefined;
   }
 
@@ -134,6 +160,7 @@ export class MemoryServer {
 
   private free(permit: Permit): void {
     permit.owner = undefined;
+    permit.result = undefined;
     this.extend(permit, SHORTEST_TOMBSTONE_TIME, false);
   }
 

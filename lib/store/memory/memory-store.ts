@@ -71,8 +71,7 @@ export class MemoryStore implements LockStore {
   }
 
   inspect(key: string): Promise<InspectOutcome> {
-    const holder = this.server.inspect(key);
-    return Promise.resolve(holder === undefined ? { kind: 'free' } : { kind: 'held', holder });
+    return Promise.resolve(this.server.inspect(key));
   }
 
   forceRelease(key: string): Promise<ForceReleaseOutcome> {

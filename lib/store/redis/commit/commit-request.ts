@@ -1,8 +1,9 @@
-import type { AcquireOutcome, RenewOutcome, RenewPurpose, Unavailable } from '../../lock-store.js';
+import type { AcquireOutcome, RenewOutcome, Unavailable } from '../../lock-store.js';
 import type { Instant, Validity } from '../../validity.js';
 import type { LockPart } from '../lock-part.js';
 import type { ConfirmationDemand } from '../replication/quorum.js';
 import type { LockScripts } from '../scripts/lock-scripts.js';
+import type { RenewCall } from '../scripts/renew.js';
 
 /**
  * The stages of a write until its confirmation:
@@ -101,7 +102,9 @@ export interface RenewCommit extends RequestBase {
   readonly settle: (outcome: RenewOutcome | RouteAgain) => void;
   /** The validity that the lock has now: a confirmation after its end comes too late. */
   readonly heldUntil: Validity;
-  readonly purpose: RenewPurpose;
+  readonly purpose: RenewCall['purpose'];
+  /** What the key keeps if the purpose is `keep`, else empty. */
+  readonly result: string;
   /**
    * The server's last refusal. The server may accept the renewal before the lock's validity ends.
    */

@@ -42,7 +42,7 @@ import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { POLL_TIME } from '../pauses.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
-import { MUTEX } from '../scripts/lock-scripts.js';
+import { MUTEX, RUN_ONCE } from '../scripts/lock-scripts.js';
 import { evictionRisk } from './eviction.js';
 import {
   lostConnection,
@@ -163,41 +163,53 @@ export class Master implements MasterConnectionHost {
     purpose: RenewPurpose,
   ): MasterRenewal {
     let commit: RenewCommit | undefined;
+    const toKeep = typeof purpose === 'object' ? purpose : undefined;
+    const { allowNoReplicas } = this.settings;
     const outcome = new Promise<RenewOutcome | RouteAgain>((settle) => {
       const request: RenewCommit & Whole<RenewCommit> = {
         kind: 'renew',
         names,
         keys,
         slot,
-        scripts: MUTEX,
+        scripts: toKeep === undefined ? MUTEX : RUN_ONCE,
         owner: lock.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
-        demand: RENEWAL,
+        demand:
+          toKeep === undefined ? RENEWAL : { policy: toKeep.replicas, allowNoReplicas, anyLinkAge: true },
         window: lock.validity.remaining(this.clock),
         order: 0,
         stage: 'queued',
         mayBeWritten: false,
         group: undefined,
         token: 0,
-        isAlone: false,
+        // Large results in one run would block the server.
+        isAlone: toKeep !== undefined,
         openIndex: NO_INDEX,
         pendingIndex: NO_INDEX,
         verdictBy: undefined,
         heldUntil: lock.validity,
-        purpose,
+        purpose: typeof purpose === 'object' ? 'keep' : purpose,
+        result: toKeep?.result ?? '',
         refused: undefined,
         settle,
       };
-      if (purpose === 'cooldown') {
-        const cooldownUntil = this.clock.monotonic() + leaseTime;
-        // The key stays busy until `cooldownUntil`, no matter when the request is sent.
-        const ttl = (): number => Math.max(1, Math.ceil(cooldownUntil - this.clock.monotonic()));
+      if (purpose !== 'hold') {
+        const keptUntil = this.clock.monotonic() + leaseTime;
+        // The key stays busy until `keptUntil`, no matter when the request is sent.
+        const ttl = (): number => Math.max(1, Math.ceil(keptUntil - this.clock.monotonic()));
         Object.defineProperty(request, 'ttl', { get: ttl });
       }
       commit = request;
       this.groupCommit.renew(request);
     });
+    if (toKeep !== undefined)
+      void outcome.then(({ kind }) => {
+        const { owner, token } = lock;
+        // If the script runs after this, it finds no lock of this owner and writes nothing.
+        const release = { keys, slot, scripts: RUN_ONCE, owner, token, cooldown: 0 };
+        if (kind === 'expired') void this.outbox.add(release, leaseTime);
+      });
     return { outcome, whyNot: () => commit && this.groupCommit.whyNot(commit) };
   }
 

@@ -28,9 +28,10 @@ export class LongLeases {
   ) {}
 
   /** Takes in the holder of a busy key, as read at the monotonic instant `now`. */
-  met(key: string, { owner, remainingTime, inCooldown }: Holder, now: number): void {
-    // A key without an expiry is no lease, and a key in its cooldown has no holder.
-    if (inCooldown || remainingTime <= this.longest || remainingTime === Infinity) return;
+  met(key: string, { owner, remainingTime, inCooldown, keepsResult }: Holder, now: number): void {
+    // A key without an expiry is no lease. A key in its cooldown, or with a result, has no holder.
+    if (inCooldown || keepsResult === true || remainingTime <= this.longest || remainingTime === Infinity)
+      return;
     const known = this.byKey.get(key);
     if (known === undefined) this.onMet(key, owner, remainingTime);
     if (this.byKey.size >= MANY) this.dropEnded(now);

@@ -35,7 +35,8 @@ import type { ReplicationInfo } from './replication-info.js';
  *    links count as young.
  *
  * A renewal needs rule 1 only. The key was granted under all rules, and a replica that hangs must
- * not cost a held lock.
+ * not cost a held lock. A result that the holder leaves in the key needs rule 1, and the replicas of
+ * the lock's policy: no holder relies on the result, so the age of the links does not matter.
  */
 
 /** How many replicas make a majority of the servers, together with their master. */
@@ -48,10 +49,12 @@ export interface ConfirmationDemand {
   readonly policy: ReplicaPolicy;
   /** Permits a grant without any confirmation, if the master has no replica. */
   readonly allowNoReplicas: boolean;
+  /** Rule 1 is enough: no grant, but a write of the holder. */
+  readonly anyLinkAge?: true;
 }
 
 /** A renewal needs a majority of the servers, whatever policy the lock has. */
-export const RENEWAL: ConfirmationDemand = { policy: 'majority', allowNoReplicas: true };
+export const RENEWAL: ConfirmationDemand = { policy: 'majority', allowNoReplicas: true, anyLinkAge: true };
 
 /** How many replicas must confirm, if `replicas` are known and `online` of them are connected. */
 export function requiredConfirmations(

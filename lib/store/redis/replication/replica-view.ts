@@ -9,7 +9,6 @@ import {
   countConfirmed,
   majorityOf,
   requiredConfirmations,
-  RENEWAL,
   type ConfirmationDemand,
 } from './quorum.js';
 import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
@@ -113,7 +112,7 @@ export class ReplicaView {
       const required = this.requiredBy(count, demand);
       if (confirmed < required) return { kind: 'lacking', confirmed, required };
       const since = Math.min(this.standingBefore(sentAt), standingSince);
-      if (demand !== RENEWAL && !this.areTrusted(count, confirmed, since)) return { kind: 'young' };
+      if (demand.anyLinkAge !== true && !this.areTrusted(count, confirmed, since)) return { kind: 'young' };
       by = Math.min(by, confirmed);
     }
     return { kind: 'confirmed', by };

@@ -117,7 +117,7 @@ function decodeAcquire(reply: Reply | undefined): AcquireAnswer {
       : { kind: 'refused', error };
   }
   const value = parseValue(text, pttl);
-  return value.kind === 'held'
+  return value.kind === 'held' || value.kind === 'kept'
     ? { kind: 'busy', index, holder: value.holder }
     : { kind: 'foreign', index, found: value.kind === 'foreign' ? value.found : 'a bare token' };
 }

@@ -1,5 +1,7 @@
 import { acquireScript, type AcquireAnswer, type AcquireCall } from './acquire.js';
 import { checkOwnerScript } from './check-owner.js';
+import { dropScript } from './drop.js';
+import { keepScript } from './keep.js';
 import { releaseScript, type ReleaseCall } from './release.js';
 import { renewScript, type RenewAnswer, type RenewCall } from './renew.js';
 import type { GroupScript, ScriptCall } from './script.js';
@@ -27,3 +29,9 @@ export const MUTEX: LockScripts = {
   release: releaseScript,
   checkOwner: checkOwnerScript,
 };
+
+/**
+ * The end of work that runs once. To renew is to keep the result, and to release is to take the
+ * result back.
+ */
+export const RUN_ONCE: LockScripts = { ...MUTEX, renew: keepScript, release: dropScript };

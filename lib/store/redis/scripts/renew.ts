@@ -1,4 +1,3 @@
-import type { RenewPurpose } from '../../lock-store.js';
 import type { Reply } from '../resp.js';
 import { FORGET, GroupScript, READ_ALL, reading, WRITE, type ScriptCall } from './script.js';
 import { COOLDOWN_MARK } from './value.js';
@@ -6,8 +5,13 @@ import { COOLDOWN_MARK } from './value.js';
 export interface RenewCall extends ScriptCall {
   /** ms that the keys live from now on. */
   readonly ttl: number;
-  /** `cooldown`: the lock was released, and its keys only stay busy (`COOLDOWN_MARK`). */
-  readonly purpose: RenewPurpose;
+  /**
+   * `cooldown`: the lock was released, and its keys only stay busy (`COOLDOWN_MARK`). `keep`: the
+   * keys keep `result`, by another script (`keepScript`).
+   */
+  readonly purpose: 'hold' | 'cooldown' | 'keep';
+  /** Empty unless the purpose is `keep`. */
+  readonly result: string;
 }
 
 /**
@@ -66,6 +70,6 @@ local written, absent = {}, nil
 export type RenewAnswer = { readonly kind: 'written' } | { readonly kind: 'gone'; readonly index: number };
 
 /** Decodes the script's reply to one renewal. */
-function decodeRenew(reply: Reply | undefined): RenewAnswer {
+export function decodeRenew(reply: Reply | undefined): RenewAnswer {
   return reply === 0 ? { kind: 'written' } : { kind: 'gone', index: Number(reply) - 1 };
 }

@@ -21,6 +21,12 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['k'], 5_100)).toBe(Infinity);
   });
 
+  it('is no kept result, however long it is kept', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 3_600_000), keepsResult: true }, 100);
+    expect(leases.metAt(['k'], 200)).toBe(Infinity);
+  });
+
   it('is not forgotten when a holder with a shorter lease has the key after a loss of data', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 60_000), 100);

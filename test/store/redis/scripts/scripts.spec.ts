@@ -19,7 +19,9 @@ describe('The Lua script', () => {
     expect(scripts.map(([file]) => file)).toEqual([
       'acquire',
       'check-owner',
+      'drop',
       'force-release',
+      'keep',
       'release',
       'renew',
     ]);

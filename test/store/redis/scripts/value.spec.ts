@@ -20,6 +20,24 @@ describe('A key’s value', () => {
         holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: true },
       },
     ],
+    ...['', '42', '"a b\\r\\n= ~ rl:x 1"', `rl:h:1:a:1 ${token}`].map(
+      (result) =>
+        [
+          `rl:h:1:a:1= ${token} ${result}`,
+          {
+            kind: 'kept',
+            holder: {
+              owner: 'rl:h:1:a:1',
+              token: Number(token),
+              remainingTime: 5,
+              inCooldown: false,
+              keepsResult: true,
+            },
+            result,
+          },
+        ] as const,
+    ),
+    [`rl:h:1:a:1= 42 {}`, { kind: 'foreign', found: "the value 'rl:h:1:a:1= 42 {}'" }],
     ['42', { kind: 'foreign', found: "the value '42'" }],
     [`other ${token}`, { kind: 'foreign', found: `the value 'other ${token}'` }],
     ['x'.repeat(60), { kind: 'foreign', found: `the value '${'x'.repeat(40)}…'` }],
