@@ -149,14 +149,19 @@ export class LockElection {
 
   /**
    * Gives the leadership back and does not stand again. Waits for the work of the term, whose lock
-   * is renewed meanwhile. A second call returns when the first does.
+   * is renewed meanwhile. Inside that work the call returns at once, and the leadership ends after
+   * the work.
    */
   async resign(): Promise<void> {
     this.isResigning = true;
     const { state } = this;
     if (state.kind === 'standing') state.cancel(new LockServiceClosedError([this.key]));
     if (state.kind === 'pausing') state.wake();
-    if (state.kind === 'leading') await state.term.resign();
+    if (state.kind === 'leading') {
+      const resigned = state.term.resign();
+      if (state.term.isInside) return;
+      await resigned;
+    }
     await this.standing;
   }
 

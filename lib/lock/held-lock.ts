@@ -44,6 +44,8 @@ const WATCH_RETRY_TIME = 1_000;
 
 /** A lock while it is held. Renews itself and notices its loss. */
 export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
+  /** Called once, when the lock is lost or its release begins, whoever releases it. */
+  onEnd: (() => void) | undefined = undefined;
   /** The index among the locks of the service. */
   index = NO_INDEX;
   readonly fencingToken: number;
@@ -370,6 +372,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
     // A shutdown waits for a result that is not confirmed yet.
     if (state.kind === 'keeping' || (before !== 'held' && before !== 'keeping')) return;
     this.host.ended(this);
+    this.onEnd?.();
     this.keeping?.onEnd();
   }
 

@@ -9,12 +9,11 @@ import { JoinedLock, type Lock } from './lock.js';
  */
 export class Term {
   readonly lock: HeldLock;
-  /** Resolves once the lock is lost or released. */
+  /** Resolves once the lock is lost, or given back by whatever code. */
   readonly ended: Promise<void>;
   private isResigning = false;
   private readonly resigning = new AbortController();
   private readonly works = new Set<Promise<unknown>>();
-  private onReleased: () => void = () => {};
 
   constructor(
     lock: HeldLock,
@@ -24,9 +23,8 @@ export class Term {
     // Counts as work, so that no other work that ends releases the lock.
     lock.enter();
     this.ended = new Promise((resolve) => {
-      this.onReleased = resolve;
-      lock.signal.addEventListener('abort', () => resolve(), { once: true });
-      if (lock.signal.aborted) resolve();
+      lock.onEnd = resolve;
+      if (lock.hasEnded) resolve();
     });
   }
 
@@ -38,6 +36,11 @@ export class Term {
   /** The lock for work that lasts as long as the term. The signal aborts at a resignation, too. */
   get longLived(): Lock {
     return new TermLock(this.lock, AbortSignal.any([this.lock.signal, this.resigning.signal]));
+  }
+
+  /** True if the caller is work of this term. */
+  get isInside(): boolean {
+    return this.context.find(this.lock.key) === this.lock;
   }
 
   /** Runs `work` under the lock. Rejects with `LockLostError` if the lock is lost meanwhile. */
@@ -69,7 +72,6 @@ export class Term {
         await Promise.race([Promise.all(this.works), this.ended]);
       // A loss is told by the lock's signal.
       await leave(this.lock, undefined).catch(() => {});
-      this.onReleased();
     }
     await this.ended;
     return this.lock.loss === undefined;

@@ -276,6 +276,33 @@ describe('An election', () => {
     expect(service.elect('boss')).not.toBe(election);
   });
 
+  it('resigns from inside the work of the term, once the work has ended', async () => {
+    const [election, other] = (await three()) as [LockElection, LockElection];
+    const done = await election.runIfLeader(async (term) => {
+      await election.resign();
+      expect(term.held).toBe(true);
+      expect(other.isLeader).toBe(false);
+      return 'done';
+    });
+    await settled();
+    expect(done).toBe('done');
+    expect(election.isLeader).toBe(false);
+    expect(changesOf(election)).toEqual(['over']);
+  });
+
+  it('stands again after any code has released the lock of the term', async () => {
+    copies = new Copies();
+    const election = open().elect('boss', { retryTime: 1_000 });
+    await settled();
+    const changes = changesOf(election);
+    await election.term!.release();
+    await settled();
+    expect(election.isLeader).toBe(false);
+    await copies.clock.advance(1_000);
+    expect(election.isLeader).toBe(true);
+    expect(changes).toEqual(['elected', 'resigned', 'elected']);
+  });
+
   it('resigns before it was ever elected, and leaves nothing behind', async () => {
     const [, second] = (await three()) as [LockElection, LockElection];
     const changes = changesOf(second);
