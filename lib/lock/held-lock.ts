@@ -44,7 +44,7 @@ const WATCH_RETRY_TIME = 1_000;
 
 /** A lock while it is held. Renews itself and notices its loss. */
 export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
-  /** Called once, when the lock is lost or its release begins, whoever releases it. */
+  /** Called once, when the lock is lost, or when any code begins its release. */
   onEnd: (() => void) | undefined = undefined;
   /** The index among the locks of the service. */
   index = NO_INDEX;

@@ -229,7 +229,7 @@ export type InspectOutcome =
   | Foreign
   | Unavailable;
 
-/** Nobody holds the key: it keeps a result. `holder`: the lock under which the work ran. */
+/** The key is free and keeps a result. `holder`: the lock under which the work ran. */
 export interface KeptResult {
   readonly kind: 'kept';
   readonly holder: Holder;
