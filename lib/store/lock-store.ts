@@ -229,7 +229,7 @@ export type InspectOutcome =
   | Foreign
   | Unavailable;
 
-/** The key is free and keeps a result. `holder`: the lock under which the work ran. */
+/** No lock holds the key, which keeps a result. `holder`: the lock under which the work ran. */
 export interface KeptResult {
   readonly kind: 'kept';
   readonly holder: Holder;
