@@ -122,7 +122,10 @@ async function main(): Promise<number> {
     '    (quarantine: 0, because this Redis starts together with the shop. Leave it out in production.)\n',
   );
 
-  const unlocked = await race(shops, bank, 'pay-unlocked', orders('unlocked'), TIMES, progress);
+  // A busy machine may answer the requests of an order one after the other: then there is no race.
+  let unlocked = await race(shops, bank, 'pay-unlocked', orders('unlocked'), TIMES, progress);
+  for (let again = 1; again <= 3 && unlocked.doubleCharges === 0; again++)
+    unlocked = await race(shops, bank, 'pay-unlocked', orders(`unlocked-${again}`), TIMES, progress);
   show('1. Without the lock', unlocked);
   const locked = await race(shops, bank, 'pay', orders('locked'), TIMES, progress);
   show('\n2. With @ReplicaLocked', locked);
