@@ -9,6 +9,15 @@ import { ModuleServices } from './module-services.js';
 /** The long-lived work of each service, by the key of its election. */
 const running = new WeakMap<LockService, Map<string, { readonly name: string; readonly instance: object }>>();
 
+/** A decorated method of one provider, and the service that stands for its election. */
+interface Found {
+  readonly service: LockService;
+  readonly method: LeaderMethod;
+  /** Undefined for a request-scoped or transient provider. */
+  readonly instance: object | undefined;
+  readonly property: string;
+}
+
 /**
  * Stands for the elections of all decorated methods once the application has started, and calls
  * the methods with `@WhileLeader`.
@@ -26,6 +35,15 @@ export class LeaderExplorer implements OnApplicationBootstrap {
   }
 
   onApplicationBootstrap(): void {
+    const found = this.found();
+    // The first call of `elect` sets the options of an election.
+    const hasOptions = ({ method }: Found): boolean => method.options !== undefined;
+    for (const first of found.filter(hasOptions)) this.begin(first);
+    for (const later of found.filter((each) => !hasOptions(each))) this.begin(later);
+  }
+
+  private found(): Found[] {
+    const found: Found[] = [];
     for (const wrapper of [...this.discovery.getProviders(), ...this.discovery.getControllers()]) {
       const instance = wrapper.isDependencyTreeStatic()
         ? (wrapper.instance as object | undefined)
@@ -36,17 +54,13 @@ export class LeaderExplorer implements OnApplicationBootstrap {
         refuseHandler(method, handler);
         const service = this.services.serviceOf(method.instanceName);
         // A test may have put a plain object in place of the service.
-        if (service instanceof LockService) this.begin(service, method, instance, property);
+        if (service instanceof LockService) found.push({ service, method, instance, property });
       }
     }
+    return found;
   }
 
-  private begin(
-    service: LockService,
-    method: LeaderMethod,
-    instance: object | undefined,
-    property: string,
-  ): void {
+  private begin({ service, method, instance, property }: Found): void {
     const { decorator, key, name, options } = method;
     if (decorator === '@LeaderOnly') {
       service.elect(key, options);

@@ -23,7 +23,8 @@ export interface LeaderMethod {
   /** Class and method, for messages. */
   readonly name: string;
   readonly key: string;
-  readonly options: ElectOptions;
+  /** Undefined if none is given: those of another method of the election then count. */
+  readonly options: ElectOptions | undefined;
   /** The name of the module instance; undefined for the unnamed one. */
   readonly instanceName: string | undefined;
 }
@@ -65,7 +66,14 @@ export function leaderMethod(
     refuse(
       `the key '${key}' looks like a template. An election begins before any call, so its key is a fixed text.`,
     );
-  const method = { decorator, name, key: keyOf(key), options, instanceName };
+  const hasOptions = Object.keys(options).length > 0;
+  const method = {
+    decorator,
+    name,
+    key: keyOf(key),
+    options: hasOptions ? options : undefined,
+    instanceName,
+  };
   refuseHandler(method, original as Original);
   if (instanceName !== undefined && typeof instanceName !== 'string')
     throw LockOptionsError.notAccepted('name', instanceName, 'the name of an instance');

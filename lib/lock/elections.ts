@@ -3,16 +3,24 @@ import { LockElection, type ElectionHost } from './election.js';
 import { checkElectOptions, type CheckedElectOptions, type ElectOptions } from './election-options.js';
 import { LockOptionsError } from './errors.js';
 import type { ElectionHealth } from './lock-info.js';
+import type { ResolvedOptions } from './options.js';
+
+/** Options as they are understood: '3s' and 3000 are the same. */
+interface ComparedOptions {
+  readonly lock: ResolvedOptions;
+  /** ms */
+  readonly retryTime: number;
+}
 
 /** The elections for which one service stands: one for each key. */
 export class Elections {
-  private readonly elections = new Map<string, { election: LockElection; options: CheckedElectOptions }>();
+  private readonly elections = new Map<string, { election: LockElection; options: ComparedOptions }>();
   private readonly host: ElectionHost;
 
   constructor(
     host: Omit<ElectionHost, 'ended'>,
     /** Throws `LockOptionsError`. */
-    private readonly checkLockOptions: (options: CheckedElectOptions['lock']) => void,
+    private readonly resolve: (options: CheckedElectOptions['lock']) => ResolvedOptions,
   ) {
     this.host = {
       ...host,
@@ -24,8 +32,8 @@ export class Elections {
 
   /** The election of this key. A second call for the key returns the same election. */
   elect(key: string, given?: ElectOptions): LockElection {
-    const options = checkElectOptions(key, given);
-    this.checkLockOptions(options.lock);
+    const { lock, retryTime } = checkElectOptions(key, given);
+    const options = { lock: this.resolve(lock), retryTime };
     const known = this.elections.get(key);
     if (known !== undefined) {
       if (given !== undefined && !isDeepStrictEqual(options, known.options))
@@ -36,7 +44,7 @@ export class Elections {
         );
       return known.election;
     }
-    const election = new LockElection(key, options, this.host);
+    const election = new LockElection(key, { lock, retryTime }, this.host);
     this.elections.set(key, { election, options });
     return election;
   }
@@ -47,6 +55,10 @@ export class Elections {
   }
 
   get health(): readonly ElectionHealth[] {
-    return [...this.elections.values()].map(({ election: { key, isLeader } }) => ({ key, isLeader }));
+    return [...this.elections.values()].map(({ election: { key, isLeader }, options }) => ({
+      key,
+      label: options.lock.label ?? key,
+      isLeader,
+    }));
   }
 }

@@ -34,6 +34,8 @@ export function lockInfo(
 /** The state of one election in this process. */
 export interface ElectionHealth {
   readonly key: string;
+  /** The name of the election in metrics: the option `label`, or the key. */
+  readonly label: string;
   /** True if this process leads now. */
   readonly isLeader: boolean;
 }

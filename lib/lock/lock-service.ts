@@ -83,7 +83,7 @@ export class LockService {
         emit: (event) => this.listeners.emit(event),
         report: (report) => this.listeners.report(report),
       },
-      (electOptions) => this.checkOptions(electOptions),
+      (electOptions) => this.options.resolve(electOptions),
     );
     this.runOnce = new RunOnce(store, clock, this.context, this.listeners, this.acquisitions);
     this.listening = store.changes.subscribe((change) => this.onChange(change));

@@ -131,6 +131,43 @@ describe('The work of a leader', () => {
     }).toThrow(message);
   });
 
+  it.each(['first', 'last'])(
+    'takes the options of the method that has them, if its class stands %s',
+    async (place) => {
+      @Injectable()
+      class Plain {
+        @LeaderOnly('boss')
+        async tick(): Promise<string> {
+          return 'ticked';
+        }
+      }
+      @Injectable()
+      class Special {
+        @WhileLeader('boss', { leaseTime: '7s', label: 'the boss' })
+        async work(term: Lock): Promise<void> {
+          await new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+        }
+      }
+      const locks = await start(...(place === 'first' ? [Special, Plain] : [Plain, Special]));
+      expect(await app!.get(Plain).tick()).toBe('ticked');
+      expect(locks.history.find(({ type }) => type === 'elected')).toMatchObject({ label: 'the boss' });
+    },
+  );
+
+  it('refuses two methods of one election whose options differ', async () => {
+    @Injectable()
+    class Long {
+      @LeaderOnly('boss', { leaseTime: '8s' })
+      async tick(): Promise<void> {}
+    }
+    @Injectable()
+    class Short {
+      @LeaderOnly('boss', { leaseTime: '7s' })
+      async tick(): Promise<void> {}
+    }
+    await expect(start(Long, Short)).rejects.toThrow(/'boss' with other options/);
+  });
+
   it('refuses a second work of one election at start', async () => {
     @Injectable()
     class Rival {

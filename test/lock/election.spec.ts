@@ -137,6 +137,31 @@ describe('An election', () => {
     expect(work.term!.held).toBe(false);
   });
 
+  it.each([
+    ['at once', undefined],
+    ['after a pause', settled],
+  ])('resigns from inside the work of the term %s, without waiting for itself', async (_, pause) => {
+    const [election, other, third] = (await three()) as [LockElection, LockElection, LockElection];
+    const changes = changesOf(election);
+    const work = new Work();
+    const running = election.runIfLeader(async (term) => {
+      if (pause !== undefined) await pause();
+      await election.resign();
+      return work.run(term);
+    });
+    await settled();
+    expect(work.isRunning).toBe(true);
+    expect(work.term!.held).toBe(true);
+    // The lock is held until the work has ended.
+    expect(changes).toEqual(['elected']);
+    expect([other.isLeader, third.isLeader]).toEqual([false, false]);
+    work.end();
+    expect(await running).toBe('done');
+    await settled();
+    expect(changes).toEqual(['elected', 'resigned', 'over']);
+    expect([other.isLeader, third.isLeader].filter(Boolean)).toHaveLength(1);
+  });
+
   it('runs work only on the leader, under the lock of the term', async () => {
     copies = new Copies();
     const [service, follower] = [open(), open()];
@@ -208,6 +233,22 @@ describe('An election', () => {
       expect(changes).toEqual(['elected', 'resigned', 'elected', 'resigned']);
     });
 
+    it('lets the work resign from the election, and ends', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      const changes = changesOf(election);
+      let runs = 0;
+      const over = election.run(async () => {
+        runs++;
+        await settled();
+        await election.resign();
+      });
+      await over;
+      await settled();
+      expect(runs).toBe(1);
+      expect(changes).toEqual(['elected', 'resigned', 'over']);
+    });
+
     it('has one such work', async () => {
       copies = new Copies();
       const election = open().elect('boss');
@@ -266,6 +307,7 @@ describe('An election', () => {
     const election = service.elect('boss', { leaseTime: '3s' });
     expect(service.elect('boss')).toBe(election);
     expect(service.elect('boss', { leaseTime: '3s' })).toBe(election);
+    expect(service.elect('boss', { leaseTime: 3_000, replicas: undefined, retryTime: 2_000 })).toBe(election);
     expect(service.elect('other')).not.toBe(election);
     expect(() => service.elect('boss', { leaseTime: '4s' })).toThrow(/'boss' with other options/);
     expect(() => service.elect('x', { waitTime: 1 } as object)).toThrow(LockOptionsError);
@@ -319,7 +361,7 @@ describe('An election', () => {
     service.reports.subscribe(({ code }) => codes.push(code));
     const election = service.elect('boss', { label: 'the boss' });
     await settled();
-    expect(service.health().elections).toEqual([{ key: 'boss', isLeader: true }]);
+    expect(service.health().elections).toEqual([{ key: 'boss', label: 'the boss', isLeader: true }]);
     const { fencingToken } = election.term!;
     await copies.clock.advance(1_500);
     await election.resign();
