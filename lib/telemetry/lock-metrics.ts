@@ -16,7 +16,6 @@ export class LockMetrics {
   private readonly held;
   private readonly lost;
   private readonly unconfirmed;
-  private readonly leading;
   private readonly terms;
   private readonly once;
   private readonly counted = new Set<string>();
@@ -57,10 +56,6 @@ export class LockMetrics {
     this.unconfirmed = meter.createCounter('replica_lock.unconfirmed', {
       description: 'Attempts that were taken back because too few replicas confirmed',
       unit: '{attempt}',
-    });
-    this.leading = meter.createUpDownCounter('replica_lock.leader', {
-      description: 'Elections that this process leads: 1 or 0 for each name',
-      unit: '{election}',
     });
     this.terms = meter.createCounter('replica_lock.terms', {
       description: 'Terms that this process began as the leader of an election',
@@ -103,12 +98,7 @@ export class LockMetrics {
         this.onEnded(event, attributes);
         break;
       case 'elected':
-        this.leading.add(1, attributes);
         this.terms.add(1, attributes);
-        break;
-      case 'deposed':
-      case 'resigned':
-        this.leading.add(-1, attributes);
         break;
       case 'ran':
       case 'kept':
@@ -116,6 +106,8 @@ export class LockMetrics {
         break;
       case 'contended':
       case 'renewed':
+      case 'deposed':
+      case 'resigned':
         break;
     }
   }

@@ -1,5 +1,6 @@
 import type { Meter, Tracer } from '@opentelemetry/api';
 import type { LockService } from '../lock/lock-service.js';
+import { observeElections } from './election-metrics.js';
 import { LockMetrics } from './lock-metrics.js';
 import { LockNames } from './lock-names.js';
 import { LockSpans } from './lock-spans.js';
@@ -21,12 +22,12 @@ export function observeLocks(service: LockService, instance: string, meter: Mete
       };
     },
   });
-  const stopStore = observeStore(meter, instance, service);
+  const stops = [observeStore, observeElections].map((begin) => begin(meter, instance, service));
   service.events.subscribe({
     next: (event) => {
       metrics.onEvent(event);
       spans.onEvent(event);
     },
-    complete: stopStore,
+    complete: () => stops.forEach((stop) => stop()),
   });
 }

@@ -150,6 +150,28 @@ describe('The metrics', () => {
     expect(spans.getFinishedSpans().filter(({ status }) => status.code === SpanStatusCode.ERROR)).toEqual([]);
   });
 
+  it('show for each election whether this process leads, and count its terms', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 }),
+      ReplicaLockTelemetryModule,
+    );
+    const leads = async (name: string): Promise<unknown> =>
+      valueOf(await scrape(), 'replica_lock_leader', named(name));
+    const other = await locks.acquire('boss');
+    const election = locks.elect('boss', { label: 'the boss' });
+    // A copy that stands and does not lead has a series, so that the sum of all copies is 0.
+    expect(await leads('the boss')).toBe(0);
+    await other.release();
+    await until(() => election.isLeader, { what: 'this process leads' });
+    expect(await leads('the boss')).toBe(1);
+    await locks.forceRelease('boss');
+    await until(async () => valueOf(await scrape(), 'replica_lock_terms_total', named('the boss')) === 2, {
+      what: 'the second term is counted',
+    });
+    await election.resign();
+    expect(await leads('the boss')).toBe(0);
+  });
+
   it('have a bounded number of names, for any number of kinds of keys', () => {
     const names = new LockNames();
     const made = new Set(Array.from({ length: 500 }, (_, i) => names.nameOf([`kind${i}:1`], undefined)));
