@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { LockElection } from '../../../../lib/lock/election.js';
 import { until } from '../../../support/eventually.js';
+import { Link } from '../../../support/link.js';
 import { startReplication } from '../../../support/replication.js';
 import { startSentinels } from '../../../support/sentinels.js';
 import { RedisServices } from '../redis-stores.js';
@@ -60,6 +61,42 @@ describe('An election on a master with two replicas', () => {
     );
     await theLeader(elections);
   });
+});
+
+describe('An election whose leader is cut off from Redis', () => {
+  const services = new RedisServices();
+  afterEach(() => services.closeAll());
+
+  it('has the next leader when the lease of the former has ended, who stopped leading before', async () => {
+    await using servers = await startReplication({ replicas: 2 });
+    await using link = await Link.to(servers.master);
+    const [leaseTime, clockSkew] = [2_000, 1_000];
+    const leading = services.open(link.url, { leaseTime, clockSkew } as object).locks.elect('boss');
+    await until(() => leading.isLeader, { what: 'the first copy leads', within: 10_000 });
+    const changes: string[] = [];
+    leading.changes.subscribe(({ type }) => changes.push(type));
+    const others = [1, 2].map(() => services.open(servers.master.url).locks.elect('boss'));
+    const formerToken = leading.term!.fencingToken;
+    let overlapped = false;
+    for (const other of others)
+      other.changes.subscribe(({ type }) => (overlapped ||= type === 'elected' && leading.isLeader));
+
+    link.stall();
+    const cutAt = Date.now();
+    // The expiry of the key is the lease and clockSkew; the rest is room for a busy machine.
+    await until(() => leadersOf(others).length === 1, {
+      what: 'the next copy leads',
+      within: leaseTime + clockSkew + 5_000,
+    });
+    const took = Date.now() - cutAt;
+    expect(overlapped).toBe(false);
+    expect(changes).toEqual(['elected', 'deposed']);
+    expect(leadersOf(others)[0]!.term!.fencingToken).toBeGreaterThan(formerToken);
+    // Not before the lease of the last renewal, which is at most a third of a lease old.
+    expect(took).toBeGreaterThan((leaseTime * 2) / 3 - 100);
+    link.resume();
+    link.cut();
+  }, 30_000);
 });
 
 describe('An election through a fail-over of Sentinel', () => {
