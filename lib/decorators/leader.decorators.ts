@@ -24,9 +24,9 @@ export function LeaderOnly(key: string, options: LeaderOptions = {}): MethodDeco
   return (target, property, descriptor: PropertyDescriptor) => {
     const { method, original } = leaderMethod('@LeaderOnly', target, property, descriptor, key, options);
     const { instanceName, name } = method;
-    const wrapper = function leaderOnly(this: object, ...args: unknown[]): Promise<unknown> {
+    const wrapper = async function leaderOnly(this: object, ...args: unknown[]): Promise<unknown> {
       const service = serviceOf(this, instanceName);
-      if (service === undefined) return Promise.reject(noService(instanceName, name));
+      if (service === undefined) throw noService(instanceName, name);
       return service.elect(key, method.options).runIfLeader(() => original.apply(this, args));
     };
     // Decorators below this one have put their metadata on the original function. Decorators above

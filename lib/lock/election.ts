@@ -2,7 +2,7 @@ import { concat, defer, EMPTY, of, Subject, type Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import type { StoreReport } from '../store/lock-store.js';
 import type { CheckedElectOptions } from './election-options.js';
-import { LockKeyError, LockLostError, LockOptionsError, LockServiceClosedError } from './errors.js';
+import { LockKeyError, LockOptionsError, LockServiceClosedError } from './errors.js';
 import { listenerFailed, type LockEvent } from './events.js';
 import { GuardedObservable } from './guarded-observable.js';
 import type { HeldLock } from './held-lock.js';
@@ -247,12 +247,13 @@ export class LockElection {
   }
 
   private async serve(term: Term, work: (term: Lock) => unknown): Promise<void> {
+    // The process may have begun to resign since the term was elected.
+    if (!term.isOpen) return;
     try {
       await term.run(() => work(term.longLived));
     } catch (error) {
       // The lock reports its own loss. After an abort the work may reject with the signal's reason.
-      const isEnd = error instanceof LockLostError || !term.isOpen;
-      if (!isEnd) this.host.report(workFailed(this.key, error));
+      if (term.isOpen) this.host.report(workFailed(this.key, error));
     }
     await term.resign();
   }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { leave } from './entered-lock.js';
 import type { HeldLock } from './held-lock.js';
 import type { LockContext } from './lock-context.js';
@@ -12,7 +13,8 @@ export class Term {
   /** Resolves once the lock is lost, or given back by whatever code. */
   readonly ended: Promise<void>;
   private isResigning = false;
-  private readonly resigning = new AbortController();
+  /** Aborts at a resignation and at the end of the lock, whatever ends it. */
+  private readonly ending = new AbortController();
   private readonly works = new Set<Promise<unknown>>();
 
   constructor(
@@ -23,9 +25,14 @@ export class Term {
     // Counts as work, so that no other work that ends releases the lock.
     lock.enter();
     this.ended = new Promise((resolve) => {
-      lock.onEnd = resolve;
-      if (lock.hasEnded) resolve();
+      lock.onEnd = () => {
+        this.ending.abort(lock.loss ?? this.resignation());
+        resolve();
+      };
+      if (lock.hasEnded) lock.onEnd();
     });
+    // The signal may be given to dozens of requests.
+    setMaxListeners(Infinity, this.ending.signal);
   }
 
   /** True if new work may begin: the lock is held, and this process does not resign. */
@@ -35,7 +42,7 @@ export class Term {
 
   /** The lock for work that lasts as long as the term. The signal aborts at a resignation, too. */
   get longLived(): Lock {
-    return new TermLock(this.lock, AbortSignal.any([this.lock.signal, this.resigning.signal]));
+    return new TermLock(this.lock, this.ending.signal);
   }
 
   /** True if the caller is work of this term. */
@@ -62,12 +69,7 @@ export class Term {
   async resign(): Promise<boolean> {
     if (!this.isResigning) {
       this.isResigning = true;
-      this.resigning.abort(
-        new DOMException(
-          `This process resigns from '${this.lock.key}': end the work of the term.`,
-          'AbortError',
-        ),
-      );
+      this.ending.abort(this.resignation());
       while (this.works.size > 0 && !this.lock.hasEnded)
         await Promise.race([Promise.all(this.works), this.ended]);
       // A loss is told by the lock's signal.
@@ -75,6 +77,13 @@ export class Term {
     }
     await this.ended;
     return this.lock.loss === undefined;
+  }
+
+  private resignation(): DOMException {
+    return new DOMException(
+      `This process resigns from '${this.lock.key}': end the work of the term.`,
+      'AbortError',
+    );
   }
 
   private async underLock<T>(work: () => T | Promise<T>): Promise<T> {

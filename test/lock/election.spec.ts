@@ -249,6 +249,29 @@ describe('An election', () => {
       expect(changes).toEqual(['elected', 'resigned', 'over']);
     });
 
+    it('begins no work if the process resigns as the term begins', async () => {
+      const [election] = (await three()) as [LockElection];
+      let runs = 0;
+      const over = election.run(() => void runs++);
+      await election.resign();
+      await over;
+      expect(runs).toBe(0);
+    });
+
+    it('aborts the signal of the work if other code releases the lock', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      const signals: AbortSignal[] = [];
+      void election.run((term) => {
+        signals.push(term.signal);
+        return new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+      });
+      await settled();
+      await election.term!.release();
+      await settled();
+      expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
+    });
+
     it('has one such work', async () => {
       copies = new Copies();
       const election = open().elect('boss');
