@@ -22,8 +22,8 @@ function lockOfHandler(_: unknown, context: ExecutionContext): unknown {
 }
 
 /**
- * Parameter decorator: gives a method that `@ReplicaLocked` or `@RunOnce` decorates its `Lock`. A direct call of
- * the method may leave the argument out.
+ * Parameter decorator: gives a method that `@ReplicaLocked` or `@RunOnce` decorates its `Lock`. A
+ * direct call of the method may leave the argument out.
  * @throws Error when Nest calls a handler that is not locked.
  * @example
  * ```ts

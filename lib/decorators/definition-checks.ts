@@ -47,7 +47,7 @@ export function lockableMethod(
 
 /** Throws `LockOptionsError` for an option that is unknown or wrong. The error names the method. */
 export function checkDecoratorOptions(method: string, given: ReplicaLockedOptions): void {
-  withMethod(`@ReplicaLocked on ${method}`, () => {
+  checkAt(`@ReplicaLocked on ${method}`, () => {
     refuseUnknown(given, [...KNOWN_OPTIONS, 'name', 'onContended']);
     const { name, onContended, ...options } = given;
     checkInstanceName(name);
@@ -67,19 +67,21 @@ export function checkDecoratorOptions(method: string, given: ReplicaLockedOption
 
 /** As `checkDecoratorOptions`, for `@RunOnce`. */
 export function checkOnceOptions(method: string, given: RunOnceOptions): void {
-  withMethod(`@RunOnce on ${method}`, () => {
+  checkAt(`@RunOnce on ${method}`, () => {
     const { name, ...options } = given ?? {};
     checkInstanceName(name);
     checkLockOptions(readOnceOptions(options).lock);
   });
 }
 
-function checkInstanceName(name: unknown): void {
+/** Throws `LockOptionsError` if the name of the module instance is no text. */
+export function checkInstanceName(name: unknown): void {
   if (name !== undefined && typeof name !== 'string')
     throw LockOptionsError.notAccepted('name', name, 'the name of an instance');
 }
 
-function withMethod(where: string, check: () => void): void {
+/** Runs the check. A `LockOptionsError` then says where the option was given. */
+export function checkAt(where: string, check: () => void): void {
   try {
     check();
   } catch (error) {

@@ -2,7 +2,7 @@ import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
 import type { Lock } from '../lock/lock.js';
 import { LockService } from '../lock/lock-service.js';
-import type { Original } from './handler-frames.js';
+import { methodsWith } from './decorated-methods.js';
 import { LEADER_METHOD, refuseHandler, type LeaderMethod } from './leader-method.js';
 import { ModuleServices } from './module-services.js';
 
@@ -48,9 +48,12 @@ export class LeaderExplorer implements OnApplicationBootstrap {
       const instance = wrapper.isDependencyTreeStatic()
         ? (wrapper.instance as object | undefined)
         : undefined;
-      const prototype = (wrapper.isNotMetatype ? instance : wrapper.metatype?.prototype) as
-        object | undefined;
-      for (const [property, handler, method] of this.leaderMethods(prototype)) {
+      const prototype = (wrapper.isNotMetatype ? instance : wrapper.metatype?.prototype) as unknown;
+      for (const { property, handler, method } of methodsWith<LeaderMethod>(
+        LEADER_METHOD,
+        this.scanner,
+        prototype,
+      )) {
         refuseHandler(method, handler);
         const service = this.services.serviceOf(method.instanceName);
         // A test may have put a plain object in place of the service.
@@ -87,14 +90,5 @@ export class LeaderExplorer implements OnApplicationBootstrap {
       .elect(key, options)
       .run(work)
       .catch(() => {});
-  }
-
-  private leaderMethods(prototype: object | undefined): [string, Original, LeaderMethod][] {
-    if (typeof prototype !== 'object' || prototype === null) return [];
-    return this.scanner.getAllMethodNames(prototype).flatMap((property) => {
-      const handler = (prototype as Record<string, Original>)[property]!;
-      const method = Reflect.getMetadata(LEADER_METHOD, handler) as LeaderMethod | undefined;
-      return method === undefined ? [] : [[property, handler, method] as [string, Original, LeaderMethod]];
-    });
   }
 }

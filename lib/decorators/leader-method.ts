@@ -1,7 +1,7 @@
 import { checkElectOptions, type ElectOptions } from '../lock/election-options.js';
-import { LockOptionsError } from '../lock/errors.js';
 import { keyOf } from '../lock/keys.js';
 import { checkLockOptions } from '../lock/options.js';
+import { checkAt, checkInstanceName } from './definition-checks.js';
 import type { Original } from './handler-frames.js';
 
 /** Metadata of a function that belongs to an election: its `LeaderMethod`. */
@@ -75,13 +75,10 @@ export function leaderMethod(
     instanceName,
   };
   refuseHandler(method, original as Original);
-  if (instanceName !== undefined && typeof instanceName !== 'string')
-    throw LockOptionsError.notAccepted('name', instanceName, 'the name of an instance');
-  try {
+  checkAt(`${decorator} on ${name}`, () => {
+    checkInstanceName(instanceName);
     checkLockOptions(checkElectOptions(key, options).lock);
-  } catch (error) {
-    throw error instanceof LockOptionsError ? error.of(`${decorator} on ${name}`) : error;
-  }
+  });
   return { method, original: original as Original };
 }
 

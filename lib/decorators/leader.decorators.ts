@@ -1,5 +1,6 @@
 import { LEADER_METHOD, leaderMethod, type LeaderOptions } from './leader-method.js';
 import { needService, noService, serviceOf } from './instance-services.js';
+import { copyMetadata } from './replica-locked.decorator.js';
 
 /**
  * Method decorator: runs the method on the one copy of the application that leads. On every other
@@ -29,15 +30,10 @@ export function LeaderOnly(key: string, options: LeaderOptions = {}): MethodDeco
       if (service === undefined) throw noService(instanceName, name);
       return service.elect(key, method.options).runIfLeader(() => original.apply(this, args));
     };
-    // Decorators below this one have put their metadata on the original function. Decorators above
-    // will see the wrapper, which therefore gets a copy.
-    for (const metadataKey of Reflect.getMetadataKeys(original))
-      Reflect.defineMetadata(metadataKey, Reflect.getMetadata(metadataKey, original), wrapper);
+    copyMetadata(original, wrapper);
     Reflect.defineMetadata(LEADER_METHOD, method, wrapper);
-    Object.defineProperty(wrapper, 'name', { value: original.name, configurable: true });
-    Object.defineProperty(wrapper, 'length', { value: original.length, configurable: true });
     descriptor.value = wrapper;
-    needService(target, instanceName);
+    needService(target, instanceName, '@LeaderOnly');
   };
 }
 
@@ -60,6 +56,6 @@ export function WhileLeader(key: string, options: LeaderOptions = {}): MethodDec
   return (target, property, descriptor: PropertyDescriptor) => {
     const { method, original } = leaderMethod('@WhileLeader', target, property, descriptor, key, options);
     Reflect.defineMetadata(LEADER_METHOD, method, original);
-    needService(target, method.instanceName);
+    needService(target, method.instanceName, '@WhileLeader');
   };
 }

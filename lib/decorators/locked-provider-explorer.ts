@@ -1,9 +1,10 @@
 import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
-import { LockOptionsError } from '../lock/errors.js';
 import { readOnceOptions } from '../lock/once-options.js';
 import type { WithLockOptions } from '../lock/options.js';
 import { LockService } from '../lock/lock-service.js';
+import { checkAt } from './definition-checks.js';
+import { methodsWith } from './decorated-methods.js';
 import { EventStreamGuard, guardEventStream } from './event-stream.guard.js';
 import { giveService, neededBy } from './instance-services.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
@@ -31,7 +32,7 @@ export class LockedProviderExplorer implements OnModuleInit {
     // Here and not in the hook below: Nest reads the guards of routes before it runs the hook.
     const guard = new EventStreamGuard(this.services);
     for (const { metatype } of discovery.getControllers())
-      for (const [handler] of this.methodsWith(LOCKED_METHOD, metatype?.prototype))
+      for (const { handler } of methodsWith(LOCKED_METHOD, scanner, metatype?.prototype))
         guardEventStream(handler, guard);
   }
 
@@ -40,9 +41,9 @@ export class LockedProviderExplorer implements OnModuleInit {
       const instance: unknown = wrapper.isDependencyTreeStatic() ? wrapper.instance : undefined;
       if (wrapper.isNotMetatype) this.giveServices(instance);
       const prototype: unknown = wrapper.isNotMetatype ? prototypeOf(instance) : wrapper.metatype?.prototype;
-      for (const [, method] of this.methodsWith<LockedMethod>(LOCKED_METHOD, prototype))
+      for (const { method } of methodsWith<LockedMethod>(LOCKED_METHOD, this.scanner, prototype))
         this.checkOptions(method, method.options, '@ReplicaLocked');
-      for (const [, method] of this.methodsWith<OnceMethod>(ONCE_METHOD, prototype))
+      for (const { method } of methodsWith<OnceMethod>(ONCE_METHOD, this.scanner, prototype))
         this.checkOptions(method, readOnceOptions(method.options).lock, '@RunOnce');
     }
   }
@@ -50,15 +51,6 @@ export class LockedProviderExplorer implements OnModuleInit {
   private giveServices(instance: unknown): void {
     if (typeof instance !== 'object' || instance === null) return;
     for (const name of neededBy(instance)) giveService(instance, name, this.services.serviceOf(name));
-  }
-
-  private methodsWith<M>(metadata: string, prototype: unknown): [object, M][] {
-    if (typeof prototype !== 'object' || prototype === null) return [];
-    return this.scanner.getAllMethodNames(prototype).flatMap((name) => {
-      const handler = (prototype as Record<string, unknown>)[name] as object;
-      const method = Reflect.getMetadata(metadata, handler) as M | undefined;
-      return method === undefined ? [] : [[handler, method]];
-    });
   }
 
   /**
@@ -72,11 +64,7 @@ export class LockedProviderExplorer implements OnModuleInit {
     const service = this.services.serviceOf(instanceName);
     // A test may have put a plain object in place of the service.
     if (!(service instanceof LockService)) return;
-    try {
-      service.checkOptions(options);
-    } catch (error) {
-      throw error instanceof LockOptionsError ? error.of(`${decorator} on ${name}`) : error;
-    }
+    checkAt(`${decorator} on ${name}`, () => service.checkOptions(options));
   }
 }
 

@@ -12,9 +12,16 @@ interface ComparedOptions {
   readonly retryTime: number;
 }
 
+interface Known {
+  readonly election: LockElection;
+  readonly options: ComparedOptions;
+  /** The options as the first caller gave them. */
+  readonly given: ElectOptions | undefined;
+}
+
 /** The elections for which one service stands: one for each key. */
 export class Elections {
-  private readonly elections = new Map<string, { election: LockElection; options: ComparedOptions }>();
+  private readonly elections = new Map<string, Known>();
   private readonly host: ElectionHost;
 
   constructor(
@@ -32,9 +39,11 @@ export class Elections {
 
   /** The election of this key. A second call for the key returns the same election. */
   elect(key: string, given?: ElectOptions): LockElection {
+    const known = this.elections.get(key);
+    // A decorated method asks at each call.
+    if (known !== undefined && given === known.given) return known.election;
     const { lock, retryTime } = checkElectOptions(key, given);
     const options = { lock: this.resolve(lock), retryTime };
-    const known = this.elections.get(key);
     if (known !== undefined) {
       if (given !== undefined && !isDeepStrictEqual(options, known.options))
         throw new LockOptionsError(
@@ -45,7 +54,7 @@ export class Elections {
       return known.election;
     }
     const election = new LockElection(key, { lock, retryTime }, this.host);
-    this.elections.set(key, { election, options });
+    this.elections.set(key, { election, options, given });
     return election;
   }
 

@@ -34,6 +34,27 @@ export function join(outer: HeldLock): EnteredLock {
   };
 }
 
+/**
+ * Runs `work` under the lock, and leaves the lock. Throws `LockLostError` if the lock was lost
+ * meanwhile.
+ */
+export async function runUnder<T>(
+  lock: HeldLock,
+  context: LockContext,
+  work: () => T | Promise<T>,
+): Promise<T> {
+  lock.enter();
+  let result: T;
+  try {
+    result = await context.run(lock, work);
+  } catch (error) {
+    await leave(lock, error);
+    throw error;
+  }
+  await leave(lock, undefined);
+  return result;
+}
+
 /** The last work to leave releases: work that joined and was not awaited must not lose the lock. */
 export async function leave(lock: HeldLock, failure: unknown): Promise<void> {
   // A release without an answer continues in the background, and must not lose the work's result.

@@ -24,6 +24,4 @@ export interface Keeping {
   readonly result: string;
   /** ms */
   readonly keepFor: number;
-  /** Called once the lock has ended: the result is kept, or the lock is lost. */
-  readonly onEnd: () => void;
 }

@@ -197,7 +197,8 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
    */
   keepAtRelease(result: string, keepFor: number): Promise<void> {
     return new Promise((onEnd) => {
-      this.keeping = { result, keepFor, onEnd };
+      this.keeping = { result, keepFor };
+      this.onEnd = onEnd;
     });
   }
 
@@ -373,7 +374,6 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
     if (state.kind === 'keeping' || (before !== 'held' && before !== 'keeping')) return;
     this.host.ended(this);
     this.onEnd?.();
-    this.keeping?.onEnd();
   }
 
   private lossOf(why: string, cause?: unknown): LockLostError {

@@ -1,6 +1,9 @@
 import type { Clock } from '../common/clock.js';
 
-/** ms between two calls of the timer, and the least age of a lock for which `startKeeping` is called. */
+/**
+ * ms between two calls of the timer, and the least age of a lock for which `startKeeping` is
+ * called.
+ */
 const NEW_LOCK_TIME = 3;
 
 interface NewLock {

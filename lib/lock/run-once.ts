@@ -1,7 +1,7 @@
 import type { Clock } from '../common/clock.js';
 import type { InspectOutcome, KeptResult, LockStore } from '../store/lock-store.js';
 import type { Acquisitions } from './acquisitions.js';
-import { leave } from './entered-lock.js';
+import { runUnder } from './entered-lock.js';
 import { answered, LockKeyError, lockOf } from './errors.js';
 import type { HeldLock } from './held-lock.js';
 import type { Listeners } from './listeners.js';
@@ -60,18 +60,13 @@ export class RunOnce {
     work: Work<T>,
   ): Promise<T> {
     const { key, keys, owner, fencingToken } = lock;
-    lock.enter();
-    let text: string;
-    let ended: Promise<void>;
-    try {
-      text = resultText(key, await this.context.run(lock, () => work(lock)));
+    let ended: Promise<void> | undefined;
+    const text = await runUnder(lock, this.context, async () => {
+      const kept = resultText(key, await work(lock));
       lock.assertHeld();
-      ended = lock.keepAtRelease(text, keepFor);
-    } catch (error) {
-      await leave(lock, error);
-      throw error;
-    }
-    await leave(lock, undefined);
+      ended = lock.keepAtRelease(kept, keepFor);
+      return kept;
+    });
     // Other work that joined the lock may still run under it.
     await ended;
     if (lock.loss !== undefined) throw lock.loss;

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { leave } from './entered-lock.js';
+import { leave, runUnder } from './entered-lock.js';
 import type { HeldLock } from './held-lock.js';
 import type { LockContext } from './lock-context.js';
 import { JoinedLock, type Lock } from './lock.js';
@@ -52,7 +52,7 @@ export class Term {
 
   /** Runs `work` under the lock. Rejects with `LockLostError` if the lock is lost meanwhile. */
   run<T>(work: () => T | Promise<T>): Promise<T> {
-    const running = this.underLock(work);
+    const running = runUnder(this.lock, this.context, work);
     const settled = running.then(
       () => {},
       () => {},
@@ -64,9 +64,9 @@ export class Term {
 
   /**
    * Begins no new work, aborts the signal of long-lived work, waits for all work, and releases the
-   * lock. Resolves to false if the lock was lost first.
+   * lock. Resolves once the lock has ended.
    */
-  async resign(): Promise<boolean> {
+  async resign(): Promise<void> {
     if (!this.isResigning) {
       this.isResigning = true;
       this.ending.abort(this.resignation());
@@ -76,7 +76,6 @@ export class Term {
       await leave(this.lock, undefined).catch(() => {});
     }
     await this.ended;
-    return this.lock.loss === undefined;
   }
 
   private resignation(): DOMException {
@@ -84,20 +83,6 @@ export class Term {
       `This process resigns from '${this.lock.key}': end the work of the term.`,
       'AbortError',
     );
-  }
-
-  private async underLock<T>(work: () => T | Promise<T>): Promise<T> {
-    const { lock } = this;
-    lock.enter();
-    let result: T;
-    try {
-      result = await this.context.run(lock, work);
-    } catch (error) {
-      await leave(lock, error);
-      throw error;
-    }
-    await leave(lock, undefined);
-    return result;
   }
 }
 

@@ -3,7 +3,10 @@ import type { Deadlines } from '../common/deadlines.js';
 import { concerns, type KeyChange } from '../store/lock-store.js';
 import { WaitQueue, type WaitQueueHost } from './wait-queue.js';
 
-/** One queue of waiters per key of this process. A queue exists only while a caller asks for its key. */
+/**
+ * One queue of waiters per key of this process. A queue exists only while a caller asks for its
+ * key.
+ */
 export class WaitQueues {
   private readonly queues = new Map<string, WaitQueue>();
   private readonly host: WaitQueueHost;

@@ -54,8 +54,8 @@ import type { SlotTable } from './slot-table.js';
  *       Neither does a server that another view named lately, and T does not name.
  *    b. This process has seen the slot at T for so long that no lock that S knew, and T does not
  *       know, can still be believed in: `doubtTimeOf`.
- *    Once proven intact, a slot is trusted as long as it stays with T, whatever happens to other shards.
- *    What happens to the shard of T is for `quorum.ts` to judge.
+ *    Once proven intact, a slot is trusted as long as it stays with T, whatever happens to other
+ *    shards. What happens to the shard of T is for `quorum.ts` to judge.
  *
  *    The check must come after the move: what S showed before the move says nothing about a loss
  *    between the check and the move. All servers must prove this: if S has two masters for a while,

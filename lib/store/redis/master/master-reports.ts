@@ -1,5 +1,5 @@
 import type { Clock } from '../../../common/clock.js';
-import type { CommitCounts, MasterHealth, Unavailable } from '../../lock-store.js';
+import type { CommitCounts, MasterHealth, ReplicaReport, Unavailable } from '../../lock-store.js';
 import { withoutReplica } from '../commit/messages.js';
 import { addressWarnings, type AddressWarning } from '../replication/address-warnings.js';
 import type { KnownReplicas } from '../replication/known-replicas.js';
@@ -98,7 +98,7 @@ export class MasterReports {
     }
     const { session, view } = ready;
     const replicas = view.health();
-    const reason = this.whyRefusing(ready, confirmingOf(view));
+    const reason = this.whyRefusing(ready, replicas);
     const warnings = this.addressWarnings.map(({ message }) => message);
     return {
       address,
@@ -113,12 +113,16 @@ export class MasterReports {
   }
 
   /** Why this master, which answers, grants no new lock; undefined if new locks are granted. */
-  private whyRefusing({ view, misconfigured }: ReadySession, confirming: number): string | undefined {
+  private whyRefusing(
+    { view, misconfigured }: ReadySession,
+    replicas: readonly ReplicaReport[],
+  ): string | undefined {
     if (misconfigured !== undefined) return misconfigured.reason;
     const quarantine = view.quarantineLeft(this.clock.monotonic());
     if (quarantine > 0) return `${this.name}: ${quarantineText(quarantine)}`;
     const { replicas: policy, allowNoReplicas } = this.settings;
     const required = view.required({ policy, allowNoReplicas });
+    const confirming = replicas.filter(({ acknowledged }) => acknowledged).length;
     if (confirming >= required) return undefined;
     const known = view.replicaCount;
     if (known === 0 && !allowNoReplicas) return withoutReplica(this.name);
@@ -175,11 +179,7 @@ export class MasterReports {
     if (left > 0 && !this.wasQuarantined) {
       this.wasQuarantined = true;
       this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
-    } else if (
-      left === 0 &&
-      this.wasQuarantined &&
-      this.whyRefusing(ready, confirmingOf(view)) === undefined
-    ) {
+    } else if (left === 0 && this.wasQuarantined && this.whyRefusing(ready, view.health()) === undefined) {
       this.wasQuarantined = false;
       this.listener.onReport(
         'log',
@@ -192,9 +192,4 @@ export class MasterReports {
   private get name(): string {
     return this.connection.name;
   }
-}
-
-/** How many replicas confirm what they are sent. */
-function confirmingOf(view: ReplicaView): number {
-  return view.health().filter(({ acknowledged }) => acknowledged).length;
 }

@@ -6,7 +6,8 @@ import { KEPT_MARK } from './value.js';
  *
  * KEYS    the key
  * ARGV    ms that the bare token stays: see `tombstoneTimeOf`
- * Reply   1 if the key was held or kept a result; 0 if it was free; or another program's value, which is left alone
+ * Reply   1 if the key was held or kept a result; 0 if it was free; or another program's value,
+ *         which is left alone
  * Writes  the bare token, as a release does, so that the next grant gets a greater token
  */
 export const FORCE_RELEASE = new Script(`${WRITE}
