@@ -10,11 +10,11 @@ export class Waiters {
   next(ms: number): Promise<boolean> {
     return new Promise((resolve) => {
       const end = (isNotified: boolean): void => {
-        stopClock();
+        stopTimer();
         this.waiting.delete(end);
         resolve(isNotified);
       };
-      const stopClock = this.clock.after(ms, () => end(false));
+      const stopTimer = this.clock.after(ms, () => end(false));
       this.waiting.add(end);
     });
   }

@@ -61,7 +61,7 @@ export class Acquisition implements Waiter, Timed {
   private wasChanged = false;
   private busyKey: BusyKey | undefined;
   private readonly time: TimeLimit;
-  private stopClock: (() => void) | undefined;
+  private stopTimer: (() => void) | undefined;
 
   constructor(
     readonly keys: readonly string[],
@@ -122,7 +122,7 @@ export class Acquisition implements Waiter, Timed {
 
   onChange(): void {
     if (this.state.kind !== 'sleeping' && this.state.kind !== 'checking') return;
-    this.stopClock?.();
+    this.stopTimer?.();
     this.wasChanged = true;
     const now = this.host.clock.monotonic();
     const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isRenewalDue(now) === true;
@@ -297,7 +297,7 @@ export class Acquisition implements Waiter, Timed {
 
   private pauseAs(state: State, time: number, onEnd: () => void): void {
     this.state = state;
-    this.stopClock = this.host.clock.after(time, onEnd);
+    this.stopTimer = this.host.clock.after(time, onEnd);
   }
 
   /** `waitTime` is over. Questions that are open may still be answered, for a while. */
@@ -320,7 +320,7 @@ export class Acquisition implements Waiter, Timed {
 
   /** The answer to the open question of another caller of this process serves this one as well. */
   private stayOn(queue: WaitQueue, until: number): void {
-    this.stopClock?.();
+    this.stopTimer?.();
     this.keyQueues.stayOn(queue);
     this.state = STAYING_ON;
     this.time.extendTo(until);
@@ -379,7 +379,7 @@ export class Acquisition implements Waiter, Timed {
 
   /** Stops every clock, and leaves the service. */
   private finish(): void {
-    this.stopClock?.();
+    this.stopTimer?.();
     this.time.stop();
     const { signal } = this.options;
     if (signal !== undefined) this.host.signals.delete(signal, this);

@@ -21,16 +21,16 @@ export async function keepBusy(
   { store, clock }: { readonly store: LockStore; readonly clock: Clock },
 ): Promise<ReleaseOutcome> {
   const within = replicaTimeout + RELEASE_ALLOWANCE;
-  let stopClock: () => void = () => {};
+  let stopTimer: () => void = () => {};
   const timeUp = new Promise<ReleaseOutcome>((resolve) => {
-    stopClock = clock.after(within, () => resolve(notKept(within)));
+    stopTimer = clock.after(within, () => resolve(notKept(within)));
   });
   const kept = store.renew(lock, cooldown, 'cooldown').outcome.then((outcome): ReleaseOutcome => {
     if (outcome.kind !== 'expired') return { kind: 'released', ours: outcome.kind === 'renewed' };
     return { kind: 'unavailable', reason: reasonOf(outcome.why, lock.leaseTime) };
   });
   const outcome = await Promise.race([kept, timeUp]);
-  stopClock();
+  stopTimer();
   return outcome;
 }
 

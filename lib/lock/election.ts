@@ -225,11 +225,11 @@ export class LockElection {
     if (this.isResigning) return;
     const time = this.options.retryTime * (0.5 + Math.random() / 2);
     await new Promise<void>((resolve) => {
-      const stopClock = this.host.clock.after(time, resolve);
+      const stopTimer = this.host.clock.after(time, resolve);
       this.state = {
         kind: 'pausing',
         wake: () => {
-          stopClock();
+          stopTimer();
           resolve();
         },
       };

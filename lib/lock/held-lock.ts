@@ -103,7 +103,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
    * Called 3 to 6 ms after the grant if the lock is still held, and at once after a late grant.
    * Starts renewal, the expiry timer and key tracking.
    */
-  startKeeping(): void {
+  startUpkeep(): void {
     if (this.state.kind !== 'held' || this.deadline !== undefined) return;
     this.deadline = this.host.deadlines.add(this.validity.endsAt, this);
     this.startRenewing(this.heldFor);
@@ -161,7 +161,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   async extend(leaseTime?: number | string): Promise<void> {
     const lease = leaseTime === undefined ? this.leaseTime : leaseOf(leaseTime, this.options.longestLease);
     this.assertHeld();
-    this.startKeeping();
+    this.startUpkeep();
     if (lease !== this.leaseTime) {
       this.leaseTime = lease;
       this.stopRenewing();
@@ -333,7 +333,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   private startRenewing(passed: number): void {
     if (!this.isRenewing) return;
     this.place = this.host.renewals.start(this, this.leaseTime, passed);
-    // On a busy event loop `startKeeping` comes late.
+    // On a busy event loop `startUpkeep` comes late.
     if (isRenewalNearlyDue(passed, this.leaseTime)) this.renew();
   }
 

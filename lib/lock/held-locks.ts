@@ -27,7 +27,7 @@ export class HeldLocks {
     this.locks.add(lock);
     for (const key of lock.keys) this.byKey.add(key, lock);
     // After a late grant on a busy event loop, the turn that would start the renewal is too late.
-    if (lock.wasGrantedLate) lock.startKeeping();
+    if (lock.wasGrantedLate) lock.startUpkeep();
     else this.newLocks.add(lock);
   }
 
@@ -53,9 +53,9 @@ export class HeldLocks {
   async allReleased(timeout: number): Promise<void> {
     if (this.locks.size === 0) return;
     await new Promise<void>((resolve) => {
-      const stopClock = this.clock.after(timeout, resolve);
+      const stopTimer = this.clock.after(timeout, resolve);
       this.onAllReleased = () => {
-        stopClock();
+        stopTimer();
         resolve();
       };
     });

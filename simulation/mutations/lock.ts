@@ -27,8 +27,8 @@ export const LOCK_MUTANTS: readonly Mutant[] = [
     changes: {
       'lib/lock/held-locks.ts': [
         [
-          'if (lock.wasGrantedLate) lock.startKeeping();',
-          'if (lock.wasGrantedLate && lock.hasEnded) lock.startKeeping();',
+          'if (lock.wasGrantedLate) lock.startUpkeep();',
+          'if (lock.wasGrantedLate && lock.hasEnded) lock.startUpkeep();',
         ],
       ],
     },

@@ -12,7 +12,7 @@ describe('The locks that a service holds', () => {
       index: NO_INDEX,
       keys: ['k'],
       wasGrantedLate: true,
-      startKeeping: () => locks.delete(late as unknown as HeldLock),
+      startUpkeep: () => locks.delete(late as unknown as HeldLock),
       check: () => checks++,
     };
     locks.add(late as unknown as HeldLock);

@@ -105,12 +105,12 @@ export class ClusterAttempt {
     );
     this.taken.clear();
     if (given.length > 0) {
-      let stopClock: () => void = () => {};
+      let stopTimer: () => void = () => {};
       const timeUp = new Promise<void>((resolve) => {
-        stopClock = this.clock.after(request.replicaTimeout, resolve);
+        stopTimer = this.clock.after(request.replicaTimeout, resolve);
       });
       await Promise.race([Promise.all(given), timeUp]);
-      stopClock();
+      stopTimer();
     }
     // The outcome is a grant here only if the caller left after the last grant.
     return outcome.kind === 'granted' ? ABANDONED : outcome;

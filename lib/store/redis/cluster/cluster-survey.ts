@@ -83,11 +83,11 @@ export class ClusterSurvey {
   private first(addresses: readonly Address[]): Promise<ClusterView> {
     return new Promise((resolve, reject) => {
       const errors = new Map<Address, unknown>();
-      let stopClock: (() => void) | undefined;
+      let stopTimer: (() => void) | undefined;
       let isOver = false;
       const end = (): void => {
         isOver = true;
-        stopClock?.();
+        stopTimer?.();
       };
       const giveUp = (): void => {
         end();
@@ -98,7 +98,7 @@ export class ClusterSurvey {
         errors.set(address, error);
         if (isOver) return;
         if (errors.size === addresses.length) giveUp();
-        else stopClock ??= this.clock.after(REST_TIME, giveUp);
+        else stopTimer ??= this.clock.after(REST_TIME, giveUp);
       };
       for (const address of addresses) {
         this.question(address).then(

@@ -11,7 +11,7 @@ import { parseClusterNodes, type ClusterNode, type ClusterView } from './cluster
 import { mayHaveLost, type MasterEvidence } from './loss-evidence.js';
 import type { Shard } from './shard.js';
 import {
-  MIGRATION_QUESTIONS,
+  MIGRATION_COMMANDS,
   parseSlotMigrations,
   unprovenSlots,
   type SlotMigration,
@@ -57,7 +57,7 @@ export class LossCheck {
   private state: 'idle' | 'pausing' | 'running' | 'closed' = 'idle';
   private startedAt = -Infinity;
   private isWanted = false;
-  private stopClock: () => void = () => {};
+  private stopTimer: () => void = () => {};
   /** Aborts the questions that are asked over connections of their own. */
   private asking = new AbortController();
 
@@ -82,12 +82,12 @@ export class LossCheck {
     if (this.state !== 'idle') return;
     const now = this.clock.monotonic();
     this.state = 'pausing';
-    this.stopClock = this.clock.after(Math.max(0, this.startedAt + PAUSE - now), () => void this.run());
+    this.stopTimer = this.clock.after(Math.max(0, this.startedAt + PAUSE - now), () => void this.run());
   }
 
   close(): void {
     this.state = 'closed';
-    this.stopClock();
+    this.stopTimer();
     this.asking.abort(new Error('closed'));
   }
 
@@ -183,7 +183,7 @@ export class LossCheck {
     const asking = new AbortController();
     const { signal } = asking;
     this.asking = asking;
-    const stopClock = this.clock.after(ANSWER_TIME, () => asking.abort(new Error('no answer in time')));
+    const stopTimer = this.clock.after(ANSWER_TIME, () => asking.abort(new Error('no answer in time')));
     await Promise.all(
       masters.map(async (node) => {
         const shard = this.cluster.shardLedBy(node.id);
@@ -191,13 +191,13 @@ export class LossCheck {
         if (answer !== undefined) answers.set(node.id, answer);
       }),
     );
-    stopClock();
+    stopTimer();
     return answers;
   }
 
   private async askShard({ master }: Shard): Promise<MasterAnswer | undefined> {
     const view = await master.pollNow();
-    const answer = view && (await master.askNow(MIGRATION_QUESTIONS).catch(() => undefined));
+    const answer = view && (await master.askNow(MIGRATION_COMMANDS).catch(() => undefined));
     return answer && answerOf(view, answer.replies, this.clock.monotonic());
   }
 
@@ -205,10 +205,10 @@ export class LossCheck {
   private async askOnce(node: ClusterNode, signal: AbortSignal): Promise<MasterAnswer | undefined> {
     const links = new ListedLinkAges();
     const address = this.cluster.reach(node);
-    const questions: Command[] = [['info', 'replication'], links.question, ...MIGRATION_QUESTIONS];
+    const commands: Command[] = [['info', 'replication'], links.command, ...MIGRATION_COMMANDS];
     const replies = await connecting(this.connector, address, this.clock, signal, async (connect) => {
       const connection = await connect('topology');
-      const answers = await ask(connection, questions);
+      const answers = await ask(connection, commands);
       connection.close();
       return answers;
     }).catch(() => []);

@@ -22,10 +22,10 @@ export interface SlotMigration {
 }
 
 /**
- * The questions to a master. Valkey 9 has the first command, Redis 8.4 the second, other versions
+ * The commands that ask a master. Valkey 9 has the first command, Redis 8.4 the second, other versions
  * have neither.
  */
-export const MIGRATION_QUESTIONS: readonly Command[] = [
+export const MIGRATION_COMMANDS: readonly Command[] = [
   ['cluster', 'getslotmigrations'],
   ['cluster', 'migration', 'status', 'all'],
   ['time'],

@@ -13,7 +13,7 @@ export type ScriptAnswer =
   | AcquireAnswer
   | RenewAnswer
   | { readonly kind: 'refused'; readonly error: ErrorReply }
-  /** The run of the script was refused as a whole, and carried other requests too. */
+  /** The batch was refused as a whole, and carried other requests too. */
   | { readonly kind: 'refused-together'; readonly error: ErrorReply };
 
 /** The events of a group, in the order in which they happen. */
@@ -29,8 +29,8 @@ export interface CommitGroupListener {
 }
 
 /**
- * A pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the question
- * for the age of the links. The answers of the scripts are used at once. The two INFOs around WAIT
+ * A pipeline on the commit connection: the scripts of a group, INFO, WAIT, INFO, and the command
+ * that tells the age of the links. The answers of the scripts are used at once. The two INFOs around WAIT
  * show which replicas have acknowledged what the scripts wrote.
  */
 export class CommitGroup implements SentGroup {
@@ -60,22 +60,23 @@ export class CommitGroup implements SentGroup {
   ): void {
     const commands: Command[] = [];
     const onReply: ((reply: Reply) => void)[] = [];
-    const run = <C extends CommitRequest>(
+    const addBatch = <C extends CommitRequest>(
       { items }: Batch<C>,
       script: GroupScript<C, AcquireAnswer | RenewAnswer>,
     ): void => {
       commands.push(session.groupCommand(script, items));
       onReply.push((reply) => this.answer(session, script, items, reply, listener));
     };
-    for (const batch of batchesOf(this.requests.filter(isRenewal))) run(batch, batch.scripts.renew);
-    for (const batch of batchesOf(this.requests.filter(isAcquisition))) run(batch, batch.scripts.acquire);
+    for (const batch of batchesOf(this.requests.filter(isRenewal))) addBatch(batch, batch.scripts.renew);
+    for (const batch of batchesOf(this.requests.filter(isAcquisition)))
+      addBatch(batch, batch.scripts.acquire);
     let count: Reply = null;
     let info: ReplicationInfo | undefined;
     commands.push(
       ['info', 'replication'],
       ['wait', need, slice],
       ['info', 'replication'],
-      session.run.links.question,
+      session.run.links.command,
     );
     onReply.push(
       (reply) => {

@@ -43,7 +43,7 @@ interface RequestBase extends LockPart {
   readonly ttl: number;
   readonly demand: ConfirmationDemand;
   /** ms that the request may wait for its confirmation after it was sent. */
-  readonly window: number;
+  readonly confirmTime: number;
   /** The position in the order of arrival: earlier requests have smaller numbers. */
   order: number;
   stage: Stage;
@@ -56,7 +56,7 @@ interface RequestBase extends LockPart {
   group: SentGroup | undefined;
   token: number;
   /**
-   * The request gets a run of its own: a shared run was refused, perhaps for the keys of this
+   * The request gets a batch of its own: a shared batch was refused, perhaps for the keys of this
    * request.
    */
   isAlone: boolean;

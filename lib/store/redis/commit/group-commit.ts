@@ -30,14 +30,14 @@ const WORTH_A_GROUP = 32;
  * `1 - 1 / RENEWALS_PER_LEASE` is left, less the clock drift (1% + 2 ms). So a renewal that is
  * about 1% of its lease late is overdue.
  */
-const OVERDUE = 0.975 * (1 - 1 / RENEWALS_PER_LEASE);
+const OVERDUE_SHARE = 0.975 * (1 - 1 / RENEWALS_PER_LEASE);
 /**
  * ms between groups that decide nothing: doubled each time, up to the tick of the server's clock.
  */
 const FIRST_GROUP_PAUSE = 5;
 const LONGEST_GROUP_PAUSE = 100;
 /** ms between two checks at the close whether every request has ended. */
-const SETTLE_POLL_TIME = 5;
+const IDLE_POLL_TIME = 5;
 
 type State =
   | { readonly kind: 'closed'; readonly why: Unavailable }
@@ -175,16 +175,16 @@ export class GroupCommit {
     this.requests.onSlotsMoved();
   }
 
-  /** Answers every request. The server's later answers are still taken back: see `settled`. */
+  /** Answers every request. The server's later answers are still taken back: see `whenIdle`. */
   close(why: Unavailable): void {
     this.closing = why;
     this.requests.close(why);
   }
 
   /** Resolves once no answer is outstanding, at the latest at the monotonic instant `until`. */
-  async settled(until: number): Promise<void> {
+  async whenIdle(until: number): Promise<void> {
     while (!this.isIdle && this.clock.monotonic() < until) {
-      await new Promise<void>((resolve) => this.clock.after(SETTLE_POLL_TIME, resolve));
+      await new Promise<void>((resolve) => this.clock.after(IDLE_POLL_TIME, resolve));
     }
   }
 
@@ -264,7 +264,7 @@ export class GroupCommit {
   private get isRenewalOverdue(): boolean {
     const request = this.requests.queue.nextRenewal;
     if (request?.kind !== 'renew') return false;
-    return request.heldUntil.remaining(this.clock) < OVERDUE * request.leaseTime;
+    return request.heldUntil.remaining(this.clock) < OVERDUE_SHARE * request.leaseTime;
   }
 
   private onWritten(

@@ -22,10 +22,10 @@ const UNBLOCK_AFTER = 2;
  */
 export class GroupsInFlight {
   private readonly groups: CommitGroup[] = [];
-  private readonly waits = new UnblockRules();
+  private readonly unblockRules = new UnblockRules();
   /** Sends that wait until every CLIENT UNBLOCK is answered. */
   private readonly delayed: (() => void)[] = [];
-  private stopUnblockClock: (() => void) | undefined;
+  private stopUnblockTimer: (() => void) | undefined;
 
   constructor(
     private readonly session: Session,
@@ -42,7 +42,7 @@ export class GroupsInFlight {
    */
   get takesOverdue(): boolean {
     const { length } = this.groups;
-    return this.session.canUnblock && length > 0 && length < MOST_GROUPS && this.waits.maySend;
+    return this.session.canUnblock && length > 0 && length < MOST_GROUPS && this.unblockRules.maySend;
   }
 
   /** As `takesOverdue`, for any request: exactly one group is in flight, and blocked in WAIT. */
@@ -62,19 +62,19 @@ export class GroupsInFlight {
     const isInFlight = (): boolean => this.groups.includes(group);
     this.whenAllowed(() => {
       if (!isInFlight()) return;
-      this.waits.sent();
+      this.unblockRules.sent();
       group.send(this.session, need, this.session.canUnblock ? SLICE : SLICE_WITHOUT_UNBLOCK, {
         onAnswer: (request, answer) => {
           if (isInFlight()) listener.onAnswer(request, answer);
         },
         onWritten: (info) => {
           if (!isInFlight()) return;
-          this.waits.began();
+          this.unblockRules.began();
           if (group.isFollowed) this.scheduleUnblock();
           listener.onWritten(info);
         },
         onWaited: (count) => {
-          if (isInFlight()) this.waits.ended(isUnblocked(count));
+          if (isInFlight()) this.unblockRules.ended(isUnblocked(count));
         },
         onCompleted: (info, linkAnswer, count) => {
           if (!isInFlight()) return;
@@ -110,7 +110,7 @@ export class GroupsInFlight {
     const [group] = this.groups;
     if (group === undefined || group.isEnding || !this.session.canUnblock) return false;
     group.isEnding = true;
-    if (this.waits.mayUnblock) this.unblock();
+    if (this.unblockRules.mayUnblock) this.unblock();
     else this.endWaitSoon();
     return true;
   }
@@ -118,14 +118,14 @@ export class GroupsInFlight {
   /** The session has ended: forgets the groups in flight. */
   end(): void {
     this.groups.length = 0;
-    this.stopClock();
+    this.stopTimer();
     for (const send of this.delayed.splice(0)) send();
   }
 
   /** The oldest group has its last answer. */
   private removeOldest(): void {
     this.groups.shift();
-    this.stopClock();
+    this.stopTimer();
   }
 
   /**
@@ -134,33 +134,33 @@ export class GroupsInFlight {
    */
   private scheduleUnblock(isRetry = false): void {
     const blockedSince = this.groups[0]?.writtenAt;
-    if (!this.session.canUnblock || this.stopUnblockClock !== undefined || blockedSince === undefined) return;
+    if (!this.session.canUnblock || this.stopUnblockTimer !== undefined || blockedSince === undefined) return;
     const blockedFor = this.clock.monotonic() - blockedSince;
     const delay = Math.max(UNBLOCK_AFTER - blockedFor, isRetry ? blockedFor : 0);
-    this.stopUnblockClock = this.clock.after(delay, () => {
-      this.stopUnblockClock = undefined;
-      if (this.waits.mayUnblock) this.unblock();
+    this.stopUnblockTimer = this.clock.after(delay, () => {
+      this.stopUnblockTimer = undefined;
+      if (this.unblockRules.mayUnblock) this.unblock();
     });
   }
 
   private unblock(): void {
-    this.stopClock();
-    this.waits.unblockSent();
+    this.stopTimer();
+    this.unblockRules.unblockSent();
     this.session.unblockCommit((hit) => {
-      this.waits.unblockAnswered(hit);
-      while (this.delayed.length > 0 && this.waits.maySend) this.delayed.shift()!();
+      this.unblockRules.unblockAnswered(hit);
+      while (this.delayed.length > 0 && this.unblockRules.maySend) this.delayed.shift()!();
       if (this.groups[0]?.isFollowed === true) this.scheduleUnblock(!hit);
     });
   }
 
   /** Sends now, or as soon as every CLIENT UNBLOCK is answered. */
   private whenAllowed(send: () => void): void {
-    if (this.waits.maySend) send();
+    if (this.unblockRules.maySend) send();
     else this.delayed.push(send);
   }
 
-  private stopClock(): void {
-    this.stopUnblockClock?.();
-    this.stopUnblockClock = undefined;
+  private stopTimer(): void {
+    this.stopUnblockTimer?.();
+    this.stopUnblockTimer = undefined;
   }
 }

@@ -215,7 +215,7 @@ export class OpenRequests {
     }
   }
 
-  /** `together`: the error is for a run with several requests, any of which may be the reason. */
+  /** `together`: the error is for a batch of several requests, any of which may be the reason. */
   private onRefused(session: Session, request: CommitRequest, error: ErrorReply, together: boolean): void {
     const meaning = meaningOf(error);
     const redirection = this.ownership && redirectionOf(error);

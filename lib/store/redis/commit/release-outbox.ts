@@ -159,15 +159,15 @@ export class ReleaseOutbox {
    * Resolves once every release is answered, or if no answer comes for as many ms as are left until
    * the monotonic instant `until` at the call.
    */
-  async idle(until: number): Promise<void> {
+  async whenIdle(until: number): Promise<void> {
     const patience = Math.max(0, until - this.clock.monotonic());
     while (this.unanswered.size > 0) {
       const left = Math.max(until, this.answeredAt + patience) - this.clock.monotonic();
       if (left <= 0) return;
       await new Promise<void>((resolve) => {
-        const stopClock = this.clock.after(left, resolve);
+        const stopTimer = this.clock.after(left, resolve);
         this.onIdle = () => {
-          stopClock();
+          stopTimer();
           resolve();
         };
       });
@@ -220,7 +220,7 @@ export class ReleaseOutbox {
   }
 
   /**
-   * Each batch is a run of its own: while the server runs the next one, the callers of this one go
+   * Sends each batch by itself: while the server runs the next batch, the callers of this batch go
    * on and send their next locks.
    */
   private async send(session: Session, batch: Batch<Release>): Promise<void> {

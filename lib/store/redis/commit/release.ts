@@ -28,7 +28,7 @@ export class Release implements Whole<ReleaseRequest>, ReleaseCall {
   wasSent = false;
   /** The server may have run the script: an answer was lost, or an error does not exclude that. */
   mayHaveRun = false;
-  /** The release gets a run of its own: it was refused together with others. */
+  /** The release gets a batch of its own: it was refused together with others. */
   isAlone = false;
   /** The server's last refusal. The server may accept the release later. */
   refused: Unavailable | undefined;

@@ -36,14 +36,14 @@ export class RequestDeadlines {
     if (request.abandoned) return Infinity;
     const isPending = request.stage === 'written' || request.stage === 'verifying';
     if (!isPending || request.group === undefined) return request.endsAt;
-    const deadline = request.group.start.monotonic + request.window;
+    const deadline = request.group.start.monotonic + request.confirmTime;
     const verdictBy = request.stage === 'verifying' ? this.verifyingUntil : request.verdictBy;
     return Math.max(deadline, verdictBy ?? -Infinity);
   }
 
-  /** A new request: checks at the end of its window at the latest. */
+  /** A new request: checks at the end of its `confirmTime` at the latest. */
   added(request: CommitRequest): void {
-    this.timer.noLaterThan(this.clock.monotonic() + request.window);
+    this.timer.noLaterThan(this.clock.monotonic() + request.confirmTime);
   }
 
   /** The keys of late locks are being checked. Their deadlines move behind the answer. */

@@ -47,7 +47,7 @@ export async function connecting<T>(
   const onAbort = (): void => end.abort(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   const { connectTimeout } = connector;
-  const stopClock = afterFreeTime(clock, connectTimeout, () => end.abort(new SilentError(connectTimeout)));
+  const stopTimer = afterFreeTime(clock, connectTimeout, () => end.abort(new SilentError(connectTimeout)));
   try {
     signal.throwIfAborted();
     return await Promise.race([setUp(connect), over]);
@@ -56,7 +56,7 @@ export async function connecting<T>(
     for (const connection of made) connection.close();
     throw error;
   } finally {
-    stopClock();
+    stopTimer();
     signal.removeEventListener('abort', onAbort);
   }
 }

@@ -68,7 +68,7 @@ async function setUp(
     throw new Error('its connections reached different servers');
   }
   if (mode === 'cluster' && !inCluster) throw new UnsuitableError(NEEDS_NODES);
-  const [replication, memory] = commitSide.more;
+  const [replication, memory] = commitSide.moreReplies;
   const firstInfo = parseReplicationInfo(replication);
   if (firstInfo === undefined)
     throw new UnsuitableError('it hides INFO replication, without which no confirmation can be told');
@@ -106,15 +106,15 @@ async function setUp(
 
 /**
  * Asks for the client id and for the run id, which must be the same on all connections. Sends
- * `questions` in the same write.
+ * `more` in the same write.
  */
 async function identify(
   address: Address,
   connection: Connection,
-  questions: readonly Command[] = [],
-): Promise<{ clientId: number; runId: string; mode: string | undefined; more: Reply[] }> {
-  const replies = await ask(connection, [['client', 'id'], ['info', 'server'], ...questions]);
-  const [clientId, server, ...more] = replies;
+  more: readonly Command[] = [],
+): Promise<{ clientId: number; runId: string; mode: string | undefined; moreReplies: Reply[] }> {
+  const replies = await ask(connection, [['client', 'id'], ['info', 'server'], ...more]);
+  const [clientId, server, ...moreReplies] = replies;
   // Valkey calls the field server_mode.
   const mode = infoField(server, 'redis_mode') ?? infoField(server, 'server_mode');
   if (mode === 'sentinel') {
@@ -127,7 +127,7 @@ async function identify(
   const runId = infoField(server, 'run_id');
   if (runId === undefined)
     throw new UnsuitableError('it hides INFO server (run_id), without which its restart cannot be seen');
-  return { clientId: clientId as number, runId, mode, more };
+  return { clientId: clientId as number, runId, mode, moreReplies };
 }
 
 /** Subscribes the watcher to notices of changed keys; returns the error if the server refuses. */

@@ -12,8 +12,8 @@ import type { LocatedMaster, MasterLocator } from './master-locator.js';
 import type { MasterSettings } from './master-settings.js';
 
 /**
- * The shortest time limit in ms for a question on the control connection, even if callers accept
- * less. A server that is only slow is not given up.
+ * The shortest silence in ms after which the control connection is given up, even if callers
+ * accept less. A server that is only slow is not given up.
  */
 const SHORTEST_CONTROL_SILENCE = 250;
 
@@ -160,7 +160,7 @@ export class MasterConnection {
       if (!session.isLive) throw new Error('the connection was lost while it was set up');
       if (signal.aborted) session.end(signal.reason);
       else if (!this.locator.isCurrent(located.identity)) {
-        session.end(new Error('moved'));
+        session.end(new Error('another master is in charge'));
         throw new Error('another master took over while it was being connected to');
       } else this.begin(session);
     } catch (error) {

@@ -54,7 +54,7 @@ export class MasterReports {
     this.reportMajority(view);
   }
 
-  sessionLost(why: Unavailable): void {
+  sessionEnded(why: Unavailable): void {
     this.listener.onReport('warn', 'connection-lost', why.reason);
   }
 

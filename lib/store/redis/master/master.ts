@@ -122,7 +122,7 @@ export class Master implements MasterConnectionHost {
     let commit: (AcquireCommit & Whole<AcquireCommit>) | undefined;
     const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
       const { leaseTime, waitUntil } = request;
-      const window = confirmTimeOf(request);
+      const confirmTime = confirmTimeOf(request);
       commit = {
         kind: 'acquire',
         names,
@@ -135,7 +135,7 @@ export class Master implements MasterConnectionHost {
         leaseTime,
         ttl: this.ttlOf(leaseTime),
         demand: { policy: request.replicas, allowNoReplicas: this.settings.allowNoReplicas },
-        window,
+        confirmTime,
         waitUntil,
         endsAt: attemptEndOf(request, this.clock.monotonic()),
         order: 0,
@@ -177,7 +177,7 @@ export class Master implements MasterConnectionHost {
         ttl: this.ttlOf(leaseTime),
         demand:
           toKeep === undefined ? RENEWAL : { policy: toKeep.replicas, allowNoReplicas, anyLinkAge: true },
-        window: lock.validity.remaining(this.clock),
+        confirmTime: lock.validity.remaining(this.clock),
         order: 0,
         stage: 'queued',
         mayBeWritten: false,
@@ -305,8 +305,8 @@ export class Master implements MasterConnectionHost {
     // What the server may have written is taken back while there is still a session.
     if (this.isReady) {
       const until = this.clock.monotonic() + Math.min(this.settings.replicaTimeout, CLOSE_TIMEOUT);
-      await this.groupCommit.settled(until);
-      await this.outbox.idle(until);
+      await this.groupCommit.whenIdle(until);
+      await this.outbox.whenIdle(until);
     }
     this.connection.close();
     this.stopPolling();
@@ -338,7 +338,7 @@ export class Master implements MasterConnectionHost {
     this.stopPolling();
     this.outbox.detach();
     this.groupCommit.detach(why);
-    this.reports.sessionLost(why);
+    this.reports.sessionEnded(why);
     this.listener.onUnreachable();
   }
 
@@ -367,7 +367,7 @@ export class Master implements MasterConnectionHost {
   private async pollReplicas(ready: ReadySession): Promise<boolean> {
     const { session, view } = ready;
     const replies = await session
-      .askControl([['info', 'replication'], session.run.links.question])
+      .askControl([['info', 'replication'], session.run.links.command])
       .catch(() => undefined);
     if (replies === undefined || !session.isLive) return false;
     const info = parseReplicationInfo(replies[0]);

@@ -14,7 +14,7 @@ import { ErrorReply, type Command, type Reply } from '../resp.js';
  */
 export interface LinkAges {
   /** The command to send, last in every poll of the server. */
-  readonly question: Command;
+  readonly command: Command;
   /** Takes in the answer, which came at the monotonic instant `answeredAt`, right after `info`. */
   observe(answer: Reply | undefined, answeredAt: number, info: ReplicationInfo): void;
   /**
@@ -44,7 +44,7 @@ const LINK_AGE_UNCERTAINTY = 6_000;
  * that the server tells, less a margin.
  */
 export class ListedLinkAges implements LinkAges {
-  readonly question: Command = ['client', 'list', 'type', 'replica'];
+  readonly command: Command = ['client', 'list', 'type', 'replica'];
   madeAt: readonly number[] = [];
   unacknowledged = 0;
   private byId = new Map<string, number>();
@@ -96,7 +96,7 @@ function withYoung(madeAt: readonly number[], count: number, now: number): reado
  * counters, or else since this process's first poll.
  */
 export class CountedLinkAges implements LinkAges {
-  readonly question: Command = ['info', 'stats'];
+  readonly command: Command = ['info', 'stats'];
   private syncs = '';
   madeAt: readonly number[] = [];
   readonly unacknowledged = 0;

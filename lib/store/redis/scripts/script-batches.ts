@@ -9,7 +9,7 @@ interface Item {
   readonly slot: number | undefined;
   readonly scripts: LockScripts;
   /**
-   * The item gets a run of its own. Redis refuses a run as a whole, even if the user may not touch
+   * The item gets a batch of its own. Redis refuses a run as a whole, even if the user may not touch
    * only one of its keys, or if only one key has already moved to another master. So an item that
    * was refused together with others is sent again alone.
    */

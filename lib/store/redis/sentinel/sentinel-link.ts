@@ -44,9 +44,9 @@ type State =
   | { readonly kind: 'connecting'; readonly attempt: AbortController }
   | { readonly kind: 'asking'; readonly pair: ConnectionPair }
   /** Until the next poll. */
-  | { readonly kind: 'waiting'; readonly pair: ConnectionPair; readonly stopClock: () => void }
+  | { readonly kind: 'waiting'; readonly pair: ConnectionPair; readonly stopTimer: () => void }
   /** Until the next try to connect. */
-  | { readonly kind: 'away'; readonly stopClock: () => void }
+  | { readonly kind: 'away'; readonly stopTimer: () => void }
   | { readonly kind: 'closed' };
 
 /**
@@ -57,7 +57,7 @@ type State =
 export class SentinelLink {
   view: SentinelView | undefined;
   failure: unknown;
-  private state: State = { kind: 'away', stopClock: () => {} };
+  private state: State = { kind: 'away', stopTimer: () => {} };
   /** A poll was asked for while another one was under way, whose answer may be too old. */
   private isOutdated = false;
 
@@ -77,7 +77,7 @@ export class SentinelLink {
   askNow(): void {
     this.isOutdated = true;
     if (this.state.kind !== 'waiting') return;
-    this.state.stopClock();
+    this.state.stopTimer();
     void this.poll(this.state.pair);
   }
 
@@ -85,7 +85,7 @@ export class SentinelLink {
     const { state } = this;
     this.state = { kind: 'closed' };
     if (state.kind === 'connecting') state.attempt.abort(new Error('closed'));
-    else if ('stopClock' in state) state.stopClock();
+    else if ('stopTimer' in state) state.stopTimer();
     if ('pair' in state) end(state.pair);
   }
 
@@ -123,8 +123,8 @@ export class SentinelLink {
     // `onEnd` handles the end of the connection.
     if (replies === undefined || this.state.kind !== 'asking' || this.state.pair !== pair) return;
     this.takeIn(replies);
-    const stopClock = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
-    this.state = { kind: 'waiting', pair, stopClock };
+    const stopTimer = this.clock.after(this.isOutdated ? 0 : POLL_TIME, () => this.askNow());
+    this.state = { kind: 'waiting', pair, stopTimer };
     this.onAnswer();
   }
 
@@ -155,7 +155,7 @@ export class SentinelLink {
   private onEnd(pair: ConnectionPair, cause: unknown): void {
     const { state } = this;
     if (!('pair' in state) || state.pair !== pair) return;
-    if ('stopClock' in state) state.stopClock();
+    if ('stopTimer' in state) state.stopTimer();
     this.fail(cause);
     end(pair);
   }
@@ -171,7 +171,7 @@ export class SentinelLink {
     this.view = undefined;
     this.failure = cause;
     const pause = LONGEST_RECONNECT_PAUSE * (0.5 + Math.random() / 2);
-    this.state = { kind: 'away', stopClock: this.clock.after(pause, () => void this.connect()) };
+    this.state = { kind: 'away', stopTimer: this.clock.after(pause, () => void this.connect()) };
     this.onAnswer();
   }
 }

@@ -15,7 +15,7 @@ const WHY = { kind: 'unavailable', reason: 'the connection was lost' } as const;
 /** A session to a master whose replicas confirm nothing, so every written request stays pending. */
 class UnconfirmedSession {
   readonly canUnblock = true;
-  readonly run = { replid: 'abc', links: { question: ['client', 'list', 'type', 'replica'] } };
+  readonly run = { replid: 'abc', links: { command: ['client', 'list', 'type', 'replica'] } };
   readonly address = { host: 'h', port: 1 };
   /** The owners of the requests, in the order of sending. */
   readonly owners: string[] = [];
@@ -60,7 +60,7 @@ class CountedRequest {
   readonly leaseTime = 60_000;
   readonly ttl = 61_000;
   readonly demand = { policy: 'all', allowNoReplicas: false };
-  readonly window = 30_000;
+  readonly confirmTime = 30_000;
   readonly waitUntil = Infinity;
   readonly endsAt = Infinity;
   stage = 'queued';
@@ -169,10 +169,10 @@ describe('A request that the replicas do not confirm', () => {
     groupCommit.attach(new BlockedSession() as unknown as Session, view);
     const start = clock.monotonic();
     const ends: number[] = [];
-    const request = (owner: string, policy: string, window: number, settle: () => void): AcquireCommit =>
+    const request = (owner: string, policy: string, confirmTime: number, settle: () => void): AcquireCommit =>
       Object.assign(new CountedRequest(owner), {
         demand: { policy, allowNoReplicas: false },
-        window,
+        confirmTime,
         settle,
       }) as unknown as AcquireCommit;
     groupCommit.acquire(request('rl:test:slow', 'all', 300, () => ends.push(clock.monotonic() - start)));

@@ -12,7 +12,7 @@ const UNBLOCKED = new ErrorReply('UNBLOCKED client unblocked via CLIENT UNBLOCK'
 class StubSession {
   canUnblock = true;
   asked = 0;
-  readonly run = { links: { question: ['client', 'list', 'type', 'replica'] } };
+  readonly run = { links: { command: ['client', 'list', 'type', 'replica'] } };
   readonly address = { host: 'h', port: 1 };
   readonly unblocks: ((hit: boolean) => void)[] = [];
   private readonly onReply: ((reply: Reply, index: number) => void)[] = [];

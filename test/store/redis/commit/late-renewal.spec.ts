@@ -23,7 +23,7 @@ describe('A renewal while the answers to a group in flight are unread', () => {
     sent = [];
     const session = {
       canUnblock: true,
-      run: { links: { question: ['client', 'list', 'type', 'replica'] } },
+      run: { links: { command: ['client', 'list', 'type', 'replica'] } },
       groupCommand: (_: unknown, requests: readonly { kind: string }[]) => requests.map(({ kind }) => kind),
       sendCommit: (commands: string[][]) => sent.push(commands[0]!),
     };
@@ -48,7 +48,7 @@ describe('A renewal while the answers to a group in flight are unread', () => {
     leaseTime: LEASE,
     ttl: LEASE + 1_000,
     demand: { policy: 'majority', allowNoReplicas: false },
-    window: 1_000,
+    confirmTime: 1_000,
     waitUntil: Infinity,
     endsAt: Infinity,
     stage: 'queued',
@@ -60,7 +60,7 @@ describe('A renewal while the answers to a group in flight are unread', () => {
   const renewWhenPassed = async (share: number): Promise<void> => {
     const heldUntil = Validity.ofLease(LEASE, clock);
     clock.freeze(share * LEASE);
-    groupCommit.renew({ ...request('renew'), heldUntil, window: LEASE } as RenewCommit);
+    groupCommit.renew({ ...request('renew'), heldUntil, confirmTime: LEASE } as RenewCommit);
     await settled();
   };
 

@@ -5,7 +5,7 @@ import { instantOf, Validity } from '../../../../lib/store/validity.js';
 import { ManualClock } from '../../../support/manual-clock.js';
 
 const SENT_AFTER = 100;
-const WINDOW = 1_000;
+const CONFIRM_TIME = 1_000;
 const ENDS_AFTER = 5_000;
 const LEASE = 10_000;
 
@@ -17,12 +17,12 @@ function deadlineOf(properties: Partial<CommitRequest>): number {
   clock.freeze(SENT_AFTER);
   const group = { start: instantOf(clock), offset: 7 };
   const deadlines = new RequestDeadlines(clock, () => {});
-  clock.freeze(WINDOW);
+  clock.freeze(CONFIRM_TIME);
   if (properties.stage === 'verifying') deadlines.verifying();
   const request = {
     kind: 'acquire',
     group,
-    window: WINDOW,
+    confirmTime: CONFIRM_TIME,
     endsAt: arrival + ENDS_AFTER,
     abandoned: false,
     verdictBy: undefined,
@@ -37,13 +37,17 @@ describe('The deadline of a request for a new lock', () => {
     ['the end of the caller’s time while it is queued', ENDS_AFTER, { stage: 'queued', group: undefined }],
     ['the end of the caller’s time while it waits to be sent again', ENDS_AFTER, { stage: 'queued' }],
     ['the end of the caller’s time while its script is unanswered', ENDS_AFTER, { stage: 'sent' }],
-    ['one window after the sending once it is written', SENT_AFTER + WINDOW, { stage: 'written' }],
     [
-      'one window after the sending if a verdict did not confirm it',
-      SENT_AFTER + WINDOW,
+      'the time for confirmations after the sending once it is written',
+      SENT_AFTER + CONFIRM_TIME,
+      { stage: 'written' },
+    ],
+    [
+      'the time for confirmations after the sending if a verdict did not confirm it',
+      SENT_AFTER + CONFIRM_TIME,
       { stage: 'written', verdictBy: -Infinity },
     ],
-    ['50 ms later while its keys are checked', SENT_AFTER + WINDOW + 50, { stage: 'verifying' }],
+    ['50 ms later while its keys are checked', SENT_AFTER + CONFIRM_TIME + 50, { stage: 'verifying' }],
     ['never, once the caller has given up', Infinity, { stage: 'sent', abandoned: true }],
   ])('is %s', (_, expected, properties) => {
     expect(deadlineOf(properties)).toBe(expected);
@@ -51,8 +55,8 @@ describe('The deadline of a request for a new lock', () => {
 
   it('is the end of the wait for a verdict', () => {
     const clock = new ManualClock();
-    const verdictBy = clock.monotonic() + SENT_AFTER + WINDOW + 50;
-    expect(deadlineOf({ stage: 'written', verdictBy })).toBe(SENT_AFTER + WINDOW + 50);
+    const verdictBy = clock.monotonic() + SENT_AFTER + CONFIRM_TIME + 50;
+    expect(deadlineOf({ stage: 'written', verdictBy })).toBe(SENT_AFTER + CONFIRM_TIME + 50);
   });
 });
 

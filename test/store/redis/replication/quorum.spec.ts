@@ -169,7 +169,7 @@ describe('The age of a replication link', () => {
     expect(links.madeAt).toEqual([30, 30]);
     links.observe(new ErrorReply('NOPERM'), 40, two);
     expect(links.madeAt).toEqual([40, 40]);
-    expect(links.question).toEqual(['info', 'stats']);
+    expect(links.command).toEqual(['info', 'stats']);
   });
 
   it('is read from the list', () => {
