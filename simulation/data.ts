@@ -41,7 +41,8 @@ export abstract class SimData extends SimReplica {
 
   protected noteWritten(): void {
     for (const [i, { entry, field }] of this.writes.entries()) {
-      const owners = field === undefined ? ownersIn(entry?.value) : [field];
+      const isOfAll = entry === undefined || isHash(entry.value);
+      const owners = field !== undefined ? [field] : isOfAll ? [] : ownersIn(entry.value);
       for (const owner of owners)
         this.written.set(owner, {
           at: this.world.now,
@@ -65,6 +66,17 @@ export abstract class SimData extends SimReplica {
   pttl(key: string): number {
     const entry = this.find(key);
     return entry === undefined ? -2 : entry.expiresAt - this.wall();
+  }
+
+  /** The owners that hold the key, or keep it busy. */
+  holdersAt(key: string): string[] {
+    const value = this.find(key)?.value;
+    if (value === undefined || !isHash(value))
+      return [...(value ?? '').matchAll(/^(rl:[^ ~]+)~? /g)].map(([, owner]) => owner!);
+    const isOpen = (permit: string): boolean => Number(permit.split(' ')[1]) > this.wall();
+    return [...fieldsOf(value)]
+      .filter(([owner, permit]) => owner !== '' && isOpen(permit))
+      .map(([owner]) => owner);
   }
 
   valueAt(key: string): string | undefined {
