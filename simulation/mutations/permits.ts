@@ -27,12 +27,6 @@ export const PERMITS_MUTANTS: readonly Mutant[] = [
     },
   },
   {
-    name: 'permits end without the allowance for clocks',
-    changes: {
-      [FILE]: [['ends: msOf(data) + ttl, limit', 'ends: msOf(data) + ttl - 1_000, limit']],
-    },
-  },
-  {
     name: 'a renewal of a permit does not move its end',
     changes: {
       [FILE]: [['permit!.ends = ms + Number(ttl);', 'permit!.ends += 0 * Number(ttl);']],

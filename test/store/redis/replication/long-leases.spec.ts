@@ -45,6 +45,19 @@ describe('A lease that is longer than the quarantine', () => {
     expect(leases.metAt(['other'], 200)).toBe(100);
   });
 
+  it('is not over when the key was granted beside its holder', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 60_000), limit: Infinity }, 100);
+    leases.granted(['k'], Infinity);
+    expect(leases.metAt(['k'], 200)).toBe(100);
+  });
+
+  it('is seen among shorter leases of the same key', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 1_000), limit: 4 }, 100, 60_000);
+    expect(leases.metAt(['k'], 50_000)).toBe(100);
+  });
+
   it('has an end and a holder: a cooldown or a key without an expiry does not count', () => {
     const leases = leasesOf();
     leases.met('k', { ...held('a', 5_000), inCooldown: true, limit: 1 }, 100);
