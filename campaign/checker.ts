@@ -22,6 +22,7 @@ interface Hold {
   readonly worker: number;
   readonly key: string;
   readonly token: number;
+  readonly limit: number;
   readonly start: number;
   /** The latest time at which the holder stops believing, as far as the holder knows. */
   until: number;
@@ -35,7 +36,7 @@ type Write = Extract<WorkerEvent, { e: 'write' }>;
 
 export interface Violation {
   readonly what:
-    | 'two holders'
+    | 'too many holders'
     | 'token not greater'
     | 'told late'
     | 'stale write let through'
@@ -48,7 +49,10 @@ export interface Violation {
   readonly detail: string;
 }
 
-/** Follows the belief of the workers, and reports when two workers believed in a lock at once. */
+/**
+ * Follows the belief of the workers, and reports when more workers believed in a lock at once than
+ * one of them allows.
+ */
 export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
@@ -70,6 +74,7 @@ export class Checker {
           worker,
           key: event.key,
           token: event.token,
+          limit: event.limit,
           start: event.t,
           until: event.until,
         };
@@ -174,30 +179,39 @@ export class Checker {
       byKey.set(hold.key, [...(byKey.get(hold.key) ?? []), hold]);
     for (const [key, holds] of byKey) {
       holds.sort((a, b) => a.start - b.start);
-      let longest: Hold | undefined;
+      let believers: Hold[] = [];
       let greatest = 0;
+      let greatestAlone = 0;
       for (const hold of holds) {
         // A holder whose key was deleted hears of that soon, but perhaps after the next holder was
         // granted the key. 'told late' checks that time.
-        const isDeleted = this.deleted.some(({ id, from }) => id === longest?.id && from < hold.start);
-        if (longest !== undefined && longest.until > hold.start + TOLERANCE && !isDeleted) {
+        const isDeleted = (other: Hold): boolean =>
+          this.deleted.some(({ id, from }) => id === other.id && from < hold.start);
+        believers = believers.filter((other) => other.until > hold.start + TOLERANCE);
+        const all = [...believers.filter((other) => !isDeleted(other)), hold];
+        const strictest = all.toSorted((a, b) => a.limit - b.limit)[0]!;
+        if (all.length > strictest.limit) {
+          const [first] = all.toSorted((a, b) => b.until - a.until).filter((other) => other !== hold);
           violations.push({
-            what: 'two holders',
+            what: 'too many holders',
             key,
             at: hold.start,
-            detail: `worker ${longest.worker} (${longest.id}) believed for ${(longest.until - hold.start).toFixed(1)} ms more when worker ${hold.worker} (${hold.id}) was granted it`,
+            detail: `${all.length} with a limit of ${strictest.limit}: worker ${first?.worker} (${first?.id}) believed for ${((first?.until ?? 0) - hold.start).toFixed(1)} ms more when worker ${hold.worker} (${hold.id}) was granted it`,
           });
         }
-        if (kind === 'replica' && hold.token <= greatest) {
+        // Two holders of a shared key may be told of their grants in either order.
+        const before = hold.limit === 1 ? greatest : greatestAlone;
+        if (kind === 'replica' && hold.token <= before) {
           violations.push({
             what: 'token not greater',
             key,
             at: hold.start,
-            detail: `${hold.token} after ${greatest}`,
+            detail: `${hold.token} after ${before}`,
           });
         }
-        if (longest === undefined || hold.until > longest.until) longest = hold;
+        believers.push(hold);
         greatest = Math.max(greatest, hold.token);
+        if (hold.limit === 1) greatestAlone = hold.token;
       }
     }
     if (kind === 'replica') {

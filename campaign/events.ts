@@ -2,6 +2,9 @@
 export const KINDS = ['replica', 'plain', 'naive'] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** The limit of a lock that allows any number of holders. */
+export const UNLIMITED = 1e9;
+
 /**
  * The events of a worker, one per line of standard output. `t` and `until` are ms of the system's
  * monotonic clock, which all processes share.
@@ -12,6 +15,8 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
       readonly id: string;
       readonly key: string;
       readonly token: number;
+      /** How many holders the lock allows. */
+      readonly limit: number;
       readonly until: number;
       readonly by: number;
     }

@@ -202,9 +202,11 @@ export const FAULTS: readonly Fault[] = [
       const master = await scene.deployment.master();
       for (const { key, id } of scene.checker.current('replica', now()).slice(0, 5)) {
         const name = `lock:${key}`;
-        // Only while this holder has the key.
+        // Only while this holder has the key, or its part of a key with several holders.
         const script =
-          "if string.find(redis.call('get', KEYS[1]) or '', ARGV[1], 1, true) == 1 then return redis.call('del', KEYS[1]) end return 0";
+          "local value = redis.pcall('get', KEYS[1]) " +
+          "if type(value) == 'table' then return redis.call('hdel', KEYS[1], string.sub(ARGV[1], 1, -2)) end " +
+          "if string.find(value or '', ARGV[1], 1, true) == 1 then return redis.call('del', KEYS[1]) end return 0";
         const before = now();
         if ((await master.call('eval', script, 1, name, `${id} `)) === '1')
           scene.checker.keyDeleted(key, id, before, now());

@@ -5,7 +5,7 @@ import { LockService } from '../lib/lock/lock-service.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { ReplicaPolicy } from '../lib/store/lock-store.js';
 import { RedisStore } from '../lib/store/redis/redis-store.js';
-import { now, type Kind, type WorkerEvent } from './events.js';
+import { now, UNLIMITED, type Kind, type WorkerEvent } from './events.js';
 
 /**
  * One worker process: takes, holds and releases locks of all three kinds, and reports which locks
@@ -20,6 +20,8 @@ interface Settings {
   readonly leaseTime: number;
   readonly policy: ReplicaPolicy;
   readonly keys: number;
+  /** How many holders most locks allow. */
+  readonly limit: number;
   readonly loops: number;
 }
 
@@ -82,6 +84,11 @@ async function work(lock: Lock, ms: number): Promise<void> {
   }
 }
 
+/** The fence knows one holder at a time: holders of a shared key do not write. */
+async function workUnfenced({ signal }: Lock, ms: number): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {});
+}
+
 /**
  * Mostly short holds, so that most keys are freshly taken when a fault comes. Some holds outlive a
  * fail-over.
@@ -129,10 +136,17 @@ service.events.subscribe((event) => {
     say('replica', { e: 'lost', id: event.owner, gap: longestGap(), why: event.error.message });
 });
 
+/** With a limit above 1, a few locks are stricter or laxer than the others. */
+function limitOfNext(): number {
+  if (settings.limit === 1 || Math.random() < 0.8) return settings.limit;
+  return Math.random() < 0.5 ? 1 : Infinity;
+}
+
 const takeReplica: Take = async (key) => {
   let lock: Lock;
+  const limit = limitOfNext();
   try {
-    lock = await service.acquire(key, { waitTime: Math.random() < 0.5 ? 0 : 1_500 });
+    lock = await service.acquire(key, { limit, waitTime: Math.random() < 0.5 ? 0 : 1_500 });
   } catch (error) {
     say('replica', { e: 'refused', key, code: (error as { code?: string }).code ?? String(error) });
     return undefined;
@@ -143,11 +157,12 @@ const takeReplica: Take = async (key) => {
     id,
     key,
     token: lock.fencingToken,
+    limit: lock.limit === Infinity ? UNLIMITED : lock.limit,
     until: now() + lock.remainingTime,
     by: lock.confirmedBy,
   });
   return {
-    work: (ms) => work(lock, ms),
+    work: (ms) => (settings.limit === 1 ? work(lock, ms) : workUnfenced(lock, ms)),
     release: async () => {
       say('replica', { e: 'release', id });
       await lock.release();
@@ -200,7 +215,7 @@ function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
           return undefined;
         }
       }
-      say(kind, { e: 'grant', id, key, token: 0, until: start + leaseTime, by: confirmed });
+      say(kind, { e: 'grant', id, key, token: 0, limit: 1, until: start + leaseTime, by: confirmed });
     } catch {
       return undefined;
     }

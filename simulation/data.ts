@@ -1,5 +1,7 @@
 import { SimReplica, type Link } from './replication.js';
-import { OutOfMemory, type Data } from './scripts.js';
+import { OutOfMemory, type Data } from './script-data.js';
+
+export { OutOfMemory };
 
 /**
  * A write of an acquisition: the offset, and the links at that time. Only these links may confirm
@@ -38,14 +40,15 @@ export abstract class SimData extends SimReplica {
   }
 
   protected noteWritten(): void {
-    for (const [i, { entry }] of this.writes.entries()) {
-      const owner = /^(rl:[^ ]+) /.exec(entry?.value ?? '')?.[1];
-      if (owner === undefined) continue;
-      this.written.set(owner, {
-        at: this.world.now,
-        offset: this.offset + i + 1,
-        links: [...this.links.values()],
-      });
+    for (const [i, { entry, field }] of this.writes.entries()) {
+      const isOfAll = entry === undefined || isHash(entry.value);
+      const owners = field !== undefined ? [field] : isOfAll ? [] : ownersIn(entry.value);
+      for (const owner of owners)
+        this.written.set(owner, {
+          at: this.world.now,
+          offset: this.offset + i + 1,
+          links: [...this.links.values()],
+        });
     }
   }
 
@@ -65,6 +68,17 @@ export abstract class SimData extends SimReplica {
     return entry === undefined ? -2 : entry.expiresAt - this.wall();
   }
 
+  /** The owners that hold the key, or keep it busy. */
+  holdersAt(key: string): string[] {
+    const value = this.find(key)?.value;
+    if (value === undefined || !isHash(value))
+      return [...(value ?? '').matchAll(/^(rl:[^ ~]+)~? /g)].map(([, owner]) => owner!);
+    const isOpen = (permit: string): boolean => Number(permit.split(' ')[1]) > this.wall();
+    return [...fieldsOf(value)]
+      .filter(([owner, permit]) => owner !== '' && isOpen(permit))
+      .map(([owner]) => owner);
+  }
+
   valueAt(key: string): string | undefined {
     return this.find(key)?.value;
   }
@@ -75,13 +89,37 @@ export abstract class SimData extends SimReplica {
    */
   protected view(id: number): Data {
     let hasWritten = false;
-    return {
+    const view: Data = {
       get: (key) => {
         if (this.redirects.has(id)) {
           const readers = this.tracked.get(key) ?? new Set();
           this.tracked.set(key, readers.add(id));
         }
-        return this.find(key)?.value ?? null;
+        const value = this.find(key)?.value;
+        return value === undefined || isHash(value) ? null : value;
+      },
+      hash: (key) => {
+        view.get(key);
+        const value = this.find(key)?.value;
+        return value === undefined || isHash(value) ? fieldsOf(value) : undefined;
+      },
+      exists: (key) => this.find(key) !== undefined,
+      hset: (key, fields) => {
+        if (this.isFull && !hasWritten) throw new OutOfMemory();
+        hasWritten = true;
+        const entry = this.find(key);
+        const all = new Map([...fieldsOf(entry?.value), ...Object.entries(fields)]);
+        const field = Object.keys(fields).find((name) => name !== '');
+        const expiresAt = entry?.expiresAt ?? Infinity;
+        this.writes.push({ ...this.write(key, { value: hashOf(all), expiresAt }, id), field });
+      },
+      hdel: (key, field) => {
+        hasWritten = true;
+        const entry = this.find(key);
+        const all = new Map(fieldsOf(entry?.value));
+        if (entry === undefined || !all.delete(field)) return;
+        const left = all.size > 0 ? { value: hashOf(all), expiresAt: entry.expiresAt } : undefined;
+        this.writes.push(this.write(key, left, id));
       },
       pttl: (key) => this.pttl(key),
       now: () => Math.floor(this.wall() * 1000),
@@ -108,6 +146,7 @@ export abstract class SimData extends SimReplica {
         if (this.find(key) !== undefined) this.writes.push(this.write(key, undefined, id));
       },
     };
+    return view;
   }
 
   protected write(
@@ -115,9 +154,9 @@ export abstract class SimData extends SimReplica {
     entry: { value: string; expiresAt: number } | undefined,
     writer: number | undefined,
   ) {
-    const owner = /^(rl:[^ ~]+)~? /.exec(this.find(key)?.value ?? '')?.[1];
-    if (owner !== undefined && !(entry?.value.startsWith(`${owner} `) ?? false))
-      this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
+    const left = ownersIn(entry?.value);
+    for (const owner of ownersIn(this.find(key)?.value))
+      if (!left.includes(owner)) this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
     if (entry === undefined) this.data.delete(key);
     else this.data.set(key, entry);
     for (const reader of this.tracked.get(key) ?? []) {
@@ -127,4 +166,28 @@ export abstract class SimData extends SimReplica {
     this.tracked.delete(key);
     return { key, entry };
   }
+}
+
+/** A hash is kept as one value: this mark, and the fields as JSON. */
+const HASH = '#';
+
+function isHash(value: string): boolean {
+  return value.startsWith(HASH);
+}
+
+function hashOf(fields: ReadonlyMap<string, string>): string {
+  return HASH + JSON.stringify([...fields]);
+}
+
+function fieldsOf(value: string | undefined): ReadonlyMap<string, string> {
+  if (value === undefined || !isHash(value)) return new Map();
+  return new Map(JSON.parse(value.slice(HASH.length)) as [string, string][]);
+}
+
+/** The owners that hold a key with this value, apart from those in their cooldown. */
+export function ownersIn(value = ''): string[] {
+  if (!isHash(value)) return [...value.matchAll(/^(rl:[^ ~]+) /g)].map(([, owner]) => owner!);
+  return [...fieldsOf(value)]
+    .filter(([owner, permit]) => owner !== '' && !permit.endsWith('~'))
+    .map(([owner]) => owner);
 }

@@ -10,6 +10,8 @@ export interface Entry {
 export interface Write {
   readonly key: string;
   readonly entry: Entry | undefined;
+  /** The owner whose permit was written. */
+  readonly field?: string | undefined;
 }
 
 /** One replica as the master sees it. */

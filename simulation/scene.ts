@@ -70,6 +70,10 @@ export interface Scene {
   readonly nemesis: SimHost;
 }
 
+/** The keys of mutexes, and the keys that are asked for with all limits. */
+export const ALONE_KEYS: readonly string[] = ['a', 'b'];
+export const SHARED_KEYS: readonly string[] = ['c', 'd'];
+
 /**
  * A key that the user may not touch, a key that is asked for with a lease that is too long, and a
  * key that another program holds for longer than any lease here.

@@ -4,11 +4,13 @@ import { Judge } from './judge.js';
 import { MILD_FAULTS } from './mild-faults.js';
 import { CALM_LAG, CALM_SYNC } from './replication.js';
 import {
+  ALONE_KEYS,
   IDLE_TIMEOUT,
   LEASE,
   LONG_KEY,
   REPLICA_TIMEOUT,
   setScene,
+  SHARED_KEYS,
   type Scene,
   type Worker,
 } from './scene.js';
@@ -28,6 +30,9 @@ const MILD_TIME = 2_900;
  * an excuse can last.
  */
 const OWN_WAIT_TIME = 1_500;
+
+/** The limits of the locks on shared keys. */
+const LIMITS: readonly number[] = [1, 2, 2, 3, Infinity];
 
 /** Requests at once: enough for a second group beside the group in flight. */
 const RUSH_SIZE = 33;
@@ -133,13 +138,16 @@ async function work(scene: Scene, worker: Worker, judge: Judge, goesOn: () => bo
   const { dice } = world;
   const { host, service } = worker;
   while (goesOn()) {
-    const keys = dice.chance(0.2) ? ['a', 'b'] : [dice.pick(['a', 'b'])];
+    const isShared = dice.chance(0.5);
+    const all = isShared ? SHARED_KEYS : ALONE_KEYS;
+    const keys = dice.chance(0.2) ? all : [dice.pick(all)];
+    const limit = isShared ? dice.pick(LIMITS) : 1;
     const asked = host.monotonic();
     const waitTime = dice.pick([0, 0, 300, 800]);
     const isRenewed = dice.chance(0.7);
     const askedAt = world.now;
     try {
-      const lock = await service.acquire(keys, { waitTime, renew: isRenewed });
+      const lock = await service.acquire(keys, { limit, waitTime, renew: isRenewed });
       judge.granted(worker, lock, isRenewed);
       await sleep(host, dice.chance(0.5) ? dice.between(1, 60) : dice.between(200, 4_500));
       await judge.release(worker, lock);

@@ -1,83 +1,24 @@
+import { acquirePermitScript } from '../lib/store/redis/scripts/acquire-permit.js';
 import { acquireScript } from '../lib/store/redis/scripts/acquire.js';
+import { checkPermitScript } from '../lib/store/redis/scripts/check-permit.js';
 import { FORCE_RELEASE } from '../lib/store/redis/scripts/force-release.js';
 import { checkOwnerScript } from '../lib/store/redis/scripts/check-owner.js';
 import { dropScript } from '../lib/store/redis/scripts/drop.js';
 import { keepScript } from '../lib/store/redis/scripts/keep.js';
+import { releasePermitScript } from '../lib/store/redis/scripts/release-permit.js';
 import { releaseScript } from '../lib/store/redis/scripts/release.js';
+import { renewPermitScript } from '../lib/store/redis/scripts/renew-permit.js';
 import { renewScript } from '../lib/store/redis/scripts/renew.js';
 import { COOLDOWN_MARK, KEPT_MARK } from '../lib/store/redis/scripts/value.js';
-import type { Command, Reply } from '../lib/store/redis/resp.js';
-
-/** What a script may do to a server's data. */
-export interface Data {
-  get(key: string): string | null;
-  pttl(key: string): number;
-  /** Throws `OutOfMemory` if memory is full and the script has written nothing before. */
-  set(key: string, value: string, px: number): void;
-  /** Like `set` with NX: false if the key exists. The key is not read. */
-  setNew(key: string, value: string, px: number): boolean;
-  pexpire(key: string, px: number): void;
-  del(key: string): void;
-  /** µs since 1970 by the server's clock. */
-  now(): number;
-}
-
-/** The server refuses a write that needs memory, which ends the script. */
-export class OutOfMemory extends Error {}
-
-export type SimScript = (data: Data, keys: readonly string[], args: readonly string[]) => Reply;
-
-interface SimCall {
-  readonly keys: readonly string[];
-  readonly owner: string;
-  readonly common: readonly string[];
-  /** Arguments that differ from call to call, except the owner. */
-  readonly rest: readonly string[];
-}
-
-/** Splits the arguments into calls: see `GroupScript`. */
-function* callsOf(
-  keys: readonly string[],
-  args: readonly string[],
-  commonCount: number,
-  restCount = 0,
-): Generator<SimCall> {
-  let first = 0;
-  for (let at = 0; at < args.length;) {
-    const [calls, count] = [Number(args[at]), Number(args[at + 1])];
-    const owners = at + 2 + commonCount;
-    const common = args.slice(at + 2, owners);
-    const width = 1 + restCount;
-    at = owners + calls * width;
-    for (let place = owners; place < at; place += width) {
-      const [owner = '', ...rest] = args.slice(place, place + width);
-      yield { keys: keys.slice(first, first + count), owner, common, rest };
-      first += count;
-    }
-  }
-}
-
-/** A write that a full memory does not stop. */
-function write(data: Data, key: string, value: string, px: number): void {
-  try {
-    data.set(key, value, px);
-  } catch (error) {
-    if (!(error instanceof OutOfMemory)) throw error;
-    data.pexpire(key, px);
-    data.set(key, value, px);
-  }
-}
-
-/** Makes client tracking forget keys that were read while they were missing. */
-function forget(data: Data, keys: readonly string[]): void {
-  for (const key of keys) {
-    try {
-      data.setNew(key, '', 0);
-    } catch (error) {
-      if (!(error instanceof OutOfMemory)) throw error;
-    }
-  }
-}
+import type { Command } from '../lib/store/redis/resp.js';
+import { callsOf, forget, write, type SimScript } from './script-data.js';
+import {
+  acquirePermit,
+  checkPermit,
+  forceReleaseShared,
+  releasePermit,
+  renewPermit,
+} from './permit-scripts.js';
 
 /*
  * The Lua scripts in TypeScript. A differential test compares each script with the twin here:
@@ -86,13 +27,15 @@ function forget(data: Data, keys: readonly string[]): void {
 
 const acquire: SimScript = (data, keys, args) => {
   const absent: string[] = [];
-  const replies = [...callsOf(keys, args, 3)].map(({ keys: own, owner, common: [ttl, floor] }) => {
+  const replies = [...callsOf(keys, args, 3)].map(({ keys: own, owner, common: [ttl, floor, tombstone] }) => {
     let token = Number(floor);
     const clock = data.now();
     // A single key is first taken as a free key.
     if (own.length === 1 && token <= clock && data.setNew(own[0]!, `${owner} ${clock}`, Number(ttl)))
       return String(clock);
     const values = own.map((key) => data.get(key));
+    const hash = own.findIndex((key) => data.hash(key) !== undefined && data.exists(key));
+    if (hash === 0 && own.length === 1) return [0, 'WRONGTYPE'];
     for (const [i, value] of values.entries()) {
       if (value?.startsWith(`${owner} `)) token = Math.max(token, Number(value.slice(owner.length + 1)));
       else if (value === null) token = Math.max(token, data.now());
@@ -102,8 +45,17 @@ const acquire: SimScript = (data, keys, args) => {
         return [i, value.slice(0, 512), data.pttl(own[i]!)];
       }
     }
-    for (const key of own) data.set(key, `${owner} ${token}`, Number(ttl));
-    return String(token);
+    if (hash === 0) data.setNew(own[0]!, '', 1);
+    for (const [i, key] of own.entries())
+      if (hash < 0 || i < hash) data.set(key, `${owner} ${token}`, Number(ttl));
+    if (hash < 0) return String(token);
+    // The keys before a hash are given back.
+    for (const [i, key] of own.entries()) {
+      if (i < hash && values[i]?.startsWith(`${owner} `) !== true)
+        data.set(key, String(token), Number(tombstone));
+      else if (i >= hash && values[i] === null) absent.push(key);
+    }
+    return [hash, 'WRONGTYPE'];
   });
   forget(data, absent);
   return replies;
@@ -208,16 +160,30 @@ const checkOwner: SimScript = (data, keys, args) => {
   return replies;
 };
 
-const forceRelease: SimScript = (data, [key = ''], [tombstone]) => {
+const forceRelease: SimScript = (data, [key = ''], [tombstone, owner = '']) => {
+  if (data.hash(key) !== undefined && data.exists(key))
+    return forceReleaseShared(data, key, Number(tombstone), owner);
   const value = data.get(key);
   if (value === null || /^\d{16}$/.test(value)) return 0;
-  const token = (/^rl:[^ ]+ (\d+)$/.exec(value) ?? /^rl:[^ ]+= (\d+) /.exec(value))?.[1];
+  const [, holder, token] = /^(rl:[^ ~=]+)~? (\d+)$/.exec(value) ?? /^(rl:[^ ~=]+)= (\d+) /.exec(value) ?? [];
   if (token === undefined) return value.slice(0, 512);
+  if (owner !== '' && owner !== holder) return 0;
   write(data, key, token, Number(tombstone));
   return 1;
 };
 
-export type ScriptName = 'acquire' | 'renew' | 'release' | 'keep' | 'drop' | 'checkOwner' | 'forceRelease';
+export type ScriptName =
+  | 'acquire'
+  | 'renew'
+  | 'release'
+  | 'keep'
+  | 'drop'
+  | 'checkOwner'
+  | 'acquirePermit'
+  | 'renewPermit'
+  | 'releasePermit'
+  | 'checkPermit'
+  | 'forceRelease';
 
 const SCRIPTS = [
   ['acquire', acquireScript, acquire],
@@ -226,6 +192,10 @@ const SCRIPTS = [
   ['keep', keepScript, keep],
   ['drop', dropScript, drop],
   ['checkOwner', checkOwnerScript, checkOwner],
+  ['acquirePermit', acquirePermitScript, acquirePermit],
+  ['renewPermit', renewPermitScript, renewPermit],
+  ['releasePermit', releasePermitScript, releasePermit],
+  ['checkPermit', checkPermitScript, checkPermit],
   ['forceRelease', FORCE_RELEASE, forceRelease],
 ] as const;
 

@@ -1,8 +1,8 @@
 import { ErrorReply, type Command, type Reply } from '../lib/store/redis/resp.js';
 import { ClientPause, type Unblocking } from './client-pause.js';
-import { SimData } from './data.js';
+import { OutOfMemory, SimData } from './data.js';
 import type { Link, ReplicationStyle, SimReplica } from './replication.js';
-import { OutOfMemory, scriptCalledBy, scriptsBySha, scriptsByText } from './scripts.js';
+import { scriptCalledBy, scriptsBySha, scriptsByText } from './scripts.js';
 import type { SimWorld } from './world.js';
 
 /** A client's connection as the server sees the connection. */
@@ -301,7 +301,7 @@ export class SimServer extends SimData {
       reply = new ErrorReply("OOM command not allowed when used memory > 'maxmemory'.");
     }
     client.offset = this.offset + this.writes.length;
-    if (known === 'acquire') this.noteWritten();
+    if (known === 'acquire' || known === 'acquirePermit') this.noteWritten();
     return reply;
   }
 

@@ -5,6 +5,7 @@ import { distinctKeys } from './distinct-keys.js';
 import { handOver } from './hand-over.js';
 import { heldLocks } from './held-locks.js';
 import { idleWaiters } from './idle-waiters.js';
+import { limit } from './limit.js';
 import { memory } from './memory.js';
 import { microseconds } from './microseconds.js';
 import { releaseBurst } from './release-burst.js';
@@ -25,6 +26,7 @@ export const workloads: readonly Workload[] = [
   stoppedReplica,
   backPressure,
   scriptCost,
+  limit,
   microseconds,
   cluster,
   decorator,

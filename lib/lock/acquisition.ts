@@ -22,7 +22,7 @@ import {
 import { BusyKey } from './busy-key.js';
 import { LockKeyError, LockOptionsError } from './errors.js';
 import { needsAtLeast } from './demand.js';
-import { unconfirmedEvent } from './events.js';
+import { contendedEvent, unconfirmedEvent } from './events.js';
 import type { Grant, HeldLock } from './held-lock.js';
 import type { ResolvedOptions } from './options.js';
 import { KeyQueues } from './key-queues.js';
@@ -126,7 +126,9 @@ export class Acquisition implements Waiter, Timed {
     this.wasChanged = true;
     const now = this.host.clock.monotonic();
     const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isRenewalDue(now) === true;
+    const pause = this.busyKey?.pauseAfterChange(now) ?? 0;
     if (isRenewal && this.lastOutcome?.kind === 'busy') void this.checkHolder(this.lastOutcome, true);
+    else if (pause > 0) this.pauseAs(SLEEPING, pause, () => this.ask());
     else this.ask();
   }
 
@@ -157,16 +159,19 @@ export class Acquisition implements Waiter, Timed {
 
   private ask(): void {
     const { store, owners } = this.host;
-    const { leaseTime, replicas, replicaTimeout, waitTime } = this.options;
+    const { leaseTime, limit, replicas, replicaTimeout, waitTime } = this.options;
     const owner = owners.next();
     const questions = this.keyQueues.ask(owner);
     const attempt = store.acquire({
       keys: this.sorted,
       owner,
+      limit,
       leaseTime,
       replicas,
       replicaTimeout,
       waitUntil: this.askedAt + waitTime,
+      wantedUntil: this.askedAt + waitTime,
+      isShared: this.busyKey?.isShared === true,
     } satisfies Whole<AcquireRequest>);
     const asking: Asking = { kind: 'asking', attempt, owner, questions };
     this.state = asking;
@@ -203,7 +208,7 @@ export class Acquisition implements Waiter, Timed {
     // The caller gets the lock first. The next caller in the queue asks only then.
     const lock = this.host.granted(this, owner, grant);
     this.resolve(lock);
-    this.keyQueues.shareGrant(grant, owner, lock.remainingTime);
+    this.keyQueues.shareGrant(grant, owner, lock.limit, lock.remainingTime);
     this.keyQueues.leave();
     this.finish();
   }
@@ -215,7 +220,7 @@ export class Acquisition implements Waiter, Timed {
     const last = this.lastOutcome;
     const now = this.host.clock.monotonic();
     this.busyKey ??= new BusyKey(this.options.leaseTime);
-    this.busyKey.found(busy.holder, this.wasChanged, now);
+    this.busyKey.found(busy.holder, this.wasChanged, now, busy.shared);
     this.wasChanged = false;
     if (isHeld || last === undefined || last.kind === 'busy') this.lastOutcome = busy;
     else this.busyKey.forgetHolder();
@@ -236,9 +241,12 @@ export class Acquisition implements Waiter, Timed {
     }
     const isFirst = queue.isFirst(this);
     const question = asking.questions[this.sorted.indexOf(busy.key)]!;
-    if (queue.changes !== question.changes) this.ask();
-    else if (isFirst) this.sleep(busy, this.busyKey);
-    else {
+    const wasOvertaken = queue.changes !== question.changes;
+    if (wasOvertaken && busy.shared === undefined) this.ask();
+    else if (isFirst) {
+      this.sleep(busy, this.busyKey);
+      if (wasOvertaken) this.onChange();
+    } else {
       this.state = QUEUED;
       queue.handOn();
     }
@@ -255,7 +263,7 @@ export class Acquisition implements Waiter, Timed {
   private async checkHolder(busy: Busy, wasChanged: boolean): Promise<void> {
     const checking: State = { kind: 'checking' };
     this.state = checking;
-    const { kind } = await this.host.store.watch({ keys: [busy.key], owner: busy.holder.owner });
+    const { kind } = await this.host.store.watch({ keys: [busy.key], owner: busy.holder.owner, limit: 1 });
     if (this.state !== checking) return;
     const { busyKey } = this;
     if (kind !== 'held' || busyKey === undefined) this.ask();
@@ -338,8 +346,7 @@ export class Acquisition implements Waiter, Timed {
         return;
       }
       const { label } = options;
-      if (this.host.isHeard())
-        this.host.emit({ type: 'contended', keys, label, holder: holder.owner, waited: this.time.waited });
+      if (this.host.isHeard()) this.host.emit(contendedEvent(keys, label, holder, this.time.waited));
     }
     this.fail(refusalOf(keys, last, { waitTime: options.waitTime, ownOwner: this.ownOwner, now }));
   }

@@ -103,6 +103,7 @@ export class Acquisitions {
     if (this.state === 'closed' || (this.state === 'draining' && !isNested))
       return Promise.reject(new LockServiceClosedError(keys));
     const own = isNested ? keys.map((key) => this.context.find(key)).find((lock) => lock) : undefined;
+    if (own !== undefined) this.context.refuseStricter(keys, options.limit);
     const onEnd = this.listeners.asked(keys, options.label);
     const { host } = this;
     const taking = new Promise<HeldLock | undefined>((resolve, reject) => {

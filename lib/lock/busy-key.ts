@@ -1,4 +1,4 @@
-import type { Holder } from '../store/lock-store.js';
+import { MARK_TIME, type Holder, type SharedKey } from '../store/lock-store.js';
 import { renewalPeriodOf } from './renewals.js';
 
 /**
@@ -14,6 +14,16 @@ const SHORTEST_SLEEP = 10;
 const RENEWAL_TOLERANCE = 50;
 /** A renewal may also be early or late by this share of the period. */
 const TOLERATED_SHARE = 0.04;
+
+/** ms between two attempts of a waiter whose mark keeps out other callers. */
+const KEEP_MARK_TIME = MARK_TIME / 3;
+/**
+ * ms between two attempts that follow changes of a key with several holders, most of which make no
+ * room. Doubled each time, until the key has been left alone for `QUIET_TIME` ms.
+ */
+const SHORTEST_PACE = 0.5;
+const LONGEST_PACE = 16;
+const QUIET_TIME = 100;
 
 /**
  * `ask`: try to take the key. `check`: ask only whether the holder still holds the key, which costs
@@ -38,17 +48,26 @@ export class BusyKey {
   private endsAt = 0;
   /** The most ms that were seen to be left of the holder's lease. */
   private longestTime = 0;
+  /** Set if several callers may hold the key. */
+  private shared: SharedKey | undefined;
+  /** The monotonic instant of the last attempt that found the key busy. */
+  private foundAt = -Infinity;
+  private pace = 0;
 
   /** `leaseTime`: what the waiter itself asks for. Most holders of a key use the same lease. */
   constructor(private readonly leaseTime: number) {}
 
   /**
    * An attempt found the key busy. `wasChanged`: the attempt followed a change of the key. A change
-   * that leaves the same holder in place was a renewal.
+   * that leaves the same holder in place was a renewal, unless the key has several holders.
    */
-  found(holder: Holder, wasChanged: boolean, now: number): void {
+  found(holder: Holder, wasChanged: boolean, now: number, shared?: SharedKey): void {
     const { owner, remainingTime } = holder;
-    if (owner !== this.owner) {
+    const wasQuiet = now - this.foundAt > QUIET_TIME;
+    this.pace = wasQuiet ? SHORTEST_PACE : Math.min(LONGEST_PACE, Math.max(SHORTEST_PACE, 2 * this.pace));
+    this.foundAt = now;
+    this.shared = shared;
+    if (owner !== this.owner || shared !== undefined) {
       this.renewedAt = undefined;
       this.longestTime = 0;
     } else if (wasChanged) this.renewedAt = now;
@@ -80,6 +99,16 @@ export class BusyKey {
     return off < Math.max(RENEWAL_TOLERANCE, period * TOLERATED_SHARE);
   }
 
+  /** The last attempt found that several callers may hold the key. */
+  get isShared(): boolean {
+    return this.shared !== undefined;
+  }
+
+  /** ms for which the waiter puts off an attempt after a change of the key at `now`. */
+  pauseAfterChange(now: number): number {
+    return this.shared === undefined ? 0 : Math.max(0, this.foundAt + this.pace - now);
+  }
+
   /**
    * The step that the waiter takes if no change of the key comes first. `random`, from 0 to 1,
    * spreads the waiters of many processes.
@@ -88,6 +117,10 @@ export class BusyKey {
     const spread = 0.75 + random / 2;
     const pause = (hearsChanges ? LOST_NOTICE_CHECK_TIME : UNTRACKED_POLL_TIME) * spread;
     const left = Math.max(SHORTEST_SLEEP, this.endsAt - now + 1);
+    if (this.shared !== undefined) {
+      const again = this.shared.isMarked ? Math.min(pause, KEEP_MARK_TIME * spread) : pause;
+      return { kind: 'ask', after: Math.min(again, left) };
+    }
     if (hearsChanges && pause < left) return { kind: 'check', after: pause };
     return { kind: 'ask', after: Math.min(pause, left) };
   }

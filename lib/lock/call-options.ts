@@ -1,3 +1,4 @@
+import type { Lock } from './lock.js';
 import {
   resolveOptions,
   withoutOptions,
@@ -25,4 +26,20 @@ export class CallOptions {
     if (Object.isFrozen(options)) this.frozen.set(options, resolved);
     return resolved;
   }
+}
+
+type Work<T> = (lock: Lock) => T | Promise<T>;
+
+/** The arguments of `withLock` behind the key: options, or none, and the work. */
+export function optionsAndWork<T>(
+  optionsOrWork: WithLockOptions | Work<T>,
+  maybeWork: Work<T> | undefined,
+): [WithLockOptions | undefined, Work<T>] {
+  const [options, work] =
+    typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
+  if (typeof work !== 'function')
+    throw new TypeError('withLock needs the work to do under the lock: a function');
+  if (work === optionsOrWork && maybeWork !== undefined)
+    throw new TypeError('withLock takes its options before the work');
+  return [options, work];
 }

@@ -7,7 +7,7 @@ import {
   type Unavailable,
   type Unconfirmed,
 } from '../store/lock-store.js';
-import { whyNotConfirmed } from './errors.js';
+import { whyNotConfirmed } from './error-texts.js';
 
 /**
  * Keeps the keys of a lock busy for `cooldown` ms, longer than the lease: extends the life of the

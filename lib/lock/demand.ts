@@ -8,6 +8,7 @@ export interface Demand {
     readonly replicas: ReplicaPolicy;
     readonly replicaTimeout: number;
     readonly leaseTime: number;
+    readonly limit: number;
   };
 }
 

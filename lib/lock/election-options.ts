@@ -41,6 +41,9 @@ export interface ElectOptions {
   retryTime?: Duration | undefined;
 }
 
+/** A term lasts until its leader resigns or loses it. */
+export const LEADING = { renew: true, maxHoldTime: undefined } as const;
+
 const NAMES = ['leaseTime', 'replicas', 'replicaTimeout', 'label', 'retryTime'];
 const DEFAULT_RETRY_TIME = 2_000;
 

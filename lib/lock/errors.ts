@@ -1,5 +1,4 @@
 import { nearestTo } from '../common/nearest.js';
-import { namesOf } from '../store/key-names.js';
 import type {
   ForceReleaseOutcome,
   Foreign,
@@ -9,6 +8,7 @@ import type {
   Unavailable,
   Unconfirmed,
 } from '../store/lock-store.js';
+import { endOf, fenceOf, holdersText, lockOf, whyNotConfirmed } from './error-texts.js';
 
 export type LockErrorCode =
   | 'LOCK_CONTENDED'
@@ -87,18 +87,23 @@ export class LockContendedError extends ReplicaLockError {
     isOwn = false,
     /** The key has no holder: it keeps a result of `once` for `remainingTime`. */
     readonly keepsResult = false,
+    /**
+     * How many callers hold the key: 1 unless their `limit` is larger. 0 if the key is kept for a
+     * caller with a smaller `limit`, which waits.
+     */
+    readonly holders: number = 1,
   ) {
     super(
       keys,
       keepsResult
         ? `${lockOf(keys)} was not taken: its key keeps the result of work that ran once (LockService.once), for ${Math.round(remainingTime)} ms more. ` +
             'Use another key for the lock, or remove the result (LockService.forceRelease).'
-        : `${lockOf(keys)} is held by ${owner ?? 'another caller of this process'}` +
+        : `${lockOf(keys)} is ${holdersText(owner, holders)}` +
             (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
             (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
             (remainingTime === Infinity
               ? ' Its key has no time to live, so the lock never ends by itself: another program removed the time to live. Release the lock by force (LockService.forceRelease).'
-              : ` Its lease ends in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
+              : ` ${endOf(holders)} in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
     );
   }
 }
@@ -176,10 +181,12 @@ export class LockLostError extends ReplicaLockError {
     /** What happened, as the end of a sentence. */
     private readonly why: string,
     cause?: unknown,
+    /** The lock's `limit`. */
+    private readonly limit: number = 1,
   ) {
     super(
       keys,
-      `${lockOf(keys)} was lost at ${lostAt.toISOString()}: ${why}. Stop what it protects; writes that carry its fencing token are refused by a fenced resource.`,
+      `${lockOf(keys)} was lost at ${lostAt.toISOString()}: ${why}. Stop what it protects; ${fenceOf(limit)}`,
       causedBy(cause),
     );
   }
@@ -201,7 +208,7 @@ export class LockLostError extends ReplicaLockError {
    * @internal
    */
   because(cause: unknown): LockLostError {
-    return new LockLostError(this.keys, this.lostAt, this.why, cause);
+    return new LockLostError(this.keys, this.lostAt, this.why, cause, this.limit);
   }
 }
 
@@ -230,6 +237,19 @@ export class LockKeyError extends ReplicaLockError {
    */
   get fromRequest(): boolean {
     return this.requestProblem !== undefined;
+  }
+
+  /**
+   * The context of the caller holds a key with a larger limit than the caller asks for.
+   *
+   * @internal
+   */
+  static stricter(keys: readonly string[], limit: number, held: number): LockKeyError {
+    return new LockKeyError(
+      keys,
+      `${lockOf(keys)} cannot be taken with limit ${limit} here: this context holds a key with limit ${held}, ` +
+        'and would wait for itself. Take the lock with the smaller limit at the outermost place, or leave the other lock first.',
+    );
   }
 
   /**
@@ -319,38 +339,6 @@ export class LockServiceClosedError extends ReplicaLockError {
       `${lockOf(keys)} was refused: this application is shutting down. Ask another instance, or again after the restart.`,
     );
   }
-}
-
-/** One lock as the subject of a message: `Lock 'a'`, `The lock on 'a', 'b'`; see `namesOf`. */
-export function lockOf(keys: readonly string[]): string {
-  return `${keys.length === 1 ? 'Lock' : 'The lock on'} ${namesOf(keys)}`;
-}
-
-/**
- * Which replicas did not confirm a write, and what to do, in sentences. `isRenewal`: a majority was
- * enough, whatever the option `replicas` asks for.
- */
-export function whyNotConfirmed(
-  { confirmed, required, replicas, master }: Unconfirmed,
-  within: number,
-  isRenewal = false,
-): string {
-  const head = `${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms.`;
-  const who = master === undefined ? 'The master' : `The ${master}`;
-  if (replicas.length === 0) {
-    return `${head} ${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
-  }
-  if (required > replicas.length) {
-    return `${head} ${who} has only ${replicas.length === 1 ? '1 replica' : `${replicas.length} replicas`}, and the option replicas asks for ${required}: attach the missing replicas, or set replicas to ${replicas.length}.`;
-  }
-  const missing = replicas
-    .filter((replica) => !replica.acknowledged)
-    .map(
-      (replica) =>
-        `${replica.address} (${replica.lag === null ? 'not connected' : `${replica.lag} bytes behind`})`,
-    )
-    .join(', ');
-  return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore the missing replicas${isRenewal ? ' or remove them from the master for good' : ", remove them from the master for good, or set replicas: 'majority'"}.`;
 }
 
 function causedBy(cause: unknown): ErrorOptions | undefined {

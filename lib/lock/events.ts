@@ -1,5 +1,5 @@
 import { namesOf } from '../store/key-names.js';
-import type { StoreReport, Unconfirmed } from '../store/lock-store.js';
+import type { Holder, StoreReport, Unconfirmed } from '../store/lock-store.js';
 import { LockNotReplicatedError } from './errors.js';
 import type { Lock } from './lock.js';
 
@@ -14,6 +14,8 @@ export type LockEvent =
       readonly label: string | undefined;
       readonly owner: string;
       readonly fencingToken: number;
+      /** The option `limit`. */
+      readonly limit: number;
       readonly confirmedBy: number;
       /** ms from the call to the grant. */
       readonly waited: number;
@@ -24,7 +26,7 @@ export type LockEvent =
       readonly type: 'contended';
       readonly keys: readonly string[];
       readonly label: string | undefined;
-      /** The owner of the lock that is held. */
+      /** The owner of the lock that is held, or one of several owners. */
       readonly holder: string | undefined;
       readonly waited: number;
     }
@@ -108,17 +110,28 @@ export function acquiredEvent(
   askedAt: number,
   sentAt: number,
 ): LockEvent {
-  const { keys, owner, fencingToken, confirmedBy, grantedAt } = lock;
+  const { keys, owner, fencingToken, limit, confirmedBy, grantedAt } = lock;
   return {
     type: 'acquired',
     keys,
     label,
     owner,
     fencingToken,
+    limit,
     confirmedBy,
     waited: grantedAt - askedAt,
     confirmedIn: grantedAt - sentAt,
   };
+}
+
+/** A caller was refused. `waited`: ms. */
+export function contendedEvent(
+  keys: readonly string[],
+  label: string | undefined,
+  { owner }: Holder,
+  waited: number,
+): LockEvent {
+  return { type: 'contended', keys, label, holder: owner === '' ? undefined : owner, waited };
 }
 
 /** An attempt that was not confirmed. `within`: ms that the replicas had for their confirmation. */

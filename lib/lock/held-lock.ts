@@ -68,10 +68,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal. */
   private renewalDueAt = -Infinity;
-  /**
-   * The number of pieces of work that run under the lock: the work that took the lock, and the work
-   * that joined.
-   */
+  /** How many pieces of work run under the lock: the one that took the lock, and those that joined. */
   private users = 0;
   private keeping: Keeping | undefined;
 
@@ -112,6 +109,10 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
 
   get token(): number {
     return this.fencingToken;
+  }
+
+  get limit(): number {
+    return this.options.limit;
   }
 
   get acquiredAt(): Date {
@@ -377,7 +378,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   }
 
   private lossOf(why: string, cause?: unknown): LockLostError {
-    return new LockLostError(this.keys, new Date(this.host.clock.wall()), why, cause);
+    return new LockLostError(this.keys, new Date(this.host.clock.wall()), why, cause, this.limit);
   }
 
   private emitRenewed(confirmedBy: number): void {

@@ -4,6 +4,7 @@ import { MultiMap } from '../common/multi-map.js';
 import { concerns, type KeyChange } from '../store/lock-store.js';
 import type { HeldLock } from './held-lock.js';
 import { NewLocks } from './new-locks.js';
+import { SharedKeyChecks } from './shared-key-checks.js';
 
 /** Locks that are given up in one turn of the event loop when the application ends. */
 const LOCKS_PER_TURN = 100;
@@ -12,15 +13,17 @@ const LOCKS_PER_TURN = 100;
 export class HeldLocks {
   private readonly locks = new IntrusiveSet<'index', HeldLock>('index');
   /**
-   * Usually one lock for each key. A lock whose key was taken is here until its loss is noticed,
-   * and by then this process may hold the key again.
+   * One lock for each key, unless its limit is larger. A lock whose key was taken is here until its
+   * loss is noticed, and by then this process may hold the key again.
    */
   private readonly byKey = new MultiMap<string, HeldLock>();
   private readonly newLocks: NewLocks<HeldLock>;
+  private readonly sharedChecks: SharedKeyChecks;
   private onAllReleased: () => void = () => {};
 
   constructor(private readonly clock: Clock) {
     this.newLocks = new NewLocks(clock);
+    this.sharedChecks = new SharedKeyChecks(clock, (key) => this.byKey.of(key).filter(isShared));
   }
 
   add(lock: HeldLock): void {
@@ -44,9 +47,15 @@ export class HeldLocks {
 
   /** Has every lock checked that the change may concern. */
   check(change: KeyChange): void {
-    if ('key' in change) for (const lock of this.byKey.of(change.key)) lock.check();
+    if ('key' in change) this.checkKey(change.key);
     else if (change.isUnreachable !== true)
       for (const lock of this.locks) if (lock.keys.some((key) => concerns(change, key))) lock.check();
+  }
+
+  private checkKey(key: string): void {
+    const locks = this.byKey.of(key);
+    if (locks.some(isShared)) this.sharedChecks.changed(key);
+    for (const lock of locks) if (!isShared(lock)) lock.check();
   }
 
   /** Resolves when no lock is held any more, or after `timeout` ms. */
@@ -74,5 +83,10 @@ export class HeldLocks {
 
   close(): void {
     this.newLocks.close();
+    this.sharedChecks.close();
   }
+}
+
+function isShared({ limit }: HeldLock): boolean {
+  return limit !== 1;
 }

@@ -90,11 +90,13 @@ export class KeyQueues {
   }
 
   /** Tells the other callers that the caller holds the keys now. */
-  shareGrant({ token }: Grant, owner: string, remainingTime: number): void {
+  shareGrant({ token }: Grant, owner: string, limit: number, remainingTime: number): void {
+    if (limit > 1) this.current?.granted();
     for (const queue of this.queues) {
       if (!queue.isShared) continue;
-      const holder = { owner, token, remainingTime, inCooldown: false };
-      queue.hear(this.caller, { kind: 'busy', key: queue.key, holder });
+      const holder = { owner, token, remainingTime, inCooldown: false, limit };
+      const shared = limit === 1 ? undefined : { holders: 1, isMarked: false };
+      queue.hear(this.caller, { kind: 'busy', key: queue.key, holder, shared });
     }
   }
 

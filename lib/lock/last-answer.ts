@@ -52,5 +52,7 @@ export function refusalOf(
     return new LockNotReplicatedError(keys, outcome, confirmTimeOf(asker.options));
   const { owner, remainingTime, keepsResult } = outcome.holder;
   const left = Math.max(0, remainingTime - (now - at));
-  return new LockContendedError(keys, owner, left, waitTime, owner === ownOwner, keepsResult);
+  const isOwn = owner === ownOwner;
+  const holders = outcome.shared?.holders ?? 1;
+  return new LockContendedError(keys, owner || undefined, left, waitTime, isOwn, keepsResult, holders);
 }

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { namesOf } from '../store/key-names.js';
-import { LockKeyError, lockOf } from './errors.js';
+import { lockOf } from './error-texts.js';
+import { LockKeyError } from './errors.js';
 import type { HeldLock } from './held-lock.js';
 
 interface Frame {
@@ -28,28 +29,42 @@ export class LockContext {
 
   /**
    * The innermost lock that this context runs under and still holds. With `key`: the lock on that
-   * key.
+   * key. With `most`: a lock with this limit or a smaller one.
    */
-  find(key?: string): HeldLock | undefined {
+  find(key?: string, most = Infinity): HeldLock | undefined {
     for (let frame = this.storage.getStore(); frame !== undefined; frame = frame.outer) {
-      if (frame.lock.held && (key === undefined || frame.lock.keys.includes(key))) return frame.lock;
+      const { lock } = frame;
+      if (lock.held && (key === undefined || lock.keys.includes(key)) && lock.limit <= most) return lock;
     }
     return undefined;
   }
 
   /**
-   * The lock that a request for these keys joins; undefined if the lock must be taken. A context
-   * that holds some of the keys and asks for more leaves the sorted order in which several keys are
-   * taken. The request could wait for a caller that waits for this context, and is refused.
+   * Throws `LockKeyError` if this context holds one of the keys with a larger limit: the request
+   * could wait for its own context.
    */
-  joinable(keys: readonly string[]): HeldLock | undefined {
-    let held: HeldLock | undefined;
+  refuseStricter(keys: readonly string[], limit: number): void {
     for (const key of keys) {
       const lock = this.find(key);
+      if (lock !== undefined && lock.limit > limit) throw LockKeyError.stricter(keys, limit, lock.limit);
+    }
+  }
+
+  /**
+   * The lock that a request for these keys joins; undefined if the lock must be taken. A context
+   * that holds some of the keys and asks for more leaves the sorted order in which several keys are
+   * taken. The request could wait for a caller that waits for this context, and is refused. So is a
+   * request with a smaller limit than the lock that the context holds.
+   */
+  joinable(keys: readonly string[], limit: number): HeldLock | undefined {
+    let held: HeldLock | undefined;
+    for (const key of keys) {
+      const lock = this.find(key, limit);
       if (lock !== undefined && keys.every((each) => lock.keys.includes(each))) return lock;
-      held ??= lock;
+      held ??= lock ?? this.find(key);
     }
     if (held === undefined) return undefined;
+    this.refuseStricter(keys, limit);
     throw new LockKeyError(
       keys,
       `${lockOf(keys)} cannot be taken together here: this context holds ` +

@@ -1,7 +1,10 @@
-import type { InspectOutcome, StoreHealth } from '../store/lock-store.js';
+import type { Holder, InspectOutcome, StoreHealth } from '../store/lock-store.js';
 import { resultOf } from './once-result.js';
 
-/** The holder of a key, or the result that the key keeps, as `LockService.inspect` returns it. */
+/**
+ * A holder of a key, or the result that the key keeps, as `LockService.inspect` and `inspectAll`
+ * return it.
+ */
 export interface LockInfo {
   readonly key: string;
   /** Names the grant, with the host and the process that hold the key. */
@@ -13,6 +16,10 @@ export interface LockInfo {
    * option `clockSkew`. Infinity if the key has no time to live.
    */
   readonly remainingTime: number;
+  /** The option `limit` of the holder. */
+  readonly limit: number;
+  /** The number of holders of the key. */
+  readonly holders: number;
   /**
    * The key has no holder: it keeps the result of work that ran once (`LockService.once`). `owner`
    * and `fencingToken` are those of that run. Undefined for a lock.
@@ -20,15 +27,19 @@ export interface LockInfo {
   readonly kept?: { readonly result: unknown };
 }
 
-/** Null if the key is free. */
-export function lockInfo(
+/** None if the key is free. */
+export function lockInfos(
   key: string,
   outcome: Extract<InspectOutcome, { kind: 'held' | 'kept' | 'free' }>,
-): LockInfo | null {
-  if (outcome.kind === 'free') return null;
-  const { owner, token, remainingTime } = outcome.holder;
-  const info = { key, owner, fencingToken: token, remainingTime };
-  return outcome.kind === 'held' ? info : { ...info, kept: { result: resultOf(outcome.result) } };
+): readonly LockInfo[] {
+  if (outcome.kind === 'free') return [];
+  if (outcome.kind === 'held')
+    return outcome.holders.map((holder) => lockInfo(key, holder, outcome.holders.length));
+  return [{ ...lockInfo(key, outcome.holder, 0), kept: { result: resultOf(outcome.result) } }];
+}
+
+function lockInfo(key: string, { owner, token, remainingTime, limit }: Holder, holders: number): LockInfo {
+  return { key, owner, fencingToken: token, remainingTime, limit, holders };
 }
 
 /** The state of one election in this process. */

@@ -1,10 +1,10 @@
 import type { Observable, Subscription } from 'rxjs';
 import { systemClock, type Clock } from '../common/clock.js';
 import type { KeyChange, LockStore, StoreReport } from '../store/lock-store.js';
-import { CallOptions } from './call-options.js';
+import { CallOptions, optionsAndWork } from './call-options.js';
 import { Acquisitions } from './acquisitions.js';
 import { enterTaken, join, leave, type EnteredLock } from './entered-lock.js';
-import type { ElectOptions } from './election-options.js';
+import { LEADING, type ElectOptions } from './election-options.js';
 import type { LockElection } from './election.js';
 import { Elections } from './elections.js';
 import { answered, LockContendedError, LockLostError } from './errors.js';
@@ -14,15 +14,12 @@ import { HeldLocks } from './held-locks.js';
 import { keyOf, keysOf, type LockKeys } from './keys.js';
 import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
-import { lockHealth, lockInfo, type LockHealth, type LockInfo } from './lock-info.js';
+import { lockHealth, lockInfos, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
 import { readOnceOptions, type OnceOptions } from './once-options.js';
 import type { OnceResult } from './once-result.js';
 import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
 import { RunOnce } from './run-once.js';
-
-/** A term lasts until its leader resigns or loses it. */
-const LEADING = { renew: true, maxHoldTime: undefined } as const;
 
 /**
  * Takes, holds and gives back locks. Provided by `ReplicaLockModule`, never constructed by hand.
@@ -135,6 +132,7 @@ export class LockService {
    * Runs `work` under the lock and resolves with its result. If this asynchronous context holds the
    * key already, the work joins that lock.
    *
+   * @throws `LockKeyError` if this context holds the key with a larger `limit`.
    * @throws `LockLostError` if the lock is lost before the work ends, whatever the work returns.
    *   The error of the work is then its `cause`.
    * @throws the error of the work.
@@ -147,17 +145,12 @@ export class LockService {
     optionsOrWork: WithLockOptions | ((lock: Lock) => T | Promise<T>),
     maybeWork?: (lock: Lock) => T | Promise<T>,
   ): Promise<T> {
-    const [options, work] =
-      typeof optionsOrWork === 'function' ? [undefined, optionsOrWork] : [optionsOrWork, maybeWork];
-    if (typeof work !== 'function')
-      throw new TypeError('withLock needs the work to do under the lock: a function');
-    if (work === optionsOrWork && maybeWork !== undefined)
-      throw new TypeError('withLock takes its options before the work');
+    const [options, work] = optionsAndWork(optionsOrWork, maybeWork);
     // The same as `enter`, without the object that `enter` makes: decorated methods that return a
     // promise come here, outside handlers.
     const keys = keysOf(key);
     const resolved = this.options.resolve(options);
-    const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
+    const outer = resolved.reentrant ? this.context.joinable(keys, resolved.limit) : undefined;
     const held = outer ?? (await this.take(keys, resolved));
     held.enter();
     let result: T;
@@ -217,16 +210,25 @@ export class LockService {
   }
 
   /**
-   * The holder of the key, or the result that the key keeps (`kept`); null if the key is free. Asks
-   * the master.
+   * The holder of the key, of several holders the one whose lease ends first, or the result that the
+   * key keeps (`kept`); null if the key is free. Asks the master.
    *
    * @throws `LockKeyError` if the key cannot be used, or holds a value that no lock wrote.
    * @throws `LockUnavailableError` if Redis cannot be reached or refuses.
    */
   async inspect(key: string): Promise<LockInfo | null> {
+    return (await this.inspectAll(key))[0] ?? null;
+  }
+
+  /**
+   * All holders of the key, the one whose lease ends first in front. Asks the master.
+   *
+   * @throws as `inspect`.
+   */
+  async inspectAll(key: string): Promise<readonly LockInfo[]> {
     const keys = [keyOf(key)];
     this.open();
-    return lockInfo(key, answered(keys, await this.store.inspect(key), 'inspected'));
+    return lockInfos(key, answered(keys, await this.store.inspect(key), 'inspected'));
   }
 
   /**
@@ -235,21 +237,19 @@ export class LockService {
    * @throws as `inspect`.
    */
   async isLocked(key: string): Promise<boolean> {
-    const info = await this.inspect(key);
-    return info !== null && info.kept === undefined;
+    return (await this.inspectAll(key)).some(({ kept }) => kept === undefined);
   }
 
   /**
-   * For operators: takes the key away from its holder, whose signal aborts, or removes the result
-   * that the key keeps. False if the key was free.
+   * For operators: takes the key away from all its holders, or from the one that `owner` names.
+   * Their signals abort. Removes a result that the key keeps. False if the key had none of these.
    *
    * @throws as `inspect`.
    */
-  async forceRelease(key: string): Promise<boolean> {
+  async forceRelease(key: string, owner?: string): Promise<boolean> {
     const keys = [keyOf(key)];
     this.open();
-    const outcome = answered(keys, await this.store.forceRelease(key), 'released');
-    return outcome.wasHeld;
+    return answered(keys, await this.store.forceRelease(key, owner), 'released').wasHeld;
   }
 
   /**
@@ -301,7 +301,7 @@ export class LockService {
   ): Promise<EnteredLock> {
     const keys = keysOf(key);
     const resolved = this.options.resolve(options);
-    const outer = resolved.reentrant ? this.context.joinable(keys) : undefined;
+    const outer = resolved.reentrant ? this.context.joinable(keys, resolved.limit) : undefined;
     if (outer !== undefined) return join(outer);
     return enterTaken(await this.take(keys, resolved, onWaiting), this.context);
   }

@@ -11,15 +11,20 @@ export abstract class Lock {
   /** The unique name of this grant, with the host and the process. */
   abstract readonly owner: string;
   /**
-   * Greater than the token of every earlier grant of these keys. A resource that refuses smaller
-   * tokens is safe even from a holder that was frozen, see
-   * [fencing](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
+   * Greater than the token of every earlier grant of these keys. With the limit 1, a resource that
+   * refuses smaller tokens is safe even from a holder that was frozen, see
+   * [fencing](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html). With a
+   * larger limit, callers with different tokens hold the key at once: see docs/fencing.md.
    */
   abstract readonly fencingToken: number;
   /**
    * The number of replicas that confirmed the grant. 0 in memory and on a server without replicas.
    */
   abstract readonly confirmedBy: number;
+  /**
+   * How many callers may hold the keys while this lock does, itself included: the option `limit`.
+   */
+  abstract readonly limit: number;
   /** The time at which the grant was asked for, by this host's clock. */
   abstract readonly acquiredAt: Date;
   /** ms that the lock lives after a renewal. */
@@ -101,6 +106,10 @@ export class JoinedLock extends Lock {
 
   get confirmedBy(): number {
     return this.outer.confirmedBy;
+  }
+
+  get limit(): number {
+    return this.outer.limit;
   }
 
   get acquiredAt(): Date {

@@ -10,14 +10,14 @@ const LONGEST_KEEP = 366 * 24 * 60 * 60 * 1_000;
 const KEEP_FOR = duration({ min: SHORTEST_KEEP, max: LONGEST_KEEP });
 const KNOWN_ONCE_OPTIONS: readonly string[] = [
   'keepFor',
-  ...KNOWN_OPTIONS.filter((name) => name !== 'minHoldTime' && name !== 'reentrant'),
+  ...KNOWN_OPTIONS.filter((name) => !['minHoldTime', 'limit', 'reentrant'].includes(name)),
 ];
 
 /**
  * What `once` may ask for: the options of `acquire` for the lock under which the work runs, and
  * `keepFor`. `minHoldTime` is refused, because the result keeps the key busy.
  */
-export interface OnceOptions extends Omit<AcquireOptions, 'minHoldTime'> {
+export interface OnceOptions extends Omit<AcquireOptions, 'minHoldTime' | 'limit'> {
   /**
    * How long the result is kept, counted from the end of the work. From 1 s to 366 days, whatever
    * `leaseTime` and `quarantine` are.

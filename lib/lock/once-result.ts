@@ -1,5 +1,6 @@
 import { MOST_RESULT_BYTES } from '../store/lock-store.js';
-import { lockOf, LockOptionsError } from './errors.js';
+import { lockOf } from './error-texts.js';
+import { LockOptionsError } from './errors.js';
 
 /** What `LockService.once` resolves with. */
 export interface OnceResult<T> {

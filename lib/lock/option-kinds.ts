@@ -63,6 +63,17 @@ export const POLICY: OptionKind<ReplicaPolicy> = {
   },
 };
 
+/** Most callers that a lock may allow on its key, apart from Infinity. */
+const LARGEST_LIMIT = 1_000_000;
+
+export const LIMIT: OptionKind<number> = {
+  accepted: 'a whole number from 1 to 1000000, or Infinity',
+  read(value) {
+    const isCount = Number.isInteger(value) && (value as number) >= 1 && (value as number) <= LARGEST_LIMIT;
+    return isCount || value === Infinity ? (value as number) : undefined;
+  },
+};
+
 export const SIGNAL: OptionKind<AbortSignal> = {
   accepted: 'an AbortSignal',
   read: (value) =>

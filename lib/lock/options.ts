@@ -4,6 +4,7 @@ import {
   duration,
   FLAG,
   LABEL,
+  LIMIT,
   POLICY,
   readOption,
   refuseUnknown,
@@ -61,6 +62,15 @@ export interface AcquireOptions {
    */
   replicas?: ReplicaPolicy | undefined;
   /**
+   * How many callers may hold the key while this lock does, itself included: 1 is a mutex, a larger
+   * number a semaphore, Infinity a reader beside mutexes as writers. A caller enters only if the key
+   * then has no more holders than it allows, and no more than any holder allows. Up to 1,000,000, or
+   * Infinity.
+   *
+   * @default 1
+   */
+  limit?: number | undefined;
+  /**
    * How long one attempt waits for confirmations.
    *
    * @default the module's `replicaTimeout`, 1 s
@@ -113,6 +123,7 @@ export interface ResolvedOptions {
   readonly renew: boolean;
   readonly maxHoldTime: number | undefined;
   readonly minHoldTime: number;
+  readonly limit: number;
   readonly replicas: ReplicaPolicy;
   readonly replicaTimeout: number;
   readonly signal: AbortSignal | undefined;
@@ -132,6 +143,7 @@ export const CALL_OPTIONS: {
   renew: FLAG,
   maxHoldTime: duration({ min: 1 }),
   minHoldTime: duration({ min: 0 }),
+  limit: LIMIT,
   replicas: POLICY,
   replicaTimeout: duration({ min: 1 }),
   signal: SIGNAL,
@@ -142,7 +154,13 @@ export const CALL_OPTIONS: {
 export const KNOWN_OPTIONS: readonly string[] = Object.keys(CALL_OPTIONS);
 
 /** The options of a call that the module has no default for. */
-const CALL_DEFAULTS = { minHoldTime: 0, signal: undefined, label: undefined, reentrant: true } as const;
+const CALL_DEFAULTS = {
+  minHoldTime: 0,
+  limit: 1,
+  signal: undefined,
+  label: undefined,
+  reentrant: true,
+} as const;
 
 /** Stands for the defaults while options are only checked. No lock uses these values. */
 const PLACEHOLDERS: ResolvedOptions = {
@@ -191,6 +209,7 @@ export function resolveOptions(options: WithLockOptions | undefined, base: Resol
     renew: valueOf('renew'),
     maxHoldTime: valueOf('maxHoldTime'),
     minHoldTime: valueOf('minHoldTime'),
+    limit: valueOf('limit'),
     replicas: valueOf('replicas'),
     replicaTimeout: valueOf('replicaTimeout'),
     signal: valueOf('signal'),

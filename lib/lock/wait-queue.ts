@@ -12,6 +12,9 @@ const ANSWER_ALLOWANCE = 100;
 /** The time for confirmations counts up to this many ms. */
 const LONGEST_PATIENCE = 2_000;
 
+/** The most waiters of a key that ask at once: a group takes no more. */
+const MOST_AT_ONCE = 256;
+
 /** The last answer of the store to a caller that asked for the key. */
 export interface SharedOutcome {
   readonly outcome: Busy | Unconfirmed | Unavailable;
@@ -30,6 +33,7 @@ export interface WaitQueueHost {
 
 /**
  * The waiters for one key in this process, first come, first served: only the first asks the store.
+ * If waiters with a limit above 1 are granted the key, more of them ask at once.
  * The store's answer to one waiter holds for all: a waiter that never asked ends with that answer.
  * In trouble the turn passes to waiters that need less than the first.
  */
@@ -43,12 +47,17 @@ export class WaitQueue implements Timed {
   private timedOut: Set<Waiter> | undefined = undefined;
   /** The number of callers that ask for the key, in the queue or beside it. */
   private callers = 0;
-  /** The waiter whose question is open and not late. */
+  /** The waiter that asked last, as long as its question is open and not late. */
   private turn: Waiter | undefined = undefined;
   private lateness: Deadline | undefined = undefined;
   /** A waiter may need less than another waiter before it. */
   private isMixed = false;
   private trouble: Trouble | undefined = undefined;
+  /**
+   * How many waiters with a limit above 1 may ask at once. Each grant adds one, so the number doubles
+   * with each round of grants. A refusal begins again with one.
+   */
+  private width = 1;
 
   constructor(
     readonly key: string,
@@ -150,7 +159,23 @@ export class WaitQueue implements Timed {
     if (this.turn !== undefined || first === undefined) return;
     const other = this.isMixed && (hasFailed || !first.isReady) ? this.trouble?.next(first) : undefined;
     const next = other ?? first;
-    if (next.isReady) next.onTurn();
+    if (!next.isReady) return;
+    next.onTurn();
+    if (this.width > 1 && next === first && this.trouble === undefined) this.letOthersAsk(first);
+  }
+
+  /** Waiters behind the first ask at the same time, unless a mutex stands before them. */
+  private letOthersAsk(first: Waiter): void {
+    let left = this.width;
+    for (let waiter: Waiter | undefined = first; waiter !== undefined; waiter = waiter.behind) {
+      if (waiter.options.limit === 1 || left-- === 0) return;
+      if (waiter.isReady) waiter.onTurn();
+    }
+  }
+
+  /** A waiter with a limit above 1 was granted the key: there may be room for others. */
+  granted(): void {
+    this.width = Math.min(MOST_AT_ONCE, this.width + 1);
   }
 
   /** The question of the waiter that has the turn is late. */
@@ -207,6 +232,7 @@ export class WaitQueue implements Timed {
 
   /** The waiter's question failed. */
   fail(waiter: Waiter): void {
+    this.width = 1;
     const isFirst = this.isFirst(waiter);
     if (this.trouble !== undefined) this.trouble.fail(waiter, isFirst);
     else if (isFirst) this.trouble = new Trouble(waiter);
@@ -214,6 +240,7 @@ export class WaitQueue implements Timed {
 
   /** The waiter found the key busy, by a holder or an attempt. */
   yield(waiter: Waiter): void {
+    this.width = 1;
     if (!this.isFirst(waiter)) this.trouble?.yield(waiter);
   }
 

@@ -1,11 +1,17 @@
 import type { Observable } from 'rxjs';
+import type { ReplicaReport, StoreHealth } from './store-health.js';
 import type { Validity } from './validity.js';
+
+export type { CommitCounts, MasterHealth, ReplicaReport, StoreHealth } from './store-health.js';
 
 /**
  * The place that keeps the locks. Every store promises the following, and the contract suite checks
  * each store:
  *
- * - **At most one owner per key** at any time, over all processes that use the same data.
+ * - **At most one owner per key** at any time, over all processes that use the same data. With a
+ *   `limit` above 1: an owner enters only if then the key has no more holders than the owner allows,
+ *   and no more than any holder inside allows.
+ * - **No owner starves**: while an owner waits, owners with a larger limit do not enter.
  * - **An owner names one attempt.** If an attempt was abandoned, or answered with anything but
  *   `granted`, that owner is never granted. The store takes back whatever such an attempt may have
  *   written.
@@ -45,11 +51,13 @@ export interface LockStore {
   /** From now on `changes` reports these keys too. The outcome covers changes before that. */
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
 
-  /** The holder of the key, or the result that the key keeps, read from the master. */
+  /** The holders of the key, or the result that the key keeps, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
 
-  /** Takes the key from the holder, or removes the result that the key keeps. */
-  forceRelease(key: string): Promise<ForceReleaseOutcome>;
+  /**
+   * Takes the key from all its holders, or from one owner. A result that the key keeps is removed.
+   */
+  forceRelease(key: string, owner?: string): Promise<ForceReleaseOutcome>;
 
   /**
    * The keys whose changes the store hears of: a hint to ask again, never a fact to rely on.
@@ -119,6 +127,11 @@ export interface OwnedKeys {
   readonly keys: readonly string[];
   /** Unique to one attempt. Begins with `rl:`, contains no blank. */
   readonly owner: string;
+  /**
+   * The most owners that may hold each key while this owner does, itself included: 1 for a mutex, up
+   * to 1,000,000, or Infinity.
+   */
+  readonly limit: number;
 }
 
 /** What one attempt asks for. */
@@ -134,6 +147,13 @@ export interface AcquireRequest extends OwnedKeys {
    * takes time. If a quarantine lasts longer, the store answers at once.
    */
   readonly waitUntil: number;
+  /**
+   * The monotonic instant until which the caller waits for the key: until then a refused owner keeps
+   * out owners with a larger limit, for at most `MARK_TIME` ms after each attempt.
+   */
+  readonly wantedUntil: number;
+  /** The last answer was that the key is shared: a mutex is asked for in another way then. */
+  readonly isShared?: boolean;
 }
 
 /**
@@ -223,7 +243,13 @@ export type WatchOutcome =
   | { readonly kind: 'unknown' };
 
 export type InspectOutcome =
-  | { readonly kind: 'held'; readonly holder: Holder }
+  | {
+      readonly kind: 'held';
+      /** The holder whose lease ends first. */
+      readonly holder: Holder;
+      /** All holders, the first to end first. */
+      readonly holders: readonly Holder[];
+    }
   | KeptResult
   | { readonly kind: 'free' }
   | Foreign
@@ -259,14 +285,36 @@ export interface Holder {
   readonly inCooldown: boolean;
   /** The lock was given back, and the key keeps a result: see `ResultToKeep`. */
   readonly keepsResult?: true;
+  /** See `OwnedKeys.limit`. */
+  readonly limit: number;
 }
 
-/** Another owner holds one of the keys. */
+/** Other owners hold one of the keys, or wait for it and keep this owner out. */
 export interface Busy {
   readonly kind: 'busy';
   readonly key: string;
+  /**
+   * The holder. Of several holders, any one, with the ms until the first of them may end. Without a
+   * holder the owner is ''.
+   */
   readonly holder: Holder;
+  /** Undefined if the holder has the limit 1. */
+  readonly shared?: SharedKey | undefined;
 }
+
+/** A busy key that several owners may hold. */
+export interface SharedKey {
+  /** The number of holders. 0: the key is kept for an owner with a smaller limit, which waits. */
+  readonly holders: number;
+  /**
+   * Owners with a larger limit are kept out for the owner that asked. The mark ends by itself unless
+   * the owner asks again: see `MARK_TIME`.
+   */
+  readonly isMarked: boolean;
+}
+
+/** The most ms for which a waiting owner keeps out owners with a larger limit, unless it asks again. */
+export const MARK_TIME = 1_500;
 
 /** Written, but too few replicas confirmed in time; taken back. */
 export interface Unconfirmed {
@@ -309,18 +357,6 @@ export interface Misconfigured {
   readonly reason: string;
 }
 
-/** One replica, as a master reported it. */
-export interface ReplicaReport {
-  readonly address: string;
-  /**
-   * True if the replica has confirmed the write in question. In a health report: true if the
-   * replica answers.
-   */
-  readonly acknowledged: boolean;
-  /** Bytes of the replication stream that the replica is behind; null while it is not connected. */
-  readonly lag: number | null;
-}
-
 export type KeyChange =
   | { readonly key: string }
   | { readonly every: true; readonly isUnreachable?: true }
@@ -338,37 +374,4 @@ export interface StoreReport {
   /** A stable name of the condition, for filters and alerts. */
   readonly code: string;
   readonly message: string;
-}
-
-export interface StoreHealth {
-  /** `degraded`: locks are refused or less protected, for a reason that `masters` names. */
-  readonly status: 'up' | 'degraded' | 'down';
-  /** One entry per master; none in memory. */
-  readonly masters: readonly MasterHealth[];
-}
-
-export interface MasterHealth {
-  readonly address: string;
-  readonly connected: boolean;
-  /** Why the master is not `up`, in words. */
-  readonly reason?: string;
-  /** What should be configured otherwise, in words, although locks are granted. */
-  readonly warnings?: readonly string[];
-  readonly replicas: readonly ReplicaReport[];
-  /** @deprecated The old name of `replicas`. Only `LockService.health` fills it in. */
-  readonly members?: readonly ReplicaReport[];
-  /** ms until new locks are granted; 0 if they are granted now. */
-  readonly quarantine: number;
-  /** Whether client tracking tells waiters and holders of changes. */
-  readonly tracking: boolean;
-  readonly commits: CommitCounts;
-}
-
-/**
- * What was sent to a master since the start: `requests` (acquisitions, renewals) in `groups`. Each
- * group waited for the replicas once.
- */
-export interface CommitCounts {
-  readonly groups: number;
-  readonly requests: number;
 }

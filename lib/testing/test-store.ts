@@ -70,8 +70,8 @@ export class TestStore extends MemoryStore {
     return this.state === 'down' ? Promise.resolve(DOWN) : super.inspect(key);
   }
 
-  override forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    return this.state === 'down' ? Promise.resolve(DOWN) : super.forceRelease(key);
+  override forceRelease(key: string, owner?: string): Promise<ForceReleaseOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.forceRelease(key, owner);
   }
 
   override health(): StoreHealth {

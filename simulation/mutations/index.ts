@@ -1,6 +1,7 @@
 import { COMMIT_MUTANTS } from './commit.js';
 import { CONNECTION_MUTANTS } from './connection.js';
 import { LOCK_MUTANTS } from './lock.js';
+import { PERMITS_MUTANTS } from './permits.js';
 import { REPLICATION_MUTANTS } from './replication.js';
 import { SCRIPTS_MUTANTS } from './scripts.js';
 import type { Mutant } from './mutant.js';
@@ -11,5 +12,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION_MUTANTS,
   ...CONNECTION_MUTANTS,
   ...SCRIPTS_MUTANTS,
+  ...PERMITS_MUTANTS,
   ...LOCK_MUTANTS,
 ];

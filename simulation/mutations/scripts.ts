@@ -50,7 +50,7 @@ export const SCRIPTS_MUTANTS: readonly Mutant[] = [
     name: 'SET comes first when memory is full',
     faults: 'memory full',
     changes: {
-      'simulation/scripts.ts': [['    data.pexpire(key, px);\n', '    data.set(key, value, px);\n']],
+      'simulation/script-data.ts': [['    data.pexpire(key, px);\n', '    data.set(key, value, px);\n']],
     },
   },
 ];

@@ -117,6 +117,23 @@ describe('A scheduled job in two copies of an application', () => {
     expect(most).toBe(1);
   });
 
+  it('runs at most as often at once as its limit, over all copies', async () => {
+    let [inside, most, runs] = [0, 0, 0];
+    @Injectable()
+    class Pages {
+      @ReplicaLocked('render', { limit: 3, waitTime: '20s' })
+      async render(): Promise<void> {
+        runs++;
+        most = Math.max(most, ++inside);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        inside--;
+      }
+    }
+    const copies = await startCopies({ providers: [Pages] });
+    await Promise.all(copies.flatMap((copy) => Array.from({ length: 10 }, () => copy.get(Pages).render())));
+    expect([runs, most]).toEqual([20, 3]);
+  });
+
   it('is not run again during minHoldTime by the copy whose clock is late', async () => {
     const ran: string[] = [];
     @Injectable()

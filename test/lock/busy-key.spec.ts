@@ -6,7 +6,7 @@ import type { Holder } from '../../lib/store/lock-store.js';
 const LEASE = 9_000;
 
 function holderOf(owner: string, remainingTime = LEASE): Holder {
-  return { owner, token: 1, remainingTime, inCooldown: false };
+  return { owner, token: 1, remainingTime, inCooldown: false, limit: 1 };
 }
 
 describe('The next step of a waiter for a busy key', () => {

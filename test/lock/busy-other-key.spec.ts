@@ -16,7 +16,7 @@ it('A caller for two keys that finds the second busy does not make the waiters f
   await settled();
   store.changes.next({ key: 'a' });
   await clock.advance(120);
-  const holder = { owner: 'rl:other:1', token: 1, remainingTime: 5_000, inCooldown: false };
+  const holder = { owner: 'rl:other:1', token: 1, remainingTime: 5_000, inCooldown: false, limit: 1 };
   store.last.answer({ kind: 'busy', key: 'b', holder });
   await clock.advance(3_000);
   expect(await both).toMatchObject({ code: 'LOCK_CONTENDED', owner: 'rl:other:1' });

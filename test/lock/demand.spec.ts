@@ -5,7 +5,7 @@ import type { ReplicaPolicy } from '../../lib/store/lock-store.js';
 const demand = (
   replicas: ReplicaPolicy,
   { keys = ['k'], replicaTimeout = 1_000, leaseTime = 15_000 } = {},
-): Demand => ({ sorted: keys, options: { replicas, replicaTimeout, leaseTime } });
+): Demand => ({ sorted: keys, options: { replicas, replicaTimeout, leaseTime, limit: 1 } });
 
 describe('A demand needs at least as much as another', () => {
   it.each<[string, Demand, Demand, boolean]>([

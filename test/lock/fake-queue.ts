@@ -60,7 +60,13 @@ export function fakeQueue(): FakeQueue {
   const policies = (): unknown[] => store.asked.map(({ request }) => request.replicas);
   const keysAsked = (): string[] => store.asked.map(({ request }) => request.keys.join('+'));
   const busyBy = async (asked: Asked, other: Asked, key = asked.request.keys[0]!): Promise<void> => {
-    const holder = { owner: other.request.owner, token: 5, remainingTime: 9_000, inCooldown: false };
+    const holder = {
+      owner: other.request.owner,
+      token: 5,
+      remainingTime: 9_000,
+      inCooldown: false,
+      limit: 1,
+    };
     await answer(asked, { kind: 'busy', key, holder });
   };
   const change = async (key = 'k'): Promise<void> => {

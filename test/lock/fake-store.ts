@@ -13,6 +13,7 @@ import type {
   Renewal,
   RenewOutcome,
   RenewPurpose,
+  SharedKey,
   StoreHealth,
   StoreReport,
   Unavailable,
@@ -75,8 +76,14 @@ export class FakeStore implements LockStore {
   }
 
   busy(asked = this.last, remainingTime = 5_000): void {
-    const holder = { owner: 'rl:other-host:1:2', token: 7, remainingTime, inCooldown: false };
+    const holder = { owner: 'rl:other-host:1:2', token: 7, remainingTime, inCooldown: false, limit: 1 };
     asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder });
+  }
+
+  /** Answers that locks with a limit above 1 hold the key. */
+  full(asked = this.last, shared: SharedKey = { holders: 4, isMarked: false }, remainingTime = 5_000): void {
+    const holder = { owner: 'rl:other-host:1:3', token: 7, remainingTime, inCooldown: false, limit: 4 };
+    asked.answer({ kind: 'busy', key: asked.request.keys[0]!, holder, shared });
   }
 
   renew(lock: HeldKeys, leaseTime: number, purpose: RenewPurpose = 'hold'): Renewal {

@@ -22,7 +22,7 @@ describe('The context of work that starts its own next run under its lock', () =
 
   it('keeps the locks that are held', () => {
     const held = (key: string): HeldLock =>
-      ({ keys: [key], hasEnded: false, held: true }) as unknown as HeldLock;
+      ({ keys: [key], limit: 1, hasEnded: false, held: true }) as unknown as HeldLock;
     const context = new LockContext();
     const outer = held('outer');
     context.run(outer, () => context.run(held('inner'), () => expect(context.find('outer')).toBe(outer)));

@@ -295,6 +295,8 @@ describe('A key that keeps a result is no lock', () => {
       owner,
       fencingToken: token,
       remainingTime: expect.any(Number),
+      limit: 1,
+      holders: 0,
       kept: { result: { paid: true } },
     });
     expect(await other.isLocked('k')).toBe(false);
@@ -371,6 +373,7 @@ describe('The write that keeps the result', () => {
     token: 7,
     remainingTime: 5_000,
     inCooldown: false,
+    limit: 1,
     keepsResult: true,
   };
   const lost: [string, RenewOutcome, RegExp][] = [

@@ -90,7 +90,7 @@ describe('A caller that waits for a lock', () => {
           await touch();
           expect(store.watched).toHaveLength(renewals);
         }
-        expect(store.watched[0]).toEqual({ keys: ['k'], owner: 'rl:other-host:1:2' });
+        expect(store.watched[0]).toEqual({ keys: ['k'], owner: 'rl:other-host:1:2', limit: 1 });
         expect(store.asked).toHaveLength(2);
       });
 

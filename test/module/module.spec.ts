@@ -187,7 +187,7 @@ describe('ReplicaLockModule', () => {
       1_000,
     );
     for (let i = 0; i < 5; i++) {
-      events.next({ type: 'acquired', ...of, confirmedBy: 1, waited: 1, confirmedIn: 1 });
+      events.next({ type: 'acquired', ...of, limit: 1, confirmedBy: 1, waited: 1, confirmedIn: 1 });
       events.next({ type: 'renewed', ...of, confirmedBy: 1, remainingTime: 1 });
       events.next({ type: 'contended', ...of, holder: 'o', waited: 1 });
       events.next({ type: 'unconfirmed', ...of, confirmed: 1, required: 2, error });

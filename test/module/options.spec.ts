@@ -33,6 +33,7 @@ const CALL_SAMPLES: Required<WithLockOptions> = {
   renew: false,
   maxHoldTime: '1h',
   minHoldTime: 5,
+  limit: 2,
   replicas: 2,
   replicaTimeout: '2s',
   signal: new AbortController().signal,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { GroupScript, type Script } from '../../lib/store/redis/scripts/script.js';
-import { OutOfMemory, scriptsBySha, type Data } from '../../simulation/scripts.js';
+import { OutOfMemory, type Data } from '../../simulation/script-data.js';
+import { scriptsBySha } from '../../simulation/scripts.js';
 import { Dice } from '../../simulation/world.js';
 import { luaScripts } from '../support/lua-scripts.js';
 import { startRedis, type RedisProcess } from '../support/redis-process.js';
@@ -15,10 +16,16 @@ const [STANDING, LEASE, COOLDOWN, TOMBSTONE] = [60_000, 90_000, 120_000, 30_000]
 
 const scripts = await luaScripts();
 
+/** The limits of permits, the last one without end. */
+const LIMITS = [2, 3, 4, 1_000_000_000];
+
 interface Entry {
-  readonly value: string;
+  readonly value: string | ReadonlyMap<string, string>;
   readonly px: number;
 }
+
+/** ms since 1970 at which the clock of the simulated data stands. */
+const FROZEN_AT = 1_700_000_000_000;
 
 /** The data of a server whose clock stands still. */
 class FrozenData implements Data {
@@ -28,7 +35,30 @@ class FrozenData implements Data {
   constructor(private readonly isFull: boolean) {}
 
   get(key: string): string | null {
-    return this.entries.get(key)?.value ?? null;
+    const value = this.entries.get(key)?.value;
+    return typeof value === 'string' ? value : null;
+  }
+
+  hash(key: string): ReadonlyMap<string, string> | undefined {
+    const value = this.entries.get(key)?.value ?? new Map<string, string>();
+    return typeof value === 'string' ? undefined : value;
+  }
+
+  exists(key: string): boolean {
+    return this.entries.has(key);
+  }
+
+  hset(key: string, fields: Readonly<Record<string, string>>): void {
+    this.needMemory();
+    const value = new Map([...this.hash(key)!, ...Object.entries(fields)]);
+    this.entries.set(key, { value, px: this.entries.get(key)?.px ?? -1 });
+  }
+
+  hdel(key: string, field: string): void {
+    const value = new Map(this.hash(key));
+    if (value.delete(field)) this.hasWritten = true;
+    if (value.size === 0) this.entries.delete(key);
+    else this.entries.set(key, { value, px: this.pttl(key) });
   }
 
   pttl(key: string): number {
@@ -36,7 +66,7 @@ class FrozenData implements Data {
   }
 
   now(): number {
-    return 0;
+    return FROZEN_AT * 1_000;
   }
 
   set(key: string, value: string, px: number): void {
@@ -69,14 +99,48 @@ class FrozenData implements Data {
   }
 }
 
+const inTens = (ms: number): string => `${Math.round(ms / 10_000) * 10 + 0} s`;
+
 /**
- * Makes two values equal: tokens of free keys, which come from the clock, and times to live, which
- * have run on a little.
+ * Makes two values equal: tokens of free keys, which come from the clock, and times, which have run
+ * on a little. `now`: ms by the clock from which the value comes.
  */
-function comparable(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(comparable);
-  if (typeof value === 'number') return value > 1_000 ? `${Math.ceil(value / 10_000) * 10} s` : value;
-  return typeof value === 'string' ? value.replace(/(^| )(0|1\d{15})$/, '$1clock') : value;
+function comparable(value: unknown, now: number): unknown {
+  if (Array.isArray(value)) {
+    // A refusal names any holder of the key.
+    const isShared = value.length === 6 && value[1] !== '';
+    return value.map((each, i) => (isShared && i === 1 ? 'a holder' : comparable(each, now)));
+  }
+  if (value instanceof Map)
+    return Object.fromEntries([...value].map(([field, text]) => [field, comparable(text, now)]));
+  if (typeof value === 'number') return value > 100 ? inTens(value) : value;
+  if (typeof value !== 'string') return value;
+  return value
+    .replace(/^WRONGTYPE.*/s, 'WRONGTYPE')
+    .replaceAll(/(?<=^| )1\d{15}(?= |$)/g, 'clock')
+    .replaceAll(/(?<=^| )1\d{12}(?= |$)/g, (at) => inTens(Number(at) - now));
+}
+
+/** A hash with permits of some owners, or of another program. */
+function hashBy(dice: Dice, token: number): (now: number) => Record<string, string> {
+  if (dice.chance(0.1)) return () => ({ basket: 'apples' });
+  const permits = OWNERS.filter(() => dice.chance(0.5)).map((owner) => ({
+    owner,
+    end: dice.pick([STANDING, STANDING, -5_000]),
+    limit: dice.pick(LIMITS),
+    mark: dice.pick(['', '', ' ~']),
+  }));
+  const isStale = dice.chance(0.5);
+  const least = Math.min(1_000_000_000, ...permits.map(({ limit }) => limit)) - (isStale ? 1 : 0);
+  const first = Math.min(STANDING, ...permits.map(({ end }) => end));
+  const exact = isStale ? 0 : dice.pick([0, 1]);
+  const [wanted, till] = dice.pick([[0], [0], [1, STANDING], [2, STANDING], [3, -5_000], [2, 300]]);
+  return (now) => ({
+    '': [token, now + first, least, `${wanted} ${till === undefined ? 0 : now + till}`, exact].join(' '),
+    ...Object.fromEntries(
+      permits.map(({ owner, end, limit, mark }) => [owner, `${token} ${now + end} ${limit}${mark}`]),
+    ),
+  });
 }
 
 /** The answer of a Lua script's twin, or the beginning of its error. */
@@ -109,10 +173,12 @@ describe('The simulation’s twin of the Lua script', () => {
       for (let round = 0; round < ROUNDS; round++) {
         const data = new FrozenData(isFull);
         const token = FUTURE + round;
+        const startedAt = Date.now();
         await client.del(...KEYS);
         for (const key of KEYS) {
           const value = dice.pick([
             null,
+            ...Array.from({ length: 5 }, () => hashBy(dice, token)),
             'basket',
             '42',
             `${token}`,
@@ -123,6 +189,12 @@ describe('The simulation’s twin of the Lua script', () => {
             ]),
           ]);
           if (value === null) continue;
+          if (typeof value === 'function') {
+            data.entries.set(key, { value: new Map(Object.entries(value(FROZEN_AT))), px: STANDING });
+            await client.hset(key, value(startedAt));
+            await client.pexpire(key, STANDING);
+            continue;
+          }
           data.entries.set(key, { value, px: STANDING });
           await client.set(key, value, 'PX', STANDING);
         }
@@ -130,6 +202,8 @@ describe('The simulation’s twin of the Lua script', () => {
           keys: KEYS.filter(() => dice.chance(0.6)),
           owner: dice.pick(OWNERS),
           ttl: LEASE,
+          limit: dice.pick([1, ...LIMITS]),
+          wait: dice.pick([0, 100, 1_500]),
           floor: dice.pick([0, token - 5, token + 5]),
           token: dice.pick([0, token, token - 1]),
           cooldown: dice.pick([0, COOLDOWN]),
@@ -140,21 +214,28 @@ describe('The simulation’s twin of the Lua script', () => {
         const [keys, args] =
           script instanceof GroupScript
             ? [script.keysOf(calls), script.argsOf(calls)]
-            : [[dice.pick(KEYS)], [TOMBSTONE]];
+            : [[dice.pick(KEYS)], [TOMBSTONE, dice.pick(['', ...OWNERS])]];
 
         if (isFull) await client.config('SET', 'maxmemory', 1);
         const real: unknown = await client
           .eval(script.lua, keys.length, ...keys, ...args)
-          .catch((error: Error) => error.message.slice(0, 3));
+          .catch((error: Error) => error.message.match(/^(OOM|WRONGTYPE)/)?.[1] ?? error.message);
         if (isFull) await client.config('SET', 'maxmemory', 0);
-        const standing = [...data.entries];
+        const standing = [...data.entries].map(([key, { value }]) => [key, comparable(value, FROZEN_AT)]);
         const twin = simulated(script, data, keys, args);
         const context = { standing, calls: script instanceof GroupScript ? calls : keys };
-        expect({ ...context, reply: comparable(twin) }).toEqual({ ...context, reply: comparable(real) });
+        expect({ ...context, reply: comparable(twin, FROZEN_AT) }).toEqual({
+          ...context,
+          reply: comparable(real, startedAt),
+        });
         for (const key of KEYS) {
-          const theirs = [await client.get(key), await client.pttl(key)];
-          const mine = [data.get(key), data.pttl(key)];
-          expect({ ...context, [key]: comparable(mine) }).toEqual({ ...context, [key]: comparable(theirs) });
+          const isHash = (await client.type(key)) === 'hash';
+          const theirs = isHash ? new Map(Object.entries(await client.hgetall(key))) : await client.get(key);
+          const mine = data.entries.get(key)?.value ?? null;
+          expect({ ...context, [key]: [comparable(mine, FROZEN_AT), inTens(data.pttl(key))] }).toEqual({
+            ...context,
+            [key]: [comparable(theirs, startedAt), inTens(await client.pttl(key))],
+          });
         }
       }
       client.disconnect();

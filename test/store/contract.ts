@@ -4,6 +4,7 @@ import type { AcquireOutcome, InspectOutcome, LockStore } from '../../lib/store/
 import { until } from '../support/eventually.js';
 import { describeChanges } from './changes-contract.js';
 import { describeKeptResults } from './kept-contract.js';
+import { describeLimit } from './limit-contract.js';
 import { granted, requestFor, take, unique } from './requests.js';
 
 /** One set of data for several stores, as several processes use one Redis. */
@@ -293,6 +294,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     describeKeptResults(() => ({ one, other }));
 
     describeChanges(() => ({ one, other, open: opened }));
+    describeLimit(() => ({ one, other, open: opened }));
 
     describe('values in Redis', () => {
       const raw = (): NonNullable<SharedData['raw']> | undefined => data.raw;

@@ -9,10 +9,12 @@ export function requestFor(keys: string | string[], overrides: Partial<AcquireRe
   return {
     keys: [keys].flat(),
     owner: `rl:test:1:${unique('owner')}`,
+    limit: 1,
     leaseTime: 10_000,
     replicas: 'all',
     replicaTimeout: 2_000,
     waitUntil: systemClock.monotonic() + 5_000,
+    wantedUntil: 0,
     ...overrides,
   };
 }
@@ -30,5 +32,6 @@ export async function take(
 ): Promise<HeldKeys> {
   const request = requestFor(keys, overrides);
   const { token, validity } = granted(await store.acquire(request).outcome);
-  return { keys: request.keys, owner: request.owner, token, leaseTime: request.leaseTime, validity };
+  const { owner, limit, leaseTime } = request;
+  return { keys: request.keys, owner, limit, token, leaseTime, validity };
 }

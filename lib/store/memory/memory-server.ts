@@ -1,9 +1,11 @@
 import { Subject } from 'rxjs';
 import type { Clock } from '../../common/clock.js';
 import {
+  MARK_TIME,
   SHORTEST_TOMBSTONE_TIME,
   type AcquireOutcome,
   type AcquireRequest,
+  type Busy,
   type Holder,
   type InspectOutcome,
   type KeyChange,
@@ -23,6 +25,8 @@ interface Permit {
   /** Undefined once the key is released: only the token is kept. */
   owner: string | undefined;
   readonly token: number;
+  /** See `OwnedKeys.limit`. */
+  readonly limit: number;
   /** Monotonic instant. */
   expiresAt: number;
   /** Given back, and only kept busy. */
@@ -31,34 +35,80 @@ interface Permit {
   result: string | undefined;
 }
 
+/** Keeps out owners with a larger limit, for an owner that waits. */
+interface Mark {
+  readonly limit: number;
+  /** Monotonic instant. */
+  readonly until: number;
+}
+
+/** A lock that is given back. */
+type Released = Pick<OwnedKeys, 'keys' | 'owner'> & { readonly token: number };
+
+/** What a key is for an owner that asks for it. */
+type Room = { readonly kind: 'room'; readonly token: number } | Busy;
+
 /** The locks of one process, without a server: the counterpart of one Redis master. */
 export class MemoryServer {
-  /** The permits of each key, at most one of them with an owner. */
+  /** The permits of each key: of its holders, and of owners that have gone. */
   private readonly permits = new Map<string, readonly Permit[]>();
+  private readonly marks = new Map<string, Mark>();
   private grantsUntilPurge = PURGE_EVERY;
   readonly changes = new Subject<KeyChange>();
 
   constructor(private readonly clock: Clock) {}
 
-  acquire({ keys, owner, leaseTime }: AcquireRequest): AcquireOutcome {
-    const now = Math.floor(this.clock.wall() * 1000);
+  acquire(request: AcquireRequest): AcquireOutcome {
+    const { keys, owner, leaseTime, limit } = request;
     let token = 0;
     for (const key of keys) {
-      let next = now;
-      for (const permit of this.permitsOf(key)) {
-        // An owner that asks again keeps its token.
-        if (permit.owner === owner && permit.result === undefined) next = permit.token;
-        else if (permit.owner === undefined) next = Math.max(next, permit.token + 1);
-        else return { kind: 'busy', key, holder: this.holderOf(permit, permit.owner) };
-      }
-      token = Math.max(token, next);
+      const room = this.roomFor(key, request);
+      if (room.kind === 'busy') return room;
+      token = Math.max(token, room.token);
     }
     const validity = Validity.ofLease(leaseTime, this.clock);
     const expiresAt = this.clock.monotonic() + leaseTime;
-    for (const key of keys)
-      this.permits.set(key, [{ owner, token, expiresAt, inCooldown: false, result: undefined }]);
+    for (const key of keys) {
+      const others = this.permitsOf(key).filter((permit) =>
+        permit.owner === undefined ? permit.token > token : permit.owner !== owner,
+      );
+      this.permits.set(key, [
+        ...others,
+        { owner, token, limit, expiresAt, inCooldown: false, result: undefined },
+      ]);
+      if (limit <= (this.markOf(key)?.limit ?? 0)) this.marks.delete(key);
+    }
     this.purge(keys.length);
     return { kind: 'granted', token, confirmedBy: 0, validity };
+  }
+
+  /** The key's next token if this owner may enter. Otherwise leaves the owner's mark. */
+  private roomFor(key: string, { owner, limit, wantedUntil }: AcquireRequest): Room {
+    const holders: Permit[] = [];
+    let token = Math.floor(this.clock.wall() * 1000);
+    for (const permit of this.permitsOf(key)) {
+      // An owner that asks again keeps its token.
+      if (permit.owner === owner && permit.result === undefined) return { kind: 'room', token: permit.token };
+      token = Math.max(token, permit.token + 1);
+      if (permit.owner !== undefined) holders.push(permit);
+    }
+    const least = holders.reduce((most, permit) => Math.min(most, permit.limit), Infinity);
+    const hasRoom = holders.length === 0 || (holders.length < limit && holders.length < least);
+    const mark = this.markOf(key);
+    const isKeptOut = mark !== undefined && mark.limit < limit;
+    if (hasRoom && !isKeptOut) return { kind: 'room', token };
+    const now = this.clock.monotonic();
+    const until = Math.min(wantedUntil, now + MARK_TIME);
+    const isMarked = until > now && !isKeptOut && limit < least;
+    if (isMarked && (mark?.limit !== limit || mark.until < until)) this.marks.set(key, { limit, until });
+    const [first] = inOrderOfEnd(holders);
+    const holder =
+      first === undefined
+        ? { owner: '', token, remainingTime: mark!.until - now, inCooldown: true, limit: mark!.limit }
+        : this.holderOf(first, first.owner!);
+    const remainingTime = hasRoom ? mark!.until - now : holder.remainingTime;
+    const shared = least === 1 ? undefined : { holders: holders.length, isMarked };
+    return { kind: 'busy', key, holder: { ...holder, remainingTime }, shared };
   }
 
   /**
@@ -87,15 +137,15 @@ export class MemoryServer {
   }
 
   /**
-   * Gives the keys back. Answers whether the owner held all keys, or had released them already: a
-   * released key still has this lock's token unless another owner took it since.
+   * Gives the keys back. Answers whether the owner held all keys, or had released them already: the
+   * last token of a released key is this lock's token unless another owner was granted it since.
    */
-  release({ keys, owner, token }: OwnedKeys & { readonly token: number }, cooldown: number): boolean {
+  release({ keys, owner, token }: Released, cooldown: number): boolean {
     const changed: string[] = [];
     let ours = true;
     for (const key of keys) {
       const permit = this.permitOf(key, owner);
-      if (permit === undefined) ours &&= this.permitOf(key, undefined)?.token === token;
+      if (permit === undefined) ours &&= this.lastTokenOf(key) === token;
       else if (cooldown === 0 || !permit.inCooldown) {
         if (cooldown > 0) this.extend(permit, cooldown, true);
         else this.free(permit);
@@ -111,19 +161,27 @@ export class MemoryServer {
     return keys.find((key) => this.permitOf(key, owner) === undefined);
   }
 
+  /** What the key holds: holders, the first to end first, or a kept result. */
   inspect(key: string): InspectOutcome {
-    for (const permit of this.permitsOf(key)) {
-      if (permit.owner === undefined) continue;
-      const holder = this.holderOf(permit, permit.owner);
-      const { result } = permit;
-      return result === undefined ? { kind: 'held', holder } : { kind: 'kept', holder, result };
-    }
-    return { kind: 'free' };
+    const [first, ...others] = inOrderOfEnd(this.permitsOf(key).filter(({ owner }) => owner !== undefined));
+    if (first === undefined) return { kind: 'free' };
+    const holder = this.holderOf(first, first.owner!);
+    if (first.result !== undefined) return { kind: 'kept', holder, result: first.result };
+    return {
+      kind: 'held',
+      holder,
+      holders: [holder, ...others.map((permit) => this.holderOf(permit, permit.owner!))],
+    };
   }
 
-  /** Answers whether the key had a holder or kept a result. */
-  forceRelease(key: string): boolean {
-    const taken = this.permitsOf(key).filter(({ owner }) => owner !== undefined);
+  /**
+   * Takes the key from all its holders, or from one owner, and removes a kept result. Answers whether
+   * there was any.
+   */
+  forceRelease(key: string, named?: string): boolean {
+    const taken = this.permitsOf(key).filter(
+      ({ owner }) => owner !== undefined && (named === undefined || owner === named),
+    );
     for (const permit of taken) this.free(permit);
     if (taken.length > 0) this.changes.next({ key });
     return taken.length > 0;
@@ -134,13 +192,24 @@ export class MemoryServer {
     return [...this.permits.keys()].filter((key) => this.inspect(key).kind === 'kept');
   }
 
-  private holderOf({ token, expiresAt, inCooldown, result }: Permit, owner: string): Holder {
-    const holder = { owner, token, remainingTime: expiresAt - this.clock.monotonic(), inCooldown };
+  private holderOf({ token, limit, expiresAt, inCooldown, result }: Permit, owner: string): Holder {
+    const remainingTime = expiresAt - this.clock.monotonic();
+    const holder = { owner, token, remainingTime, inCooldown, limit };
     return result === undefined ? holder : { ...holder, keepsResult: true };
   }
 
-  /** The lock of this owner, or without an owner the token of a freed key. */
-  private permitOf(key: string, owner: string | undefined): Permit | undefined {
+  private markOf(key: string): Mark | undefined {
+    const mark = this.marks.size === 0 ? undefined : this.marks.get(key);
+    return mark !== undefined && mark.until > this.clock.monotonic() ? mark : undefined;
+  }
+
+  /** The last token of the key, while the key is held and for a while after. */
+  private lastTokenOf(key: string): number {
+    const locks = this.permitsOf(key).filter(({ result }) => result === undefined);
+    return locks.reduce((last, { token }) => Math.max(last, token), 0);
+  }
+
+  private permitOf(key: string, owner: string): Permit | undefined {
     const now = this.clock.monotonic();
     for (const permit of this.permits.get(key) ?? [])
       if (permit.owner === owner && permit.result === undefined && permit.expiresAt > now) return permit;
@@ -169,8 +238,13 @@ export class MemoryServer {
     this.grantsUntilPurge -= granted;
     if (this.grantsUntilPurge > 0) return;
     for (const key of this.permits.keys()) if (this.permitsOf(key).length === 0) this.permits.delete(key);
+    for (const key of this.marks.keys()) if (this.markOf(key) === undefined) this.marks.delete(key);
     this.grantsUntilPurge = Math.max(PURGE_EVERY, this.permits.size);
   }
+}
+
+function inOrderOfEnd(permits: readonly Permit[]): readonly Permit[] {
+  return permits.length < 2 ? permits : permits.toSorted((a, b) => a.expiresAt - b.expiresAt);
 }
 
 const named = new Map<string, WeakRef<MemoryServer>>();

@@ -74,8 +74,8 @@ export class MemoryStore implements LockStore {
     return Promise.resolve(this.server.inspect(key));
   }
 
-  forceRelease(key: string): Promise<ForceReleaseOutcome> {
-    return Promise.resolve({ kind: 'done', wasHeld: this.server.forceRelease(key) });
+  forceRelease(key: string, owner?: string): Promise<ForceReleaseOutcome> {
+    return Promise.resolve({ kind: 'done', wasHeld: this.server.forceRelease(key, owner) });
   }
 
   health(): StoreHealth {

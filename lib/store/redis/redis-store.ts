@@ -24,6 +24,7 @@ import { connectionSettingsOf } from './connection/connection-settings.js';
 import type { Deployment, DeploymentListener } from './deployment.js';
 import type { RedisStoreOptions } from './options.js';
 import { FORCE_RELEASE } from './scripts/force-release.js';
+import { holdersOf } from './scripts/permits.js';
 import { parseValue } from './scripts/value.js';
 import { SingleMasterDeployment } from './single-master-deployment.js';
 
@@ -83,16 +84,32 @@ export class RedisStore implements LockStore {
     ]);
     if (!Array.isArray(replies)) return replies;
     const [value, pttl] = replies;
-    if (value instanceof ErrorReply) return notAString(key);
+    if (value instanceof ErrorReply) return this.inspectShared(key, redisKey);
     const found = parseValue(value as string | null, pttl as number);
+    if (found.kind === 'held') return { ...found, holders: [found.holder] };
     return found.kind === 'foreign' ? { ...found, key } : found;
   }
 
-  async forceRelease(key: string): Promise<ForceReleaseOutcome> {
+  /** The key holds no string: locks with a limit above 1 may hold the key. */
+  private async inspectShared(key: string, redisKey: string): Promise<InspectOutcome> {
+    const replies = await this.deployment.ask(key, () => [['time'], ['hgetall', redisKey]]);
+    if (!Array.isArray(replies)) return replies;
+    const [time, fields] = replies;
+    if (!Array.isArray(fields) || !Array.isArray(time)) return notAString(key);
+    const now = Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
+    // The key may have expired between the two questions.
+    const holders = fields.length === 0 ? [] : holdersOf(fields as string[], now);
+    if (holders === undefined) return notAString(key);
+    const [holder] = holders;
+    return holder === undefined ? { kind: 'free' } : { kind: 'held', holder, holders };
+  }
+
+  async forceRelease(key: string, owner = ''): Promise<ForceReleaseOutcome> {
+    const tombstone = tombstoneTimeOf(this.options.clockSkew);
     // Sends the text of the script instead of the hash: a server that has lost all scripts needs no
     // second request.
     const replies = await this.deployment.ask(key, () => [
-      FORCE_RELEASE.command([this.options.keyPrefix + key], [tombstoneTimeOf(this.options.clockSkew)], false),
+      FORCE_RELEASE.command([this.options.keyPrefix + key], [tombstone, owner], false),
     ]);
     if (!Array.isArray(replies)) return replies;
     const [reply] = replies;

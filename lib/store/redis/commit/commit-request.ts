@@ -36,7 +36,7 @@ export interface SentGroup {
 }
 
 interface RequestBase extends LockPart {
-  readonly scripts: LockScripts;
+  scripts: LockScripts;
   readonly owner: string;
   readonly leaseTime: number;
   /** ms that the keys live: `leaseTime` and the allowance for the clocks of master and replicas. */
@@ -90,6 +90,8 @@ export interface AcquireCommit extends RequestBase {
   readonly floor: number;
   /** ms that the bare token stays in a key that is given back at once. */
   readonly tombstone: number;
+  readonly limit: number;
+  readonly wait: number;
   readonly settle: (outcome: AcquireOutcome | RouteAgain) => void;
   /** The caller has given up: the keys are taken back as soon as that is safe. */
   abandoned: boolean;
@@ -112,3 +114,16 @@ export interface RenewCommit extends RequestBase {
 }
 
 export type CommitRequest = AcquireCommit | RenewCommit;
+
+/**
+ * ms between the sending of a request and its confirmation, above which its keys are checked once
+ * more.
+ */
+export const PROMPT_TIME = 10;
+
+/** A lock that the replicas have confirmed, so late that its keys are checked before the grant. */
+export interface LateLock {
+  readonly request: AcquireCommit;
+  readonly validity: Validity;
+  readonly confirmedBy: number;
+}

@@ -8,13 +8,16 @@ import type { Session } from '../connection/session.js';
 import type { LongLeases } from '../replication/long-leases.js';
 import type { ReplicaView } from '../replication/replica-view.js';
 import type { ErrorReply } from '../resp.js';
+import { MUTEX, MUTEX_OF_SHARED_KEY } from '../scripts/lock-scripts.js';
 import { checkOwners } from './check-owners.js';
 import type { CommitGroup, ScriptAnswer } from './commit-group.js';
 import { CommitQueue } from './commit-queue.js';
 import {
+  PROMPT_TIME,
   ROUTE_AGAIN,
   type AcquireCommit,
   type CommitRequest,
+  type LateLock,
   type RenewCommit,
   type RouteAgain,
 } from './commit-request.js';
@@ -24,11 +27,6 @@ import { RequestDeadlines, VERDICT_TIME } from './request-deadlines.js';
 import type { SlotOwnership } from './slot-ownership.js';
 import { Verdicts, type SessionState } from './verdicts.js';
 
-/**
- * ms between the sending of a request and its confirmation, above which its keys are checked once
- * more.
- */
-const PROMPT_TIME = 10;
 /** ms after which a renewal that the server refused is sent again. */
 const RENEW_RETRY_TIME = 100;
 
@@ -39,13 +37,6 @@ export interface OpenRequestsHost {
   pump(): void;
   /** Ends the WAIT that blocks. True if a verdict is on its way because of that. */
   endWait(): boolean;
-}
-
-/** A lock that the replicas have confirmed, so late that its keys are checked before the grant. */
-interface LateLock {
-  readonly request: AcquireCommit;
-  readonly validity: Validity;
-  readonly confirmedBy: number;
 }
 
 /**
@@ -203,15 +194,23 @@ export class OpenRequests {
       request.mayBeWritten = true;
       this.pending.add(request);
       if ('token' in answer) request.token = answer.token;
-      if (request.kind === 'acquire' && request.abandoned) this.takeBack(request);
+      if (request.kind === 'renew') request.refused = undefined;
+      else if (request.abandoned) this.takeBack(request);
     } else {
       const key = request.names[answer.index] ?? '';
       if (request.kind === 'renew') this.end(request, { kind: 'gone', key });
       else if (answer.kind === 'busy') {
-        this.longLeases.met(key, answer.holder, this.clock.monotonic());
-        this.refuse(request, { kind: 'busy', key, holder: answer.holder });
-      } else if (answer.kind === 'foreign')
-        this.refuse(request, { kind: 'foreign', key, found: answer.found });
+        const { holder, shared, longest } = answer;
+        this.longLeases.met(key, holder, this.clock.monotonic(), longest);
+        this.refuse(request, { kind: 'busy', key, holder, shared });
+      } else if (answer.kind === 'foreign') {
+        const mayBeShared = !answer.isString && request.scripts === MUTEX && !request.abandoned;
+        if (!mayBeShared) this.refuse(request, { kind: 'foreign', key, found: answer.found });
+        else {
+          request.scripts = MUTEX_OF_SHARED_KEY;
+          this.requeue(request);
+        }
+      }
     }
   }
 
@@ -300,7 +299,7 @@ export class OpenRequests {
   private grant(request: AcquireCommit, validity: Validity, confirmedBy: number): void {
     request.mayBeWritten = false;
     request.granted = true;
-    this.longLeases.granted(request.names);
+    this.longLeases.granted(request.names, request.limit);
     this.end(request, { kind: 'granted', token: request.token, confirmedBy, validity });
   }
 

@@ -14,7 +14,7 @@ import { ErrorReply, type Reply } from '../resp.js';
 import { redirectionOf } from '../connection/redirection.js';
 import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
 import type { LockPart } from '../lock-part.js';
-import { MUTEX } from '../scripts/lock-scripts.js';
+import { scriptsFor } from '../scripts/lock-scripts.js';
 import type { SlotOwnership } from './slot-ownership.js';
 import type { Session } from '../connection/session.js';
 import { Release, type ReleaseRequest } from './release.js';
@@ -91,9 +91,10 @@ export class ReleaseOutbox {
 
   /** Releases the part of the lock, or keeps the keys busy for `cooldown` ms without a holder. */
   release(lock: HeldKeys, { keys, slot }: LockPart, cooldown: number): Promise<ReleaseOutcome> {
-    const { owner, token, leaseTime } = lock;
+    const { owner, limit, token, leaseTime } = lock;
+    const scripts = scriptsFor(limit);
     const leaseLeft = Math.max(leaseTime, cooldown) + this.settings.clockSkew;
-    return this.add({ keys, slot, scripts: MUTEX, owner, token, cooldown }, leaseLeft);
+    return this.add({ keys, slot, scripts, owner, token, cooldown }, leaseLeft);
   }
 
   /**

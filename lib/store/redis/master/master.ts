@@ -4,6 +4,7 @@ import type { Whole } from '../../../common/whole.js';
 import {
   attemptEndOf,
   confirmTimeOf,
+  MARK_TIME,
   STORE_CLOSED,
   tombstoneTimeOf,
   type AcquireOutcome,
@@ -42,7 +43,8 @@ import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { POLL_TIME } from '../pauses.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
-import { MUTEX, RUN_ONCE } from '../scripts/lock-scripts.js';
+import { MUTEX_OF_SHARED_KEY, RUN_ONCE, scriptsFor } from '../scripts/lock-scripts.js';
+import { limitForScript } from '../scripts/permits.js';
 import { evictionRisk } from './eviction.js';
 import {
   lostConnection,
@@ -121,23 +123,26 @@ export class Master implements MasterConnectionHost {
   acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
     let commit: (AcquireCommit & Whole<AcquireCommit>) | undefined;
     const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
-      const { leaseTime, waitUntil } = request;
+      const { leaseTime, limit, waitUntil } = request;
+      const now = this.clock.monotonic();
       const confirmTime = confirmTimeOf(request);
       commit = {
         kind: 'acquire',
         names,
         keys,
         slot,
-        scripts: MUTEX,
+        scripts: limit === 1 && request.isShared === true ? MUTEX_OF_SHARED_KEY : scriptsFor(limit),
         floor,
         tombstone: tombstoneTimeOf(this.settings.clockSkew),
+        limit: limitForScript(limit),
+        wait: Math.max(0, Math.ceil(Math.min(MARK_TIME, request.wantedUntil - now))),
         owner: request.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
         demand: { policy: request.replicas, allowNoReplicas: this.settings.allowNoReplicas },
         confirmTime,
         waitUntil,
-        endsAt: attemptEndOf(request, this.clock.monotonic()),
+        endsAt: attemptEndOf(request, now),
         order: 0,
         stage: 'queued',
         mayBeWritten: false,
@@ -171,7 +176,7 @@ export class Master implements MasterConnectionHost {
         names,
         keys,
         slot,
-        scripts: toKeep === undefined ? MUTEX : RUN_ONCE,
+        scripts: toKeep === undefined ? scriptsFor(lock.limit) : RUN_ONCE,
         owner: lock.owner,
         leaseTime,
         ttl: this.ttlOf(leaseTime),
@@ -218,8 +223,8 @@ export class Master implements MasterConnectionHost {
   }
 
   /** Asks Redis to notify this process of changes to the keys from now on. */
-  async watch({ owner }: OwnedKeys, { names, keys, slot }: LockPart): Promise<WatchOutcome> {
-    const lost = await this.keyTracking.add({ keys, slot, scripts: MUTEX, owner });
+  async watch({ owner, limit }: OwnedKeys, { names, keys, slot }: LockPart): Promise<WatchOutcome> {
+    const lost = await this.keyTracking.add({ keys, slot, scripts: scriptsFor(limit), owner });
     if (lost === undefined) return { kind: 'unknown' };
     const key = names[lost];
     return key === undefined ? { kind: 'held' } : { kind: 'gone', key };

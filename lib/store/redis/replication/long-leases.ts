@@ -27,8 +27,12 @@ export class LongLeases {
     private readonly onMet: (key: string, owner: string, remainingTime: number) => void,
   ) {}
 
-  /** Takes in the holder of a busy key, as read at the monotonic instant `now`. */
-  met(key: string, { owner, remainingTime, inCooldown, keepsResult }: Holder, now: number): void {
+  /**
+   * Takes in the holder of a busy key, as read at the monotonic instant `now`. `remainingTime`: ms
+   * of the longest lease of the key.
+   */
+  met(key: string, holder: Holder, now: number, remainingTime = holder.remainingTime): void {
+    const { owner, inCooldown, keepsResult } = holder;
     // A key without an expiry is no lease. A key in its cooldown, or with a result, has no holder.
     if (inCooldown || keepsResult === true || remainingTime <= this.longest || remainingTime === Infinity)
       return;
@@ -41,10 +45,11 @@ export class LongLeases {
   }
 
   /**
-   * The keys were granted by links that have stood since a long lease was met: the lease is over.
+   * The keys were granted by links that have stood since a long lease was met. With the limit 1 the
+   * lease is over. With a larger limit its holder may still be inside.
    */
-  granted(keys: readonly string[]): void {
-    if (this.byKey.size > 0) for (const key of keys) this.byKey.delete(key);
+  granted(keys: readonly string[], limit: number): void {
+    if (this.byKey.size > 0 && limit === 1) for (const key of keys) this.byKey.delete(key);
   }
 
   /**

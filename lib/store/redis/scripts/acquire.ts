@@ -1,5 +1,6 @@
 import { ErrorReply, type Reply } from '../resp.js';
-import type { Holder } from '../../lock-store.js';
+import type { Holder, SharedKey } from '../../lock-store.js';
+import { holderOfPermit, NO_HOLDER } from './permits.js';
 import { FORGET, GroupScript, reading, type ScriptCall } from './script.js';
 import { parseValue } from './value.js';
 
@@ -10,6 +11,10 @@ export interface AcquireCall extends ScriptCall {
   readonly floor: number;
   /** ms that the bare token stays in a key that is given back at once. */
   readonly tombstone: number;
+  /** The most holders that the owner allows, itself included: see `limitForScript`. */
+  readonly limit: number;
+  /** ms for which a refused owner keeps out owners with a larger limit, while it waits; or 0. */
+  readonly wait: number;
 }
 
 /**
@@ -102,22 +107,58 @@ end
 
 export type AcquireAnswer =
   | { readonly kind: 'written'; readonly token: number }
-  | { readonly kind: 'busy'; readonly index: number; readonly holder: Holder }
-  | { readonly kind: 'foreign'; readonly index: number; readonly found: string }
+  | {
+      readonly kind: 'busy';
+      readonly index: number;
+      readonly holder: Holder;
+      readonly shared: SharedKey | undefined;
+      /** ms of the longest lease of the key, as far as the script has read the leases. */
+      readonly longest: number;
+    }
+  /** `isString`: false if the script found another type, perhaps the hash of a shared key. */
+  | {
+      readonly kind: 'foreign';
+      readonly index: number;
+      readonly found: string;
+      readonly isString: boolean;
+    }
   | { readonly kind: 'refused'; readonly error: ErrorReply };
 
 /** Decodes the script's reply to one request. */
-function decodeAcquire(reply: Reply | undefined): AcquireAnswer {
+export function decodeAcquire(reply: Reply | undefined): AcquireAnswer {
   if (typeof reply === 'string') return { kind: 'written', token: Number(reply) };
-  const [index, text, pttl] = reply as [number, string, number?];
+  const [index, text, pttl, ...shared] = reply as [number, string, number?, ...number[]];
   if (pttl === undefined) {
     const error = new ErrorReply(text);
     return error.code === 'WRONGTYPE'
-      ? { kind: 'foreign', index, found: 'a value that is no string' }
+      ? { kind: 'foreign', index, found: 'a value that is no string', isString: false }
       : { kind: 'refused', error };
   }
+  if (shared.length > 0) return sharedAnswer(index, text, pttl, shared as [number, number, number]);
   const value = parseValue(text, pttl);
   return value.kind === 'held' || value.kind === 'kept'
-    ? { kind: 'busy', index, holder: value.holder }
-    : { kind: 'foreign', index, found: value.kind === 'foreign' ? value.found : 'a bare token' };
+    ? { kind: 'busy', index, holder: value.holder, shared: undefined, longest: value.holder.remainingTime }
+    : {
+        kind: 'foreign',
+        index,
+        found: value.kind === 'foreign' ? value.found : 'a bare token',
+        isString: true,
+      };
+}
+
+/** `left`: ms until the key may have room. */
+function sharedAnswer(
+  index: number,
+  text: string,
+  left: number,
+  [holders, marked, longest]: readonly [holders: number, marked: number, longest: number],
+): AcquireAnswer {
+  const holder = holderOfPermit(text, 0) ?? NO_HOLDER;
+  return {
+    kind: 'busy',
+    index,
+    holder: { ...holder, remainingTime: left },
+    shared: { holders, isMarked: marked === 1 },
+    longest: Math.max(left, longest),
+  };
 }

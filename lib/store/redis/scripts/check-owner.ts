@@ -1,7 +1,8 @@
+import type { Reply } from '../resp.js';
 import { FORGET, GroupScript, READ_ALL, type ScriptCall } from './script.js';
 
 /** The reply for a lock with a key that the server refuses to read. */
-const UNREADABLE = -1;
+export const UNREADABLE = -1;
 
 /**
  * Checks whether locks are still held, and has client tracking report changes of their keys.
@@ -39,5 +40,10 @@ local absent
     replies[#replies + 1] = gone
 `,
   after: FORGET,
-  decode: (reply) => (typeof reply !== 'number' || reply === UNREADABLE ? undefined : reply - 1),
+  decode: decodeOwnerCheck,
 });
+
+/** Decodes the reply for one lock: see `LockScripts`. */
+export function decodeOwnerCheck(reply: Reply | undefined): number | undefined {
+  return typeof reply !== 'number' || reply === UNREADABLE ? undefined : reply - 1;
+}

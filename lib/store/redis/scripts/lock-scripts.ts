@@ -1,8 +1,12 @@
+import { acquirePermitScript } from './acquire-permit.js';
 import { acquireScript, type AcquireAnswer, type AcquireCall } from './acquire.js';
 import { checkOwnerScript } from './check-owner.js';
+import { checkPermitScript } from './check-permit.js';
 import { dropScript } from './drop.js';
 import { keepScript } from './keep.js';
+import { releasePermitScript } from './release-permit.js';
 import { releaseScript, type ReleaseCall } from './release.js';
+import { renewPermitScript } from './renew-permit.js';
 import { renewScript, type RenewAnswer, type RenewCall } from './renew.js';
 import type { GroupScript, ScriptCall } from './script.js';
 
@@ -35,3 +39,21 @@ export const MUTEX: LockScripts = {
  * result back.
  */
 export const RUN_ONCE: LockScripts = { ...MUTEX, renew: keepScript, release: dropScript };
+/** Several holders for each key. */
+export const PERMIT: LockScripts = {
+  acquire: acquirePermitScript,
+  renew: renewPermitScript,
+  release: releasePermitScript,
+  checkOwner: checkPermitScript,
+};
+
+/**
+ * For a mutex whose key is shared now: the script counts the holders inside. The mutex that is granted
+ * is the same as any other.
+ */
+export const MUTEX_OF_SHARED_KEY: LockScripts = { ...MUTEX, acquire: acquirePermitScript };
+
+/** The scripts for locks with this limit. */
+export function scriptsFor(limit: number): LockScripts {
+  return limit === 1 ? MUTEX : PERMIT;
+}

@@ -8,6 +8,8 @@ import type { Holder, KeptResult } from '../../lock-store.js';
  *     <owner>= <token> <result>    the work of the lock has run, and the key keeps its result
  *     <token>             the key is free; its next token is greater
  *
+ * Locks with a limit above 1 make a hash of the key: see `permits.ts`.
+ *
  * Owners begin with `rl:`, and tokens have 16 digits (microseconds since 1970, until the year
  * 2255). So another program's value is not mistaken for one of ours.
  */
@@ -37,7 +39,7 @@ export function parseValue(value: string | null, pttl: number): KeyValue {
   if (held !== null) {
     const [, owner = '', mark, token] = held;
     const inCooldown = mark === COOLDOWN_MARK;
-    return { kind: 'held', holder: { owner, token: Number(token), remainingTime, inCooldown } };
+    return { kind: 'held', holder: { owner, token: Number(token), remainingTime, inCooldown, limit: 1 } };
   }
   const kept = KEPT.exec(value);
   if (kept === null) return { kind: 'foreign', found: shortened(value) };
@@ -48,6 +50,7 @@ export function parseValue(value: string | null, pttl: number): KeyValue {
     remainingTime,
     inCooldown: false,
     keepsResult: true,
+    limit: 1,
   };
   return { kind: 'kept', holder, result: value.slice(head.length) };
 }

@@ -42,6 +42,15 @@ describe('A user with the rights that the README lists', () => {
     await until(() => isTold, { what: 'the waiter was told' });
     await take(other, 'acl');
     expect(await one.forceRelease('acl')).toEqual({ kind: 'done', wasHeld: true });
+    const permits = [await take(one, 'permits', { limit: 2 }), await take(other, 'permits', { limit: 3 })];
+    expect((await askOnce(other, 'permits')).kind).toBe('busy');
+    expect(await one.inspect('permits')).toMatchObject({ holders: [{ limit: 2 }, { limit: 3 }] });
+    expect(await one.watch(permits[0]!)).toEqual({ kind: 'held' });
+    expect(await one.renew(permits[0]!, 10_000).outcome).toMatchObject({ kind: 'renewed' });
+    expect(await one.release(permits[0]!, 0)).toEqual({ kind: 'released', ours: true });
+    expect(await one.forceRelease('permits', permits[1]!.owner)).toEqual({ kind: 'done', wasHeld: true });
+    await other.release(await take(one, 'permits'), 0);
+    await take(one, 'permits', { limit: 2 });
     expect(stores.reports).toEqual([]);
     const log = String(await redis.master.call('ACL', 'LOG'));
     expect(log).toBe('');

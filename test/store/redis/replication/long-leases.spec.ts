@@ -7,6 +7,7 @@ const held = (owner: string, remainingTime: number): Holder => ({
   token: 1,
   remainingTime,
   inCooldown: false,
+  limit: 1,
 });
 
 describe('A lease that is longer than the quarantine', () => {
@@ -39,14 +40,27 @@ describe('A lease that is longer than the quarantine', () => {
     const leases = leasesOf();
     leases.met('k', held('a', 60_000), 100);
     leases.met('other', held('a', 60_000), 100);
-    leases.granted(['k']);
+    leases.granted(['k'], 1);
     expect(leases.metAt(['k'], 200)).toBe(Infinity);
     expect(leases.metAt(['other'], 200)).toBe(100);
   });
 
+  it('is not over when the key was granted beside its holder', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 60_000), limit: Infinity }, 100);
+    leases.granted(['k'], Infinity);
+    expect(leases.metAt(['k'], 200)).toBe(100);
+  });
+
+  it('is seen among shorter leases of the same key', () => {
+    const leases = leasesOf();
+    leases.met('k', { ...held('a', 1_000), limit: 4 }, 100, 60_000);
+    expect(leases.metAt(['k'], 50_000)).toBe(100);
+  });
+
   it('has an end and a holder: a cooldown or a key without an expiry does not count', () => {
     const leases = leasesOf();
-    leases.met('k', { ...held('a', 5_000), inCooldown: true }, 100);
+    leases.met('k', { ...held('a', 5_000), inCooldown: true, limit: 1 }, 100);
     leases.met('k', held('a', Infinity), 100);
     leases.met('k', held('a', 2_000), 100);
     expect(leases.metAt(['k'], 200)).toBe(Infinity);
@@ -54,7 +68,7 @@ describe('A lease that is longer than the quarantine', () => {
 });
 
 describe('A lease that is longer than the quarantine covers', () => {
-  const holder = { owner: 'rl:h:1:a:1', token: 1, remainingTime: 86_400_000, inCooldown: false };
+  const holder = { owner: 'rl:h:1:a:1', token: 1, remainingTime: 86_400_000, inCooldown: false, limit: 1 };
   const met: string[] = [];
   let leases: LongLeases;
 
@@ -80,7 +94,7 @@ describe('A lease that is longer than the quarantine covers', () => {
   it.each([
     ['that is covered', { remainingTime: 16_000 }],
     ['without an end', { remainingTime: Infinity }],
-    ['of a key in its cooldown', { inCooldown: true }],
+    ['of a key in its cooldown', { inCooldown: true, limit: 1 }],
   ])('is not reported %s', (_, differing) => {
     leases.met('job', { ...holder, ...differing }, 100);
     expect(met).toEqual([]);

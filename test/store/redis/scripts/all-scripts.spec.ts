@@ -22,6 +22,12 @@ describe('When the memory of Redis is full', () => {
       take(store, ['several-1', 'several-2', 'several-3']),
       take(store, 'forced'),
     ]);
+    const permits = await Promise.all(
+      ['shared', 'shared', 'shared-kept', 'shared-forced', 'shared-forced'].map((key) =>
+        take(store, key, { limit: 2 }),
+      ),
+    );
+    await store.release(await take(store, 'shared-bare'), 0);
     await redis.master.call('CONFIG', 'SET', 'maxmemory', '1mb');
     expect(
       await store.acquire(requestFor('new', { waitUntil: 0, replicaTimeout: 500 })).outcome,
@@ -44,6 +50,18 @@ describe('When the memory of Redis is full', () => {
     for (const key of ['plain', 'several-1', 'several-3', 'renewed', 'forced'])
       expect(await store.inspect(key)).toEqual({ kind: 'free' });
     expect(await store.release(forced, 0)).toEqual(RELEASED);
+    for (const permit of permits)
+      expect(await store.renew(permit, 10_000).outcome).toMatchObject({ kind: 'renewed' });
+    const soon = { limit: 2, waitUntil: 0, replicaTimeout: 500 };
+    for (const key of ['new', 'shared-bare'])
+      expect(await store.acquire(requestFor(key, soon)).outcome).toMatchObject({ kind: 'unavailable' });
+    expect(await store.release(permits[0]!, 0)).toEqual(RELEASED);
+    expect(await store.release(permits[2]!, 5_000)).toEqual(RELEASED);
+    expect(await store.forceRelease('shared-forced', permits[3]!.owner)).toMatchObject({ wasHeld: true });
+    expect(await store.forceRelease('shared-forced')).toMatchObject({ wasHeld: true });
+    expect(await store.inspect('shared')).toMatchObject({ holders: [{ owner: permits[1]!.owner }] });
+    expect(await store.inspect('shared-kept')).toMatchObject({ holder: { inCooldown: true } });
+    expect(await store.inspect('shared-forced')).toEqual({ kind: 'free' });
     await redis.master.call('CONFIG', 'SET', 'maxmemory', '0');
     granted(await store.acquire(requestFor('new')).outcome);
     await stores.closeAll();

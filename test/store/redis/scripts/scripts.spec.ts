@@ -17,12 +17,16 @@ describe('The Lua script', () => {
 
   it('has a file of its own', () => {
     expect(scripts.map(([file]) => file)).toEqual([
+      'acquire-permit',
       'acquire',
       'check-owner',
+      'check-permit',
       'drop',
       'force-release',
       'keep',
+      'release-permit',
       'release',
+      'renew-permit',
       'renew',
     ]);
   });

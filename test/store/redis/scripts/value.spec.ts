@@ -10,14 +10,14 @@ describe('A key’s value', () => {
       `rl:h:1:a:1 ${token}`,
       {
         kind: 'held',
-        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: false },
+        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: false, limit: 1 },
       },
     ],
     [
       `rl:h:1:a:1~ ${token}`,
       {
         kind: 'held',
-        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: true },
+        holder: { owner: 'rl:h:1:a:1', token: Number(token), remainingTime: 5, inCooldown: true, limit: 1 },
       },
     ],
     ...['', '42', '"a b\\r\\n= ~ rl:x 1"', `rl:h:1:a:1 ${token}`].map(
@@ -32,6 +32,7 @@ describe('A key’s value', () => {
               remainingTime: 5,
               inCooldown: false,
               keepsResult: true,
+              limit: 1,
             },
             result,
           },

@@ -362,6 +362,29 @@ describe('The master itself', () => {
   }, 40_000);
 });
 
+describe('The holders of a key with a limit', () => {
+  it('are still inside after the master died, and its successor lets no more in', async () => {
+    const locks = await serviceOn(redis, { waitTime: 0 });
+    const [first, second] = [
+      await locks.acquire('limited', { limit: 2 }),
+      await locks.acquire('limited', { limit: 2 }),
+    ];
+    const before = await redis.master();
+    const renewed = renewedBy(locks);
+    await before.kill();
+    const after = await redis.untilPromoted(before);
+    await until(() => renewed(after.address).has('limited'), { what: 'the holders are confirmed there' });
+    const third = await locks.acquire('limited', { limit: 2 }).catch((error: unknown) => error);
+    expect(third).toMatchObject({ code: 'LOCK_CONTENDED', holders: 2 });
+    const owners = (await locks.inspectAll('limited')).map(({ owner }) => owner);
+    expect(owners.toSorted()).toEqual([first.owner, second.owner].toSorted());
+    expect(await first.release()).toBe(true);
+    const next = await locks.acquire('limited', { limit: 2, waitTime: '10s' });
+    expect(next.fencingToken).toBeGreaterThan(second.fencingToken);
+    expect(second.held).toBe(true);
+  }, 40_000);
+});
+
 // This test comes last: from now on the Sentinels name a replica that is gone.
 describe('A replica', () => {
   it('that is replaced under a new address counts beside the lost replica, until the lost one is forgotten', async () => {
