@@ -65,7 +65,8 @@ export abstract class SimData extends SimReplica {
 
   pttl(key: string): number {
     const entry = this.find(key);
-    return entry === undefined ? -2 : entry.expiresAt - this.wall();
+    if (entry === undefined) return -2;
+    return entry.expiresAt === Infinity ? -1 : entry.expiresAt - this.wall();
   }
 
   /** The owners that hold the key, or keep it busy. */
@@ -155,7 +156,7 @@ export abstract class SimData extends SimReplica {
     writer: number | undefined,
   ) {
     const left = ownersIn(entry?.value);
-    for (const owner of ownersIn(this.find(key)?.value))
+    for (const owner of ownersIn(this.find(key)?.value, this.wall()))
       if (!left.includes(owner)) this.releasedAt.set(owner, { at: this.world.now, runId: this.runId });
     if (entry === undefined) this.data.delete(key);
     else this.data.set(key, entry);
@@ -175,7 +176,7 @@ function isHash(value: string): boolean {
   return value.startsWith(HASH);
 }
 
-function hashOf(fields: ReadonlyMap<string, string>): string {
+export function hashOf(fields: ReadonlyMap<string, string>): string {
   return HASH + JSON.stringify([...fields]);
 }
 
@@ -184,10 +185,13 @@ function fieldsOf(value: string | undefined): ReadonlyMap<string, string> {
   return new Map(JSON.parse(value.slice(HASH.length)) as [string, string][]);
 }
 
-/** The owners that hold a key with this value, apart from those in their cooldown. */
-export function ownersIn(value = ''): string[] {
+/**
+ * The owners that hold a key with this value, apart from those in their cooldown, and apart from
+ * permits that have ended at `now`, in ms by the server's clock.
+ */
+function ownersIn(value = '', now = 0): string[] {
   if (!isHash(value)) return [...value.matchAll(/^(rl:[^ ~]+) /g)].map(([, owner]) => owner!);
   return [...fieldsOf(value)]
-    .filter(([owner, permit]) => owner !== '' && !permit.endsWith('~'))
+    .filter(([owner, permit]) => owner !== '' && !permit.endsWith('~') && Number(permit.split(' ')[1]) > now)
     .map(([owner]) => owner);
 }

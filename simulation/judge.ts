@@ -86,11 +86,7 @@ export class Judge {
       if (lock.limit === 1) this.lastTokenAlone.set(key, lock.fencingToken);
     }
     this.checkConfirmation(lock);
-    const believes = (owner: string): boolean => world.now < this.scene.foreign.get(owner)!;
-    if (lock.keys.includes(FOREIGN_KEY) && [...(this.met.get(worker) ?? [])].some(believes))
-      this.violate(
-        'a key was granted to a process that had met its holder, and the holder still believes in it',
-      );
+    if (lock.keys.includes(FOREIGN_KEY)) this.checkForeign(worker);
   }
 
   /**
@@ -216,6 +212,24 @@ export class Judge {
     if (left > 0) this.violate('timers or messages are left after the close', String(left));
     if (network.connections.size > 0)
       this.violate('connections are left after the close', String(network.connections.size));
+  }
+
+  /**
+   * A process that has met another program's long lease does not forget it. The process enters only
+   * if it and the holders that it has met allow that many.
+   */
+  private checkForeign(worker: Worker): void {
+    const { world, foreign, workers } = this.scene;
+    const met = [...(this.met.get(worker) ?? [])].map((owner) => foreign.get(owner)!);
+    const believing = met.filter(({ until }) => world.now < until);
+    const locks = workers.flatMap(({ held }) =>
+      [...held].filter((lock) => lock.held && lock.keys.includes(FOREIGN_KEY)),
+    );
+    const inside = [...believing, ...locks];
+    if (believing.length > 0 && inside.length > Math.min(...inside.map(({ limit }) => limit)))
+      this.violate(
+        'a key was granted to a process that had met its holder, and the holder still believes in it',
+      );
   }
 
   /**

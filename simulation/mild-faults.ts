@@ -1,5 +1,6 @@
 import { freeze, named, replicasOf, type Fault, type NamedFault } from './fault.js';
-import { FORBIDDEN_KEY, FOREIGN_KEY, LEASE, LONG_KEY, SKEW } from './scene.js';
+import { soleHolder } from './permit-scripts.js';
+import { FORBIDDEN_KEY, FOREIGN_KEY, LEASE, LIMITS, LONG_KEY, SKEW } from './scene.js';
 
 /** ms that a process may need to connect anew and to ask again. */
 const RECONNECT_TIME = 1_500;
@@ -63,6 +64,7 @@ const answersAreLost: Fault = ({ world, network, weather }) => {
   const count = weather.isMild ? world.dice.pick([1, 2]) : world.dice.pick([1, 3, 10]);
   world.tell('nemesis', `loses the next ${count} answers to ${script}`);
   network.loseAnswers(script, count);
+  network.loseAnswers(`${script}Permit`, count);
 };
 
 const memoryIsFull: Fault = ({ world, watch, nemesis, excuses }) => {
@@ -135,13 +137,19 @@ const replicaReturnsSlowly: Fault = (scene) => {
  * keys do not have to wait for that key.
  */
 export const keyIsHeldForLong: Fault = ({ world, watch, foreign, strayKeys }) => {
-  if (watch.master.valueAt(`lock:${FOREIGN_KEY}`)?.startsWith('rl:') === true) return;
+  const { master } = watch;
+  const name = `lock:${FOREIGN_KEY}`;
+  if (master.holdersAt(name).length > 0) return;
   const ms = world.dice.pick([4_000, 7_000, 86_400_000]);
   world.tell('nemesis', `takes ${FOREIGN_KEY} for ${ms} ms`);
   const owner = `rl:foreign:${foreign.size + 1}`;
-  foreign.set(owner, world.now + ms);
+  const limit = world.dice.pick(LIMITS);
+  foreign.set(owner, { until: world.now + ms, limit });
   strayKeys.add(FOREIGN_KEY);
-  watch.master.put(`lock:${FOREIGN_KEY}`, `${owner} 1700000000000000`, ms + SKEW);
+  const token = 1_700_000_000_000_000;
+  const value =
+    limit === 1 ? `${owner} ${token}` : soleHolder(owner, token, limit, master.wall() + ms + SKEW);
+  master.put(name, value, ms + SKEW);
 };
 
 /** One request is refused. Requests in the same group are not. */

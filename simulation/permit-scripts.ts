@@ -1,3 +1,4 @@
+import { hashOf } from './data.js';
 import { callsOf, forget, write, type Data, type SimScript } from './script-data.js';
 
 /*
@@ -145,8 +146,14 @@ function room(data: Data, key: string, own: string, limit: number, wait: number)
     if (data.pttl(key) < b.till - ms) data.pexpire(key, b.till - ms);
   }
   if (wrote) data.hash(key);
-  if (name === undefined && count > 0)
-    name = [...data.hash(key)!].filter(([owner]) => owner !== '').map((field) => field.join(' '))[0];
+  if (name === undefined && count > 0) {
+    b.longest ??= ms;
+    for (const [owner, text] of [...data.hash(key)!].filter(([field]) => field !== '').slice(0, 2)) {
+      const permit = permitOf(text);
+      if (permit?.mark === '') b.longest = Math.max(b.longest, permit.ends);
+      name = `${owner} ${text}`;
+    }
+  }
   const left = Math.max(1, (hasRoom ? b.till : b.first) - ms);
   return [name ?? '', left, count, isMarked ? 1 : 0, b.longest === undefined ? 0 : b.longest - ms];
 }
@@ -297,4 +304,16 @@ export function forceReleaseShared(
   const { count } = survey(data, key, b);
   if (count > 0) write(data, key, String(b.last), tombstone);
   return Math.min(count, 1);
+}
+
+/** The hash of a key with one permit, until `ends` in ms by the server's clock. */
+export function soleHolder(owner: string, token: number, limit: number, ends: number): string {
+  const permit = { token, ends: Math.floor(ends), limit: Math.min(limit, UNLIMITED), mark: '' };
+  const bounds = { ...noHolder(token), first: permit.ends, least: permit.limit };
+  return hashOf(
+    new Map([
+      ['', textOfBounds(bounds)],
+      [owner, textOf(permit)],
+    ]),
+  );
 }

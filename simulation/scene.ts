@@ -47,6 +47,12 @@ export interface Worker {
   readonly held: Set<Lock>;
 }
 
+/** Another program that holds the foreign key, and counts on it until the instant. */
+export interface ForeignHolder {
+  readonly until: number;
+  readonly limit: number;
+}
+
 /** Servers, Sentinels and processes of one schedule. */
 export interface Scene {
   readonly world: SimWorld;
@@ -60,8 +66,8 @@ export interface Scene {
   readonly excuses: Excuses;
   /** Keys that are also asked for, although they may be refused. */
   readonly strayKeys: Set<string>;
-  /** By owner: the instant until which a holder of the foreign key counts on the lock. */
-  readonly foreign: Map<string, number>;
+  /** By owner: the holders of the foreign key. */
+  readonly foreign: Map<string, ForeignHolder>;
   /** The names of the faults that have begun. */
   readonly happened: Set<string>;
   /** Makes a process ask for dozens of locks at once, again and again for `ms`. */
@@ -73,6 +79,9 @@ export interface Scene {
 /** The keys of mutexes, and the keys that are asked for with all limits. */
 export const ALONE_KEYS: readonly string[] = ['a', 'b'];
 export const SHARED_KEYS: readonly string[] = ['c', 'd'];
+
+/** The limits of the locks on shared keys. */
+export const LIMITS: readonly number[] = [1, 2, 2, 3, Infinity];
 
 /**
  * A key that the user may not touch, a key that is asked for with a lease that is too long, and a

@@ -7,6 +7,7 @@ import {
   ALONE_KEYS,
   IDLE_TIMEOUT,
   LEASE,
+  LIMITS,
   LONG_KEY,
   REPLICA_TIMEOUT,
   setScene,
@@ -30,9 +31,6 @@ const MILD_TIME = 2_900;
  * an excuse can last.
  */
 const OWN_WAIT_TIME = 1_500;
-
-/** The limits of the locks on shared keys. */
-const LIMITS: readonly number[] = [1, 2, 2, 3, Infinity];
 
 /** Requests at once: enough for a second group beside the group in flight. */
 const RUSH_SIZE = 33;
@@ -173,7 +171,8 @@ async function tryIn(
 ): Promise<void> {
   const askedAt = world.now;
   try {
-    const lock = await worker.service.acquire(key, { waitTime: 0, leaseTime, renew: false });
+    const limit = world.dice.pick(LIMITS);
+    const lock = await worker.service.acquire(key, { limit, waitTime: 0, leaseTime, renew: false });
     judge.granted(worker, lock, false);
     await judge.release(worker, lock);
   } catch (error) {
@@ -208,7 +207,7 @@ async function workAlone(
   while (goesOn()) {
     const askedAt = world.now;
     try {
-      const lock = await service.acquire(key, { waitTime: OWN_WAIT_TIME });
+      const lock = await service.acquire(key, { limit: dice.pick(LIMITS), waitTime: OWN_WAIT_TIME });
       judge.granted(worker, lock, true);
       await sleep(host, dice.chance(0.7) ? dice.between(1, 60) : dice.between(200, 2_500));
       await judge.release(worker, lock);

@@ -107,9 +107,9 @@ const inTens = (ms: number): string => `${Math.round(ms / 10_000) * 10 + 0} s`;
  */
 function comparable(value: unknown, now: number): unknown {
   if (Array.isArray(value)) {
-    // A refusal names any holder of the key.
+    // A refusal names any holder of the key, and knows the leases of few.
     const isShared = value.length === 6 && value[1] !== '';
-    return value.map((each, i) => (isShared && i === 1 ? 'a holder' : comparable(each, now)));
+    return value.map((each, i) => (isShared && (i === 1 || i === 5) ? 'of a holder' : comparable(each, now)));
   }
   if (value instanceof Map)
     return Object.fromEntries([...value].map(([field, text]) => [field, comparable(text, now)]));

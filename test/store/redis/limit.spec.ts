@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { LockService } from '../../../lib/lock/lock-service.js';
+import type { AcquireOutcome, LockStore } from '../../../lib/store/lock-store.js';
 import { until } from '../../support/eventually.js';
 import type { RedisProcess } from '../../support/redis-process.js';
 import { startReplication } from '../../support/replication.js';
@@ -136,6 +137,56 @@ describe('The cost of a permit', () => {
     // To read all permits of the larger key takes hundreds of times as long.
     expect(many).toBeLessThan(10 * few);
     client.disconnect();
+  }, 30_000);
+});
+
+describe('A permit that lasts longer than the quarantine', () => {
+  /** A key with a permit that ends in a minute, and one that ends first. */
+  async function writePermits(server: RedisProcess, timeToFirst: number, mark = ''): Promise<void> {
+    const now = Date.now();
+    const [first, long] = [now + timeToFirst, now + 60_000];
+    await server.call(
+      ...['HSET', 'lock:k', '', `1700000000000000 ${first} 2 0 0 1`],
+      ...['rl:h:1:a:1', `1700000000000000 ${first} 2${mark}`],
+      ...['rl:h:1:a:2', `1700000000000000 ${long} 2`],
+    );
+    await server.call('PEXPIRE', 'lock:k', '60000');
+  }
+
+  async function openConnected(url: string): Promise<LockStore> {
+    const store = stores.open(url, { quarantine: 1_000 });
+    await until(() => store.health().masters[0]?.connected, { what: 'the store is connected' });
+    return store;
+  }
+
+  const ask = (store: LockStore, keys: string): Promise<AcquireOutcome> =>
+    store.acquire(requestFor(keys, { leaseTime: 1_000 })).outcome;
+
+  it.each([
+    ['is not the first to end', 1_500, ''],
+    ['stands behind a permit in its cooldown', 1_500, ' ~'],
+    ['stands behind a permit that has ended', -1, ''],
+  ])('is reported if it %s', async (_, timeToFirst, mark) => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = await openConnected(redis.url);
+    await writePermits(redis.master, timeToFirst, mark);
+    expect((await ask(store, 'k')).kind).toBe('busy');
+    expect(stores.reports.map(({ code }) => code)).toContain('long-lease');
+  });
+
+  it('keeps the key after a loss of data, although a refusal named another permit', async () => {
+    await using redis = await startReplication({ replicas: 1 });
+    const store = await openConnected(redis.url);
+    await writePermits(redis.master, 1_500);
+    expect((await ask(store, 'k')).kind).toBe('busy');
+    await redis.master.call('DEL', 'lock:k');
+    await redis.master.call('CLIENT', 'KILL', 'TYPE', 'replica');
+    await redis.waitUntilOnline();
+    await until(async () => (await ask(store, 'other')).kind === 'granted', {
+      what: 'the quarantine is over',
+      within: 15_000,
+    });
+    expect(await ask(store, 'k')).toMatchObject({ kind: 'unavailable' });
   }, 30_000);
 });
 

@@ -7,6 +7,11 @@ interface LongLease {
   readonly endsAt: number;
 }
 
+/** A key in its cooldown, or with a result, is busy without a lease. */
+function leaseOf({ inCooldown, keepsResult, remainingTime }: Holder): number {
+  return inCooldown || keepsResult === true ? 0 : remainingTime;
+}
+
 /** At this number of entries the ended ones are dropped before another is added. */
 const MANY = 1_000;
 
@@ -29,15 +34,13 @@ export class LongLeases {
 
   /**
    * Takes in the holder of a busy key, as read at the monotonic instant `now`. `remainingTime`: ms
-   * of the longest lease of the key.
+   * of the longest lease of the key, if the key has several holders.
    */
-  met(key: string, holder: Holder, now: number, remainingTime = holder.remainingTime): void {
-    const { owner, inCooldown, keepsResult } = holder;
-    // A key without an expiry is no lease. A key in its cooldown, or with a result, has no holder.
-    if (inCooldown || keepsResult === true || remainingTime <= this.longest || remainingTime === Infinity)
-      return;
+  met(key: string, holder: Holder, now: number, remainingTime = leaseOf(holder)): void {
+    // A key without an expiry is no lease.
+    if (remainingTime <= this.longest || remainingTime === Infinity) return;
     const known = this.byKey.get(key);
-    if (known === undefined) this.onMet(key, owner, remainingTime);
+    if (known === undefined) this.onMet(key, holder.owner, remainingTime);
     if (this.byKey.size >= MANY) this.dropEnded(now);
     // After a loss of data the key may have another holder while the first still believes.
     const endsAt = Math.max(now + remainingTime, known?.endsAt ?? 0);

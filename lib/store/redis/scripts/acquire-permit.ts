@@ -12,8 +12,8 @@ import { FORGET, GroupScript } from './script.js';
  *         `floor`, `limit`; then the owner and `wait` of each request (see `GroupScript`)
  * Reply   for each request: the token as a string; or of the first key that has no room: [index,
  *         value, PTTL] if a mutex holds the key, or [index, owner and permit of a holder, ms until
- *         the key may have room, number of holders, 1 if the caller's mark is set, ms until the last
- *         holder's lease ends or 0 if not known]; or
+ *         the key may have room, number of holders, 1 if the caller's mark is set, ms until the
+ *         longest lease ends that was read]; or
  *         [index, error] of a key that cannot be used
  * Writes  a permit and the bounds to each key (see `permits.ts`); with the limit 1 instead
  *         `<owner> <token>` as the mutex does. A permit that this owner already has is written again

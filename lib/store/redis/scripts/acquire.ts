@@ -112,8 +112,8 @@ export type AcquireAnswer =
       readonly index: number;
       readonly holder: Holder;
       readonly shared: SharedKey | undefined;
-      /** ms of the longest lease of the key, as far as the script has read the leases. */
-      readonly longest: number;
+      /** ms of the longest lease of a shared key, as far as the script has read the leases. */
+      readonly longest: number | undefined;
     }
   /** `isString`: false if the script found another type, perhaps the hash of a shared key. */
   | {
@@ -137,7 +137,7 @@ export function decodeAcquire(reply: Reply | undefined): AcquireAnswer {
   if (shared.length > 0) return sharedAnswer(index, text, pttl, shared as [number, number, number]);
   const value = parseValue(text, pttl);
   return value.kind === 'held' || value.kind === 'kept'
-    ? { kind: 'busy', index, holder: value.holder, shared: undefined, longest: value.holder.remainingTime }
+    ? { kind: 'busy', index, holder: value.holder, shared: undefined, longest: undefined }
     : {
         kind: 'foreign',
         index,
@@ -159,6 +159,6 @@ function sharedAnswer(
     index,
     holder: { ...holder, remainingTime: left },
     shared: { holders, isMarked: marked === 1 },
-    longest: Math.max(left, longest),
+    longest,
   };
 }

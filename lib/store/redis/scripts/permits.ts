@@ -174,11 +174,13 @@ end
 
 local function refusal(key, b, count, name, hasRoom, isMarked)
   if not name and count > 0 then
-    local some = call('HRANDFIELD', key, 2, 'WITHVALUES')
-    local i = some[1] == '' and 3 or 1
-    name = some[i] .. ' ' .. some[i + 1]
-    local permit = permitOf(some[i + 1])
-    if permit and permit.mark == '' then b.longest = math.max(ms, permit.ends) end
+    local some = call('HRANDFIELD', key, 3, 'WITHVALUES')
+    b.longest = b.longest or ms
+    for i = 1, #some, 2 do
+      local permit = some[i] ~= '' and permitOf(some[i + 1])
+      if permit and permit.mark == '' then b.longest = math.max(b.longest, permit.ends) end
+      if some[i] ~= '' then name = some[i] .. ' ' .. some[i + 1] end
+    end
   end
   local left = math.max(1, (hasRoom and b.till or b.first) - ms)
   return {name or '', left, count, isMarked and 1 or 0, b.longest and b.longest - ms or 0}
