@@ -145,11 +145,12 @@ describe('A permit that lasts longer than the quarantine', () => {
   async function writePermits(server: RedisProcess, timeToFirst: number, mark = ''): Promise<void> {
     const now = Date.now();
     const [first, long] = [now + timeToFirst, now + 60_000];
-    await server.call(
-      ...['HSET', 'lock:k', '', `1700000000000000 ${first} 2 0 0 1`],
-      ...['rl:h:1:a:1', `1700000000000000 ${first} 2${mark}`],
-      ...['rl:h:1:a:2', `1700000000000000 ${long} 2`],
-    );
+    const fields = [
+      ['', `1700000000000000 ${first} 2 0 0 1`],
+      ['rl:h:1:a:1', `1700000000000000 ${first} 2${mark}`],
+      ['rl:h:1:a:2', `1700000000000000 ${long} 2`],
+    ];
+    await server.call('HSET', 'lock:k', ...fields.flat());
     await server.call('PEXPIRE', 'lock:k', '60000');
   }
 
