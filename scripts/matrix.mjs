@@ -3,9 +3,12 @@
 // Each application is type-checked without skipLibCheck, started against a Redis master with a
 // replica, and locks over HTTP and in a provider. Applications with the optional peers also run
 // tests of their own with the test kit (jest, vitest).
+// Two further applications are projects that the Nest CLI generates: Nest 11 (CommonJS, ts-jest,
+// ESLint) and Nest 12 (ESM, vitest, oxlint). The package and a locked controller are added, as
+// users do, and the scripts of the project run: build, lint, test and test:e2e.
 
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -25,6 +28,29 @@ const consumers = [
   { template: 'nest12-esm', ioredis: '6.0', hasExtras: false },
 ];
 
+/**
+ * A project that the Nest CLI generates. The CLI of Nest 12 is the one of this repository.
+ * @typedef {object} Generated
+ * @property {string} name
+ * @property {[string, ...string[]]} cli
+ * @property {readonly string[]} lint the program of the project's `lint`, without `--fix`
+ */
+/** @type {readonly Generated[]} */
+const generated = [
+  {
+    name: 'nest11-generated',
+    cli: ['npm', 'exec', '--yes', '--prefer-offline', '--package=@nestjs/cli@11', '--', 'nest'],
+    lint: ['eslint/bin/eslint.js', '{src,test}/**/*.ts'],
+  },
+  {
+    name: 'nest12-generated',
+    cli: ['node', join(root, 'node_modules/@nestjs/cli/bin/nest.js')],
+    lint: ['oxlint/bin/oxlint', '--type-aware', '--deny-warnings', 'src', 'test'],
+  },
+];
+
+const INSTALL = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'];
+
 const folder = mkdtempSync(join(tmpdir(), 'replica-lock-matrix-'));
 /** @type {import('node:child_process').ChildProcess[]} */
 const servers = [];
@@ -38,9 +64,12 @@ try {
   const tarball = await pack();
   const redis = await startRedis();
   // Two at a time, because an installation mostly waits for the disk and the network.
-  const left = [...consumers];
+  const left = [
+    ...generated.map((each) => () => checkGenerated(each, tarball, redis)),
+    ...consumers.map((each) => () => check(each, tarball, redis)),
+  ];
   const work = async () => {
-    for (let next = left.shift(); next !== undefined; next = left.shift()) await check(next, tarball, redis);
+    for (let next = left.shift(); next !== undefined; next = left.shift()) await next();
   };
   await Promise.all([work(), work()]);
 } catch (error) {
@@ -54,7 +83,7 @@ for (const server of servers) server.kill('SIGKILL');
 async function pack() {
   await step(['node', join(root, 'node_modules/@nestjs/cli/bin/nest.js'), 'build'], root);
   await step(['npm', 'pack', '--silent', '--pack-destination', folder], root);
-  const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const { name, version } = readManifest(root);
   return join(folder, `${name}-${version}.tgz`);
 }
 
@@ -71,7 +100,7 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
     cpSync(join(templates, 'shared', file), join(at, 'src', file));
   if (hasExtras) cpSync(join(templates, 'shared/reports.test.ts'), join(at, 'test/reports.test.ts'));
   const path = join(at, 'package.json');
-  const { extraDependencies, ...manifest } = JSON.parse(readFileSync(path, 'utf8'));
+  const { extraDependencies, ...manifest } = readManifest(at);
   Object.assign(manifest.dependencies, {
     ioredis: `~${ioredis}.0`,
     'nestjs-replica-lock': `file:${tarball}`,
@@ -79,10 +108,7 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
   if (hasExtras) Object.assign(manifest.devDependencies, extraDependencies);
   writeFileSync(path, JSON.stringify(manifest));
 
-  await step(
-    ['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'],
-    at,
-  );
+  await step(['npm', 'install', ...INSTALL], at);
   await step(['node', tsc, '-p', 'tsconfig.json'], at);
   await step(['node', 'dist/main.js'], at, { REDIS_URL: redis });
   if (hasExtras && template === 'nest11-cjs') await step(['node', 'node_modules/jest/bin/jest.js'], at);
@@ -92,11 +118,92 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
     await step(['node', 'dist-swc/main.js'], at, { REDIS_URL: redis });
     await step(['node', 'bundle/main.mjs'], at, { REDIS_URL: redis });
   }
-  const versions = ['@nestjs/core', 'ioredis']
-    .map((name) => JSON.parse(readFileSync(join(at, 'node_modules', name, 'package.json'), 'utf8')))
-    .map(({ name, version }) => `${name} ${version}`);
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(0);
-  console.log(`${template}: ${versions.join(', ')}${hasExtras ? ', test kit' : ''}: works (${seconds} s)`);
+  const installed = versionsIn(at, ['@nestjs/core', 'ioredis']);
+  console.log(
+    `${template}: ${installed}${hasExtras ? ', test kit' : ''}: works (${secondsSince(startedAt)} s)`,
+  );
+}
+
+/**
+ * @param {Generated} project
+ * @param {string} tarball
+ * @param {string} redis
+ */
+async function checkGenerated({ name, cli, lint }, tarball, redis) {
+  const startedAt = performance.now();
+  const at = join(folder, name);
+  await step([...cli, 'new', name, '--package-manager=npm', '--skip-git', '--skip-install'], folder);
+  const isEsm = readManifest(at).type === 'module';
+  cpSync(join(templates, 'generated'), at, {
+    recursive: true,
+    filter: (path) => !path.endsWith('.prettierrc'),
+  });
+  if (!isEsm) {
+    for (const part of ['src', 'test']) removeExtensions(join(at, part));
+    addToJest(at, jestLine());
+  }
+  await step(['npm', 'install', ...INSTALL, tarball, 'ioredis'], at);
+  for (const script of ['build', 'test', 'test:e2e'])
+    await step(['npm', 'run', script], at, { REDIS_URL: redis });
+  const [program = '', ...args] = lint;
+  await step(['node', join('node_modules', program), ...args], at);
+  const installed = versionsIn(at, ['@nestjs/core', isEsm ? 'vitest' : 'ts-jest']);
+  console.log(`${name}: ${installed}, its own tests, test kit: works (${secondsSince(startedAt)} s)`);
+}
+
+/**
+ * Relative imports in a generated CommonJS project have no extension.
+ * @param {string} path a folder
+ */
+function removeExtensions(path) {
+  for (const file of readdirSync(path).filter((each) => each.endsWith('.ts'))) {
+    const text = readFileSync(join(path, file), 'utf8');
+    writeFileSync(join(path, file), text.replaceAll(/(?<= from '(?:\.|supertest\/)[^']*)\.js(?=';$)/gm, ''));
+  }
+}
+
+/**
+ * The line for jest in docs/testing.md.
+ * @returns {object}
+ */
+function jestLine() {
+  const text = readFileSync(join(root, 'docs/testing.md'), 'utf8');
+  const [line] = /^"transformIgnorePatterns": .*$/m.exec(text) ?? [];
+  if (!line) throw new Error('docs/testing.md has no line "transformIgnorePatterns": [...] for jest');
+  return JSON.parse(`{${line}}`);
+}
+
+/**
+ * Adds the settings to both files of a generated project that have settings of jest.
+ * @param {string} at
+ * @param {object} settings
+ */
+function addToJest(at, settings) {
+  const manifest = readManifest(at);
+  writeFileSync(
+    join(at, 'package.json'),
+    JSON.stringify({ ...manifest, jest: { ...manifest.jest, ...settings } }),
+  );
+  const path = join(at, 'test/jest-e2e.json');
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), ...settings }));
+}
+
+/**
+ * @param {string} at
+ * @param {readonly string[]} names
+ */
+function versionsIn(at, names) {
+  return names.map((name) => `${name} ${readManifest(join(at, 'node_modules', name)).version}`).join(', ');
+}
+
+/** @param {string} at the folder of a package */
+function readManifest(at) {
+  return JSON.parse(readFileSync(join(at, 'package.json'), 'utf8'));
+}
+
+/** @param {number} startedAt */
+function secondsSince(startedAt) {
+  return ((performance.now() - startedAt) / 1000).toFixed(0);
 }
 
 /**

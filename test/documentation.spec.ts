@@ -147,10 +147,10 @@ describe('A path in CONTRIBUTING', () => {
   });
 });
 
-describe('The README', () => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+describe('The page', () => {
+  const page = (name: string): string => readFileSync(join(root, 'docs', `${name}.md`), 'utf8');
 
-  it('lists every option of the module with its default', async () => {
+  it('options lists every option of the module with its default', async () => {
     const { MODULE_OPTIONS } = await import('../lib/module/options.js');
     const shown = (value: unknown): string =>
       typeof value === 'number'
@@ -160,23 +160,25 @@ describe('The README', () => {
           : String(value);
     // Defaults that are no fixed value, in words.
     const special: Record<string, string> = { connection: 'required', quarantine: '`leaseTime`' };
+    const ofModule = page('options').split('## Of one acquisition')[0] ?? '';
     const rows = Object.entries(MODULE_OPTIONS).map(([name, option]) => {
       const { default: value } = option;
       return [`\`${name}\``, special[name] ?? (value === undefined ? 'none' : `\`${shown(value)}\``)];
     });
-    const table = [...readme.matchAll(/^\| (`\w+`) +\| (\S+) +\|/gm)].map(([, name, value]) => [name, value]);
-    expect(table).toEqual(expect.arrayContaining([...rows, ['`name`', 'none'], ['`isGlobal`', '`true`']]));
+    const listed = [...ofModule.matchAll(/^- (`\w+`) \((\S+)\):/gm)].map(([, name, value]) => [name, value]);
+    expect(listed).toEqual(expect.arrayContaining([...rows, ['`name`', 'none'], ['`isGlobal`', '`true`']]));
   });
 
-  it('names every option of a call', async () => {
+  it('options names every option of a call', async () => {
     const { KNOWN_OPTIONS } = await import('../lib/lock/options.js');
-    for (const option of KNOWN_OPTIONS) expect(readme).toContain(`\`${option}\``);
+    const ofCall = page('options').split('## Of one acquisition')[1] ?? '';
+    for (const option of KNOWN_OPTIONS) expect(ofCall).toContain(`\`${option}\``);
   });
 
-  it('names every method and error of the public face', async () => {
+  it('errors names every error, and the page service every method', async () => {
     const face = await import('../lib/index.js');
     for (const name of Object.keys(face).filter((each) => each.endsWith('Error')))
-      expect(readme).toContain(name);
+      if (name !== 'ReplicaLockError') expect(page('errors')).toContain(`- **\`${name}\`**`);
     const methods = Object.getOwnPropertyNames(face.LockService.prototype).filter((name) =>
       [
         'acquire',
@@ -192,7 +194,15 @@ describe('The README', () => {
       ].includes(name),
     );
     expect(methods).toHaveLength(10);
-    for (const method of methods) expect(readme).toMatch(new RegExp(`\`${method}[\`(]`));
+    for (const method of methods) expect(page('service')).toMatch(new RegExp(`\`${method}[\`(]`));
+  });
+});
+
+describe('The README', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+  it('stays short: everything else stands in docs/', () => {
+    expect(readme.split('\n').length).toBeLessThanOrEqual(191);
   });
 
   it('gives commands that package.json has', () => {

@@ -7,7 +7,10 @@ export interface Timed {
 
 /** One deadline of one `Timed`. */
 export interface Deadline {
-  /** The monotonic instant of the deadline. */
+  /**
+   * The monotonic instant, rounded up to a whole ms like the timer: a number with a fraction or
+   * Infinity takes 16 bytes more. 0 without a deadline.
+   */
   readonly dueAt: number;
 }
 
@@ -36,15 +39,14 @@ export class Deadlines {
    * that. Never calls for Infinity.
    */
   add(dueAt: number, timed: Timed): Deadline {
-    const entry: Entry = { dueAt, timed, index: -1 };
-    if (dueAt !== Infinity) this.insert(entry);
+    const entry: Entry = { dueAt: 0, timed, index: -1 };
+    this.insert(entry, dueAt);
     return entry;
   }
 
   move(deadline: Deadline, dueAt: number): void {
     this.stop(deadline);
-    (deadline as Entry).dueAt = dueAt;
-    if (dueAt !== Infinity) this.insert(deadline as Entry);
+    this.insert(deadline as Entry, dueAt);
   }
 
   stop(deadline: Deadline): void {
@@ -58,7 +60,9 @@ export class Deadlines {
     this.timerAt = Infinity;
   }
 
-  private insert(entry: Entry): void {
+  private insert(entry: Entry, dueAt: number): void {
+    if (dueAt === Infinity) return;
+    entry.dueAt = Math.ceil(dueAt);
     this.heap.push(entry);
     this.sift(entry, this.heap.length - 1);
     this.wakeBy(entry.dueAt);

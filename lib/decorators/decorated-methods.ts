@@ -21,3 +21,8 @@ export function methodsWith<M>(
     return method === undefined ? [] : [{ property, handler, method }];
   });
 }
+
+/** The prototype of an object; undefined for anything else. */
+export function prototypeOf(instance: unknown): unknown {
+  return typeof instance === 'object' && instance !== null ? Object.getPrototypeOf(instance) : undefined;
+}

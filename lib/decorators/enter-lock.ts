@@ -1,3 +1,4 @@
+import type { ElectOptions } from '../lock/election-options.js';
 import type { EnteredLock } from '../lock/entered-lock.js';
 import type { LockKeys } from '../lock/keys.js';
 import { LockService } from '../lock/lock-service.js';
@@ -69,8 +70,29 @@ export async function runOnce(
   );
 }
 
+/**
+ * Enters the term of the election on this key. Undefined if this process does not lead, or has
+ * resigned.
+ */
+export function enterTerm(
+  service: LockService,
+  key: string,
+  options: ElectOptions | undefined,
+): EnteredLock | undefined {
+  if (service instanceof LockService) return service.elections.ofDecorator(key, options)?.enter();
+  const double: ServiceDouble = service;
+  const election = double.elect?.(key, options);
+  if (election === undefined)
+    throw new Error(
+      `The object in place of LockService does not stand for the election '${key}': ` +
+        "give it an elect(key, options) that returns { isLeader, term }, or use TestLocks of 'nestjs-replica-lock/testing'.",
+    );
+  if (!election.isLeader) return undefined;
+  return { lock: election.term!, run: (work) => work(), finish: async () => {} };
+}
+
 /** The object that a test may have put in place of the service. */
-type ServiceDouble = Partial<Pick<LockService, 'withLock' | 'once'>>;
+type ServiceDouble = Partial<Pick<LockService, 'withLock' | 'once' | 'elect'>>;
 
 function enterDouble(double: ServiceDouble, keys: LockKeys, options: WithLockOptions): Promise<EnteredLock> {
   return new Promise((resolve, reject) => {

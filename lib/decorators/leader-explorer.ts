@@ -1,13 +1,17 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { DiscoveryService, MetadataScanner, ModuleRef } from '@nestjs/core';
+import { DiscoveryService, ModuleRef } from '@nestjs/core';
 import type { Lock } from '../lock/lock.js';
 import { LockService } from '../lock/lock-service.js';
-import { methodsWith } from './decorated-methods.js';
-import { LEADER_METHOD, refuseHandler, type LeaderMethod } from './leader-method.js';
+import { prototypeOf } from './decorated-methods.js';
+import { checkAt } from './definition-checks.js';
+import { leaderMethodsOf, refuseHandler, type LeaderMethod } from './leader-method.js';
 import { ModuleServices } from './module-services.js';
 
 /** The long-lived work of each service, by the key of its election. */
-const running = new WeakMap<LockService, Map<string, { readonly name: string; readonly instance: object }>>();
+const declared = new WeakMap<
+  LockService,
+  Map<string, { readonly name: string; readonly instance: object }>
+>();
 
 /** A decorated method of one provider, and the service that stands for its election. */
 interface Found {
@@ -15,7 +19,7 @@ interface Found {
   readonly method: LeaderMethod;
   /** Undefined for a request-scoped or transient provider. */
   readonly instance: object | undefined;
-  readonly property: string;
+  readonly property: string | symbol;
 }
 
 /**
@@ -28,7 +32,6 @@ export class LeaderExplorer implements OnApplicationBootstrap {
 
   constructor(
     private readonly discovery: DiscoveryService,
-    private readonly scanner: MetadataScanner,
     modules: ModuleRef,
   ) {
     this.services = new ModuleServices(modules);
@@ -36,24 +39,19 @@ export class LeaderExplorer implements OnApplicationBootstrap {
 
   onApplicationBootstrap(): void {
     const found = this.found();
-    // The first call of `elect` sets the options of an election.
-    const hasOptions = ({ method }: Found): boolean => method.options !== undefined;
-    for (const first of found.filter(hasOptions)) this.begin(first);
-    for (const later of found.filter((each) => !hasOptions(each))) this.begin(later);
+    // No election begins before all decorators are checked: a start that fails leaves none behind.
+    for (const each of found) this.declare(each);
+    for (const { service, method } of found) service.elect(method.key);
   }
 
   private found(): Found[] {
     const found: Found[] = [];
     for (const wrapper of [...this.discovery.getProviders(), ...this.discovery.getControllers()]) {
-      const instance = wrapper.isDependencyTreeStatic()
-        ? (wrapper.instance as object | undefined)
-        : undefined;
-      const prototype = (wrapper.isNotMetatype ? instance : wrapper.metatype?.prototype) as unknown;
-      for (const { property, handler, method } of methodsWith<LeaderMethod>(
-        LEADER_METHOD,
-        this.scanner,
-        prototype,
-      )) {
+      // Nest keeps an object of each transient class whose constructor has never run.
+      const isSingleton = wrapper.isDependencyTreeStatic() && !wrapper.isTransient;
+      const instance = isSingleton ? (wrapper.instance as object | undefined) : undefined;
+      const prototype = wrapper.isNotMetatype ? prototypeOf(instance) : wrapper.metatype?.prototype;
+      for (const { property, handler, method } of leaderMethodsOf(prototype)) {
         refuseHandler(method, handler);
         const service = this.services.serviceOf(method.instanceName);
         // A test may have put a plain object in place of the service.
@@ -63,32 +61,30 @@ export class LeaderExplorer implements OnApplicationBootstrap {
     return found;
   }
 
-  private begin({ service, method, instance, property }: Found): void {
+  private declare({ service, method, instance, property }: Found): void {
     const { decorator, key, name, options } = method;
-    if (decorator === '@LeaderOnly') {
-      service.elect(key, options);
-      return;
-    }
-    if (instance === undefined)
-      throw new TypeError(
-        `@WhileLeader on ${name}: the provider is request-scoped or transient. Use a singleton.`,
-      );
-    const works = running.get(service) ?? new Map<string, { name: string; instance: object }>();
-    running.set(service, works);
-    const other = works.get(key);
-    // Each instance of the module explores all providers.
-    if (other?.instance === instance && other.name === name) return;
-    if (other !== undefined)
-      throw new TypeError(
-        `@WhileLeader on ${name}: ${other.name} is the work of the election '${key}' already.`,
-      );
-    works.set(key, { name, instance });
-    const work = (term: Lock): unknown =>
-      (instance as Record<string, (term: Lock) => unknown>)[property]!(term);
-    // A failure that ends the election is reported to the log.
-    service
-      .elect(key, options)
-      .run(work)
-      .catch(() => {});
+    checkAt(`${decorator} on ${name}`, () => {
+      if (decorator === '@LeaderOnly') service.elections.declare(key, options);
+      else service.elections.declare(key, options, workOf({ service, method, instance, property }));
+    });
   }
+}
+
+/** The work of a method with `@WhileLeader`. Throws `TypeError` if the method cannot be called. */
+function workOf({ service, method: { key, name }, instance, property }: Found): (term: Lock) => unknown {
+  if (instance === undefined)
+    throw new TypeError(
+      `@WhileLeader on ${name}: the provider is transient, request-scoped, or needs a request-scoped provider, so there is no single object to call. ` +
+        'Move the method to a provider of the default scope.',
+    );
+  const works = declared.get(service) ?? new Map<string, { name: string; instance: object }>();
+  declared.set(service, works);
+  const other = works.get(key);
+  // Each instance of the module explores all providers.
+  if (other !== undefined && (other.instance !== instance || other.name !== name))
+    throw new TypeError(
+      `@WhileLeader on ${name}: ${other.name} is the work of the election '${key}' already.`,
+    );
+  works.set(key, { name, instance });
+  return (term) => (instance as Record<string | symbol, (term: Lock) => unknown>)[property]!(term);
 }

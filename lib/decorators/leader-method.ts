@@ -4,7 +4,7 @@ import { checkLockOptions } from '../lock/options.js';
 import { checkAt, checkInstanceName } from './definition-checks.js';
 import type { Original } from './handler-frames.js';
 
-/** Metadata of a function that belongs to an election: its `LeaderMethod`. */
+/** Metadata of a function and of a property that belong to an election: the `LeaderMethod`. */
 export const LEADER_METHOD = 'nestjs-replica-lock:leader-method';
 
 /** The options of `@LeaderOnly` and `@WhileLeader`. */
@@ -61,13 +61,16 @@ export function leaderMethod(
   if (typeof target === 'function') refuse('a static method has no instance. Use an instance method.');
   const original: unknown = descriptor?.value;
   if (typeof original !== 'function') return refuse('only a method can be the work of a leader.');
-  if (Reflect.hasMetadata(LEADER_METHOD, original)) refuse('the method belongs to an election already.');
+  if (Object.prototype.toString.call(original) === '[object GeneratorFunction]')
+    refuse('a synchronous generator does nothing by itself. Make it an async method or an async generator.');
+  if (Reflect.hasMetadata(LEADER_METHOD, original) || Reflect.hasOwnMetadata(LEADER_METHOD, target, property))
+    refuse('the method belongs to an election already.');
   if (typeof key === 'string' && /[{}]/.test(key))
     refuse(
       `the key '${key}' looks like a template. An election begins before any call, so its key is a fixed text.`,
     );
   const hasOptions = Object.keys(options).length > 0;
-  const method = {
+  const method: LeaderMethod = {
     decorator,
     name,
     key: keyOf(key),
@@ -79,7 +82,37 @@ export function leaderMethod(
     checkInstanceName(instanceName);
     checkLockOptions(checkElectOptions(key, options).lock);
   });
+  // A decorator above may replace the function.
+  Reflect.defineMetadata(LEADER_METHOD, method, target, property);
   return { method, original: original as Original };
+}
+
+/** One decorated method of a class. */
+export interface FoundLeaderMethod {
+  readonly property: string | symbol;
+  readonly handler: Original;
+  readonly method: LeaderMethod;
+}
+
+/**
+ * The decorated methods of the prototype, inherited methods included. A method that overrides a
+ * decorated method needs a decorator of its own.
+ */
+export function leaderMethodsOf(prototype: unknown): FoundLeaderMethod[] {
+  const found = new Map<string | symbol, FoundLeaderMethod | undefined>();
+  for (let at = prototype; typeof at === 'object' && at !== null; at = Object.getPrototypeOf(at)) {
+    for (const property of Reflect.ownKeys(at)) {
+      if (found.has(property)) continue;
+      const handler = Object.getOwnPropertyDescriptor(at, property)?.value as Original | undefined;
+      const method =
+        typeof handler === 'function'
+          ? (Reflect.getMetadata(LEADER_METHOD, handler) ??
+            Reflect.getOwnMetadata(LEADER_METHOD, at, property))
+          : undefined;
+      found.set(property, method && { property, handler: handler!, method: method as LeaderMethod });
+    }
+  }
+  return [...found.values()].filter((each) => each !== undefined);
 }
 
 /**

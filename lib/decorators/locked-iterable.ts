@@ -5,13 +5,16 @@ import { GONE } from './locked-subscription.js';
 
 type Generator = AsyncGenerator<unknown, unknown>;
 
+/** The part of `LockedMethod` that is needed here. */
+type Method = Pick<LockedMethod, 'name' | 'onContended'>;
+
 /**
  * The result of a locked async generator method. The first step takes the lock, which is held until
  * the generator has ended or the caller has left the loop. Leaving the loop during the wait for the
  * lock ends the wait.
  */
 export function lockedIterable(
-  method: LockedMethod,
+  method: Method,
   enter: (onWaiting: (cancel: (reason: unknown) => void) => void) => Promise<EnteredLock>,
   work: (entered: EnteredLock) => unknown,
 ): Generator {
@@ -49,7 +52,7 @@ export function lockedIterable(
 /** Every step of the work runs under the lock, in whatever context the caller asks for the step. */
 function stepsUnder(
   entered: EnteredLock,
-  method: LockedMethod,
+  method: Method,
   work: (entered: EnteredLock) => unknown,
 ): AsyncIterable<unknown, unknown> {
   const result = entered.run(() => work(entered));

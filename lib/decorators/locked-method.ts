@@ -52,7 +52,10 @@ export class LockedMethod {
  * The result of a call whose lock stayed busy, by the method's `onContended`. Throws the error if
  * `onContended` is `'throw'`, and any other error of a lock.
  */
-export function resultWhenContended({ onContended }: LockedMethod, error: unknown): unknown {
+export function resultWhenContended(
+  { onContended }: Pick<LockedMethod, 'onContended'>,
+  error: unknown,
+): unknown {
   // Schedulers go on firing until a shutdown ends: a job that skips busy ticks skips those as well.
   if (error instanceof LockServiceClosedError && onContended === 'skip') return undefined;
   if (!(error instanceof LockContendedError) || onContended === 'throw') throw error;

@@ -4,7 +4,7 @@ import { readOnceOptions } from '../lock/once-options.js';
 import type { WithLockOptions } from '../lock/options.js';
 import { LockService } from '../lock/lock-service.js';
 import { checkAt } from './definition-checks.js';
-import { methodsWith } from './decorated-methods.js';
+import { methodsWith, prototypeOf } from './decorated-methods.js';
 import { EventStreamGuard, guardEventStream } from './event-stream.guard.js';
 import { giveService, neededBy } from './instance-services.js';
 import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
@@ -66,8 +66,4 @@ export class LockedProviderExplorer implements OnModuleInit {
     if (!(service instanceof LockService)) return;
     checkAt(`${decorator} on ${name}`, () => service.checkOptions(options));
   }
-}
-
-function prototypeOf(instance: unknown): unknown {
-  return typeof instance === 'object' && instance !== null ? Object.getPrototypeOf(instance) : undefined;
 }

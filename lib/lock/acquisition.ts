@@ -86,6 +86,8 @@ export class Acquisition implements Waiter, Timed {
   }
 
   start(): void {
+    // A listener may have cancelled this acquisition before its start.
+    if (this.state.kind === 'ended') return;
     const { signal, waitTime } = this.options;
     if (signal?.aborted === true) {
       this.state = ENDED;

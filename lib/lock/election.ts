@@ -1,8 +1,10 @@
 import { concat, defer, EMPTY, of, Subject, type Observable } from 'rxjs';
 import type { Clock } from '../common/clock.js';
 import type { StoreReport } from '../store/lock-store.js';
+import { completionOf } from './completion.js';
 import type { CheckedElectOptions } from './election-options.js';
-import { LockKeyError, LockOptionsError, LockServiceClosedError } from './errors.js';
+import type { EnteredLock } from './entered-lock.js';
+import { LockContendedError, LockLostError, LockServiceClosedError, ReplicaLockError } from './errors.js';
 import { listenerFailed, type LockEvent } from './events.js';
 import { GuardedObservable } from './guarded-observable.js';
 import type { HeldLock } from './held-lock.js';
@@ -44,7 +46,7 @@ type State =
   | { readonly kind: 'standing'; cancel: (reason: unknown) => void }
   | { readonly kind: 'leading'; readonly term: Term }
   | { readonly kind: 'pausing'; readonly wake: () => void }
-  | { readonly kind: 'over'; readonly failure: Error | undefined };
+  | { readonly kind: 'over' };
 
 /**
  * This process in the election of one leader among all copies of the application. The process
@@ -57,14 +59,18 @@ export class LockElection {
   private state: State = { kind: 'standing', cancel: () => {} };
   private readonly changed = new Subject<ElectionChange>();
   private readonly standing: Promise<void>;
+  /** The codes of the refusals that were reported, until this process can stand again. */
+  private readonly refusals = new Set<string>();
   private isResigning = false;
   private isRunning = false;
+  /** The long-lived work that runs; resolves, and never rejects. */
+  private serving: Promise<void> | undefined;
   /** Called at the start of a term, and at the end of the election. */
   private onTerm: () => void = () => {};
 
   /**
    * The changes of this process. Begins with `elected` if this process leads now. Completes when
-   * the process does not stand any more, and errors if the election ended with an error.
+   * the process does not stand any more.
    */
   readonly changes: Observable<ElectionChange> = new GuardedObservable<ElectionChange>(
     defer(() => {
@@ -86,9 +92,11 @@ export class LockElection {
     readonly key: string,
     private readonly options: CheckedElectOptions,
     private readonly host: ElectionHost,
+    /** An election of the same key that ends. This one begins after that end. */
+    predecessor?: LockElection,
   ) {
     // The process stands whatever becomes of the call that asked for the election.
-    this.standing = host.context.outside(() => this.stand());
+    this.standing = host.context.outside(() => this.stand(predecessor?.standing));
   }
 
   /** True if this process certainly leads now, by the clocks. Costs no round trip. */
@@ -112,27 +120,39 @@ export class LockElection {
 
   /**
    * Runs `work` if this process leads, and resolves with its result; undefined if another process
-   * leads, or none. Costs no round trip. A resignation waits for the end of the work.
+   * leads, or none. Costs no round trip. A resignation waits for the end of the work. While it
+   * waits, only calls inside that work run.
+   *
+   * An Observable that the work returns is subscribed to, and the call resolves with its last
+   * value. An async generator is run to its end, and the call resolves with its return value.
    *
    * @throws `LockLostError` if the term ends before the work does. The error of the work is then
    *   its `cause`.
    * @throws the error of the work.
    */
-  async runIfLeader<T>(work: (term: Lock) => T | Promise<T>): Promise<T | undefined> {
-    const term = this.openTerm;
-    return term?.run(() => work(term.lock));
+  runIfLeader<T>(work: (term: Lock) => Observable<T>): Promise<T | undefined>;
+  runIfLeader<T>(work: (term: Lock) => AsyncGenerator<unknown, T>): Promise<T | undefined>;
+  runIfLeader<T>(work: (term: Lock) => T | Promise<T>): Promise<T | undefined>;
+  async runIfLeader(work: (term: Lock) => unknown): Promise<unknown> {
+    demandFunction('runIfLeader', work);
+    const term = this.workTerm;
+    return term?.run(() => completionOf(work(term.lock)));
   }
 
   /**
    * Runs `work` at the start of each term, for work that lasts as long as the term. The signal of
    * the term aborts if the leadership is lost or given back; the work must then end. If the work
    * ends or fails by itself, this process gives the leadership back, pauses for `retryTime`, and
-   * stands again. A failure is reported to the log. Resolves when the election is over.
+   * stands again. If the leadership was lost, this process stands again when the work has ended. A
+   * failure is reported to the log. Resolves when the election is over.
+   *
+   * An Observable that the work returns is subscribed to and an async generator is run, until
+   * their end or until the signal aborts.
    *
    * @throws `Error` if work of an earlier call still runs: an election has one long-lived work.
-   * @throws `LockKeyError` or `LockOptionsError` if the election ended with that error.
    */
   async run(work: (term: Lock) => unknown): Promise<void> {
+    demandFunction('run', work);
     if (this.isRunning)
       throw new Error(
         `The election '${this.key}' already runs long-lived work: give the other work a key of its own.`,
@@ -144,13 +164,13 @@ export class LockElection {
     } finally {
       this.isRunning = false;
     }
-    if (this.state.kind === 'over' && this.state.failure !== undefined) throw this.state.failure;
   }
 
   /**
-   * Gives the leadership back and does not stand again. Waits for the work of the term, whose lock
-   * is renewed meanwhile. Inside that work the call returns at once, and the leadership ends after
-   * the work.
+   * Gives the leadership back. Waits for the work of the term, whose lock is renewed meanwhile.
+   * Inside that work the call returns at once, and the leadership ends after the work. This process
+   * then stands again only if `LockService.elect` is called with the key: no method with
+   * `@LeaderOnly` does so.
    */
   async resign(): Promise<void> {
     this.isResigning = true;
@@ -169,36 +189,79 @@ export class LockElection {
     await this.resign();
   }
 
+  /** True from the call of `resign` on. @internal */
+  get isEnding(): boolean {
+    return this.isResigning || this.state.kind === 'over';
+  }
+
+  /**
+   * Puts work under the lock of the term. Undefined if this process does not lead. For decorators.
+   *
+   * @internal
+   */
+  enter(): EnteredLock | undefined {
+    return this.workTerm?.enter();
+  }
+
+  /** The term for a new piece of work. Work of a term may have further work done as it ends. */
+  private get workTerm(): Term | undefined {
+    return Term.around(this.host.context, this.key) ?? this.openTerm;
+  }
+
   private get openTerm(): Term | undefined {
     return this.state.kind === 'leading' && this.state.term.isOpen ? this.state.term : undefined;
   }
 
-  /** Stands, leads and stands again until the election is over. */
-  private async stand(): Promise<void> {
-    let failure: Error | undefined;
-    while (!this.isResigning && failure === undefined) {
+  /** Stands, leads and stands again until this process resigns. */
+  private async stand(predecessor: Promise<void> | undefined): Promise<void> {
+    if (predecessor !== undefined) await this.idle((resume) => void predecessor.then(resume));
+    while (!this.isResigning) {
+      let lock: HeldLock;
       try {
-        this.state = { kind: 'standing', cancel: () => {} };
-        const lock = await this.host.take(this.key, this.options.lock, (cancel) => {
-          if (this.state.kind === 'standing') this.state.cancel = cancel;
-          if (this.isResigning) cancel(new LockServiceClosedError([this.key]));
-        });
-        await this.lead(lock);
+        lock = await this.take();
       } catch (error) {
         if (error instanceof LockServiceClosedError) break;
-        if (error instanceof LockKeyError || error instanceof LockOptionsError) failure = error;
-        else await this.pause();
+        // Only an attempt after a refusal does not wait: another process leads, and all is well.
+        if (error instanceof LockContendedError) this.onAccepted();
+        else {
+          this.onRefused(error);
+          await this.pause();
+        }
+        continue;
       }
+      this.onAccepted();
+      await this.lead(lock);
     }
-    this.state = { kind: 'over', failure };
+    this.state = { kind: 'over' };
     this.host.ended(this);
     this.onTerm();
-    if (failure === undefined) this.changed.complete();
-    else {
-      const message = `This process does not stand for the election '${this.key}' any more: ${failure.message}`;
-      this.host.report({ level: 'error', code: 'election-ended', message });
-      this.changed.error(failure);
-    }
+    this.changed.complete();
+  }
+
+  private take(): Promise<HeldLock> {
+    this.state = { kind: 'standing', cancel: () => {} };
+    const waitTime = this.refusals.size > 0 ? 0 : Infinity;
+    return this.host.take(this.key, { ...this.options.lock, waitTime }, (cancel) => {
+      if (this.state.kind === 'standing') this.state.cancel = cancel;
+      if (this.isResigning) cancel(new LockServiceClosedError([this.key]));
+    });
+  }
+
+  /** An operator must act: the key holds a foreign value, the server may evict locks, NOPERM. */
+  private onRefused(error: unknown): void {
+    const [code, why] =
+      error instanceof ReplicaLockError ? [error.code, error.message] : ['unexpected', textOf(error)];
+    if (this.refusals.has(code)) return;
+    this.refusals.add(code);
+    const message = `This process cannot stand for the election '${this.key}', and tries again every ${this.options.retryTime} ms: ${why}`;
+    this.host.report({ level: 'error', code: 'election-refused', message });
+  }
+
+  private onAccepted(): void {
+    if (this.refusals.size === 0) return;
+    this.refusals.clear();
+    const message = `This process stands for the election '${this.key}' again.`;
+    this.host.report({ level: 'log', code: 'election-resumed', message });
   }
 
   private async lead(lock: HeldLock): Promise<void> {
@@ -210,6 +273,9 @@ export class LockElection {
     if (this.isResigning) void term.resign();
     await term.ended;
     this.tell(lock.loss === undefined ? 'resigned' : 'deposed', lock, startedAt);
+    // A process whose old work still runs would lead and not do the work of the new term.
+    const { serving } = this;
+    if (serving !== undefined) await this.idle((resume) => void serving.then(resume));
     if (lock.loss === undefined) await this.pause();
   }
 
@@ -217,22 +283,24 @@ export class LockElection {
     const { keys, owner, fencingToken } = lock;
     const label = this.options.lock.label;
     const led = this.host.clock.monotonic() - startedAt;
-    this.host.emit({ type, keys, label, owner, fencingToken, led });
+    // First: a listener of events that subscribes gets the present leadership at once.
     this.changed.next({ type, term: lock });
+    this.host.emit({ type, keys, label, owner, fencingToken, led });
   }
 
   private async pause(): Promise<void> {
-    if (this.isResigning) return;
     const time = this.options.retryTime * (0.5 + Math.random() / 2);
-    await new Promise<void>((resolve) => {
-      const stopTimer = this.host.clock.after(time, resolve);
-      this.state = {
-        kind: 'pausing',
-        wake: () => {
-          stopTimer();
-          resolve();
-        },
-      };
+    let stopTimer: (() => void) | undefined;
+    await this.idle((resume) => (stopTimer = this.host.clock.after(time, resume)));
+    stopTimer?.();
+  }
+
+  /** Waits until `start` calls its argument, or until a resignation. */
+  private async idle(start: (resume: () => void) => void): Promise<void> {
+    if (this.isResigning) return;
+    await new Promise<void>((wake) => {
+      this.state = { kind: 'pausing', wake };
+      start(wake);
     });
   }
 
@@ -249,18 +317,45 @@ export class LockElection {
   private async serve(term: Term, work: (term: Lock) => unknown): Promise<void> {
     // The process may have begun to resign since the term was elected.
     if (!term.isOpen) return;
-    try {
-      await term.run(() => work(term.longLived));
-    } catch (error) {
-      // The lock reports its own loss. After an abort the work may reject with the signal's reason.
-      if (term.isOpen) this.host.report(workFailed(this.key, error));
-    }
+    const { longLived } = term;
+    const { signal } = longLived;
+    this.serving = term
+      .run(async () => {
+        try {
+          await completionOf(work(longLived), signal);
+        } catch (error) {
+          if (!signal.aborted) this.reportFailure('so this process gives the leadership back', error);
+          else if (!isAbort(error, longLived)) this.reportFailure('as it ended with its term', error);
+        }
+      })
+      // The lock reports its own loss.
+      .catch(() => {});
+    await this.serving;
+    this.serving = undefined;
     await term.resign();
+  }
+
+  private reportFailure(when: string, error: unknown): void {
+    const message = `The work of the leader of '${this.key}' failed, ${when}: ${textOf(error)}`;
+    this.host.report({ level: 'error', code: 'election-work-failed', message });
   }
 }
 
-function workFailed(key: string, error: unknown): StoreReport {
-  const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-  const message = `The work of the leader of '${key}' failed, so this process gives the leadership back and stands again: ${what}`;
-  return { level: 'error', code: 'election-work-failed', message };
+function demandFunction(method: string, work: unknown): void {
+  if (typeof work !== 'function') throw new TypeError(`${method} needs the work of the leader: a function`);
+}
+
+/** True if the work rejected because its signal aborted, or because its term was lost. */
+function isAbort(error: unknown, term: Lock): boolean {
+  for (let each = error, depth = 0; each !== undefined && each !== null && depth < 5; depth++) {
+    const { name, cause } = each as { readonly name?: unknown; readonly cause?: unknown };
+    if (each === term.signal.reason || name === 'AbortError') return true;
+    if (each instanceof LockLostError && each.keys.includes(term.key)) return true;
+    each = cause;
+  }
+  return false;
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? String(error)) : String(error);
 }

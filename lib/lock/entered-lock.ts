@@ -38,20 +38,20 @@ export function join(outer: HeldLock): EnteredLock {
  * Runs `work` under the lock, and leaves the lock. Throws `LockLostError` if the lock was lost
  * meanwhile.
  */
-export async function runUnder<T>(
-  lock: HeldLock,
-  context: LockContext,
-  work: () => T | Promise<T>,
-): Promise<T> {
-  lock.enter();
+export function runUnder<T>(lock: HeldLock, context: LockContext, work: () => T | Promise<T>): Promise<T> {
+  return runEntered(enterTaken(lock, context), work);
+}
+
+/** As `runUnder`, for a lock that was entered for the work. */
+export async function runEntered<T>(entered: EnteredLock, work: () => T | Promise<T>): Promise<T> {
   let result: T;
   try {
-    result = await context.run(lock, work);
+    result = await entered.run(work);
   } catch (error) {
-    await leave(lock, error);
+    await entered.finish(error);
     throw error;
   }
-  await leave(lock, undefined);
+  await entered.finish();
   return result;
 }
 

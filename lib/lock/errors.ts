@@ -311,8 +311,8 @@ export class LockOptionsError extends ReplicaLockError {
    *
    * @internal
    */
-  of(where: string): LockOptionsError {
-    return new LockOptionsError(this.option, this.value, `${where}: ${this.message}`, this.keys);
+  of(where: string, keys = this.keys): LockOptionsError {
+    return new LockOptionsError(this.option, this.value, `${where}: ${this.message}`, keys);
   }
 
   /**

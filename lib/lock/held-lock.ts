@@ -66,9 +66,12 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   private asked: Renewal | undefined;
   /** A change of a key was reported during the renewal: checks again after the answer. */
   private isOutdated = false;
-  /** The monotonic instant at which the wheel last asked for a renewal. */
-  private renewalDueAt = -Infinity;
-  /** How many pieces of work run under the lock: the one that took the lock, and those that joined. */
+  /** The monotonic instant at which the wheel last asked for a renewal; undefined before. */
+  private renewalDueAt: number | undefined;
+  /**
+   * The number of pieces of work that run under the lock: the work that took the lock, and the work
+   * that joined.
+   */
   private users = 0;
   private keeping: Keeping | undefined;
 
@@ -307,7 +310,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
       if (this.deadline !== undefined) this.host.deadlines.move(this.deadline, outcome.validity.endsAt);
       if (this.host.isHeard()) this.emitRenewed(outcome.confirmedBy);
       // Long turns of the event loop can make the next renewal due meanwhile.
-      const isDueAgain = this.renewalDueAt > this.validity.startedAt;
+      const isDueAgain = this.renewalDueAt !== undefined && this.renewalDueAt > this.validity.startedAt;
       if (this.isOutdated || isDueAgain) this.check();
     } else if (outcome.kind === 'gone') this.loseKey(outcome.key);
     else if (this.validity.remaining(this.host.clock) <= 0) this.loseAtDeadline(outcome.why);

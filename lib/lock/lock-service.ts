@@ -16,7 +16,7 @@ import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
 import { lockHealth, lockInfos, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
-import { readOnceOptions, type OnceOptions } from './once-options.js';
+import { onceOptionsOf, type OnceOptions } from './once-options.js';
 import type { OnceResult } from './once-result.js';
 import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
 import { RunOnce } from './run-once.js';
@@ -36,7 +36,8 @@ export class LockService {
   private readonly options: CallOptions;
   private readonly context = new LockContext();
   private readonly locks: HeldLocks;
-  private readonly elections: Elections;
+  /** @internal */
+  readonly elections: Elections;
   private readonly runOnce: RunOnce;
   private readonly listeners: Listeners;
   private readonly acquisitions: Acquisitions;
@@ -168,8 +169,9 @@ export class LockService {
 
   /**
    * Stands for the election of the one leader for `key` among all copies of the application, until
-   * the returned election resigns or the application shuts down. A process has one
-   * election for each key: a second call for the key returns the same.
+   * the returned election resigns or the application shuts down. A process has one election for
+   * each key: a second call for the key returns the same. After a resignation the next call stands
+   * again, and the new election begins when the old one has ended.
    *
    * ```ts
    * const election = locks.elect('scheduler');
@@ -203,10 +205,10 @@ export class LockService {
     options: OnceOptions,
     work: (lock: Lock) => T | Promise<T>,
   ): Promise<OnceResult<T>> {
-    const { keepFor, lock } = readOnceOptions(options);
+    const { keepFor, lock } = onceOptionsOf(keyOf(key), options);
     const resolved = this.options.resolve(lock);
     this.open();
-    return this.runOnce.run(keyOf(key), keepFor, resolved, work);
+    return this.runOnce.run(key, keepFor, resolved, work);
   }
 
   /**

@@ -25,11 +25,23 @@ export interface OnceOptions extends Omit<AcquireOptions, 'minHoldTime' | 'limit
   keepFor: Duration;
 }
 
-/** The options checked, with `keepFor` in ms apart. Throws `LockOptionsError`. */
-export function readOnceOptions(options: OnceOptions): {
+/** The options checked, with `keepFor` in ms apart. */
+interface CheckedOnceOptions {
   readonly keepFor: number;
   readonly lock: AcquireOptions;
-} {
+}
+
+/** The options of `once` for this key. Throws `LockOptionsError`, which names the key. */
+export function onceOptionsOf(key: string, options: OnceOptions): CheckedOnceOptions {
+  try {
+    return readOnceOptions(options);
+  } catch (error) {
+    throw error instanceof LockOptionsError ? error.of(`once('${key}')`, [key]) : error;
+  }
+}
+
+/** Throws `LockOptionsError`. */
+export function readOnceOptions(options: OnceOptions): CheckedOnceOptions {
   const { keepFor, ...lock } = options ?? {};
   const { minHoldTime } = lock as AcquireOptions;
   if (minHoldTime !== undefined) {

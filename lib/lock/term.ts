@@ -1,8 +1,11 @@
 import { setMaxListeners } from 'node:events';
-import { leave, runUnder } from './entered-lock.js';
+import { enterTaken, leave, runEntered, type EnteredLock } from './entered-lock.js';
 import type { HeldLock } from './held-lock.js';
 import type { LockContext } from './lock-context.js';
 import { JoinedLock, type Lock } from './lock.js';
+
+/** The terms by their locks: work finds the term that it runs in by its asynchronous context. */
+const terms = new WeakMap<HeldLock, Term>();
 
 /**
  * One leadership of this process: a held lock, and the work that runs under the lock. The lock is
@@ -15,13 +18,14 @@ export class Term {
   private isResigning = false;
   /** Aborts at a resignation and at the end of the lock, whatever ends it. */
   private readonly ending = new AbortController();
-  private readonly works = new Set<Promise<unknown>>();
+  private readonly works = new Set<Promise<void>>();
 
   constructor(
     lock: HeldLock,
     private readonly context: LockContext,
   ) {
     this.lock = lock;
+    terms.set(lock, this);
     // Counts as work, so that no other work that ends releases the lock.
     lock.enter();
     this.ended = new Promise((resolve) => {
@@ -33,6 +37,12 @@ export class Term {
     });
     // The signal may be given to dozens of requests.
     setMaxListeners(Infinity, this.ending.signal);
+  }
+
+  /** The term for this key that the caller is work of; undefined outside such work. */
+  static around(context: LockContext, key: string): Term | undefined {
+    const lock = context.find(key);
+    return lock && terms.get(lock);
   }
 
   /** True if new work may begin: the lock is held, and this process does not resign. */
@@ -47,19 +57,31 @@ export class Term {
 
   /** True if the caller is work of this term. */
   get isInside(): boolean {
-    return this.context.find(this.lock.key) === this.lock;
+    return Term.around(this.context, this.lock.key) === this;
+  }
+
+  /** Puts work under the lock. A resignation waits until the work calls `finish`. */
+  enter(): EnteredLock {
+    const entered = enterTaken(this.lock, this.context);
+    let end!: () => void;
+    const work = new Promise<void>((resolve) => (end = resolve));
+    this.works.add(work);
+    return {
+      ...entered,
+      finish: async (failure) => {
+        try {
+          await entered.finish(failure);
+        } finally {
+          this.works.delete(work);
+          end();
+        }
+      },
+    };
   }
 
   /** Runs `work` under the lock. Rejects with `LockLostError` if the lock is lost meanwhile. */
   run<T>(work: () => T | Promise<T>): Promise<T> {
-    const running = runUnder(this.lock, this.context, work);
-    const settled = running.then(
-      () => {},
-      () => {},
-    );
-    this.works.add(settled);
-    void settled.then(() => this.works.delete(settled));
-    return running;
+    return runEntered(this.enter(), work);
   }
 
   /**

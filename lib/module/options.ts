@@ -116,7 +116,7 @@ export interface ReplicaLockModuleOptions {
    * Makes the exception that a handler throws in place of a lock's error, for example for status
    * 423 or 429.
    *
-   * @default 409, 503 and so on, see the README
+   * @default 409, 503 and so on, see docs/errors.md
    */
   exceptionFactory?: LockExceptionFactory | undefined;
   /**

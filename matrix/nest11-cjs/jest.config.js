@@ -4,6 +4,6 @@ module.exports = {
   roots: ['<rootDir>/test'],
   testRegex: '\\.test\\.ts$',
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
-  transform: { '^.+\\.[tj]s$': ['ts-jest', { tsconfig: 'tsconfig.jest.json' }] },
-  transformIgnorePatterns: ['/node_modules/(?!nestjs-replica-lock/)'],
+  transform: { '^.+\\.(t|j)s$': 'ts-jest' },
+  transformIgnorePatterns: ['/node_modules/(?!.*nestjs-replica-lock/)'],
 };

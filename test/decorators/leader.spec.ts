@@ -1,6 +1,7 @@
-import { Controller, Get, Injectable } from '@nestjs/common';
+import { Controller, Get, Inject, Injectable, Scope } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { from, lastValueFrom, Observable, Subject, toArray } from 'rxjs';
 import { LeaderOnly, LockService, ReplicaLockModule, WhileLeader, type Lock } from '../../lib/index.js';
 import { ReplicaLockTestingModule, TestLocks } from '../../lib/testing/index.js';
 import { settled } from '../support/manual-clock.js';
@@ -56,8 +57,295 @@ describe('The work of a leader', () => {
     expect(jobs.ticks).toBe(2);
 
     await other.release();
+    app!.get(LockService).elect('scheduler');
     await settled();
     expect(await jobs.tick()).toBe('ticked');
+  });
+
+  it('does not stand again after a resignation because a method is called', async () => {
+    @Injectable()
+    class Both {
+      calls = 0;
+
+      @WhileLeader('boss', { retryTime: 100 })
+      async consume(term: Lock): Promise<void> {
+        this.calls++;
+        await new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+      }
+
+      @LeaderOnly('boss')
+      async tick(): Promise<string> {
+        return 'ticked';
+      }
+    }
+    const locks = await start(Both);
+    const both = app!.get(Both);
+    const service = app!.get(LockService);
+    expect([await both.tick(), both.calls]).toEqual(['ticked', 1]);
+    await service.elect('boss').resign();
+    expect(await both.tick()).toBeUndefined();
+    await settled();
+    expect([await both.tick(), service.health().elections]).toEqual([undefined, []]);
+    locks.assertNothingHeld();
+
+    // Whatever code stands again: the leader has the work. Other options do not matter to methods.
+    service.elect('boss', { retryTime: 200 });
+    await settled();
+    expect([await both.tick(), both.calls]).toEqual(['ticked', 2]);
+  });
+
+  it('runs in the work of a term that waits to end', async () => {
+    let begin!: () => void;
+    const resigning = new Promise<void>((resolve) => (begin = resolve));
+    @Injectable()
+    class Nested {
+      @LeaderOnly('boss')
+      async sweep(): Promise<unknown> {
+        await resigning;
+        return [await this.step(), await this.step()];
+      }
+
+      @LeaderOnly('boss')
+      async step(): Promise<string> {
+        return 'step';
+      }
+    }
+    await start(Nested);
+    const nested = app!.get(Nested);
+    const swept = nested.sweep();
+    const ended = app!.get(LockService).elect('boss').resign();
+    expect(await nested.step()).toBeUndefined();
+    begin();
+    expect(await swept).toEqual(['step', 'step']);
+    await ended;
+  });
+
+  describe('has a result that comes in parts', () => {
+    const source = new Subject<number>();
+    @Injectable()
+    class Parts {
+      readonly steps: (string | undefined)[] = [];
+
+      constructor(private readonly locks: LockService) {}
+
+      @LeaderOnly('boss')
+      typed(): Observable<number> {
+        return source;
+      }
+
+      @LeaderOnly('boss')
+      // oxlint-disable-next-line typescript/explicit-function-return-type -- no type is emitted
+      untyped(end: Promise<unknown> | Observable<unknown>) {
+        return end;
+      }
+
+      @LeaderOnly('boss')
+      async *steps$(): AsyncGenerator<number> {
+        for (const step of [1, 2]) {
+          this.steps.push(this.locks.current('boss')?.key);
+          yield step;
+        }
+      }
+
+      @LeaderOnly('boss')
+      async later(): Promise<Observable<number>> {
+        return source;
+      }
+    }
+
+    it.each<[string, (parts: Parts) => Observable<unknown>]>([
+      ['an Observable', (parts) => parts.typed()],
+      ['an Observable of a method without a type', (parts) => parts.untyped(source) as Observable<unknown>],
+      [
+        'the Observable of a promise',
+        (parts) =>
+          new Observable((subscriber) => {
+            void parts.later().then((late?) => (late ? late.subscribe(subscriber) : subscriber.complete()));
+          }),
+      ],
+    ])('%s: a resignation waits for each subscriber', async (_, call) => {
+      const locks = await start(Parts);
+      const parts = app!.get(Parts);
+      const seen: unknown[] = [];
+      const [one, two] = [call(parts), call(parts)].map((result) =>
+        result.subscribe((value) => seen.push(value)),
+      );
+      await settled();
+      let hasResigned = false;
+      void app!
+        .get(LockService)
+        .elect('boss')
+        .resign()
+        .then(() => (hasResigned = true));
+      source.next(1);
+      one!.unsubscribe();
+      await settled();
+      source.next(2);
+      expect(seen).toEqual([1, 1, 2]);
+      expect([hasResigned, locks.service.held.length]).toEqual([false, 1]);
+      two!.unsubscribe();
+      await settled();
+      expect(hasResigned).toBe(true);
+      expect(await lastValueFrom(call(parts).pipe(toArray()))).toEqual([]);
+    });
+
+    it('an async generator: each step runs under the lock of the term', async () => {
+      const locks = await start(Parts);
+      const parts = app!.get(Parts);
+      const steps = parts.steps$();
+      expect(await steps.next()).toEqual({ done: false, value: 1 });
+      const resigning = app!.get(LockService).elect('boss').resign();
+      await settled();
+      expect(locks.service.held).toHaveLength(1);
+      expect(await steps.next()).toEqual({ done: false, value: 2 });
+      expect(await steps.next()).toEqual({ done: true, value: undefined });
+      await resigning;
+      expect(parts.steps).toEqual(['boss', 'boss']);
+      expect(await parts.steps$().next()).toEqual({ done: true, value: undefined });
+    });
+
+    it('a promise of a method without a type, whether awaited or subscribed to', async () => {
+      await start(Parts);
+      const parts = app!.get(Parts);
+      expect(await parts.untyped(Promise.resolve('a'))).toBe('a');
+      expect(await lastValueFrom(from(parts.untyped(Promise.resolve('b')) as Observable<unknown>))).toBe('b');
+      await app!.get(LockService).elect('boss').resign();
+      expect(await parts.untyped(Promise.resolve('c'))).toBeUndefined();
+    });
+  });
+
+  it('is found below a decorator that replaces the function, and by a symbol', async () => {
+    const symbol = Symbol('work');
+    const Wrapped: MethodDecorator = (_target, _property, descriptor) => {
+      const inner = descriptor.value as unknown as (...args: unknown[]) => unknown;
+      descriptor.value = function wrapped(this: object, ...args: unknown[]) {
+        return inner.apply(this, args);
+      } as never;
+    };
+    @Injectable()
+    class Hidden {
+      readonly called: string[] = [];
+
+      @Wrapped
+      @WhileLeader('wrapped')
+      async work(): Promise<void> {
+        this.called.push('wrapped');
+      }
+
+      @WhileLeader('symbol')
+      async [symbol](): Promise<void> {
+        this.called.push('symbol');
+      }
+    }
+    await start(Hidden);
+    expect(app!.get(Hidden).called).toEqual(['wrapped', 'symbol']);
+  });
+
+  it('is not inherited by a method that overrides it', async () => {
+    @Injectable()
+    class Override extends Jobs {
+      override async consume(term: Lock): Promise<void> {
+        return super.consume(term);
+      }
+    }
+    await start(Override);
+    expect(app!.get(Override).terms).toEqual([]);
+    expect(await app!.get(Override).tick()).toBe('ticked');
+  });
+
+  it.each([
+    ['transient', Scope.TRANSIENT],
+    ['request-scoped', Scope.REQUEST],
+  ])('refuses @WhileLeader at start on a %s provider', async (_, scope) => {
+    @Injectable({ scope })
+    class Scoped {
+      @WhileLeader('boss')
+      async work(): Promise<void> {}
+    }
+    @Injectable()
+    class User {
+      constructor(@Inject(Scoped) readonly scoped: Scoped) {}
+    }
+    await expect(start(User, Scoped)).rejects.toThrow(/@WhileLeader on Scoped.work: .*default scope/);
+  });
+
+  it('leaves no election behind if the decorators contradict each other', async () => {
+    @Injectable()
+    class Contradiction {
+      readonly begun: string[] = [];
+
+      @WhileLeader('first')
+      async work(): Promise<void> {
+        this.begun.push('first');
+      }
+
+      @WhileLeader('second')
+      async one(): Promise<void> {}
+
+      @WhileLeader('second')
+      async two(): Promise<void> {}
+    }
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockTestingModule.forRoot()],
+      providers: [Contradiction],
+    }).compile();
+    app = module;
+    await expect(module.init()).rejects.toThrow(/Contradiction.two: Contradiction.one is the work/);
+    await settled();
+    expect(module.get(Contradiction).begun).toEqual([]);
+    expect(module.get(LockService).health().elections).toEqual([]);
+  });
+
+  it('runs with an object in place of LockService, and says what the object lacks', async () => {
+    const term = { key: 'scheduler' } as Lock;
+    const double = { elect: () => ({ isLeader: true, term }), assertHeld: () => term };
+    for (const [value, end] of [
+      [double, expect.objectContaining({ value: 'ticked' })],
+      [{ assertHeld: () => term }, expect.objectContaining({ reason: expect.any(Error) })],
+    ] as const) {
+      const module = await Test.createTestingModule({
+        imports: [ReplicaLockModule.forRoot({ connection: 'memory:' })],
+        providers: [Jobs],
+      })
+        .overrideProvider(LockService)
+        .useValue(value)
+        .compile();
+      await module.init();
+      expect((await Promise.allSettled([module.get(Jobs).tick()]))[0]).toEqual(end);
+      await module.close();
+    }
+  });
+
+  it('is told of a shutdown after onModuleDestroy, and has ended before onApplicationShutdown', async () => {
+    const order: string[] = [];
+    @Injectable()
+    class Connection {
+      onModuleDestroy(): void {
+        order.push('onModuleDestroy');
+      }
+
+      onApplicationShutdown(): void {
+        order.push('onApplicationShutdown');
+      }
+    }
+    @Injectable()
+    class Consumer {
+      @WhileLeader('consumer')
+      async consume(term: Lock): Promise<void> {
+        await new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+        order.push('told');
+        await settled();
+        order.push('ended');
+      }
+    }
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockModule.forRoot({ connection: 'memory:' })],
+      providers: [Connection, Consumer],
+    }).compile();
+    await module.init();
+    await settled();
+    await module.close();
+    expect(order).toEqual(['onModuleDestroy', 'told', 'ended', 'onApplicationShutdown']);
   });
 
   it('is called with each term, and ends before its lock is released', async () => {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { concat, defer, from, Observable, of } from 'rxjs';
 import type { LockEvent } from '../../lib/lock/events.js';
 import type { ElectionChange, LockElection } from '../../lib/lock/election.js';
 import { LockKeyError, LockLostError, LockOptionsError } from '../../lib/lock/errors.js';
@@ -17,7 +18,7 @@ const LEASE = 9_000;
 class Copies {
   readonly clock = new ManualClock();
   readonly server = new MemoryServer(this.clock);
-  private readonly services: LockService[] = [];
+  readonly services: LockService[] = [];
 
   open(defaults: Partial<LockDefaults> = {}): LockService {
     const service = new LockService(
@@ -272,11 +273,233 @@ describe('An election', () => {
       expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
     });
 
+    it('runs an Observable until the signal aborts, and starts it with the next term', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      let subscribed = 0;
+      const ended: boolean[] = [];
+      const over = election.run(
+        (term) =>
+          new Observable(() => {
+            subscribed++;
+            return () => void ended.push(term.held);
+          }),
+      );
+      await settled();
+      expect([subscribed, election.isLeader]).toEqual([1, true]);
+      copies.server.forceRelease('boss');
+      await settled();
+      expect([subscribed, ended]).toEqual([2, [false]]);
+      await election.resign();
+      await over;
+      // The lock was held until the subscription had ended.
+      expect(ended).toEqual([false, true]);
+    });
+
+    it('runs an async generator to its end, and ends it at its next step if the signal aborts', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      const steps: string[] = [];
+      const over = election.run(async function* (term) {
+        try {
+          for (;;) {
+            steps.push('step');
+            yield new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+          }
+        } finally {
+          steps.push(term.held ? 'end under the lock' : 'end without the lock');
+        }
+      });
+      await settled();
+      expect(steps).toEqual(['step']);
+      await election.resign();
+      await over;
+      expect(steps).toEqual(['step', 'end under the lock']);
+    });
+
+    it.each<[string, (term: Lock) => unknown, boolean]>([
+      ['an error of its own', () => new TypeError('could not flush'), true],
+      ['a loss of another lock', () => LockLostError.notHeld(['other'], new Date()), true],
+      ["the signal's reason", (term) => term.signal.reason as unknown, false],
+      ['an AbortError', () => Object.assign(new Error('aborted'), { name: 'AbortError' }), false],
+      ['an error caused by the abort', (term) => new Error('no', { cause: term.signal.reason }), false],
+      ['the loss of the term', () => LockLostError.notHeld(['boss'], new Date()), false],
+    ])('reports a failure after the abort: %s', async (_, errorOf, isReported) => {
+      for (const end of ['resigns', 'is deposed']) {
+        copies = new Copies();
+        const service = open();
+        const reports: string[] = [];
+        service.reports.subscribe(({ code, message }) => {
+          if (code === 'election-work-failed') reports.push(message);
+        });
+        const election = service.elect('boss');
+        void election.run(async (term) => {
+          await new Promise<void>((resolve) => term.signal.addEventListener('abort', () => resolve()));
+          throw errorOf(term);
+        });
+        await settled();
+        if (end === 'resigns') await election.resign();
+        else copies.server.forceRelease('boss');
+        await settled();
+        expect(reports).toEqual(isReported ? [expect.stringMatching(/'boss' failed, as it ended/)] : []);
+        await copies.close();
+      }
+    });
+
+    it('does not lead again before the work of a lost term has ended', async () => {
+      copies = new Copies();
+      const election = open().elect('boss');
+      const other = open().elect('boss');
+      const work = new Work();
+      void election.run(work.run);
+      await settled();
+      copies.server.forceRelease('boss');
+      await settled();
+      expect([election.isLeader, other.isLeader]).toEqual([false, true]);
+      await other.resign();
+      await copies.clock.advance(LEASE);
+      expect(election.isLeader).toBe(false);
+      work.end();
+      await settled();
+      expect([election.isLeader, work.isRunning]).toEqual([true, true]);
+      work.end();
+    });
+
     it('has one such work', async () => {
       copies = new Copies();
       const election = open().elect('boss');
       void election.run(new Work().run);
       await expect(election.run(() => {})).rejects.toThrow(/'boss' already runs long-lived work/);
+    });
+  });
+
+  it('stands again after a resignation if asked, and begins when the old election has ended', async () => {
+    const [election] = (await three()) as [LockElection];
+    const service = copies.services[0]!;
+    const log: string[] = [];
+    election.changes.subscribe(({ type }) => log.push(`old ${type}`));
+    const work = new Work();
+    const running = election.runIfLeader(work.run);
+    const resigning = election.resign();
+    const next = service.elect('boss', { retryTime: 500 });
+    expect(next).not.toBe(election);
+    expect(service.elect('boss')).toBe(next);
+    next.changes.subscribe(({ type }) => log.push(`new ${type}`));
+    await copies.clock.advance(LEASE);
+    expect(log).toEqual(['old elected']);
+    work.end();
+    await Promise.all([running, resigning]);
+    for (const other of copies.services.slice(1)) await other.elect('boss').resign();
+    await settled();
+    expect(log).toEqual(['old elected', 'old resigned', 'new elected']);
+    expect(service.health().elections).toHaveLength(1);
+  });
+
+  it('resigns from an election that has not begun, also inside the work of the old one', async () => {
+    const [election] = (await three()) as [LockElection];
+    const service = copies.services[0]!;
+    await election.runIfLeader(async () => {
+      await election.resign();
+      await service.elect('boss').resign();
+    });
+    await settled();
+    expect(service.health().elections).toEqual([]);
+  });
+
+  it('runs work inside the work of the term while a resignation waits', async () => {
+    const [election] = (await three()) as [LockElection];
+    const service = copies.services[0]!;
+    const gate = new Work();
+    const running = election.runIfLeader(async (term) => {
+      await gate.run(term);
+      return [
+        await election.runIfLeader(() => 'inner'),
+        await service.elect('boss').runIfLeader(() => 'inner by a later election'),
+      ];
+    });
+    const resigning = election.resign();
+    expect(await election.runIfLeader(() => 'outer')).toBeUndefined();
+    gate.end();
+    expect(await running).toEqual(['inner', 'inner by a later election']);
+    await resigning;
+  });
+
+  it('tells a subscriber that an event brought in of the leadership once', async () => {
+    copies = new Copies();
+    const service = open();
+    const seen: string[] = [];
+    service.events.subscribe(({ type }) => {
+      if (type === 'elected') election.changes.subscribe((change) => seen.push(change.type));
+    });
+    const election = service.elect('boss');
+    await settled();
+    expect(seen).toEqual(['elected']);
+  });
+
+  it('takes no lock if an observer of acquisitions resigns as it stands again', async () => {
+    copies = new Copies();
+    const service = open();
+    let asked = 0;
+    service.observe({
+      onAsked() {
+        if (++asked === 2) void election.resign();
+        return () => {};
+      },
+    });
+    const election = service.elect('boss', { retryTime: 10 });
+    await settled();
+    await election.term!.release();
+    await copies.clock.advance(10);
+    expect(asked).toBe(2);
+    expect(service.held).toEqual([]);
+    expect(await service.isLocked('boss')).toBe(false);
+  });
+
+  it('refuses work that is no function', async () => {
+    const [election] = (await three()) as [LockElection];
+    const noWork = undefined as unknown as () => void;
+    await expect(election.runIfLeader(noWork)).rejects.toThrow(/^runIfLeader needs the work/);
+    await expect(election.run(noWork)).rejects.toThrow(/^run needs the work/);
+    expect(election.isLeader).toBe(true);
+  });
+
+  describe('waits for a result that comes in parts', () => {
+    it.each<[string, (end: Promise<string>) => Observable<string>]>([
+      ['an Observable', (end) => concat(of('first'), from(end))],
+      ['an Observable that begins late', (end) => defer(() => end)],
+    ])('%s', async (_, source) => {
+      const [election, other] = (await three()) as [LockElection, LockElection];
+      const work = new Work();
+      const running = election.runIfLeader((term) => source(work.run(term)));
+      const resigning = election.resign();
+      await copies.clock.advance(LEASE);
+      expect([work.term!.held, other.isLeader]).toEqual([true, false]);
+      work.end();
+      expect(await running).toBe('done');
+      await resigning;
+      expect(work.term!.held).toBe(false);
+    });
+
+    it('an async generator', async () => {
+      const [election] = (await three()) as [LockElection];
+      const work = new Work();
+      const running = election.runIfLeader(async function* (term) {
+        yield 1;
+        yield await work.run(term);
+        return 'returned';
+      });
+      const resigning = election.resign();
+      await settled();
+      expect(work.term!.held).toBe(true);
+      work.end();
+      expect(await running).toBe('returned');
+      await resigning;
+    });
+
+    it('but not for a stream, which is a value', async () => {
+      const [election] = (await three()) as [LockElection];
+      const stream = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) };
+      expect(await election.runIfLeader(() => stream)).toBe(stream);
     });
   });
 

@@ -241,21 +241,21 @@ describe('The options of once', () => {
     [
       'no options',
       undefined,
-      /^Option 'keepFor' is undefined: it must be milliseconds from 1000 to 31622400000/,
+      /^once\('k'\): Option 'keepFor' is undefined: it must be milliseconds from 1000 to 31622400000/,
     ],
-    ['no keepFor', {}, /^Option 'keepFor' is undefined/],
-    ['a keepFor of half a second', { keepFor: 500 }, /^Option 'keepFor' is 500/],
-    ['a keepFor of two years', { keepFor: '2y' }, /^Option 'keepFor' is '2y'/],
+    ['no keepFor', {}, /^once\('k'\): Option 'keepFor' is undefined/],
+    ['a keepFor of half a second', { keepFor: 500 }, /^once\('k'\): Option 'keepFor' is 500/],
+    ['a keepFor of two years', { keepFor: '2y' }, /^once\('k'\): Option 'keepFor' is '2y'/],
     [
       'minHoldTime',
       { keepFor: '1h', minHoldTime: 5 },
-      /^Option 'minHoldTime' is 5: it must be left out with keepFor/,
+      /^once\('k'\): Option 'minHoldTime' is 5: it must be left out with keepFor/,
     ],
-    ['reentrant', { keepFor: '1h', reentrant: true }, /^There is no option 'reentrant'/],
+    ['reentrant', { keepFor: '1h', reentrant: true }, /^once\('k'\): There is no option 'reentrant'/],
     [
       'a misspelt option',
       { keepFor: '1h', leasetime: 5 },
-      /^There is no option 'leasetime': did you mean 'leaseTime'/,
+      /^once\('k'\): There is no option 'leasetime': did you mean 'leaseTime'/,
     ],
     ['a wrong option', { keepFor: '1h', leaseTime: 5 }, /^Option 'leaseTime' is 5/],
   ])('refuse %s before anything runs', async (_, options, why) => {

@@ -157,7 +157,8 @@ async function track(commit: Connection, watcherId: number): Promise<ErrorReply 
   return reply instanceof ErrorReply ? reply : undefined;
 }
 
-function evictionPolicyOf(memory: Reply | undefined): string | undefined {
+/** The policy by which the server may evict locks; undefined if the server evicts none. */
+export function evictionPolicyOf(memory: Reply | undefined): string | undefined {
   const limit = infoField(memory, 'maxmemory');
   const policy = infoField(memory, 'maxmemory_policy');
   return limit === undefined || limit === '0' || policy === 'noeviction' ? undefined : policy;

@@ -32,6 +32,7 @@ import { ReleaseOutbox } from '../commit/release-outbox.js';
 import type { SlotOwnership } from '../commit/slot-ownership.js';
 import type { Connector } from '../connection/connection.js';
 import { refusedBy } from '../connection/error-replies.js';
+import { evictionPolicyOf } from '../connection/open-session.js';
 import { redirectionOf } from '../connection/redirection.js';
 import type { Session } from '../connection/session.js';
 import type { LockPart } from '../lock-part.js';
@@ -370,11 +371,18 @@ export class Master implements MasterConnectionHost {
 
   /** False if the session has ended. */
   private async pollReplicas(ready: ReadySession): Promise<boolean> {
-    const { session, view } = ready;
-    const replies = await session
-      .askControl([['info', 'replication'], session.run.links.command])
-      .catch(() => undefined);
+    const { session, view, misconfigured } = ready;
+    const commands: Command[] = [['info', 'replication'], session.run.links.command];
+    if (misconfigured !== undefined) commands.push(['info', 'memory']);
+    const replies = await session.askControl(commands).catch(() => undefined);
     if (replies === undefined || !session.isLive) return false;
+    // Only a new session takes new locks again.
+    if (misconfigured !== undefined && evictionPolicyOf(replies[2]) === undefined) {
+      session.end(
+        new Error(`Redis at ${addressText(session.address)} evicts no lock any more, and is used again`),
+      );
+      return false;
+    }
     const info = parseReplicationInfo(replies[0]);
     if (info === undefined || info.role !== 'master' || info.replid !== session.run.replid) {
       session.end(new Error(`Redis at ${addressText(session.address)} is not the master it was`));

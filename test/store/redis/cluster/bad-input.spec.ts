@@ -93,8 +93,8 @@ describe('A Cluster that cannot be reached', () => {
   });
 });
 
-describe('A user with the permissions that the README lists', () => {
-  const lines = readFileSync('README.md', 'utf8').matchAll(/^ACL SETUSER locks (.*)$/gm);
+describe('A user with the permissions that the documentation lists', () => {
+  const lines = readFileSync('docs/production.md', 'utf8').matchAll(/^ACL SETUSER locks (.*)$/gm);
   const user = ['locks', ...[...lines].flatMap(([, rights = '']) => rights.split(' '))];
   const nodes = (): string[] => cluster.nodes.map(({ address }) => `redis://locks:secret@${address}`);
 

@@ -18,18 +18,18 @@ function askOnce(store: LockStore, key = 'k'): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;
 }
 
-/** The user of the README's "Redis commands that an ACL user needs". */
-function readmeUser(): string[] {
-  const readme = readFileSync('README.md', 'utf8');
-  const lines = [...readme.matchAll(/^ACL SETUSER locks (.*)$/gm)].map(([, rights = '']) => rights);
-  if (lines.length === 0) throw new Error('The README names no ACL user');
+/** The user of "Redis commands that an ACL user needs" in docs/production.md. */
+function documentedUser(): string[] {
+  const page = readFileSync('docs/production.md', 'utf8');
+  const lines = [...page.matchAll(/^ACL SETUSER locks (.*)$/gm)].map(([, rights = '']) => rights);
+  if (lines.length === 0) throw new Error('docs/production.md names no ACL user');
   return ['locks', ...lines.join(' ').split(' ')];
 }
 
-describe('A user with the rights that the README lists', () => {
+describe('A user with the rights that the documentation lists', () => {
   it('can do everything, and no right is reported as missing', async () => {
     await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', ...documentedUser());
     const url = `redis://locks:secret@${redis.master.address}`;
     const [one, other] = [stores.open(url, { replicas: 1 }), stores.open(url, { replicas: 1 })];
     const held = await take(one, 'acl');
@@ -67,7 +67,7 @@ describe('A user with the rights that the README lists', () => {
     ['pexpire', 'it is needed only when memory is full'],
   ])('works without %s: %s', async (command) => {
     await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', ...documentedUser());
     await redis.master.call('ACL', 'SETUSER', 'locks', `-${command}`);
     const store = stores.open(`redis://locks:secret@${redis.master.address}`, { replicas: 1 });
     const held = await take(store, 'less');
@@ -83,7 +83,7 @@ describe('A user with the rights that the README lists', () => {
 
   it('counts the quarantine from its own first poll without client|list', async () => {
     await using redis = await startReplication({ replicas: 1 });
-    await redis.master.call('ACL', 'SETUSER', ...readmeUser());
+    await redis.master.call('ACL', 'SETUSER', ...documentedUser());
     await redis.master.call('ACL', 'SETUSER', 'locks', '-client|list');
     const store = stores.open(`redis://locks:secret@${redis.master.address}`, {
       replicas: 1,
