@@ -212,9 +212,7 @@ export class LockService {
   }
 
   /**
-   * The holder of the key, of several holders the one whose lease ends first, or the result that the
-   * key keeps (`kept`); null if the key is free. Asks the master.
-   *
+   * The first of `inspectAll`; null if the key is free.
    * @throws `LockKeyError` if the key cannot be used, or holds a value that no lock wrote.
    * @throws `LockUnavailableError` if Redis cannot be reached or refuses.
    */
@@ -223,8 +221,8 @@ export class LockService {
   }
 
   /**
-   * All holders of the key, the one whose lease ends first in front. Asks the master.
-   *
+   * The holders of the key, the first to end first, or the result that the key keeps (`kept`). Asks
+   * the master.
    * @throws as `inspect`.
    */
   async inspectAll(key: string): Promise<readonly LockInfo[]> {
