@@ -8,6 +8,7 @@ import { idleWaiters } from './idle-waiters.js';
 import { memory } from './memory.js';
 import { microseconds } from './microseconds.js';
 import { releaseBurst } from './release-burst.js';
+import { runOnce } from './run-once.js';
 import { scriptCost } from './script-cost.js';
 import { steadyState } from './steady-state.js';
 import { stoppedReplica } from './stopped-replica.js';
@@ -25,6 +26,7 @@ export const workloads: readonly Workload[] = [
   stoppedReplica,
   backPressure,
   scriptCost,
+  runOnce,
   microseconds,
   cluster,
   decorator,
