@@ -1,4 +1,4 @@
-// node scripts/run.mjs test|demo|matrix|campaign|simulate|mutants|bench [...arguments]
+// node scripts/run.mjs test|demo|sample|matrix|campaign|simulate|mutants|bench [...arguments]
 // runs `npm test`, `npm run demo` and the other commands. A fresh clone needs no step before.
 // servers <command> [...arguments] runs a command on other servers.
 
@@ -30,6 +30,12 @@ const commands = {
     await buildLibrary();
     await compile('tsconfig.sample.json');
     return node([join(root, '.cache/sample/demo/demo.js'), ...args], env);
+  },
+
+  async sample(args, env) {
+    await buildLibrary();
+    await compile('tsconfig.sample.json');
+    return node([join(root, '.cache/sample/start.js'), ...args], env);
   },
 
   matrix: (args, env) => node([join(root, 'scripts/matrix.mjs'), ...args], env),

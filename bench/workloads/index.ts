@@ -9,6 +9,7 @@ import { limit } from './limit.js';
 import { memory } from './memory.js';
 import { microseconds } from './microseconds.js';
 import { releaseBurst } from './release-burst.js';
+import { runOnce } from './run-once.js';
 import { scriptCost } from './script-cost.js';
 import { steadyState } from './steady-state.js';
 import { stoppedReplica } from './stopped-replica.js';
@@ -27,6 +28,7 @@ export const workloads: readonly Workload[] = [
   backPressure,
   scriptCost,
   limit,
+  runOnce,
   microseconds,
   cluster,
   decorator,

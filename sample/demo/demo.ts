@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Redis } from 'ioredis';
 import { freePort, Processes, until } from './processes.js';
 import { race, type RaceResult } from './race.js';
+import { startRedis } from './redis.js';
 import { Reports } from './reports.js';
 
 /*
@@ -15,7 +15,6 @@ import { Reports } from './reports.js';
 const keep = process.argv.includes('--keep');
 const ORDERS = 8;
 const TIMES = 25;
-const redisServer = process.env['REDIS_SERVER'] ?? 'redis-server';
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const processes = new Processes();
 
@@ -62,36 +61,7 @@ const orders = (name: string): string[] => Array.from({ length: ORDERS }, (_, i)
 
 async function main(): Promise<number> {
   console.log('Starting a Redis master and two replicas, a bank, and two copies of the shop ...');
-  const [masterPort, ...replicaPorts] = [await freePort(), await freePort(), await freePort()] as const;
-  const redis = (port: number, ...args: string[]): ReturnType<Processes['start']> =>
-    processes.start(redisServer, [
-      '--port',
-      String(port),
-      '--bind',
-      '127.0.0.1',
-      '--save',
-      '',
-      '--repl-diskless-sync-delay',
-      '0',
-      ...args,
-    ]);
-  redis(masterPort);
-  const replicas = replicaPorts.map((port) =>
-    redis(port, '--dbfilename', `${port}.rdb`, '--replicaof', `127.0.0.1 ${masterPort}`),
-  );
-  const client = new Redis({
-    host: '127.0.0.1',
-    port: masterPort,
-    retryStrategy: () => 100,
-    maxRetriesPerRequest: null,
-  });
-  client.on('error', () => {});
-  await until('both replicas follow the master', async () => {
-    await client.publish('demo', '');
-    return (await client.wait(2, 500)) === 2;
-  });
-  client.disconnect();
-
+  const { masterPort, replicas } = await startRedis(processes);
   const bankPort = await freePort();
   const bank = `http://127.0.0.1:${bankPort}`;
   processes.start(process.execPath, [here('bank-server.js')], { PORT: String(bankPort) });
@@ -106,6 +76,7 @@ async function main(): Promise<number> {
       REDIS_URL: `redis://127.0.0.1:${masterPort}`,
       BANK_URL: bank,
       LOCK_WAIT: '5s',
+      NODE_ENV: 'development',
       NO_COLOR: '1',
     };
     processes.start(process.execPath, [here('../shop/main.js')], env, (line) => {

@@ -5,6 +5,16 @@ import { LockService, ReplicaLocked, ReplicaLockInterceptor, ReplicaLockModule }
 import { ReplicaLockHealthIndicator } from 'nestjs-replica-lock/health';
 import { ReplicaLockTelemetryModule } from 'nestjs-replica-lock/telemetry';
 
+/*
+ * A health check, metrics and spans. `npm run sample:observability` starts Redis with two replicas
+ * and the application:
+ *
+ *   curl -X POST localhost:3000/orders/7/pay       # 201 {"paid":"7"}
+ *   curl -X POST localhost:3000/orders/7/invoice   # 201 {"invoice":"7"}
+ *   curl localhost:3000/health
+ *   curl localhost:9464/metrics
+ */
+
 @Controller('orders')
 export class OrdersController {
   constructor(private readonly locks: LockService) {}
@@ -43,8 +53,8 @@ export class HealthController {
     ReplicaLockModule.forRootAsync({
       useFactory: () => ({
         connection: process.env['REDIS_URL'] ?? 'redis://localhost:6379',
-        // For a Redis that starts together with this sample. Leave this option out in production.
-        quarantine: 0,
+        // In development Redis starts together with the sample, and locks need not wait after a restart.
+        quarantine: process.env['NODE_ENV'] === 'development' ? 0 : undefined,
       }),
     }),
     ReplicaLockTelemetryModule,

@@ -9,6 +9,24 @@ import { PaymentsService } from './payments.service.js';
 import { ReportsJob } from './reports.job.js';
 import { UnavailableFilter } from './unavailable.filter.js';
 
+/*
+ * A shop that must not charge an order twice.
+ *
+ * `npm run sample:shop` starts Redis with two replicas, a bank, and two copies of the shop on the
+ * ports 3000 and 3001:
+ *
+ *   curl localhost:3000/orders/ready                       # 200 ready
+ *   curl -X POST localhost:3000/orders/7/pay               # 201 {"order":"7","status":"charged","confirmedBy":2}
+ *   curl -X POST localhost:3001/orders/7/pay               # 201 {"order":"7","status":"already paid","confirmedBy":2}
+ *   curl -X POST localhost:3001/orders/8/pay-in-service    # 201 {"order":"8","status":"charged","confirmedBy":2}
+ *
+ * Two requests at once, with the lock and without. The bank counts the charges, at the address that
+ * the command prints:
+ *
+ *   curl -X POST localhost:3000/orders/9/pay & curl -X POST localhost:3001/orders/9/pay
+ *   curl -X POST localhost:3000/orders/10/pay-unlocked & curl -X POST localhost:3001/orders/10/pay-unlocked
+ */
+
 @Module({
   imports: [
     ConfigModule.forRoot(),
@@ -20,8 +38,8 @@ import { UnavailableFilter } from './unavailable.filter.js';
         connection: config.getOrThrow<string>('REDIS_URL'),
         replicas: 2,
         waitTime: config.get<string>('LOCK_WAIT', '10s'),
-        // For a Redis that starts together with the shop. Leave this option out in production.
-        quarantine: Number(config.get('LOCK_QUARANTINE_MS', '0')),
+        // In development Redis starts together with the shop, and locks need not wait after a restart.
+        quarantine: config.get('NODE_ENV') === 'development' ? 0 : undefined,
       }),
     }),
   ],
