@@ -314,7 +314,7 @@ export interface SharedKey {
 }
 
 /** The most ms for which a waiting owner keeps out owners with a larger limit, unless it asks again. */
-export const MARK_TIME = 1_500;
+export const MARK_TIME = 1_000;
 
 /** Written, but too few replicas confirmed in time; taken back. */
 export interface Unconfirmed {

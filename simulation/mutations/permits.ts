@@ -84,4 +84,33 @@ export const PERMITS_MUTANTS: readonly Mutant[] = [
       [FILE]: [['const isMarked = wait > 0 &&', 'const isMarked = wait < 0 &&']],
     },
   },
+  {
+    name: 'a permit enters beside a mutex',
+    changes: {
+      [FILE]: [['if (!isBare && !isMine) return', "if (!isBare && !isMine && own === '') return"]],
+    },
+  },
+  {
+    name: 'a renewal extends a permit that has ended',
+    caughtBy: "test/simulation/scripts.spec.ts, 'does what the script does on a real server'",
+    changes: {
+      [FILE]: [['      permit.ends <= ms ||\n', '']],
+    },
+  },
+  {
+    name: 'a refusal does not tell the longest lease of a key',
+    faults: 'long lease forgotten',
+    changes: {
+      [FILE]: [["if (permit?.mark === '') b.longest = Math.max(b.longest, permit.ends);", '']],
+    },
+  },
+  {
+    name: 'a long lease is forgotten when a permit is granted',
+    faults: 'long lease forgotten',
+    changes: {
+      'lib/store/redis/replication/long-leases.ts': [
+        ['this.byKey.size > 0 && limit === 1)', 'this.byKey.size > 0)'],
+      ],
+    },
+  },
 ];
