@@ -376,6 +376,13 @@ describe('An election', () => {
   it('stands again after a resignation if asked, and begins when the old election has ended', async () => {
     const [election] = (await three()) as [LockElection];
     const service = copies.services[0]!;
+    let asked = 0;
+    service.observe({
+      onAsked() {
+        asked++;
+        return () => {};
+      },
+    });
     const log: string[] = [];
     election.changes.subscribe(({ type }) => log.push(`old ${type}`));
     const work = new Work();
@@ -387,6 +394,8 @@ describe('An election', () => {
     next.changes.subscribe(({ type }) => log.push(`new ${type}`));
     await copies.clock.advance(LEASE);
     expect(log).toEqual(['old elected']);
+    // Nor does the new election wait in the queue for the lock of its own process.
+    expect(asked).toBe(0);
     work.end();
     await Promise.all([running, resigning]);
     for (const other of copies.services.slice(1)) await other.elect('boss').resign();
