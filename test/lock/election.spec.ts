@@ -612,8 +612,12 @@ describe('An election', () => {
     const service = open();
     const events: LockEvent[] = [];
     const codes: string[] = [];
+    const messages: string[] = [];
     service.events.subscribe((event) => events.push(event));
-    service.reports.subscribe(({ code }) => codes.push(code));
+    service.reports.subscribe(({ code, message }) => {
+      codes.push(code);
+      messages.push(message);
+    });
     const election = service.elect('boss', { label: 'the boss' });
     await settled();
     expect(service.health().elections).toEqual([{ key: 'boss', label: 'the boss', isLeader: true }]);
@@ -625,5 +629,9 @@ describe('An election', () => {
       { type: 'resigned', keys: ['boss'], fencingToken, led: 1_500 },
     ]);
     expect(codes).toEqual(['elected', 'resigned']);
+    expect(messages).toEqual([
+      `This process leads 'boss' (term ${fencingToken}).`,
+      `This process has resigned from 'boss' after 1.5 s (term ${fencingToken}).`,
+    ]);
   });
 });
