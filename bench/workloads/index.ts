@@ -2,6 +2,7 @@ import { backPressure } from './back-pressure.js';
 import { cluster } from './cluster.js';
 import { decorator } from './decorator.js';
 import { distinctKeys } from './distinct-keys.js';
+import { election } from './election.js';
 import { handOver } from './hand-over.js';
 import { heldLocks } from './held-locks.js';
 import { idleWaiters } from './idle-waiters.js';
@@ -21,6 +22,7 @@ export const workloads: readonly Workload[] = [
   steadyState,
   handOver,
   toldOfLoss,
+  election,
   idleWaiters,
   heldLocks,
   releaseBurst,

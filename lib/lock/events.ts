@@ -164,10 +164,11 @@ export function reportOf(event: LockEvent): StoreReport | undefined {
   }
 }
 
-function leadership({ type, keys, led }: LockEvent & { readonly led: number }): string {
+/** With the term, because equal messages within seconds are logged once. */
+function leadership({ type, keys, led, fencingToken }: Extract<LockEvent, { readonly led: number }>): string {
   const done = { elected: 'leads', deposed: 'has lost the leadership of', resigned: 'has resigned from' };
   const after = type === 'elected' ? '' : ` after ${(led / 1000).toFixed(1)} s`;
-  return `This process ${done[type as keyof typeof done]} ${namesOf(keys)}${after}.`;
+  return `This process ${done[type]} ${namesOf(keys)}${after} (term ${fencingToken}).`;
 }
 
 function unanswered(keys: readonly string[]): StoreReport {

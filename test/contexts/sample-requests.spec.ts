@@ -39,22 +39,25 @@ describe('The requests at the top of a sample', () => {
     else process.env['REDIS_URL'] = REDIS_URL;
   });
 
-  it.each(['everywhere', 'observability', 'scheduled'])('are answered as written: %s', async (name) => {
-    const requests = requestsOf(name);
-    expect(requests).not.toEqual([]);
-    const { AppModule } = (await import(`../../sample/${name}/app.module.js`)) as { AppModule: Type };
-    const urls: Record<string, string> = {};
-    for (const port of new Set(requests.map((request) => request.port))) {
-      const copy = await NestFactory.create(AppModule, { logger: false, forceCloseConnections: true });
-      copies.push(copy);
-      await copy.listen(0, '127.0.0.1');
-      urls[port] = await copy.getUrl();
-    }
-    for (const { method, port, path, answer } of requests) {
-      const response = await fetch(`${urls[port]}${path}`, { method });
-      expect(`${path}: ${response.status} ${await response.text()}`).toBe(`${path}: ${answer}`);
-    }
-  });
+  it.each(['everywhere', 'observability', 'scheduled', 'election'])(
+    'are answered as written: %s',
+    async (name) => {
+      const requests = requestsOf(name);
+      expect(requests).not.toEqual([]);
+      const { AppModule } = (await import(`../../sample/${name}/app.module.js`)) as { AppModule: Type };
+      const urls: Record<string, string> = {};
+      for (const port of new Set(requests.map((request) => request.port))) {
+        const copy = await NestFactory.create(AppModule, { logger: false, forceCloseConnections: true });
+        copies.push(copy);
+        await copy.listen(0, '127.0.0.1');
+        urls[port] = await copy.getUrl();
+      }
+      for (const { method, port, path, answer } of requests) {
+        const response = await fetch(`${urls[port]}${path}`, { method });
+        expect(`${path}: ${response.status} ${await response.text()}`).toBe(`${path}: ${answer}`);
+      }
+    },
+  );
 
   it('are started by a command of package.json', () => {
     const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as {

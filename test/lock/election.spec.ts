@@ -376,6 +376,13 @@ describe('An election', () => {
   it('stands again after a resignation if asked, and begins when the old election has ended', async () => {
     const [election] = (await three()) as [LockElection];
     const service = copies.services[0]!;
+    let asked = 0;
+    service.observe({
+      onAsked() {
+        asked++;
+        return () => {};
+      },
+    });
     const log: string[] = [];
     election.changes.subscribe(({ type }) => log.push(`old ${type}`));
     const work = new Work();
@@ -387,6 +394,8 @@ describe('An election', () => {
     next.changes.subscribe(({ type }) => log.push(`new ${type}`));
     await copies.clock.advance(LEASE);
     expect(log).toEqual(['old elected']);
+    // Nor does the new election wait in the queue for the lock of its own process.
+    expect(asked).toBe(0);
     work.end();
     await Promise.all([running, resigning]);
     for (const other of copies.services.slice(1)) await other.elect('boss').resign();
@@ -603,8 +612,12 @@ describe('An election', () => {
     const service = open();
     const events: LockEvent[] = [];
     const codes: string[] = [];
+    const messages: string[] = [];
     service.events.subscribe((event) => events.push(event));
-    service.reports.subscribe(({ code }) => codes.push(code));
+    service.reports.subscribe(({ code, message }) => {
+      codes.push(code);
+      messages.push(message);
+    });
     const election = service.elect('boss', { label: 'the boss' });
     await settled();
     expect(service.health().elections).toEqual([{ key: 'boss', label: 'the boss', isLeader: true }]);
@@ -616,5 +629,9 @@ describe('An election', () => {
       { type: 'resigned', keys: ['boss'], fencingToken, led: 1_500 },
     ]);
     expect(codes).toEqual(['elected', 'resigned']);
+    expect(messages).toEqual([
+      `This process leads 'boss' (term ${fencingToken}).`,
+      `This process has resigned from 'boss' after 1.5 s (term ${fencingToken}).`,
+    ]);
   });
 });
