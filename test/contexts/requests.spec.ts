@@ -74,6 +74,12 @@ class Orders {
     return 'ran';
   }
 
+  @Get('rendered')
+  @ReplicaLocked('render', { limit: 2, waitTime: 0 })
+  async render(@CurrentLock() lock: Lock): Promise<number> {
+    return lock.limit;
+  }
+
   /** Not decorated: the handler's own work takes the lock. */
   @Get('by-service')
   async byService(): Promise<string> {
@@ -163,6 +169,18 @@ describe.each(adapters)('A versioned and prefixed route on %s', (adapter) => {
     expect(await (await fetch(`${url}/events`)).text()).toMatch(/data: 1[\s\S]*data: 1/);
     expect(await (await fetch(`${url}/file`)).text()).toBe('a file');
     await until(() => locks.held.length === 0, { what: 'both are released' });
+  });
+
+  it('answers 409 if the key has as many holders as the limit of the route allows', async () => {
+    const { url, locks } = await startOrders(adapter);
+    const [first] = [await locks.acquire('render', { limit: 2 })];
+    expect(await (await fetch(`${url}/rendered`)).json()).toBe(2);
+    await locks.acquire('render', { limit: 2 });
+    const refused = await fetch(`${url}/rendered`);
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([409, '2']);
+    expect(await refused.json()).toMatchObject({ code: 'LOCK_CONTENDED' });
+    await first.release();
+    expect((await fetch(`${url}/rendered`)).status).toBe(200);
   });
 
   it('answers a lock’s error with the exception of the application’s factory', async () => {

@@ -126,6 +126,24 @@ describe('The metrics', () => {
     expect(JSON.stringify(samples)).not.toContain('customer:1');
   });
 
+  it('count each holder of a key with a limit', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 }),
+      ReplicaLockTelemetryModule,
+    );
+    const parts = [await locks.acquire('render', { limit: 2 }), await locks.acquire('render', { limit: 2 })];
+    expect(await locks.tryAcquire('render', { limit: 2 })).toBeNull();
+    expect(valueOf(await scrape(), 'replica_lock_held', named('render'))).toBe(2);
+    await locks.forceRelease('render', parts[0]!.owner);
+    await until(() => !parts[0]!.held, { what: 'the loss is known' });
+    await parts[1]!.release();
+    const samples = await scrape();
+    expect(valueOf(samples, 'replica_lock_held', named('render'))).toBe(0);
+    expect(valueOf(samples, 'replica_lock_lost_total', named('render'))).toBe(1);
+    const ofOutcome = { ...named('render'), replica_lock_outcome: 'skipped' };
+    expect(valueOf(samples, 'replica_lock_acquire_duration_count', ofOutcome)).toBe(1);
+  });
+
   it('count the calls of work that runs once: ran, or kept', async () => {
     const locks = await start(
       ReplicaLockModule.forRoot({ connection: 'memory:' }),

@@ -99,6 +99,23 @@ describe('ReplicaLockTestingModule', () => {
     locks.assertLocked('report:a');
   });
 
+  it('holds parts of a key with a limit as other processes, and loses only the part of the application', async () => {
+    const { locks } = await startUnit();
+    const others = [
+      await locks.holdElsewhere('k', { limit: 3 }),
+      await locks.holdElsewhere('k', { limit: 3 }),
+    ];
+    const lock = await locks.service.acquire('k', { limit: 3 });
+    await expect(locks.holdElsewhere('k', { limit: 3 })).rejects.toMatchObject({ holders: 3 });
+    locks.lose('k');
+    expect([lock.held, ...others.map(({ held }) => held)]).toEqual([false, true, true]);
+    expect(await locks.service.inspectAll('k')).toHaveLength(2);
+    await expect(locks.service.acquire('k', { waitTime: 0 })).rejects.toBeInstanceOf(LockContendedError);
+    await locks.reset();
+    await (await locks.service.acquire('k')).release();
+    locks.assertNothingHeld();
+  });
+
   it('renews while the clock advances, and loses a lock on request', async () => {
     const { locks, reports } = await startUnit();
     await expect(
