@@ -15,6 +15,7 @@ const SAMPLES: Readonly<Record<string, { copies: number; redis: boolean; bank?: 
   everywhere: { copies: 1, redis: false },
   observability: { copies: 1, redis: true },
   scheduled: { copies: 2, redis: true },
+  limited: { copies: 2, redis: true },
   election: { copies: 2, redis: true },
 };
 

@@ -55,7 +55,8 @@ function complaints(blocks: ReadonlyMap<string, string>): string[] {
       ? getSourceFile.call(host, path, language, ...rest)
       : ts.createSourceFile(path, code, language);
   };
-  const program = ts.createProgram([...files.keys()], settings, host);
+  const ambient = join(root, 'test/support/documented-packages.d.ts');
+  const program = ts.createProgram([ambient, ...files.keys()], settings, host);
   return ts.getPreEmitDiagnostics(program).map(({ file, start = 0, messageText }) => {
     const line =
       file === undefined

@@ -39,7 +39,7 @@ describe('The requests at the top of a sample', () => {
     else process.env['REDIS_URL'] = REDIS_URL;
   });
 
-  it.each(['everywhere', 'observability', 'scheduled', 'election'])(
+  it.each(['everywhere', 'limited', 'observability', 'scheduled', 'election'])(
     'are answered as written: %s',
     async (name) => {
       const requests = requestsOf(name);
