@@ -40,7 +40,10 @@ export class LongLeases {
     // A key without an expiry is no lease.
     if (remainingTime <= this.longest || remainingTime === Infinity) return;
     const known = this.byKey.get(key);
-    if (known === undefined) this.onMet(key, holder.owner, remainingTime);
+    if (known === undefined) {
+      const isOfHolder = remainingTime === holder.remainingTime;
+      this.onMet(key, isOfHolder ? holder.owner : 'one of its holders', remainingTime);
+    }
     if (this.byKey.size >= MANY) this.dropEnded(now);
     // After a loss of data the key may have another holder while the first still believes.
     const endsAt = Math.max(now + remainingTime, known?.endsAt ?? 0);

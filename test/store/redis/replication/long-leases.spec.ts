@@ -83,6 +83,11 @@ describe('A lease that is longer than the quarantine covers', () => {
     expect(met).toEqual(['job rl:h:1:a:1 86400000']);
   });
 
+  it('is reported without a name if the holder that was read is another one', () => {
+    leases.met('job', { ...holder, remainingTime: 5_000, limit: 4 }, 100, 86_400_000);
+    expect(met).toEqual(['job one of its holders 86400000']);
+  });
+
   it('is remembered for its key until it ends', () => {
     leases.met('job', holder, 100);
     leases.met('job', holder, 200);
