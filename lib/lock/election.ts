@@ -144,7 +144,8 @@ export class LockElection {
    * the term aborts if the leadership is lost or given back; the work must then end. If the work
    * ends or fails by itself, this process gives the leadership back, pauses for `retryTime`, and
    * stands again. If the leadership was lost, this process stands again when the work has ended. A
-   * failure is reported to the log. Resolves when the election is over.
+   * failure is reported to the log. Resolves when the election is over: work of a term that awaits
+   * this call waits for itself.
    *
    * An Observable that the work returns is subscribed to and an async generator is run, until
    * their end or until the signal aborts.

@@ -97,9 +97,13 @@ export class Elections {
    */
   ofDecorator(key: string, given: ElectOptions | undefined): LockElection | undefined {
     const known = this.known.get(key);
-    if (known !== undefined) return known.election;
-    this.declare(key, given);
-    return this.elect(key);
+    if (known === undefined) {
+      this.declare(key, given);
+      return this.elect(key);
+    }
+    // The explorer does not know the methods of lazily loaded modules, and of objects in tests.
+    known.isDeclared = true;
+    return known.election;
   }
 
   /** Gives all leaderships back once their work has ended. */

@@ -12,10 +12,16 @@ const FLOODS: ReadonlySet<string> = new Set(['lock-unconfirmed', 'release-unansw
  * Writes nothing per acquisition, and no flood.
  */
 export function logLocks(service: LockService, logger: LoggerService): void {
+  /** What was written within the last `QUIET_TIME`, and when. */
   const lastAt = new Map<string, number>();
   const isNew = (what: string): boolean => {
     const now = performance.now();
-    if (now - (lastAt.get(what) ?? -Infinity) < QUIET_TIME) return false;
+    // The oldest stand first. Messages that name a term never come twice.
+    for (const [old, at] of lastAt) {
+      if (now - at < QUIET_TIME) break;
+      lastAt.delete(old);
+    }
+    if (lastAt.has(what)) return false;
     lastAt.set(what, now);
     return true;
   };

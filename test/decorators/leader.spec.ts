@@ -94,6 +94,19 @@ describe('The work of a leader', () => {
     expect([await both.tick(), both.calls]).toEqual(['ticked', 2]);
   });
 
+  it('does not stand again in an object that Nest did not make', async () => {
+    const locks = new TestLocks();
+    const election = locks.service.elect('scheduler');
+    await settled();
+    const jobs = locks.provideTo(new Jobs(locks.service));
+    expect(await jobs.tick()).toBe('ticked');
+    await election.resign();
+    expect(await jobs.tick()).toBeUndefined();
+    await settled();
+    expect(await jobs.tick()).toBeUndefined();
+    await locks.service.close();
+  });
+
   it('runs in the work of a term that waits to end', async () => {
     let begin!: () => void;
     const resigning = new Promise<void>((resolve) => (begin = resolve));

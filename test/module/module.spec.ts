@@ -209,6 +209,28 @@ describe('ReplicaLockModule', () => {
     ]);
   });
 
+  it('writes a message again after ten seconds, and forgets what it wrote before', () => {
+    const now = jest.spyOn(performance, 'now');
+    const deletions = jest.spyOn(Map.prototype, 'delete');
+    try {
+      const lines: string[] = [];
+      const reports = new Subject<StoreReport>();
+      const logger = { log: (line: string) => lines.push(line) } as unknown as LoggerService;
+      logLocks({ reports } as unknown as LockService, logger);
+      for (const [second, message] of Object.entries(['term 1', 'term 2', 'term 1', 'term 3'])) {
+        now.mockReturnValue(Number(second) * 4_000);
+        reports.next({ level: 'log', code: 'elected', message });
+      }
+      now.mockReturnValue(13_900);
+      reports.next({ level: 'log', code: 'elected', message: 'term 1' });
+      expect(lines).toEqual(['term 1', 'term 2', 'term 3', 'term 1']);
+      expect(deletions.mock.calls).toEqual([['electedterm 1']]);
+    } finally {
+      now.mockRestore();
+      deletions.mockRestore();
+    }
+  });
+
   it('closes once, no matter how many callers ask and how many providers hold the service', async () => {
     const close = jest.spyOn(LockService.prototype, 'close');
     const context = await start(
