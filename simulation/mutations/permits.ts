@@ -92,7 +92,7 @@ export const PERMITS_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a renewal extends a permit that has ended',
-    caughtBy: "test/simulation/scripts.spec.ts, 'does what the script does on a real server'",
+    caughtBy: "test/store/limit-contract.ts, 'is not renewed once it has ended, although the key is alive'",
     changes: {
       [FILE]: [['      permit.ends <= ms ||\n', '']],
     },
