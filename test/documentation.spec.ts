@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
+import { parse as parseYaml } from 'yaml';
 
 const root = process.cwd();
 const documents = [
@@ -196,6 +197,42 @@ describe('The page', () => {
     );
     expect(methods).toHaveLength(10);
     for (const method of methods) expect(page('service')).toMatch(new RegExp(`\`${method}[\`(]`));
+  });
+});
+
+describe('The compatibility table of the page production', () => {
+  const page = readFileSync(join(root, 'docs/production.md'), 'utf8');
+  const versionsOf = (what: string): string[][] =>
+    [...page.matchAll(new RegExp(`^\\| ${what} +\\| ([^|]+?) +\\|`, 'gm'))].map(([, cell = '']) =>
+      [...cell.matchAll(/\d[\d.]*/g)].map(String),
+    );
+
+  it('has the versions of Node and of the servers that the CI workflow runs', () => {
+    const { jobs } = parseYaml(readFileSync(join(root, '.github/workflows/ci.yml'), 'utf8')) as {
+      jobs: {
+        check: { strategy: { matrix: { node: number[] } } };
+        servers: { strategy: { matrix: { server: string[] } } };
+      };
+    };
+    const servers = jobs.servers.strategy.matrix.server.map((image) => image.split(':'));
+    const tagsOf = (name: string): string[] =>
+      servers.filter(([image]) => image === name).map(([, tag = '']) => tag);
+    expect(versionsOf('Node')).toEqual([jobs.check.strategy.matrix.node.map(String)]);
+    expect(versionsOf('Redis')).toEqual([tagsOf('redis')]);
+    expect(versionsOf('Valkey')).toEqual([tagsOf('valkey/valkey')]);
+  });
+
+  it('has the versions of Nest and ioredis that the tests and the matrix run', () => {
+    const { devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      devDependencies: Record<string, string>;
+    };
+    const majorOf = (name: string): string => /\d+/.exec(devDependencies[name] ?? '')?.[0] ?? '';
+    const matrix = readFileSync(join(root, 'scripts/matrix.mjs'), 'utf8');
+    const found = (pattern: RegExp): string[] => [
+      ...new Set([...matrix.matchAll(pattern)].map(([, version = '']) => version)),
+    ];
+    expect(versionsOf('Nest')).toEqual([[majorOf('@nestjs/core')], found(/template: 'nest(\d+)/g)]);
+    expect(versionsOf('ioredis')).toEqual([[majorOf('ioredis')], found(/ioredis: '([\d.]+)'/g)]);
   });
 });
 
