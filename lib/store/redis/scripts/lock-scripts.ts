@@ -39,6 +39,7 @@ export const MUTEX: LockScripts = {
  * result back.
  */
 export const RUN_ONCE: LockScripts = { ...MUTEX, renew: keepScript, release: dropScript };
+
 /** Several holders for each key. */
 export const PERMIT: LockScripts = {
   acquire: acquirePermitScript,
