@@ -33,6 +33,18 @@ export function keysOf(key: LockKeys): readonly string[] {
 }
 
 /**
+ * Checks the owner that a caller names. An empty text, perhaps from a shell, must not stand for all
+ * owners.
+ */
+export function ownerOf(owner: unknown): string | undefined {
+  if (owner === undefined || (typeof owner === 'string' && owner !== '')) return owner;
+  throw new TypeError(
+    `The owner must be a text as LockInfo.owner, not ${owner === '' ? 'an empty one' : nameOf(owner)}: ` +
+      'leave it out to free the key from all its holders.',
+  );
+}
+
+/**
  * Checks one key: a well-formed text of 1 to 1,024 UTF-16 code units.
  *
  * @throws {LockKeyError} If the key is not accepted.

@@ -11,7 +11,7 @@ import { answered, LockContendedError, LockLostError } from './errors.js';
 import type { AcquisitionObserver, LockEvent } from './events.js';
 import type { HeldLock } from './held-lock.js';
 import { HeldLocks } from './held-locks.js';
-import { keyOf, keysOf, type LockKeys } from './keys.js';
+import { keyOf, keysOf, ownerOf, type LockKeys } from './keys.js';
 import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
 import { lockHealth, lockInfos, type LockHealth, type LockInfo } from './lock-info.js';
@@ -244,12 +244,12 @@ export class LockService {
    * For operators: takes the key away from all its holders, or from the one that `owner` names.
    * Their signals abort. Removes a result that the key keeps. False if the key had none of these.
    *
-   * @throws as `inspect`.
+   * @throws as `inspect`; `TypeError` if `owner` is empty or no text.
    */
   async forceRelease(key: string, owner?: string): Promise<boolean> {
     const keys = [keyOf(key)];
     this.open();
-    return answered(keys, await this.store.forceRelease(key, owner), 'released').wasHeld;
+    return answered(keys, await this.store.forceRelease(key, ownerOf(owner)), 'released').wasHeld;
   }
 
   /**

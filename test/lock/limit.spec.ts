@@ -61,6 +61,15 @@ describe('With a limit', () => {
     expect(await one.inspectAll('free')).toEqual([]);
   });
 
+  it('an empty owner does not stand for all owners', async () => {
+    const lock = await one.acquire('k', { limit: 2 });
+    for (const owner of ['', null, 5, {}])
+      await expect(one.forceRelease('k', owner as string)).rejects.toThrow(/^The owner must be a text/);
+    expect(lock.held).toBe(true);
+    expect(await one.isLocked('k')).toBe(true);
+    expect(await one.forceRelease('k', undefined)).toBe(true);
+  });
+
   it('a refused caller is told how many hold the key', async () => {
     const owners = [await one.acquire('k', { limit: 2 }), await one.acquire('k', { limit: 2 })].map(
       ({ owner }) => owner,
