@@ -171,7 +171,11 @@ function httpException(
   { status, title, message, code }: ErrorResponse,
   cause: ReplicaLockError,
 ): HttpException {
-  return new HttpException({ statusCode: status, error: title, message, code }, status, { cause });
+  // The error names keys and servers, which callers of a production server must not read.
+  const isRefusal = status === HttpStatus.SERVICE_UNAVAILABLE && !(cause instanceof LockLostError);
+  const tells = isRefusal && process.env['NODE_ENV'] !== 'production';
+  const body = { statusCode: status, error: title, message, code, ...(tells && { reason: cause.message }) };
+  return new HttpException(body, status, { cause });
 }
 
 /** GraphQL servers read the `extensions` of any error that a resolver throws. */

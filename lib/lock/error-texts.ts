@@ -11,14 +11,15 @@ export function lockOf(keys: readonly string[]): string {
  * enough, whatever the option `replicas` asks for.
  */
 export function whyNotConfirmed(
-  { confirmed, required, replicas, master }: Unconfirmed,
+  { confirmed, required, replicas, master, permanent }: Unconfirmed,
   within: number,
   isRenewal = false,
 ): string {
   const head = `${confirmed} of the ${required} required replicas answered within ${Math.round(within)} ms.`;
   const who = master === undefined ? 'The master' : `The ${master}`;
   if (replicas.length === 0) {
-    return `${head} ${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
+    const why = `${who} lists no replica: attach one, or set allowNoReplicas: true if a single server must do (then a crash can hand the lock out twice).`;
+    return permanent === true ? why.replace(/^The/, 'the') : `${head} ${why}`;
   }
   if (required > replicas.length) {
     return `${head} ${who} has only ${replicas.length === 1 ? '1 replica' : `${replicas.length} replicas`}, and the option replicas asks for ${required}: attach the missing replicas, or set replicas to ${replicas.length}.`;
@@ -30,7 +31,13 @@ export function whyNotConfirmed(
         `${replica.address} (${replica.lag === null ? 'not connected' : `${replica.lag} bytes behind`})`,
     )
     .join(', ');
-  return `${head} Missing${master === undefined ? '' : ` on the ${master}`}: ${missing || 'none of those known'}. Restore the missing replicas${isRenewal ? ' or remove them from the master for good' : ", remove them from the master for good, or set replicas: 'majority'"}.`;
+  const where = master === undefined ? '' : ` on the ${master}`;
+  // A renewal, and a lock that needs no more than a majority, would gain nothing by 'majority'.
+  const needsMore = !isRenewal && required > Math.ceil(replicas.length / 2);
+  const advice = needsMore
+    ? "Restore the missing replicas, remove them from the master for good, or set replicas: 'majority'."
+    : 'Restore the missing replicas or remove them from the master for good.';
+  return `${head} Missing${where}: ${missing || 'none of those known'}. ${advice}`;
 }
 
 /** Who holds the key of a refused caller. `holders`: see `SharedKey`. */

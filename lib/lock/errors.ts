@@ -130,7 +130,8 @@ export class LockNotReplicatedError extends ReplicaLockError {
     /** ms that the replicas had for their confirmation. */
     within: number,
   ) {
-    super(keys, `${lockOf(keys)} was not confirmed and was taken back: ${whyNotConfirmed(outcome, within)}`);
+    const what = outcome.permanent === true ? 'was refused' : 'was not confirmed and was taken back';
+    super(keys, `${lockOf(keys)} ${what}: ${whyNotConfirmed(outcome, within)}`);
     this.confirmed = outcome.confirmed;
     this.required = outcome.required;
     this.replicas = outcome.replicas;

@@ -17,13 +17,12 @@ export function newestOutcome(
 }
 
 /**
- * True if waiting cannot help: an operator has to mend the configuration first, or the store
+ * True if waiting cannot help: an operator has to mend the deployment first, or the store
  * refuses for longer than the ms that the caller has left.
  */
 export function isInVain(failure: Unconfirmed | Unavailable, timeLeft: number): boolean {
-  if (failure.kind !== 'unavailable') return false;
-  const { permanent = false, retryAfter = 0 } = failure;
-  return permanent || retryAfter > timeLeft;
+  if (failure.permanent === true) return true;
+  return failure.kind === 'unavailable' && (failure.retryAfter ?? 0) > timeLeft;
 }
 
 /** For a caller without an answer: the state of the masters explains why. */

@@ -319,6 +319,11 @@ export const MARK_TIME = 1_000;
 /** Written, but too few replicas confirmed in time; taken back. */
 export interface Unconfirmed {
   readonly kind: 'unconfirmed';
+  /**
+   * True if the lock was refused before the write, because the master has no replica that could
+   * confirm. Asking again cannot help until a replica is attached.
+   */
+  readonly permanent?: boolean;
   readonly confirmed: number;
   readonly required: number;
   readonly replicas: readonly ReplicaReport[];

@@ -180,10 +180,13 @@ describe('ReplicaLockModule', () => {
       error: (line: string) => void lines.push(['error', line]),
     });
     const of = { keys: ['k'], label: undefined, owner: 'o', fencingToken: 1, held: 1 };
-    const replicas = [{ address: '10.0.0.7:6379', acknowledged: false, lag: 12 }];
+    const replicas = [
+      { address: '10.0.0.6:6379', acknowledged: true, lag: 0 },
+      { address: '10.0.0.7:6379', acknowledged: false, lag: 12 },
+    ];
     const error = new LockNotReplicatedError(
       ['k'],
-      { kind: 'unconfirmed', confirmed: 0, required: 1, replicas },
+      { kind: 'unconfirmed', confirmed: 1, required: 2, replicas },
       1_000,
     );
     for (let i = 0; i < 5; i++) {

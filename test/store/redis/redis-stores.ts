@@ -26,11 +26,16 @@ export function redisOptions(
 /** Stores that are closed together, and their reports. */
 export class RedisStores {
   private readonly stores: RedisStore[] = [];
+  /** Without the reports of every start: the names of the servers, and the quarantine of 0. */
   readonly reports: StoreReport[] = [];
+  readonly allReports: StoreReport[] = [];
 
   open(connection: RedisConnection, overrides: Partial<RedisStoreOptions> = {}): LockStore {
     const store = new RedisStore(redisOptions(connection, overrides));
-    store.reports.subscribe((report) => this.reports.push(report));
+    store.reports.subscribe((report) => {
+      this.allReports.push(report);
+      if (!['servers', 'no-quarantine'].includes(report.code)) this.reports.push(report);
+    });
     store.open();
     this.stores.push(store);
     return store;
@@ -39,6 +44,7 @@ export class RedisStores {
   async closeAll(): Promise<void> {
     await Promise.all(this.stores.splice(0).map((store) => store.close()));
     this.reports.length = 0;
+    this.allReports.length = 0;
   }
 }
 

@@ -33,6 +33,8 @@ export class ClusterPoller {
   private failures = 0;
   private stopPolling: () => void = () => {};
   private isHurried = false;
+  /** A node has answered before. */
+  private wasKnown = false;
   /** Why no node answered the last poll; undefined if one did. */
   failure: Unavailable | undefined = {
     kind: 'unavailable',
@@ -101,12 +103,13 @@ export class ClusterPoller {
     try {
       const view = await this.survey.view(cluster.shards, cluster.addresses);
       if (this.isClosed) return;
+      this.wasKnown = true;
       this.failure = undefined;
       this.failures = 0;
       cluster.onView(view, this.clock.monotonic());
     } catch (error) {
       if (this.isClosed) return;
-      this.failure = whyUnknown(error);
+      this.failure = whyUnknown(error, this.wasKnown);
       cluster.onSilence(this.failure, ++this.failures);
     }
   }

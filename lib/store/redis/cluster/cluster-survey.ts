@@ -3,7 +3,13 @@ import type { Unavailable } from '../../lock-store.js';
 import { connecting, SilentError } from '../connection/connecting.js';
 import { ask, type Connector } from '../connection/connection.js';
 import { ErrorReply, addressText, type Address, type Reply } from '../resp.js';
-import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
+import {
+  isUnknownHost,
+  messageOf,
+  RefusedError,
+  refusedBy,
+  UnsuitableError,
+} from '../connection/error-replies.js';
 import { parseClusterNodes, parsePreferredNames, type ClusterView } from './cluster-nodes.js';
 import type { Shard } from './shard.js';
 
@@ -197,16 +203,22 @@ async function withPreference(
 
 const NO_CLUSTER = 'the server is not a Redis Cluster node: connect to it without `nodes`';
 
-/** Why no server said which master serves which slot. */
-export function whyUnknown(error: unknown): Unavailable {
+/**
+ * Why no server said which master serves which slot. `wasKnown`: a server has said that before, so
+ * a host name that is unknown now may be known again soon.
+ */
+export function whyUnknown(error: unknown, wasKnown = false): Unavailable {
   const errors = (error as { errors?: unknown[] } | undefined)?.errors ?? [error];
   const refused = errors.find((each) => each instanceof RefusedError);
   if (refused instanceof RefusedError) return refusedBy(refused.address, refused.reply);
   const each = errors.map(messageOf).join('; ');
-  const isPermanent = errors.every((one) => one instanceof NodeError && one.cause instanceof UnsuitableError);
+  const isHopeless = (cause: unknown): boolean =>
+    cause instanceof UnsuitableError || (!wasKnown && isUnknownHost(cause));
+  const areUnknown = errors.every((one) => one instanceof NodeError && isUnknownHost(one.cause));
+  const isPermanent = errors.every((one) => one instanceof NodeError && isHopeless(one.cause));
   return {
     kind: 'unavailable',
-    reason: `No node of the Redis Cluster says which master serves which slot (${each}).`,
+    reason: `No node of the Redis Cluster says which master serves which slot (${each}).${areUnknown ? ' Check the hosts in the option connection.' : ''}`,
     cause: error,
     ...(isPermanent && { permanent: true }),
   };

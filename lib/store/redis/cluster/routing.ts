@@ -49,14 +49,13 @@ export class Routing {
     onAsked: (attempt: MasterAttempt) => void,
     isOver: () => boolean,
   ): Promise<AcquireOutcome> {
-    const { waitUntil } = request;
     const { slot } = part;
     const endsAt = attemptEndOf(request, this.clock.monotonic());
     for (let tries = 0; ; tries++) {
       const shard = await this.shardFor(slot, endsAt, tries);
       if (!('master' in shard)) return shard;
-      const closed = await this.waitForTrust(slot, shard, waitUntil, endsAt);
-      if (closed !== undefined) return closed;
+      const refusal = await this.waitForTrust(request, slot, shard, endsAt);
+      if (refusal !== undefined) return refusal;
       if (isOver()) return ABANDONED;
       // The slot may have left the shard meanwhile, and an empty shard is closed.
       if (this.topology.shardOf(slot) !== shard) continue;
@@ -144,19 +143,27 @@ export class Routing {
    * `OpenRequests` asks once more when a group is sent, and routes the request again if trust was
    * lost meanwhile. Answers `unavailable` with the time that is left if that takes longer than
    * `waitUntil`. The first loss check that asks about the slot is waited for until `endsAt` in any
-   * case.
+   * case. Answers at once if the shard's own master grants no lock before `waitUntil`: trust in the
+   * slot would not help.
    */
   private async waitForTrust(
+    request: AcquireRequest,
     slot: number,
     shard: Shard,
-    waitUntil: number,
     endsAt: number,
-  ): Promise<Unavailable | undefined> {
+  ): Promise<AcquireOutcome | undefined> {
+    const { waitUntil } = request;
     const { trust, table, lossCheck } = this.topology;
     for (;;) {
       const now = this.clock.monotonic();
       const left = trust.timeUntilTrusted(slot, now);
       if (left === 0) return undefined;
+      const inVain = shard.master.whyInVain(request);
+      if (inVain !== undefined) {
+        const isSooner = inVain.kind === 'unavailable' && (inVain.retryAfter ?? Infinity) < left;
+        const doubt = lossCheck.doubtOf(shard.masterId);
+        return withMaster(isSooner ? notTrusted(slot, left, doubt) : inVain, shard);
+      }
       const until = lossCheck.hasAsked(shard.masterId, table.since(slot)) ? waitUntil : endsAt;
       if (now >= until || this.topology.isClosed)
         return withMaster(notTrusted(slot, left, lossCheck.doubtOf(shard.masterId)), shard);

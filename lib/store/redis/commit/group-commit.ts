@@ -15,7 +15,7 @@ import type { Command, Reply } from '../resp.js';
 import { CommitGroup } from './commit-group.js';
 import type { AcquireCommit, CommitRequest, RenewCommit } from './commit-request.js';
 import { GroupsInFlight } from './groups-in-flight.js';
-import { hiddenOffset, quarantined, whyUnusable } from './messages.js';
+import { hiddenOffset, noReplica, quarantined, whyUnusable } from './messages.js';
 import { OpenRequests } from './open-requests.js';
 import type { ReleaseOutbox } from './release-outbox.js';
 import type { SlotOwnership } from './slot-ownership.js';
@@ -106,8 +106,24 @@ export class GroupCommit {
     return this.requests.isEmpty;
   }
 
+  /**
+   * Why a new lock is refused before `waitUntil` whatever happens, so that its caller need not wait;
+   * undefined if waiting may help.
+   */
+  whyInVain({ demand, waitUntil }: Pick<AcquireCommit, 'demand' | 'waitUntil'>): AcquireOutcome | undefined {
+    if (this.closing !== undefined) return this.closing;
+    if (this.state.kind === 'closed') return this.state.why;
+    if (this.misconfigured !== undefined) return this.misconfigured;
+    if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
+    const { view } = this.state;
+    if (view.replicaCount === 0 && !demand.allowNoReplicas) return noReplica(view.required(demand));
+    const now = this.clock.monotonic();
+    const left = view.quarantineLeft(now);
+    return left > 0 && now + left > waitUntil ? quarantined(left) : undefined;
+  }
+
   acquire(request: AcquireCommit): void {
-    const refusal = this.refusalOf(request);
+    const refusal = this.whyInVain(request);
     if (refusal !== undefined) request.settle(refusal);
     else this.requests.add(request);
   }
@@ -133,7 +149,12 @@ export class GroupCommit {
     const inFlight = new GroupsInFlight(session, this.clock);
     this.state = { kind: 'attached', session, view, inFlight, endPause: undefined };
     this.pauseTime = FIRST_GROUP_PAUSE;
-    if (misconfigured !== undefined) this.requests.refuseNewLocks(misconfigured);
+    this.onReplicasSeen();
+  }
+
+  /** The replicas were polled: refuses what waits in vain, and sends what may be sent now. */
+  onReplicasSeen(): void {
+    this.requests.refuseNewLocks((request) => this.whyInVain(request));
     this.pump();
   }
 
@@ -196,17 +217,6 @@ export class GroupCommit {
   }
 
   // --- which requests
-
-  /** Why a request cannot even be queued. */
-  private refusalOf(request: AcquireCommit): AcquireOutcome | undefined {
-    if (this.closing !== undefined) return this.closing;
-    if (this.state.kind === 'closed') return this.state.why;
-    if (this.misconfigured !== undefined) return this.misconfigured;
-    if (this.state.kind === 'detached') return this.state.why.permanent === true ? this.state.why : undefined;
-    const now = this.clock.monotonic();
-    const left = this.state.view.quarantineLeft(now);
-    return left > 0 && now + left > request.waitUntil ? quarantined(left) : undefined;
-  }
 
   /** Takes new locks only if the replicas can be trusted with them. */
   private takeGroup(view: ReplicaView): CommitRequest[] {

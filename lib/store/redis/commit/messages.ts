@@ -1,5 +1,5 @@
 import { namesOf } from '../../key-names.js';
-import type { Unavailable } from '../../lock-store.js';
+import type { Unavailable, Unconfirmed } from '../../lock-store.js';
 import { quarantineText } from '../replication/replica-view.js';
 import { addressText } from '../resp.js';
 import type { ReplicationInfo } from '../replication/replication-info.js';
@@ -37,6 +37,11 @@ export const SLOT_LEFT: Unavailable = {
 
 export function withoutReplica(where: string): string {
   return `${where} has no replica, so every lock on it is refused: attach one, or set allowNoReplicas: true if a single server must do (then its crash can hand a lock out twice).`;
+}
+
+/** The refusal of a lock on a master that has no replica at all. */
+export function noReplica(required: number): Unconfirmed {
+  return { kind: 'unconfirmed', confirmed: 0, required, replicas: [], permanent: true };
 }
 
 /** `left`: ms until the replicas can be trusted with new locks. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
 import { IntrusiveSet } from '../../../common/intrusive-set.js';
-import type { AcquireOutcome, Misconfigured, Unavailable, Unconfirmed } from '../../lock-store.js';
+import type { AcquireOutcome, Unavailable, Unconfirmed } from '../../lock-store.js';
 import { Validity } from '../../validity.js';
 import { mayBlameOne, meaningOf, refusedBy } from '../connection/error-replies.js';
 import { redirectionOf } from '../connection/redirection.js';
@@ -103,9 +103,14 @@ export class OpenRequests {
     if (request.stage !== 'sent') this.takeBack(request);
   }
 
-  /** The server cannot be trusted with a new lock. */
-  refuseNewLocks(why: Misconfigured): void {
-    for (const request of this.open) if (request.kind === 'acquire') this.refuse(request, why);
+  /** Refuses the new locks that wait to be sent, and for which `whyInVain` names a reason. */
+  refuseNewLocks(whyInVain: (request: AcquireCommit) => AcquireOutcome | undefined): void {
+    for (const request of this.open) {
+      if (request.kind !== 'acquire' || request.stage !== 'queued') continue;
+      const why = whyInVain(request);
+      if (why !== undefined) this.refuse(request, why);
+    }
+    this.queue.forgetEnded();
   }
 
   /** Ends the queued requests whose slot belongs to another master now. */

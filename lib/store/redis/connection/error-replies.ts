@@ -147,6 +147,18 @@ export class RefusedError extends Error {
 /** The server answers, but cannot keep locks before a configuration is changed: there or here. */
 export class UnsuitableError extends Error {}
 
+/**
+ * True if no name server knows the host of a connection (`ENOTFOUND`). A name server that does not
+ * answer is another error (`EAI_AGAIN`).
+ */
+export function isUnknownHost(error: unknown): boolean {
+  if (error instanceof UnknownHostError) return true;
+  return (error as { code?: unknown } | undefined)?.code === 'ENOTFOUND';
+}
+
+/** The hosts of all servers that could say where the master is are unknown. */
+export class UnknownHostError extends Error {}
+
 /** The message of a thrown value, without a full stop, to be part of a sentence. */
 export function messageOf(error: unknown): string {
   const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };

@@ -2,7 +2,13 @@ import type { Clock } from '../../../common/clock.js';
 import { Waiters } from '../../../common/waiters.js';
 import { STORE_CLOSED, type Misconfigured, type Unavailable } from '../../lock-store.js';
 import type { Connector } from '../connection/connection.js';
-import { messageOf, RefusedError, refusedBy, UnsuitableError } from '../connection/error-replies.js';
+import {
+  isUnknownHost,
+  messageOf,
+  RefusedError,
+  refusedBy,
+  UnsuitableError,
+} from '../connection/error-replies.js';
 import { NoMasterError, openSession } from '../connection/open-session.js';
 import type { ServerRun, Session } from '../connection/session.js';
 import { retryPause } from '../pauses.js';
@@ -198,12 +204,16 @@ export class MasterConnection {
 
   private whyDown(error: unknown): Unavailable {
     if (error instanceof RefusedError) return refusedBy(error.address, error.reply);
-    const isMisplaced = error instanceof NoMasterError && this.locator.isFixed && this.lastRun === undefined;
+    // Later the same failure is a fail-over, or a host that is restarted, and passes.
+    const isFirst = this.lastRun === undefined;
+    const isMisplaced = error instanceof NoMasterError && this.locator.isFixed && isFirst;
+    const isUnknown = isUnknownHost(error);
+    const isPermanent = isMisplaced || (isUnknown && isFirst) || error instanceof UnsuitableError;
     return {
       kind: 'unavailable',
-      reason: `${this.name} cannot be used: ${messageOf(error)}.`,
+      reason: `${this.name} cannot be used: ${messageOf(error)}.${isUnknown ? ' Check the host in the option connection.' : ''}`,
       cause: error,
-      ...((isMisplaced || error instanceof UnsuitableError) && { permanent: true }),
+      ...(isPermanent && { permanent: true }),
     };
   }
 

@@ -17,13 +17,46 @@ import type { MasterListener, MasterSettings } from './master-settings.js';
  */
 const NAMING_TIME = 30_000;
 
+/** Polls in a row with too few replicas, after which the log says so: a restart takes a moment. */
+const POLLS_TO_REPORT = 2;
+/**
+ * Polls in a row by which new locks are granted, before the log says so. Redis reports the silence of
+ * a replica in whole seconds, so a replica that has just stopped seems to answer for up to 3 s.
+ */
+const POLLS_UNTIL_CLEAR = 5;
+
+const UNPROTECTED =
+  'quarantine is 0: after a fail-over or a restart of Redis two callers may hold one lock. Use this for development only, and leave quarantine out in production.';
+
+function countOf(replicas: number): string {
+  return replicas === 1 ? '1 replica is' : `${replicas === 0 ? 'No' : replicas} replicas are`;
+}
+
+function listOf(addresses: readonly string[]): string {
+  return addresses.length === 0 ? '' : ` (${addresses.join(', ')})`;
+}
+
+/** For people: `15 s`, and `1.5 s` for a time of less than 10 s. */
+function secondsText(ms: number): string {
+  return `${ms < 10_000 ? Math.round(ms / 100) / 10 : Math.round(ms / 1000)} s`;
+}
+
 /**
  * What the log and `health()` say of one master. The log says each condition once, until the
  * condition has passed.
  */
 export class MasterReports {
+  /** New locks were reported as refused, and not yet as granted again. */
+  private wasRefusing = false;
   private wasQuarantined = false;
   private wasAlone = false;
+  private wasUnprotected = false;
+  /** Polls in a row by which too few replicas answer. */
+  private lackingPolls = 0;
+  /** Polls in a row by which new locks are granted. */
+  private clearPolls = 0;
+  /** The master and the replicas as the log last named them. */
+  private namedServers = '';
   /** The majority to which `replicas` was last reported as raised. */
   private raisedTo = 0;
   private strangersSince: number | undefined;
@@ -49,7 +82,12 @@ export class MasterReports {
         `Redis at ${addressText(session.address)} refuses client tracking (${untracked.message}): waiters and holders notice changes late, by timers.`,
       );
     }
-    if (misconfigured !== undefined) this.listener.onReport('error', 'eviction', misconfigured.reason);
+    if (misconfigured !== undefined) {
+      this.wasRefusing = true;
+      this.listener.onReport('error', 'eviction', misconfigured.reason);
+    }
+    this.reportServers(view);
+    this.reportUnprotected();
     this.reportAlone(view);
     this.reportMajority(view);
   }
@@ -60,16 +98,20 @@ export class MasterReports {
 
   /** Called for every failure in a row, of which one is reported. */
   connectFailed(why: Unavailable, failures: number): void {
-    if (failures === FAILURES_TO_REPORT)
-      this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
+    this.clearPolls = 0;
+    if (failures !== FAILURES_TO_REPORT) return;
+    this.wasRefusing = true;
+    this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
   }
 
   replicasPolled(ready: ReadySession): void {
     const { view } = ready;
+    this.reportServers(view);
     this.reportQuarantine(ready);
     this.reportAlone(view);
     this.reportMajority(view);
     this.reportAddresses();
+    this.reportRefusals(ready);
   }
 
   /** Another program uses longer leases than this program was told of. */
@@ -78,7 +120,7 @@ export class MasterReports {
     this.listener.onReport(
       'warn',
       'long-lease',
-      `Key '${key}' is held by ${owner} for ${Math.round(remainingTime / 1000)} s more, longer than the quarantine (${quarantine} ms) covers: ` +
+      `Key '${key}' is held by ${owner} for ${secondsText(remainingTime)} more, longer than the quarantine (${secondsText(quarantine)}) covers: ` +
         'after a fail-over it could be granted while that holder still relies on the lock. Set quarantine to the longest lease of any program on this Redis.',
     );
   }
@@ -100,6 +142,7 @@ export class MasterReports {
     const replicas = view.health();
     const reason = this.whyRefusing(ready, replicas);
     const warnings = this.addressWarnings.map(({ message }) => message);
+    if (this.settings.quarantine === 0) warnings.push(UNPROTECTED);
     return {
       address,
       connected: true,
@@ -127,13 +170,76 @@ export class MasterReports {
     const known = view.replicaCount;
     if (known === 0 && !allowNoReplicas) return withoutReplica(this.name);
     const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
-    return required > known ? `${lack} Attach the missing replicas, or set replicas to ${known}.` : lack;
+    if (required <= known) return lack;
+    // Only the option `replicas` asks for more replicas than there are.
+    const least = view.required({ policy: 'majority', allowNoReplicas });
+    return `${lack} Attach the missing replicas, or set replicas to ${known === least ? "'majority'" : known}.`;
+  }
+
+  /** Names the servers at the start, and after each change. */
+  private reportServers(view: ReplicaView): void {
+    const { replicas: policy, allowNoReplicas } = this.settings;
+    const replicas = view.health();
+    const connected = replicas.filter(({ lag }) => lag !== null).map(({ address }) => address);
+    const away = replicas.filter(({ lag }) => lag === null).map(({ address }) => address);
+    const required = view.required({ policy, allowNoReplicas });
+    const text =
+      `The master is ${this.name}. ${countOf(connected.length)} connected${listOf(connected)}` +
+      `${away.length === 0 ? '' : `, ${away.length} not connected${listOf(away)}`}. ` +
+      `A new lock needs the confirmation of ${required === 1 ? '1 replica' : `${required} replicas`} (replicas: ${typeof policy === 'number' ? policy : `'${policy}'`}).`;
+    if (text === this.namedServers) return;
+    this.namedServers = text;
+    this.listener.onReport('log', 'servers', text);
+  }
+
+  /** `quarantine: 0` gives up the main promise, and is no setting for production. */
+  private reportUnprotected(): void {
+    if (this.settings.quarantine !== 0 || this.wasUnprotected) return;
+    this.wasUnprotected = true;
+    this.listener.onReport('warn', 'no-quarantine', UNPROTECTED);
+  }
+
+  /**
+   * Says that new locks are refused while the master answers but too few replicas do, and that new
+   * locks are granted again, whatever the reason was. A quarantine has a report of its own.
+   */
+  private reportRefusals(ready: ReadySession): void {
+    const { view } = ready;
+    const why = this.whyRefusing(ready, view.health());
+    this.clearPolls = why === undefined ? this.clearPolls + 1 : 0;
+    const isLacking =
+      why !== undefined &&
+      ready.misconfigured === undefined &&
+      view.replicaCount > 0 &&
+      view.quarantineLeft(this.clock.monotonic()) === 0;
+    this.lackingPolls = isLacking ? this.lackingPolls + 1 : 0;
+    if (this.lackingPolls === POLLS_TO_REPORT) {
+      this.wasRefusing = true;
+      // The replicas come back over new links, and their quarantine is another one.
+      this.wasQuarantined = false;
+      this.listener.onReport('warn', 'replicas-missing', `${this.name}: ${why}`);
+    } else if (this.clearPolls >= POLLS_UNTIL_CLEAR) this.reportClear();
+  }
+
+  private reportClear(): void {
+    if (this.wasQuarantined)
+      this.listener.onReport(
+        'log',
+        'quarantine-over',
+        `${this.name}: the quarantine of the replicas is over, and new locks are granted again.`,
+      );
+    else if (this.wasRefusing)
+      this.listener.onReport('log', 'granted-again', `${this.name}: new locks are granted again.`);
+    this.wasRefusing = false;
+    this.wasQuarantined = false;
+    this.wasAlone = false;
   }
 
   /** A server without replicas refuses every lock. A known replica that is away still counts. */
   private reportAlone(view: ReplicaView): void {
     if (view.replicaCount > 0 || this.settings.allowNoReplicas || this.wasAlone) return;
     this.wasAlone = true;
+    this.wasRefusing = true;
     this.listener.onReport('error', 'no-replica', withoutReplica(this.name));
   }
 
@@ -172,21 +278,11 @@ export class MasterReports {
     }
   }
 
-  /** The end of a quarantine is reported once new locks are really granted. */
-  private reportQuarantine(ready: ReadySession): void {
-    const { view } = ready;
+  private reportQuarantine({ view }: ReadySession): void {
     const left = view.quarantineLeft(this.clock.monotonic());
-    if (left > 0 && !this.wasQuarantined) {
-      this.wasQuarantined = true;
-      this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
-    } else if (left === 0 && this.wasQuarantined && this.whyRefusing(ready, view.health()) === undefined) {
-      this.wasQuarantined = false;
-      this.listener.onReport(
-        'log',
-        'quarantine-over',
-        'The quarantine of the replicas is over: new locks are granted again.',
-      );
-    }
+    if (left === 0 || this.wasQuarantined) return;
+    this.wasQuarantined = true;
+    this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
   }
 
   private get name(): string {

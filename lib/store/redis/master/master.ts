@@ -120,6 +120,12 @@ export class Master implements MasterConnectionHost {
     this.connection.open();
   }
 
+  /** Why this new lock is refused, however long its caller waits; undefined if waiting may help. */
+  whyInVain({ replicas, waitUntil }: AcquireRequest): AcquireOutcome | undefined {
+    const { allowNoReplicas } = this.settings;
+    return this.groupCommit.whyInVain({ demand: { policy: replicas, allowNoReplicas }, waitUntil });
+  }
+
   /** The token is not smaller than `floor`. */
   acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
     let commit: (AcquireCommit & Whole<AcquireCommit>) | undefined;
@@ -390,7 +396,7 @@ export class Master implements MasterConnectionHost {
     }
     view.observe(info, replies[1], this.clock.monotonic());
     this.reports.replicasPolled(ready);
-    this.groupCommit.pump();
+    this.groupCommit.onReplicasSeen();
     return true;
   }
 

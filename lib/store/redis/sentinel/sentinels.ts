@@ -4,7 +4,7 @@ import type { Connector } from '../connection/connection.js';
 import { addressText, type Address } from '../resp.js';
 import type { LocatedMaster, MasterLocator } from '../master/master-locator.js';
 import type { AnnouncedReplicas } from '../replication/known-replicas.js';
-import { messageOf, RefusedError } from '../connection/error-replies.js';
+import { isUnknownHost, messageOf, RefusedError, UnknownHostError } from '../connection/error-replies.js';
 import { SentinelLink, type SentinelView } from './sentinel-link.js';
 
 /** ms that a search for the master may take. Then the search fails, and is started again. */
@@ -123,7 +123,10 @@ export class Sentinels implements MasterLocator {
       ({ address, failure }) =>
         `${addressText(address)}: ${failure === undefined ? 'no answer yet' : messageOf(failure)}`,
     );
-    return new Error(`no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`);
+    const isHopeless = this.links.every(({ failure }) => isUnknownHost(failure));
+    return new (isHopeless ? UnknownHostError : Error)(
+      `no Sentinel of '${this.name}' tells where the master is (${each.join('; ')})`,
+    );
   }
 }
 
