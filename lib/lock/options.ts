@@ -1,3 +1,4 @@
+import type { StringValue } from 'ms';
 import type { ReplicaPolicy } from '../store/lock-store.js';
 import { LockOptionsError } from './errors.js';
 import {
@@ -13,8 +14,12 @@ import {
   type OptionKind,
 } from './option-kinds.js';
 
-/** Milliseconds, or a string such as `'30s'` or `'2 minutes'` (read by the `ms` package). */
-export type Duration = number | string;
+/**
+ * Milliseconds, or a string such as `'30s'` or `'2 minutes'` (read by the `ms` package). A string of
+ * another form, such as `'30 sek'`, does not compile. For a value from the environment:
+ * `config.get<Duration>('LOCK_LEASE', '15s')`. The value is checked at the start in any case.
+ */
+export type Duration = number | StringValue;
 
 /**
  * What one acquisition may ask for. An option that is left out has the value of the module's

@@ -2,7 +2,7 @@ import { Module } from '@nestjs/common';
 import { ConfigModule, ConfigService } from '@nestjs/config';
 import { APP_FILTER } from '@nestjs/core';
 import { ScheduleModule } from '@nestjs/schedule';
-import { ReplicaLockModule } from 'nestjs-replica-lock';
+import { type Duration, ReplicaLockModule } from 'nestjs-replica-lock';
 import { Bank } from './bank.js';
 import { OrdersController } from './orders.controller.js';
 import { PaymentsService } from './payments.service.js';
@@ -37,7 +37,7 @@ import { UnavailableFilter } from './unavailable.filter.js';
       useFactory: (config: ConfigService) => ({
         connection: config.getOrThrow<string>('REDIS_URL'),
         replicas: 2,
-        waitTime: config.get<string>('LOCK_WAIT', '10s'),
+        waitTime: config.get<Duration>('LOCK_WAIT', '10s'),
         // In development Redis starts together with the shop, and locks need not wait after a restart.
         quarantine: config.get('NODE_ENV') === 'development' ? 0 : undefined,
       }),

@@ -147,7 +147,7 @@ describe('A decorator of an application’s own that is made of @ReplicaLocked',
 const refused = `
 import { Readable } from 'node:stream';
 import type { ExecutionContext } from '@nestjs/common';
-import { ReplicaLocked } from '../../lib/index.js';
+import { type LockService, ReplicaLocked, ReplicaLockModule } from '../../lib/index.js';
 interface Order { id: string }
 class Refused {
   @ReplicaLocked('k') synchronous(): number { return 1; }
@@ -159,7 +159,12 @@ class Refused {
   @ReplicaLocked((_: ExecutionContext, order: Order) => order.id) async two(_id: number): Promise<void> {}
   @ReplicaLocked((order) => \`order:\${order}\`) async unannotated(_order: Order): Promise<void> {}
   @ReplicaLocked((order) => order.id) async reading(_order: Order): Promise<void> {}
+  @ReplicaLocked((order: Order) => order.ident) async misspelt(_order: Order): Promise<void> {}
+  @ReplicaLocked('k', { leaseTime: '30 sek' }) async duration(): Promise<void> {}
 }
+ReplicaLockModule.forRoot({ connection: 'memory:', waitTime: '30 sek' });
+export const lock = (locks: LockService): unknown => locks.acquire('k', { leaseTime: '30 sek' });
+ReplicaLockModule.forRoot({ connection: 'memory:', waitTime: '30 s', leaseTime: '1.5 hours', quarantine: '2h' });
 `;
 
 describe('The compiler', () => {
@@ -192,6 +197,9 @@ describe('The compiler', () => {
     const unannotated = /'annotate the parameters of the key function, for example \(order: Order\) =>'/;
     for (const line of [13, 14]) expect(says(line)).toMatch(unannotated);
     expect(says(14)).toMatch(/Property 'id' does not exist on type 'UnannotatedArgument'/);
-    expect(errors.size).toBe(9);
+    expect(says(15)).toBe("Property 'ident' does not exist on type 'Order'.\n");
+    // Durations: in a decorator, the module's options and a call.
+    for (const line of [16, 18, 19]) expect(says(line)).toMatch(/Type '"30 sek"' is not assignable to type/);
+    expect(errors.size).toBe(13);
   }, 60_000);
 });

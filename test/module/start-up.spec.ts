@@ -177,7 +177,7 @@ describe('A lease of a decorator that is longer than the quarantine', () => {
   });
 
   it('is permitted with a quarantine of the same length, and without a quarantine', async () => {
-    for (const quarantine of ['1h', 0]) {
+    for (const quarantine of ['1h', 0] as const) {
       const app = await start({ providers: [Long], imports: [inMemory({ quarantine })] });
       await app.get(Long).run();
       await app.close();

@@ -204,7 +204,7 @@ describe('On a master with two replicas', () => {
     it('is confirmed by replicas that have only just connected: the result protects nothing', async () => {
       key = unique('young');
       const locks = open(redis.url, { quarantine: 3_000 });
-      const options = { ...HOUR, leaseTime: 3_000, waitTime: '30s' };
+      const options = { ...HOUR, leaseTime: 3_000, waitTime: '30s' } as const;
       const once = locks.once(key, options, async () => {
         for (const replica of redis.replicas) {
           await replica.call('CLIENT', 'KILL', 'TYPE', 'master');
