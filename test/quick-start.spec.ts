@@ -143,15 +143,30 @@ describe('The quick start of docs/getting-started.md', () => {
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   });
 
+  /** Waits for a line of the log with every piece of the page's block that contains `text`. */
+  async function untilLogged(text: string, end: RegExp): Promise<void> {
+    const expected = pieces(local(block('text', text)), end);
+    await until(() => log.some((line) => expected.every((piece) => line.includes(piece))), {
+      what: `the log has ${expected.join(' ')}`,
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}\nThe log: ${log.join('\n')}`);
+    });
+  }
+
+  it('names the master and its replicas in the log', async () => {
+    await untilLogged('The master is', /\.\.\./);
+  });
+
   it('answers 201 and 409 to two requests at once', async () => {
     await curlTerminal.type(local(block('bash', 'curl')), ...pieces(block('text', '409 Conflict')));
   }, 30_000);
 
-  it('still answers 201 if one replica stops', async () => {
+  it('still answers 201 and logs the replica that is missing if one replica stops', async () => {
     await redisTerminal.type(block('bash', 'kill %3'));
     await until(() => !isAlive(servers[2] ?? 0), { what: 'the replica has stopped' });
     const [one = ''] = local(block('bash', 'curl')).split('\n').slice(1);
     await curlTerminal.type(one, '201 Created', '{"paid":"7"}');
+    await untilLogged('1 replica is connected', /\.\.\./);
   }, 30_000);
 
   it('answers 503 and logs the reason if both replicas stop', async () => {
@@ -160,12 +175,7 @@ describe('The quick start of docs/getting-started.md', () => {
     const [one = ''] = local(block('bash', 'curl')).split('\n').slice(1);
     await curlTerminal.type(one, ...pieces(block('text', '503 Service Unavailable')));
     // The log names the replicas in the order in which they connected.
-    const expected = pieces(local(block('text', 'was not confirmed')), /\.*\n|\.\.\.|, |: /);
-    await until(() => log.some((line) => expected.every((piece) => line.includes(piece))), {
-      what: `the log has ${expected.join(' ')}`,
-    }).catch((error: Error) => {
-      throw new Error(`${error.message}\nThe log: ${log.join('\n')}`);
-    });
+    await untilLogged('was not confirmed', /\.*\n|\.\.\.|, |: /);
   }, 30_000);
 
   it('starts Redis with the same lines as the README', () => {
