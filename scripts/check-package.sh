@@ -7,8 +7,12 @@ rm -rf dist
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 npm pack --silent --pack-destination "$folder" >/dev/null
-for file in dist/index.js docs/errors.md docs/bench/README.md; do
+for file in dist/index.js docs/errors.md docs/bench/README.md SECURITY.md; do
   tar -tzf "$folder"/*.tgz | grep -x "package/$file" >/dev/null || { echo "$file is missing in the package" >&2; exit 1; }
 done
+# A relative link of the README must also work in node_modules.
+tar -xzf "$folder"/*.tgz -C "$folder"
+node scripts/dead-links.mjs "$folder/package"
 npx publint --strict "$folder"/*.tgz
 npx attw --profile esm-only "$folder"/*.tgz
+npm publish --dry-run --silent --ignore-scripts --tag dry-run "$folder"/*.tgz
