@@ -46,7 +46,7 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
   let keys: LockKeys;
   try {
     keys = keysOf(call);
-    const service = demandService(call);
+    const service = serviceOrThrow(call);
     if (method.onContended === 'throw') return withLock(service, keys, method.options, work).then(onResult);
     let isCalled = false;
     const called = (lock: Lock): unknown => {
@@ -66,7 +66,12 @@ function lockedPromise(call: PlainCall): Promise<unknown> {
 /** Each subscriber takes the lock, which is held while the Observable runs. */
 function lockedStream(call: PlainCall): Observable<unknown> {
   return new Observable((subscriber) => {
-    const subscription = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
+    const subscription = new LockedSubscription(
+      call.method,
+      () => serviceOrThrow(call),
+      subscriber,
+      PROMISES,
+    );
     void subscription.take(keysOf(call), ({ lock }) =>
       asObservable(subscription.callUnderLock(() => call.work(lock))),
     );
@@ -80,7 +85,12 @@ function lockedStream(call: PlainCall): Observable<unknown> {
  */
 function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown>): Observable<unknown> {
   return new Observable((subscriber) => {
-    const subscription = new LockedSubscription(call.method, () => demandService(call), subscriber, PROMISES);
+    const subscription = new LockedSubscription(
+      call.method,
+      () => serviceOrThrow(call),
+      subscriber,
+      PROMISES,
+    );
     void subscription.take(keys, () => source);
     return () => subscription.leave();
   });
@@ -89,7 +99,7 @@ function lockedAgain(call: PlainCall, keys: LockKeys, source: Observable<unknown
 function lockedSteps(call: PlainCall): AsyncGenerator<unknown, unknown> {
   return lockedIterable(
     call.method,
-    async (onWaiting) => enterLock(demandService(call), keysOf(call), call.method.options, onWaiting),
+    async (onWaiting) => enterLock(serviceOrThrow(call), keysOf(call), call.method.options, onWaiting),
     ({ lock }) => call.work(lock),
   );
 }
@@ -116,7 +126,7 @@ function keysOf({ method, args, context }: PlainCall): LockKeys {
   return keys ?? method.keys.ofCall(args, context);
 }
 
-function demandService({ instance, method }: PlainCall): LockService {
+function serviceOrThrow({ instance, method }: PlainCall): LockService {
   const service = serviceOf(instance, method.instanceName);
   if (service !== undefined) return service;
   throw noService(method.instanceName, method.name);

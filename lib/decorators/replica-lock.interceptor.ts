@@ -11,9 +11,9 @@ import { ONCE_METHOD, onceFrames, type OnceMethod } from './once-method.js';
 
 /**
  * Locks the handlers that `@ReplicaLocked` decorates, tells those of `@RunOnce` their request, and
- * turns the errors of locks into exceptions
- * of the handler's context. Both decorators bind this interceptor, so an application need not.
- * The interceptor runs after guards, so that a refused caller never takes a lock, and before pipes.
+ * turns the errors of locks into exceptions of the handler's context. Both decorators bind this
+ * interceptor, so an application need not bind it. The interceptor runs after guards, so that a
+ * refused caller never takes a lock, and before pipes.
  *
  * Bound to further handlers (`APP_INTERCEPTOR`), the interceptor turns the lock errors that their
  * own work throws into exceptions as well.

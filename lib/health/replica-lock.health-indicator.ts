@@ -47,7 +47,7 @@ export interface MasterDetails {
   /** Settings that should be changed although locks are granted, as text. */
   readonly warnings?: readonly string[];
   readonly replicas: ReplicaCounts;
-  /** ms until new locks are granted; 0 if they are granted now. */
+  /** ms until the quarantine ends; 0 if there is none. Other refusals are in `reason`. */
   readonly quarantine: number;
   /** Whether Redis reports changed keys by client tracking. */
   readonly tracking: boolean;

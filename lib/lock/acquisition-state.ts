@@ -3,16 +3,16 @@ import type { Question } from './questions.js';
 
 /** What an acquisition is doing. */
 export type State =
-  /** Until the turn of this caller comes. */
+  /** Waits for the turn of this caller. */
   | { readonly kind: 'queued' }
   | Asking
-  /** Busy: until the key changes, the lease ends, or the next step of `BusyKey` is due. */
+  /** The key is busy. Waits until it changes, the lease ends, or the next step of `BusyKey` is due. */
   | { readonly kind: 'sleeping' }
-  /** Until the store tells whether the holder still holds the key. */
+  /** Waits for the store to tell whether the holder still holds the key. */
   | { readonly kind: 'checking' }
-  /** Refused for now: until the pause before the next attempt is over. */
+  /** The store refused for now. Waits until the pause before the next attempt is over. */
   | { readonly kind: 'pausing' }
-  /** The time is up: until the store answers another caller of this process. */
+  /** `waitTime` is over. Waits for the store's answer to another caller of this process. */
   | { readonly kind: 'staying on' }
   | { readonly kind: 'ended' };
 

@@ -98,7 +98,8 @@ export class Acquisition implements Waiter, Timed {
     if (signal !== undefined) this.host.signals.add(signal, this);
     this.keyQueues.open(this.host.waitQueues);
     this.time.start(this);
-    // Without a wait the caller asks beside the queue, else stands behind the earlier callers.
+    // With `waitTime` 0 the caller asks beside the queue. A caller for several keys asks at once if
+    // no queue has waiters. Any other caller joins, and asks now only if it is the first.
     const queue = this.keyQueues.entry;
     if (waitTime === 0 || queue === undefined || this.join(queue)) this.ask();
   }
@@ -127,7 +128,7 @@ export class Acquisition implements Waiter, Timed {
     this.stopTimer?.();
     this.wasChanged = true;
     const now = this.host.clock.monotonic();
-    const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isRenewalDue(now) === true;
+    const isRenewal = this.state.kind === 'sleeping' && this.busyKey?.isProbablyRenewal(now) === true;
     const pause = this.busyKey?.pauseAfterChange(now) ?? 0;
     if (isRenewal && this.lastOutcome?.kind === 'busy') void this.checkHolder(this.lastOutcome, true);
     else if (pause > 0) this.pauseAs(SLEEPING, pause, () => this.ask());
@@ -225,6 +226,7 @@ export class Acquisition implements Waiter, Timed {
     this.busyKey.found(busy.holder, this.wasChanged, now, busy.shared);
     this.wasChanged = false;
     if (isHeld || last === undefined || last.kind === 'busy') this.lastOutcome = busy;
+    // Only an attempt of this process: the failure before explains better why there is no lock.
     else this.busyKey.forgetHolder();
     this.pauseTime = FIRST_RETRY_PAUSE;
     if (this.keyQueues.current !== queue && !this.time.isOver) {

@@ -10,9 +10,9 @@ const LOST_NOTICE_CHECK_TIME = 8_000;
 const UNTRACKED_POLL_TIME = 250;
 /** The shortest sleep in ms, so that a key that is about to expire is not asked for in a loop. */
 const SHORTEST_SLEEP = 10;
-/** ms by which a renewal may be early or late, at the least. */
+/** A change within this many ms of the expected renewal counts as the renewal. */
 const RENEWAL_TOLERANCE = 50;
-/** A renewal may also be early or late by this share of the period. */
+/** This share of the period counts instead, if it is longer. */
 const TOLERATED_SHARE = 0.04;
 
 /** ms between two attempts of a waiter whose mark keeps out other callers. */
@@ -85,14 +85,14 @@ export class BusyKey {
     this.endsAt = now + this.longestTime;
   }
 
-  /** Another answer came in between, so the next holder counts as a new one. */
+  /** The holder may have changed unseen: the next holder that is found counts as new. */
   forgetHolder(): void {
     this.owner = undefined;
     this.renewedAt = undefined;
   }
 
   /** True if a change of the key at `now` is probably the holder's next renewal. */
-  isRenewalDue(now: number): boolean {
+  isProbablyRenewal(now: number): boolean {
     if (this.renewedAt === undefined) return false;
     const period = renewalPeriodOf(this.leaseTime);
     const off = Math.abs(now - this.renewedAt - period);

@@ -4,10 +4,8 @@ import {
   type HeldKeys,
   type LockStore,
   type ReleaseOutcome,
-  type Unavailable,
-  type Unconfirmed,
 } from '../store/lock-store.js';
-import { whyNotConfirmed } from './error-texts.js';
+import { reasonOf } from './error-texts.js';
 
 /**
  * Keeps the keys of a lock busy for `cooldown` ms, longer than the lease: extends the life of the
@@ -41,13 +39,4 @@ function notKept(within: number): ReleaseOutcome {
       `it was released, but the replicas did not confirm within ${Math.round(within)} ms that its key stays busy for minHoldTime. ` +
       'They are asked again until the lease has passed.',
   };
-}
-
-/**
- * Why a write of the holder was not confirmed, as a part of a sentence. `within`: ms that the
- * replicas had. `isRenewal`: a majority was enough.
- */
-export function reasonOf(why: Unconfirmed | Unavailable, within: number, isRenewal = true): string {
-  const reason = why.kind === 'unavailable' ? why.reason : whyNotConfirmed(why, within, isRenewal);
-  return reason.replace(/\.$/, '');
 }

@@ -1,5 +1,5 @@
 import { namesOf } from '../store/key-names.js';
-import type { Unconfirmed } from '../store/lock-store.js';
+import type { Unavailable, Unconfirmed } from '../store/lock-store.js';
 
 /** One lock as the subject of a message: `Lock 'a'`, `The lock on 'a', 'b'`; see `namesOf`. */
 export function lockOf(keys: readonly string[]): string {
@@ -38,6 +38,15 @@ export function whyNotConfirmed(
     ? "Restore the missing replicas, remove them from the master for good, or set replicas: 'majority'."
     : 'Restore the missing replicas or remove them from the master for good.';
   return `${head} Missing${where}: ${missing || 'none of those known'}. ${advice}`;
+}
+
+/**
+ * Why a write of the holder was not confirmed, as a part of a sentence. `within`: ms that the
+ * replicas had. `isRenewal`: a majority was enough.
+ */
+export function reasonOf(why: Unconfirmed | Unavailable, within: number, isRenewal = true): string {
+  const reason = why.kind === 'unavailable' ? why.reason : whyNotConfirmed(why, within, isRenewal);
+  return reason.replace(/\.$/, '');
 }
 
 /** Who holds the key of a refused caller. `holders`: see `SharedKey`. */

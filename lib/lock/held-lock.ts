@@ -13,13 +13,14 @@ import type {
 } from '../store/lock-store.js';
 import type { Validity } from '../store/validity.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
-import { keepBusy, reasonOf } from './cooldown.js';
+import { keepBusy } from './cooldown.js';
+import { reasonOf } from './error-texts.js';
 import { LockLostError, LockUnavailableError } from './errors.js';
 import type { LockEvent } from './events.js';
 import { HELD, KEEPING, RELEASED, type Keeping, type State } from './held-lock-state.js';
 import { Lock } from './lock.js';
 import { leaseOf, type ResolvedOptions } from './options.js';
-import { isRenewalNearlyDue, type Renewals, type WheelPlace } from './renewals.js';
+import { isPastHalfPeriod, type Renewals, type WheelPlace } from './renewals.js';
 
 /** What a lock needs of its service. */
 export interface HeldLockHost {
@@ -61,9 +62,9 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   private stopRetry: (() => void) | undefined;
   private deadline: Deadline | undefined;
   /** Ends when the renewal under way is answered and the answer is dealt with. */
-  private renewal: Promise<void> | undefined;
+  private renewalDone: Promise<void> | undefined;
   /** The store's part of the renewal under way. */
-  private asked: Renewal | undefined;
+  private openRenewal: Renewal | undefined;
   /** A change of a key was reported during the renewal: checks again after the answer. */
   private isOutdated = false;
   /** The monotonic instant at which the wheel last asked for a renewal; undefined before. */
@@ -96,7 +97,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
    * turns of a busy event loop.
    */
   get wasGrantedLate(): boolean {
-    return isRenewalNearlyDue(this.grantedAt - this.firstValidity.startedAt, this.leaseTime);
+    return isPastHalfPeriod(this.grantedAt - this.firstValidity.startedAt, this.leaseTime);
   }
 
   /**
@@ -172,7 +173,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
       this.startRenewing(0);
     }
     // A renewal under way asked for the old lease.
-    if (this.renewal !== undefined) await this.renewal;
+    if (this.renewalDone !== undefined) await this.renewalDone;
     await this.renewOnce();
     this.assertHeld();
   }
@@ -250,7 +251,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   /** One of the keys was changed, or may have been: asks the store. */
   check(): void {
     if (this.state.kind !== 'held') return;
-    if (this.renewal !== undefined) this.isOutdated = true;
+    if (this.renewalDone !== undefined) this.isOutdated = true;
     else if (this.isRenewing) void this.renewOnce();
     else this.watch();
   }
@@ -293,16 +294,16 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
    */
   private renewOnce(): Promise<void> {
     this.noticeDeadline();
-    if (this.state.kind === 'held') this.renewal ??= this.askToRenew();
-    return this.renewal ?? Promise.resolve();
+    if (this.state.kind === 'held') this.renewalDone ??= this.askToRenew();
+    return this.renewalDone ?? Promise.resolve();
   }
 
   private async askToRenew(): Promise<void> {
     this.isOutdated = false;
-    this.asked = this.host.store.renew(this, this.leaseTime);
-    const outcome = await this.asked.outcome;
-    this.renewal = undefined;
-    this.asked = undefined;
+    this.openRenewal = this.host.store.renew(this, this.leaseTime);
+    const outcome = await this.openRenewal.outcome;
+    this.renewalDone = undefined;
+    this.openRenewal = undefined;
     // Checks the state again: the lock may have been released meanwhile, which gives its keys back.
     if (this.state.kind !== 'held') return;
     if (outcome.kind === 'renewed') {
@@ -338,7 +339,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
     if (!this.isRenewing) return;
     this.place = this.host.renewals.start(this, this.leaseTime, passed);
     // On a busy event loop `startUpkeep` comes late.
-    if (isRenewalNearlyDue(passed, this.leaseTime)) this.renew();
+    if (isPastHalfPeriod(passed, this.leaseTime)) this.renew();
   }
 
   private stopRenewing(): void {
@@ -350,7 +351,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
   }
 
   /** `why`: what the renewal under way lacks. */
-  private loseAtDeadline(why = this.asked?.whyNot()): void {
+  private loseAtDeadline(why = this.openRenewal?.whyNot()): void {
     this.lose(this.whyOver(why), { takeBack: true });
   }
 

@@ -48,7 +48,7 @@ export function renewalPeriodOf(leaseTime: number): number {
  * True if half of the period is over. On a busy event loop the wheel's next step may then come too
  * late for the renewal. `passed`: ms since the last renewal, or since the request for the lock.
  */
-export function isRenewalNearlyDue(passed: number, leaseTime: number): boolean {
+export function isPastHalfPeriod(passed: number, leaseTime: number): boolean {
   return 2 * passed >= renewalPeriodOf(leaseTime);
 }
 

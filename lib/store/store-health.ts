@@ -27,7 +27,7 @@ export interface MasterHealth {
   readonly replicas: readonly ReplicaReport[];
   /** @deprecated The old name of `replicas`. Only `LockService.health` fills it in. */
   readonly members?: readonly ReplicaReport[];
-  /** ms until new locks are granted; 0 if they are granted now. */
+  /** ms until the quarantine ends; 0 if there is none. Other refusals are in `reason`. */
   readonly quarantine: number;
   /** Whether client tracking tells waiters and holders of changes. */
   readonly tracking: boolean;

@@ -17,7 +17,7 @@ export function observeStore(meter: Meter, instance: string, service: LockServic
     unit: 'By',
   });
   const quarantine = meter.createObservableGauge('replica_lock.quarantine', {
-    description: 'Time until new locks are granted, 0 if they are granted now',
+    description: 'Rest of a quarantine, 0 if there is none',
     unit: 's',
   });
   const connected = meter.createObservableGauge('replica_lock.connected', {

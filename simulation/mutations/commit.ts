@@ -57,13 +57,13 @@ export const COMMIT_MUTANTS: readonly Mutant[] = [
     changes: {
       [OPEN_REQUESTS]: [
         [
-          'const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;',
+          'const inTime = request.heldValidity.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;',
           'const inTime = validity.remaining(this.clock) > 0;',
         ],
       ],
       [DEADLINES]: [
         [
-          "if (request.kind === 'renew') return now + request.heldUntil.remaining(this.clock);",
+          "if (request.kind === 'renew') return now + request.heldValidity.remaining(this.clock);",
           "if (request.kind === 'renew') return Infinity;",
         ],
       ],

@@ -69,13 +69,13 @@ describe('A change of a busy key', () => {
     [4_119, true],
     [4_121, false],
   ])('at %d counts as the next renewal: %p', (now, isDue) => {
-    expect(renewedAt1000().isRenewalDue(now)).toBe(isDue);
+    expect(renewedAt1000().isProbablyRenewal(now)).toBe(isDue);
   });
 
   it('counts as a renewal within 50 ms of a short period', () => {
     const key = new BusyKey(300);
     key.renewed(0);
-    expect([49, 51, 149, 151].map((now) => key.isRenewalDue(now))).toEqual([false, true, true, false]);
+    expect([49, 51, 149, 151].map((now) => key.isProbablyRenewal(now))).toEqual([false, true, true, false]);
   });
 
   it.each<[string, (key: BusyKey) => void]>([
@@ -92,12 +92,12 @@ describe('A change of a busy key', () => {
   ])('is no renewal if %s', (_, happen) => {
     const key = renewedAt1000();
     happen(key);
-    expect([1_000, 4_000, 4_500].some((now) => key.isRenewalDue(now))).toBe(false);
+    expect([1_000, 4_000, 4_500].some((now) => key.isProbablyRenewal(now))).toBe(false);
   });
 
   it('keeps the known renewal if the key was not changed before the answer', () => {
     const key = renewedAt1000();
     key.found(holderOf('a'), false, 2_000);
-    expect(key.isRenewalDue(4_000)).toBe(true);
+    expect(key.isProbablyRenewal(4_000)).toBe(true);
   });
 });

@@ -40,7 +40,8 @@ interface Hung {
  * because a server that is cut off answers with an old view.
  */
 export class ClusterSurvey {
-  private readonly asked = new Set<Shard>();
+  /** Shards whose master has a question without an answer. */
+  private readonly owingAnswer = new Set<Shard>();
   /** By address: questions that are under way over connections of their own. */
   private readonly questions = new Map<string, Question>();
   private readonly hung = new Map<string, Hung>();
@@ -59,10 +60,10 @@ export class ClusterSurvey {
    * server answers: `whyUnknown` puts the error into words.
    */
   async view(shards: readonly Shard[], addresses: readonly Address[]): Promise<ClusterView> {
-    const ready = shards.filter((shard) => shard.master.isReady && !this.asked.has(shard));
+    const ready = shards.filter((shard) => shard.master.isReady && !this.owingAnswer.has(shard));
     const shard = ready[this.asks++ % Math.max(1, ready.length)];
     if (shard !== undefined) {
-      this.asked.add(shard);
+      this.owingAnswer.add(shard);
       try {
         const { address, replies } = await shard.master.askNow([['cluster', 'nodes']]);
         const askSlots = async (): Promise<Reply | undefined> =>
@@ -71,7 +72,7 @@ export class ClusterSurvey {
       } catch (error) {
         if (error instanceof RefusedError || shard.master.isClosed) throw error;
       } finally {
-        this.asked.delete(shard);
+        this.owingAnswer.delete(shard);
       }
     }
     return this.first(addresses);

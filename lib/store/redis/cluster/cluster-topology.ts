@@ -42,7 +42,7 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   private prefersHostnames = false;
   private readonly waiters: Waiters;
   /** The releases whose slot has no master wait here for one. */
-  readonly unserved: ReleaseOutbox;
+  private readonly unserved: ReleaseOutbox;
 
   constructor(
     private readonly connection: ClusterSettings,
@@ -188,8 +188,13 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
     this.follow(new Set([slot]), this.nodes);
   }
 
+  /** Where the releases of the slot go: its master, or the outbox of the slots without a master. */
+  releasesOf(slot: number | undefined): Master | ReleaseOutbox {
+    return this.shardOf(slot)?.master ?? this.unserved;
+  }
+
   handOver(release: Release): void {
-    (this.shardOf(release.slot)?.master ?? this.unserved).takeOver(release);
+    this.releasesOf(release.slot).takeOver(release);
   }
 
   whyUnserved(slot: number | undefined): Unavailable | undefined {
@@ -226,7 +231,8 @@ export class ClusterTopology implements PolledCluster, ShardCluster, CheckedClus
   // --- taking in a view
 
   private takeIn(view: ClusterView, at: number): void {
-    // The table asks `isSuccession`, which needs the nodes of the view before.
+    // `takeIn` of the table calls back (see `table`) and reads `this.nodes`, so the nodes are
+    // replaced afterwards.
     const changed = this.table.takeIn(view, at);
     const before = this.nodes;
     this.prefersHostnames = view.prefersHostnames === true;

@@ -142,7 +142,7 @@ export class LossCheck {
     const answers = await this.askMasters([...masters.values()].filter(({ isFailed }) => !isFailed));
     if (this.isClosed) return;
     const evidence = new Map([...answers].map(([id, answer]) => [id, answer.evidence]));
-    const unasked = [...answers].find(([, { migrations }]) => migrations === undefined);
+    const forbidding = [...answers].find(([, { migrations }]) => migrations === undefined);
     const unproven = unprovenSlots(
       [...answers.values()].flatMap(({ migrations }) => migrations ?? []),
       doubtTime,
@@ -154,8 +154,8 @@ export class LossCheck {
         view === undefined
           ? 'its master does not say which servers the Cluster has'
           : (mayHaveLost(view.nodes, known, evidence, { doubtTime, allowNoReplicas }) ??
-            (unasked &&
-              `${masters.get(unasked[0])?.identity} may not be asked how it got its slots (allow the user ${ACL_RULE})`));
+            (forbidding &&
+              `${masters.get(forbidding[0])?.identity} does not let this user ask how it got its slots (give the user ${ACL_RULE})`));
       if (doubt === undefined) cluster.table.noteIntact(owner, startedAt, unproven);
       this.results.set(owner, { startedAt, doubt: doubt ?? (unproven.length > 0 ? UNPROVEN : undefined) });
       // The master that gave the slots away learns of the success a moment after the target has the

@@ -93,8 +93,7 @@ export class Routing {
 
   /** Hands on the release, which waits for a master of its slot and follows the slot by itself. */
   release(lock: HeldKeys, part: SlotPart, cooldown: number): Promise<ReleaseOutcome> {
-    const { unserved } = this.topology;
-    return (this.topology.shardOf(part.slot)?.master ?? unserved).release(lock, part, cooldown);
+    return this.topology.releasesOf(part.slot).release(lock, part, cooldown);
   }
 
   /**

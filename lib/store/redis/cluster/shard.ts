@@ -32,13 +32,14 @@ export interface ShardCluster {
  *
  * After a fail-over the shard is the same: a replica has taken over all slots of the master. The
  * dead former master, which the Cluster then lists as a master without slots, is still one of the
- * shard's servers. A server that serves other slots is not. Neither is a former replica that is a
- * master of its own now.
+ * shard's servers. A server that serves other slots, or a former replica that is a master of its own
+ * now, does not belong to the shard.
  */
 export class Shard implements MasterLocator, SlotOwnership {
   readonly isFixed = false;
-  /** Ids of the replicas, and of masters whose place a replica took. */
+  /** Ids of the replicas. */
   private readonly replicas = new Set<string>();
+  /** Ids of the masters whose place a replica took. */
   private readonly formerMasters = new Set<string>();
   /** A view has named this shard's servers. */
   private isNamed = false;

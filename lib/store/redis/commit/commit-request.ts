@@ -103,7 +103,7 @@ export interface RenewCommit extends RequestBase {
   readonly kind: 'renew';
   readonly settle: (outcome: RenewOutcome | RouteAgain) => void;
   /** The validity that the lock has now: a confirmation after its end comes too late. */
-  readonly heldUntil: Validity;
+  readonly heldValidity: Validity;
   readonly purpose: RenewCall['purpose'];
   /** What the key keeps if the purpose is `keep`, else empty. */
   readonly result: string;

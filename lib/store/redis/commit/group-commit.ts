@@ -177,8 +177,8 @@ export class GroupCommit {
   }
 
   /**
-   * Called if the queue may move: a request arrived, a link grew old enough, a setting of the
-   * server changed.
+   * Called if a group may be due: a request was queued, a group was answered, or a poll of the
+   * replicas may have ended a quarantine.
    */
   pump(): void {
     if (this.state.kind !== 'attached' || this.startScheduled) return;
@@ -274,7 +274,7 @@ export class GroupCommit {
   private get isRenewalOverdue(): boolean {
     const request = this.requests.queue.nextRenewal;
     if (request?.kind !== 'renew') return false;
-    return request.heldUntil.remaining(this.clock) < OVERDUE_SHARE * request.leaseTime;
+    return request.heldValidity.remaining(this.clock) < OVERDUE_SHARE * request.leaseTime;
   }
 
   private onWritten(
@@ -316,8 +316,9 @@ export class GroupCommit {
   /**
    * Waits before the next group, because the last group decided nothing. `hasCounted`: WAIT counted
    * enough replicas for our script. But another client wrote between the script and INFO, so the
-   * offset of the group is larger. Without a new write of ours the master does not ask the replicas
-   * about that offset. So the pending requests are sent again.
+   * offset of the group is larger. A further WAIT would return at once: it looks only at the last
+   * write of this connection, and would not ask the replicas for the larger offset. So the pending
+   * requests are sent, and written, again.
    */
   private pause(state: Attached, hasCounted: boolean): void {
     state.endPause = this.clock.after(this.pauseTime, () => {

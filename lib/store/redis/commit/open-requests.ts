@@ -275,7 +275,7 @@ export class OpenRequests {
     if (verdict.kind !== 'confirmed') return false;
     const validity = Validity.since(group.start, request.leaseTime);
     if (request.kind === 'renew') {
-      const inTime = request.heldUntil.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;
+      const inTime = request.heldValidity.remaining(this.clock) > 0 && validity.remaining(this.clock) > 0;
       if (inTime) this.end(request, { kind: 'renewed', validity, confirmedBy: verdict.by });
       else this.expire(request);
     } else if (validity.remaining(this.clock) <= 0) this.expire(request);

@@ -52,7 +52,8 @@ export interface ReleaseSettings {
  * on every new one, until the server has answered or the keys must have expired. All releases of
  * one turn of the event loop travel in pipelines. The next pipeline is sent when an earlier one is
  * answered. In a Cluster an outbox that never gets a session keeps the releases whose slot has no
- * master: it only hands them over, or answers them in time.
+ * master. Such an outbox sends nothing: each release is handed to the slot's new master, or answered
+ * `unavailable` when its time is up.
  *
  * A release that was sent again because its answer was lost counts as done, whatever the second
  * answer says. The lease was valid at the time of the release. If another owner holds the key by
@@ -267,7 +268,8 @@ export class ReleaseOutbox {
       for (const release of items) {
         if (meaning.permanent) this.answer(release, refused);
         else {
-          // The release goes on to the slot's master, so this refusal is no reason for a caller.
+          // After MOVED the release goes to the slot's new master, so the caller is not told of this
+          // refusal.
           if (redirection?.kind !== 'moved') release.refused = refused;
           this.toRetry.push(release);
         }

@@ -111,7 +111,7 @@ const BY_TEXT: readonly (readonly [RegExp, Meaning])[] = [
   ],
 ];
 const UNEXPECTED: Meaning = {
-  advice: 'See the server’s log.',
+  advice: 'See the log of the server.',
   unwritten: false,
   permanent: false,
   refusesAll: false,

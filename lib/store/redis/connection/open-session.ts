@@ -34,9 +34,9 @@ export interface SessionRequest {
 
 /**
  * Connects to one master, and makes sure that all three connections reach the same run of that
- * server. First kills the commit connection of the session before, so that a command that is still
- * on its way cannot take a lock later. Takes no longer than the connector's time limit, and ends if
- * `signal` aborts.
+ * server. If that run is the run of the session before, the commit connection of that session is
+ * killed before the new session is used: a command that is still on its way cannot take a lock
+ * later. Takes no longer than the connector's time limit, and ends if `signal` aborts.
  */
 export async function openSession(request: SessionRequest, signal: AbortSignal): Promise<Session> {
   const { connector, address, clock, controlSilence } = request;

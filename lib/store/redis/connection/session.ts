@@ -8,7 +8,7 @@ import type { GroupScript, Script, ScriptCall } from '../scripts/script.js';
 
 /** ms of silence after which the commit connection is given up. The time of WAIT is added. */
 const COMMIT_SILENCE = 1_000;
-/** The same for the connection of the notices, on which nothing waits for an answer but PING. */
+/** The same for the watcher connection, which sends only PING. */
 const WATCHER_SILENCE = 5_000;
 /** ms without traffic after which PING is sent: often enough for a server with `timeout 1` (s). */
 const PING_AFTER = 500;

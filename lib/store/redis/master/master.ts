@@ -200,7 +200,7 @@ export class Master implements MasterConnectionHost {
         openIndex: NO_INDEX,
         pendingIndex: NO_INDEX,
         verdictBy: undefined,
-        heldUntil: lock.validity,
+        heldValidity: lock.validity,
         purpose: typeof purpose === 'object' ? 'keep' : purpose,
         result: toKeep?.result ?? '',
         refused: undefined,
@@ -208,7 +208,8 @@ export class Master implements MasterConnectionHost {
       };
       if (purpose !== 'hold') {
         const keptUntil = this.clock.monotonic() + leaseTime;
-        // The key stays busy until `keptUntil`, no matter when the request is sent.
+        // `ttl` becomes a getter, because the request may be sent late or twice: the key stays busy
+        // until `keptUntil` in any case.
         const ttl = (): number => Math.max(1, Math.ceil(keptUntil - this.clock.monotonic()));
         Object.defineProperty(request, 'ttl', { get: ttl });
       }
@@ -242,7 +243,10 @@ export class Master implements MasterConnectionHost {
     this.outbox.takeOver(release);
   }
 
-  /** The slots of this master have changed: what waits in one that left goes to its new master. */
+  /**
+   * The slots of this master have changed: requests and releases that wait in a slot that left go to
+   * the slot's new master.
+   */
   onSlotsMoved(): void {
     this.groupCommit.onSlotsMoved();
     this.outbox.onSlotsMoved();

@@ -82,8 +82,8 @@ export function isSyncing({ command }: ReplicaClient): boolean {
 }
 
 /**
- * INFO shows `count` more syncing links than CLIENT LIST does. Any link may be a syncing one,
- * even the oldest. So `count` of the oldest links count as young.
+ * INFO shows `count` more syncing links than CLIENT LIST does. Any link may be syncing, even the
+ * oldest. So `count` of the oldest links count as young.
  */
 function withYoung(madeAt: readonly number[], count: number, now: number): readonly number[] {
   if (count <= 0) return madeAt;

@@ -12,7 +12,7 @@ function leaseOf({ inCooldown, keepsResult, remainingTime }: Holder): number {
   return inCooldown || keepsResult === true ? 0 : remainingTime;
 }
 
-/** At this number of entries the ended ones are dropped before another is added. */
+/** At this number of entries, ended entries are dropped before another is added. */
 const MANY = 1_000;
 
 /**

@@ -128,17 +128,17 @@ export class ReplicaView {
       lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
     );
     const old = countOlderThan(this.linkAges, this.standingBefore(now));
-    const others =
+    const hasSilentLink =
       lines.some(({ online, offset }) => !online || offset === 0) || this.linkAges.unacknowledged > 0;
     return {
       replicas: acknowledging.size,
-      allLinksOld: !others && old >= Math.max(lines.length, this.linkAges.madeAt.length),
+      allLinksOld: !hasSilentLink && old >= Math.max(lines.length, this.linkAges.madeAt.length),
     };
   }
 
   /**
-   * ms until enough links are old enough for a new grant. 0 if enough links are old, and if too few
-   * replicas are connected for a majority.
+   * ms until enough links are old enough for a new grant. 0 if enough links are old. Also 0 if
+   * too few replicas are connected for a majority: then the lack of replicas is the reason.
    */
   quarantineLeft(now: number): number {
     const { certain } = this;

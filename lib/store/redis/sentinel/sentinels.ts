@@ -19,7 +19,7 @@ const OTHER_SENTINELS_TIME = 100;
 
 /**
  * The Sentinels of one master. The servers are the union of the servers that the answering
- * Sentinels name. The master is the one named by the Sentinel with the greatest epoch, because
+ * Sentinels name. The master is the server that the Sentinel with the greatest epoch names, because
  * the others have not heard of the last fail-over yet.
  */
 export class Sentinels implements MasterLocator {

@@ -58,9 +58,9 @@ describe('A renewal while the answers to a group in flight are unread', () => {
     settle: () => {},
   });
   const renewWhenPassed = async (share: number): Promise<void> => {
-    const heldUntil = Validity.ofLease(LEASE, clock);
+    const heldValidity = Validity.ofLease(LEASE, clock);
     clock.freeze(share * LEASE);
-    groupCommit.renew({ ...request('renew'), heldUntil, confirmTime: LEASE } as RenewCommit);
+    groupCommit.renew({ ...request('renew'), heldValidity, confirmTime: LEASE } as RenewCommit);
     await settled();
   };
 

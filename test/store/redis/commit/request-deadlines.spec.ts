@@ -13,7 +13,7 @@ const LEASE = 10_000;
 function deadlineOf(properties: Partial<CommitRequest>): number {
   const clock = new ManualClock();
   const arrival = clock.monotonic();
-  const heldUntil = Validity.ofLease(LEASE, clock);
+  const heldValidity = Validity.ofLease(LEASE, clock);
   clock.freeze(SENT_AFTER);
   const group = { start: instantOf(clock), offset: 7 };
   const deadlines = new RequestDeadlines(clock, () => {});
@@ -26,7 +26,7 @@ function deadlineOf(properties: Partial<CommitRequest>): number {
     endsAt: arrival + ENDS_AFTER,
     abandoned: false,
     verdictBy: undefined,
-    heldUntil,
+    heldValidity,
     ...properties,
   } as CommitRequest;
   return deadlines.of(request, clock.monotonic()) - arrival;
