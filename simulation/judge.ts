@@ -1,7 +1,9 @@
 import { LockContendedError } from '../lib/lock/errors.js';
 import type { Lock } from '../lib/lock/lock.js';
+import { Elections, ELECTION_KEY } from './elections.js';
 import type { Cost } from './excuses.js';
 import { BUSY, RUSH } from './mild-faults.js';
+import { ONCE_KEYS, OnceRuns } from './once-runs.js';
 import {
   ALONE_KEYS,
   FOREIGN_KEY,
@@ -36,8 +38,13 @@ export class Judge {
   private readonly met = new Map<Worker, Set<string>>();
   grants = 0;
   private unblockedScripts = 0;
+  readonly elections: Elections;
+  readonly onceRuns: OnceRuns;
 
   constructor(private readonly scene: Scene) {
+    const violate = (what: string, detail: string): void => this.violate(what, detail);
+    this.elections = new Elections(scene, violate);
+    this.onceRuns = new OnceRuns(scene, violate);
     for (const server of scene.servers)
       server.listener = {
         crashedByClient: () => this.violate('CLIENT UNBLOCK of a paused client ended the server'),
@@ -135,6 +142,7 @@ export class Judge {
 
   /** A key never has more holders than each of them allows: with the limit 1, no two. */
   check(): void {
+    this.elections.check();
     const holders = new Map<string, { readonly names: string[]; least: number }>();
     for (const { host, held } of this.scene.workers) {
       for (const lock of held) {
@@ -194,7 +202,7 @@ export class Judge {
       for (const { host, service } of workers) world.tell(host.name, JSON.stringify(service.health()));
     }
     const owners = workers.flatMap(({ held }) => [...held].map((lock) => lock.owner));
-    for (const key of [...ALONE_KEYS, ...SHARED_KEYS])
+    for (const key of [...ALONE_KEYS, ...SHARED_KEYS, ELECTION_KEY, ...ONCE_KEYS])
       for (const owner of watch.master.holdersAt(`lock:${key}`))
         if (!owners.includes(owner))
           this.violate(

@@ -35,6 +35,14 @@ const OWN_WAIT_TIME = 1_500;
 /** Requests at once: enough for a second group beside the group in flight. */
 const RUSH_SIZE = 33;
 
+/** Whether the processes also stand for an election, and run work once. */
+const KINDS = [
+  [false, false],
+  [false, false],
+  [true, false],
+  [false, true],
+] as const;
+
 export interface Outcome {
   readonly seed: number;
   readonly violations: readonly string[];
@@ -58,10 +66,13 @@ export async function runSchedule(seed: number, only = ''): Promise<Outcome> {
   const check = (): void => judge.check();
   let isTroubled = true;
   const goesOn = (): boolean => isTroubled;
+  const [hasElection, hasOnce] = dice.pick(KINDS);
   for (const worker of workers) {
     worker.service.open();
     for (let i = 0; i < 2; i++) void work(scene, worker, judge, goesOn);
     if (weather.isMild) void workAlone(scene, worker, judge, goesOn);
+    if (hasElection) void judge.elections.take(worker, goesOn);
+    if (hasOnce) void judge.onceRuns.take(worker, goesOn);
   }
   scene.rush = (ms) => void rush(scene, dice.pick(workers), judge, world.now + ms);
   if (weather.isMild) bringMildTrouble(scene, only);

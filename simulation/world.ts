@@ -86,6 +86,11 @@ export class SimHost implements Clock {
     this.wallOffset = ms;
   }
 
+  /** The host handles events as they come. */
+  get isAwake(): boolean {
+    return this.state === 'running' && !this.isBusy;
+  }
+
   /**
    * False if the host cannot handle the event now. A host that is not dead handles the event later.
    */

@@ -1,5 +1,6 @@
 import { COMMIT_MUTANTS } from './commit.js';
 import { CONNECTION_MUTANTS } from './connection.js';
+import { KINDS_MUTANTS } from './kinds.js';
 import { LOCK_MUTANTS } from './lock.js';
 import { PERMITS_MUTANTS } from './permits.js';
 import { REPLICATION_MUTANTS } from './replication.js';
@@ -14,4 +15,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...SCRIPTS_MUTANTS,
   ...PERMITS_MUTANTS,
   ...LOCK_MUTANTS,
+  ...KINDS_MUTANTS,
 ];
