@@ -13,6 +13,7 @@ export const KINDS_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader believes in its term after the lease has ended',
+    faults: 'worker freezes',
     changes: {
       'lib/lock/election.ts': [
         ["this.state.kind === 'leading' && this.state.term.lock.held ?", "this.state.kind === 'leading' ?"],
@@ -50,6 +51,6 @@ export const KINDS_MUTANTS: readonly Mutant[] = [
         ['if sub(value, 1, #own) == own then', 'if sub(value, 1, #own) then'],
       ],
     },
-    caughtBy: 'test/simulation/scripts.spec.ts',
+    caughtBy: 'test/store/kept-contract.ts',
   },
 ];
