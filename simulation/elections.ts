@@ -1,3 +1,4 @@
+import { LockLostError } from '../lib/lock/errors.js';
 import type { LockElection } from '../lib/lock/election.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { Scene, Worker } from './scene.js';
@@ -40,7 +41,11 @@ export class Elections {
       void election.run((term) => this.lead(worker, term));
       const end = host.world.now + dice.between(100, 4_000);
       while (host.world.now < end && goesOn()) {
-        void election.runIfLeader((term) => this.work(term, sleep(dice.between(1, 100))));
+        election
+          .runIfLeader((term) => this.work(term, sleep(dice.between(1, 100))))
+          .catch((error: unknown) => {
+            if (!(error instanceof LockLostError)) this.violate('work of a leader failed', String(error));
+          });
         await sleep(dice.between(10, 300));
         if (dice.chance(0.03)) void this.remove(worker);
       }

@@ -330,7 +330,7 @@ describe('The quarantine', () => {
       expect.objectContaining({
         level: 'warn',
         message: expect.stringMatching(
-          /^Key 'job' is held by rl:op:1:x:1 for 86\d+ s more, .*quarantine \(1000 ms\)/,
+          /^Key 'job' is held by rl:op:1:x:1 for 86\d+ s more, .*quarantine \(1 s\)/,
         ),
       }),
     ]);

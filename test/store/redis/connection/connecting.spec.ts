@@ -178,7 +178,7 @@ describe('The reason why connecting fails', () => {
       'an unknown host',
       'redis://nohost.invalid',
       'nohost.invalid:6379',
-      /^Redis at nohost\.invalid:6379 cannot be used: getaddrinfo E\w+ nohost\.invalid\.$/,
+      /^Redis at nohost\.invalid:6379 cannot be used: getaddrinfo E\w+ nohost\.invalid\. Check the host in the option connection\.$/,
     ],
     [
       'no unix socket',
