@@ -1,7 +1,8 @@
-// node scripts/run.mjs test|demo|sample|matrix|campaign|simulate|mutants|bench [...arguments]
+// node scripts/run.mjs test|demo|sample|matrix|campaign|simulate|mutants|bench|docs [...arguments]
 // runs `npm test`, `npm run demo` and the other commands. A fresh clone needs no step before.
 // servers <command> [...arguments] runs a command on other servers.
 
+import { cpSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureInstalled } from './install.mjs';
@@ -20,7 +21,7 @@ const JEST = [
 ];
 
 /**
- * Each command resolves to its exit code. `env` has REDIS_SERVER.
+ * Each command resolves to its exit code. `env` has REDIS_SERVER, except for `docs`.
  * @type {Record<string, (args: string[], env: NodeJS.ProcessEnv) => Promise<number>>}
  */
 const commands = {
@@ -52,7 +53,31 @@ const commands = {
     await compile('tsconfig.bench.json');
     return node([join(root, '.cache/bench/bench/main.js'), ...args], env);
   },
+
+  // Builds the documentation site to .cache/site. A dead link is an error. `--open` serves the site.
+  async docs(args, env) {
+    const site = join(root, 'site');
+    const tool = (/** @type {string[]} */ ...path) => join(site, 'node_modules', ...path);
+    await ensureInstalled(site);
+    rmSync(join(site, 'api'), { recursive: true, force: true });
+    await run(process.execPath, [tool('typedoc/bin/typedoc'), '--options', 'typedoc.json'], { cwd: site });
+    copyMermaid(tool('mermaid/dist'), join(root, '.cache/site-public/mermaid'));
+    await run(process.execPath, [tool('vitepress/bin/vitepress.js'), 'build', site], { cwd: root });
+    if (!args.includes('--open')) return 0;
+    return node([tool('vitepress/bin/vitepress.js'), 'preview', site], env);
+  },
 };
+
+/**
+ * What a page with diagrams loads, so that the site needs nothing from elsewhere.
+ * @param {string} from
+ * @param {string} to
+ */
+function copyMermaid(from, to) {
+  rmSync(to, { recursive: true, force: true });
+  for (const path of ['mermaid.esm.min.mjs', 'chunks/mermaid.esm.min'])
+    cpSync(join(from, path), join(to, path), { recursive: true, filter: (file) => !file.endsWith('.map') });
+}
 
 /** Builds the library to dist/, where an import of the package's own name leads. */
 function buildLibrary() {
@@ -99,7 +124,10 @@ try {
   checkNode();
   await ensureInstalled(root);
   process.exitCode = await (command
-    ? command(args, { ...process.env, REDIS_SERVER: await provideRedis(root) })
+    ? command(
+        args,
+        name === 'docs' ? process.env : { ...process.env, REDIS_SERVER: await provideRedis(root) },
+      )
     : runOnServers(root, planOf(args, names)));
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
