@@ -29,11 +29,8 @@ export const SCRIPTS_MUTANTS: readonly Mutant[] = [
   {
     name: 'keys expire without the allowance for clocks',
     changes: {
-      'lib/store/redis/master/master.ts': [
-        [
-          'return Math.ceil(leaseTime + this.settings.clockSkew);',
-          'return Math.ceil(leaseTime + 0 * this.settings.clockSkew);',
-        ],
+      'lib/store/redis/master/new-requests.ts': [
+        ['return Math.ceil(leaseTime + clockSkew);', 'return Math.ceil(leaseTime + 0 * clockSkew);'],
       ],
     },
   },

@@ -180,14 +180,9 @@ export class OpenRequests {
     }
   }
 
-  /**
-   * The smallest number of replicas that can decide one of these requests, or one that is pending.
-   */
+  /** The fewest replicas that can decide one of these requests, or one that is pending. */
   leastRequired(requests: readonly CommitRequest[], view: ReplicaView): number {
-    let need = Infinity;
-    for (const { demand } of requests) need = Math.min(need, view.required(demand));
-    for (const { demand } of this.pending) need = Math.min(need, view.required(demand));
-    return need;
+    return this.verdicts.leastRequired(view, requests, this.pending);
   }
 
   onAnswer(session: Session, request: CommitRequest, answer: ScriptAnswer): void {

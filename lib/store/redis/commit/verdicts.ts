@@ -26,6 +26,14 @@ export class Verdicts {
     return view.judge(demand, offset, group?.start.monotonic ?? 0, standingSince);
   }
 
+  /** The fewest replicas that can decide one of these requests; Infinity without requests. */
+  leastRequired(view: ReplicaView, ...sets: readonly Iterable<CommitRequest>[]): number {
+    let least = Infinity;
+    for (const requests of sets)
+      for (const { demand } of requests) least = Math.min(least, view.required(demand));
+    return least;
+  }
+
   /** Why the request fails if its time is up now. */
   whyNot(
     state: SessionState,

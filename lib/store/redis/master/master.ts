@@ -1,12 +1,6 @@
 import type { Clock } from '../../../common/clock.js';
-import { NO_INDEX } from '../../../common/intrusive-set.js';
-import type { Whole } from '../../../common/whole.js';
 import {
-  attemptEndOf,
-  confirmTimeOf,
-  MARK_TIME,
   STORE_CLOSED,
-  tombstoneTimeOf,
   type AcquireOutcome,
   type AcquireRequest,
   type HeldKeys,
@@ -38,14 +32,12 @@ import type { Session } from '../connection/session.js';
 import type { LockPart } from '../lock-part.js';
 import type { KnownReplicas } from '../replication/known-replicas.js';
 import { LongLeases } from '../replication/long-leases.js';
-import { RENEWAL } from '../replication/quorum.js';
 import { ReplicaView } from '../replication/replica-view.js';
 import { parseReplicationInfo } from '../replication/replication-info.js';
 import { SharedAddresses } from '../replication/shared-addresses.js';
 import { POLL_TIME } from '../pauses.js';
 import { ErrorReply, addressText, type Address, type Command, type Reply } from '../resp.js';
-import { MUTEX_OF_SHARED_KEY, RUN_ONCE, scriptsFor } from '../scripts/lock-scripts.js';
-import { limitForScript } from '../scripts/permits.js';
+import { RUN_ONCE, scriptsFor } from '../scripts/lock-scripts.js';
 import { evictionRisk } from './eviction.js';
 import {
   lostConnection,
@@ -56,6 +48,7 @@ import {
 import type { MasterLocator } from './master-locator.js';
 import { MasterReports } from './master-reports.js';
 import type { MasterListener, MasterSettings } from './master-settings.js';
+import { newAcquireCommit, newRenewCommit } from './new-requests.js';
 
 /** The longest time in ms that closing waits for answers, even if confirmations may take longer. */
 const CLOSE_TIMEOUT = 2_000;
@@ -127,98 +120,25 @@ export class Master implements MasterConnectionHost {
   }
 
   /** The token is not smaller than `floor`. */
-  acquire(request: AcquireRequest, { names, keys, slot }: LockPart, floor = 0): MasterAttempt {
-    let commit: (AcquireCommit & Whole<AcquireCommit>) | undefined;
+  acquire(request: AcquireRequest, part: LockPart, floor = 0): MasterAttempt {
+    let commit: AcquireCommit | undefined;
     const outcome = new Promise<AcquireOutcome | RouteAgain>((settle) => {
-      const { leaseTime, limit, waitUntil } = request;
-      const now = this.clock.monotonic();
-      const confirmTime = confirmTimeOf(request);
-      commit = {
-        kind: 'acquire',
-        names,
-        keys,
-        slot,
-        scripts: limit === 1 && request.isShared === true ? MUTEX_OF_SHARED_KEY : scriptsFor(limit),
-        floor,
-        tombstone: tombstoneTimeOf(this.settings.clockSkew),
-        limit: limitForScript(limit),
-        wait: Math.max(0, Math.ceil(Math.min(MARK_TIME, request.wantedUntil - now))),
-        owner: request.owner,
-        leaseTime,
-        ttl: this.ttlOf(leaseTime),
-        demand: { policy: request.replicas, allowNoReplicas: this.settings.allowNoReplicas },
-        confirmTime,
-        waitUntil,
-        endsAt: attemptEndOf(request, now),
-        order: 0,
-        stage: 'queued',
-        mayBeWritten: false,
-        abandoned: false,
-        granted: false,
-        group: undefined,
-        token: 0,
-        isAlone: false,
-        openIndex: NO_INDEX,
-        pendingIndex: NO_INDEX,
-        verdictBy: undefined,
-        settle,
-      };
+      commit = newAcquireCommit(request, part, floor, this.settings, this.clock, settle);
       this.groupCommit.acquire(commit);
     });
     return { outcome, abandon: () => commit !== undefined && this.groupCommit.abandon(commit) };
   }
 
-  renew(
-    lock: HeldKeys,
-    { names, keys, slot }: LockPart,
-    leaseTime: number,
-    purpose: RenewPurpose,
-  ): MasterRenewal {
+  renew(lock: HeldKeys, part: LockPart, leaseTime: number, purpose: RenewPurpose): MasterRenewal {
     let commit: RenewCommit | undefined;
-    const toKeep = typeof purpose === 'object' ? purpose : undefined;
-    const { allowNoReplicas } = this.settings;
     const outcome = new Promise<RenewOutcome | RouteAgain>((settle) => {
-      const request: RenewCommit & Whole<RenewCommit> = {
-        kind: 'renew',
-        names,
-        keys,
-        slot,
-        scripts: toKeep === undefined ? scriptsFor(lock.limit) : RUN_ONCE,
-        owner: lock.owner,
-        leaseTime,
-        ttl: this.ttlOf(leaseTime),
-        demand:
-          toKeep === undefined ? RENEWAL : { policy: toKeep.replicas, allowNoReplicas, anyLinkAge: true },
-        confirmTime: lock.validity.remaining(this.clock),
-        order: 0,
-        stage: 'queued',
-        mayBeWritten: false,
-        group: undefined,
-        token: 0,
-        // Large results in one run would block the server.
-        isAlone: toKeep !== undefined,
-        openIndex: NO_INDEX,
-        pendingIndex: NO_INDEX,
-        verdictBy: undefined,
-        heldValidity: lock.validity,
-        purpose: typeof purpose === 'object' ? 'keep' : purpose,
-        result: toKeep?.result ?? '',
-        refused: undefined,
-        settle,
-      };
-      if (purpose !== 'hold') {
-        const keptUntil = this.clock.monotonic() + leaseTime;
-        // `ttl` becomes a getter, because the request may be sent late or twice: the key stays busy
-        // until `keptUntil` in any case.
-        const ttl = (): number => Math.max(1, Math.ceil(keptUntil - this.clock.monotonic()));
-        Object.defineProperty(request, 'ttl', { get: ttl });
-      }
-      commit = request;
-      this.groupCommit.renew(request);
+      commit = newRenewCommit(lock, part, leaseTime, purpose, this.settings, this.clock, settle);
+      this.groupCommit.renew(commit);
     });
-    if (toKeep !== undefined)
+    if (typeof purpose === 'object')
       void outcome.then(({ kind }) => {
         const { owner, token } = lock;
+        const { keys, slot } = part;
         // If the script runs after this, it finds no lock of this owner and writes nothing.
         const release = { keys, slot, scripts: RUN_ONCE, owner, token, cooldown: 0 };
         if (kind === 'expired') void this.outbox.add(release, leaseTime);
@@ -402,13 +322,5 @@ export class Master implements MasterConnectionHost {
     this.reports.replicasPolled(ready);
     this.groupCommit.onReplicasSeen();
     return true;
-  }
-
-  /**
-   * ms that a key lives. The key outlives its lease, because the clocks of master and replicas may
-   * differ.
-   */
-  private ttlOf(leaseTime: number): number {
-    return Math.ceil(leaseTime + this.settings.clockSkew);
   }
 }
