@@ -1,11 +1,14 @@
-import type { Scene, Worker } from './scene.js';
+import { SKEW, type Scene, type Worker } from './scene.js';
 import type { SimServer } from './server.js';
 
 export const ONCE_KEYS = ['once-a', 'once-b'] as const;
 /** ms */
 const KEEP_FOR = 3_000;
-/** ms by which the clocks of a process and of the world may differ over `KEEP_FOR`, rounded up. */
-const TOLERANCE = 25;
+/**
+ * ms by which a result may end early: the clock of its server may be set ahead by `SKEW`, and the
+ * clocks of a process and of the world differ a little over `KEEP_FOR`.
+ */
+const TOLERANCE = SKEW + 25;
 
 interface Run {
   readonly key: string;
