@@ -353,8 +353,7 @@ export class LockService {
    * @internal
    */
   drain(): Promise<void> {
-    this.draining ??= this.rejectAndWait();
-    return this.draining;
+    return (this.draining ??= this.rejectAndWait());
   }
 
   private rejectAndWait(): Promise<void> {
@@ -370,8 +369,7 @@ export class LockService {
    * @internal
    */
   close(): Promise<void> {
-    this.closing ??= this.end();
-    return this.closing;
+    return (this.closing ??= this.end());
   }
 
   private async end(): Promise<void> {
@@ -380,6 +378,7 @@ export class LockService {
     this.acquisitions.stopRenewing();
     this.locks.close();
     await this.store.close();
+    this.context.close();
     this.listening.unsubscribe();
     this.listeners.complete();
   }
