@@ -24,16 +24,7 @@ const sample = SAMPLES[name];
 const processes = new Processes();
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-let isEnding = false;
-async function end(code: number): Promise<never> {
-  if (!isEnding) {
-    isEnding = true;
-    await processes.end();
-  }
-  process.exit(code);
-}
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(0));
+processes.exitOnSignals(0);
 
 /** Starts a program whose end is the end of everything. */
 function start(path: string, title: string, env: NodeJS.ProcessEnv): void {
@@ -41,8 +32,8 @@ function start(path: string, title: string, env: NodeJS.ProcessEnv): void {
     console.log(`[${title}] ${line}`),
   );
   child.once('exit', (code) => {
-    if (!isEnding) console.log(`[${title}] ended with code ${code}`);
-    void end(1);
+    if (!processes.isEnding) console.log(`[${title}] ended with code ${code}`);
+    void processes.exit(1);
   });
 }
 
@@ -73,5 +64,5 @@ try {
   await main();
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  await end(1);
+  await processes.exit(1);
 }

@@ -18,22 +18,7 @@ const TIMES = 25;
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const processes = new Processes();
 
-let isEnding = false;
-async function end(code: number): Promise<never> {
-  if (!isEnding) {
-    isEnding = true;
-    await processes.end();
-  }
-  process.exit(code);
-}
-// The terminal may be closed: a failed write must not end the demonstration.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    console.log('\nStopping everything ...');
-    void end(130);
-  });
-}
+processes.exitOnSignals(130, () => console.log('\nStopping everything ...'));
 
 function show(title: string, result: RaceResult): void {
   const at = (share: number): string =>
@@ -159,11 +144,11 @@ Ctrl-C ends everything.`);
 }
 
 try {
-  await end(await main());
+  await processes.exit(await main());
 } catch (error) {
   // An error while everything is being stopped is no failure.
-  if (!isEnding) {
+  if (!processes.isEnding) {
     console.error(error);
-    await end(1);
+    await processes.exit(1);
   }
 }

@@ -11,6 +11,8 @@ export class Processes {
   private readonly children = new Set<ChildProcess>();
   private readonly folder = mkdtempSync(join(tmpdir(), 'replica-lock-demo-'));
   private readonly guard = new Guard(this.folder);
+  /** True from the first call of `exit` on. */
+  isEnding = false;
 
   constructor() {
     process.once('exit', () => this.endNow());
@@ -57,6 +59,25 @@ export class Processes {
     await gone;
     clearTimeout(timeUp);
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Ends all programs, then this process. A second call kills the programs and exits at once. */
+  async exit(code: number): Promise<never> {
+    if (!this.isEnding) {
+      this.isEnding = true;
+      await this.end();
+    }
+    process.exit(code);
+  }
+
+  /** Exits with this code at a signal. A closed terminal does not end the process. */
+  exitOnSignals(code: number, onSignal: () => void = () => {}): void {
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.on(signal, () => {
+        onSignal();
+        void this.exit(code);
+      });
   }
 
   private endNow(): void {

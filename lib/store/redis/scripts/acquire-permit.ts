@@ -1,6 +1,6 @@
 import { decodeAcquire, type AcquireAnswer, type AcquireCall } from './acquire.js';
 import { CLOCK, PERMITS, ROOM, SURVEY } from './permits.js';
-import { FORGET, GroupScript } from './script.js';
+import { ABSENT, FORGET, GroupScript } from './script.js';
 
 /**
  * Takes the keys of one or more requests, where several owners may hold a key. Each request gets all
@@ -26,9 +26,7 @@ import { FORGET, GroupScript } from './script.js';
 export const acquirePermitScript = new GroupScript<AcquireCall, AcquireAnswer>({
   common: ['ttl', 'floor', 'limit'],
   own: ['wait'],
-  before: `${CLOCK}${PERMITS}${SURVEY}${ROOM}
-local absent
-
+  before: `${CLOCK}${PERMITS}${SURVEY}${ROOM}${ABSENT}
 local function enter(key, own, b, ttl, token, limit)
   if limit == 1 then
     call('SET', key, own .. string.format(' %.0f', token), 'PX', ttl)
@@ -51,10 +49,7 @@ local function take(count, own, ttl, token, limit, wait)
     local b, refused = room(KEYS[first + i], own, limit, wait)
     if not b then
       for k = 1, i - 1 do
-        if all[k].isAbsent then
-          absent = absent or {}
-          absent[#absent + 1] = KEYS[first + k]
-        end
+        if all[k].isAbsent then noteAbsent(KEYS[first + k]) end
       end
       return {i - 1, unpack(refused)}
     end

@@ -1,6 +1,6 @@
 import { decodeOwnerCheck, UNREADABLE } from './check-owner.js';
 import { CLOCK, PERMITS } from './permits.js';
-import { FORGET, GroupScript, type ScriptCall } from './script.js';
+import { ABSENT, FORGET, GroupScript, type ScriptCall } from './script.js';
 
 /**
  * Checks whether locks still have their permits, and has client tracking report changes of their
@@ -17,9 +17,7 @@ import { FORGET, GroupScript, type ScriptCall } from './script.js';
  */
 export const checkPermitScript = new GroupScript<ScriptCall, number | undefined>({
   common: [],
-  before: `${CLOCK}${PERMITS}
-local absent
-`,
+  before: `${CLOCK}${PERMITS}${ABSENT}`,
   each: `
     local gone = 0
     for i = count, 1, -1 do
@@ -31,10 +29,7 @@ local absent
       local permit = permitOf(values[1])
       if not permit or permit.ends <= ms or permit.mark ~= '' then
         gone = i
-        if not values.err and not values[1] and not values[2] then
-          absent = absent or {}
-          absent[#absent + 1] = KEYS[first + i]
-        end
+        if not values.err and not values[1] and not values[2] then noteAbsent(KEYS[first + i]) end
       end
     end
     replies[#replies + 1] = gone

@@ -1,4 +1,4 @@
-import { FORGET, GroupScript, READ_ALL } from './script.js';
+import { ABSENT, FORGET, GroupScript, READ_ALL } from './script.js';
 import { decodeRenew, type RenewAnswer, type RenewCall } from './renew.js';
 import { KEPT_MARK } from './value.js';
 
@@ -34,9 +34,7 @@ end
 export const keepScript = new GroupScript<RenewCall, RenewAnswer>({
   common: ['ttl'],
   own: ['result'],
-  before: `${READ_ALL}${TOKEN_OF}
-local absent
-`,
+  before: `${READ_ALL}${TOKEN_OF}${ABSENT}`,
   each: `
     local gone, tokens = 0, {}
     for i = count, 1, -1 do
@@ -49,8 +47,7 @@ local absent
         found[key] = owner .. '${KEPT_MARK} ' .. tokens[i] .. ' ' .. result
         call('SET', key, found[key], 'PX', ttl)
       elseif not found[key] then
-        absent = absent or {}
-        absent[#absent + 1] = key
+        noteAbsent(key)
       end
     end
     replies[#replies + 1] = gone

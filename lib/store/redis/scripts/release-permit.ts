@@ -1,6 +1,7 @@
 import { CLOCK, LEAVE, PERMITS } from './permits.js';
 import type { ReleaseCall } from './release.js';
 import { GroupScript } from './script.js';
+import { COOLDOWN_MARK } from './value.js';
 
 /**
  * Gives back the permits of one or more locks. To take an attempt back is the same.
@@ -28,7 +29,7 @@ local function release(key, owner, token, cooldown, tombstone)
   if cooldown == '0' then
     leave(key, owner, permit, b, tombstone)
   elseif permit.mark == '' then
-    permit.ends, permit.mark = ms + tonumber(cooldown), ' ~'
+    permit.ends, permit.mark = ms + tonumber(cooldown), ' ${COOLDOWN_MARK}'
     b.first = math.min(b.first, permit.ends)
     call('PEXPIRE', key, math.max(call('PTTL', key), cooldown))
     call('HSET', key, owner, textOf(permit), '', textOfBounds(b))

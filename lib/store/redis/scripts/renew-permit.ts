@@ -1,6 +1,7 @@
 import { CLOCK, PERMITS } from './permits.js';
 import { decodeRenew, type RenewAnswer, type RenewCall } from './renew.js';
-import { FORGET, GroupScript } from './script.js';
+import { ABSENT, FORGET, GroupScript } from './script.js';
+import { COOLDOWN_MARK } from './value.js';
 
 /**
  * Extends the permits of one or more locks. Never creates a permit.
@@ -20,8 +21,7 @@ import { FORGET, GroupScript } from './script.js';
  */
 export const renewPermitScript = new GroupScript<RenewCall, RenewAnswer>({
   common: ['ttl', 'purpose'],
-  before: `${CLOCK}${PERMITS}
-local written, absent = {}, nil
+  before: `${CLOCK}${PERMITS}${ABSENT}local written = {}
 `,
   each: `
     local gone, permits, bounds = 0, {}, {}
@@ -30,15 +30,12 @@ local written, absent = {}, nil
       local permit, b = permitOf(values[1]), boundsOf(values[2])
       if permit and b and permit.ends > ms and (permit.mark == '' or purpose == 'cooldown') then
         if permit.mark == '' then permit.ends = ms + tonumber(ttl) end
-        if purpose == 'cooldown' then permit.mark = ' ~' end
+        if purpose == 'cooldown' then permit.mark = ' ${COOLDOWN_MARK}' end
         b.first = math.min(b.first, permit.ends)
         permits[i], bounds[i] = permit, b
       else
         gone = i
-        if not values.err and not values[1] and not values[2] then
-          absent = absent or {}
-          absent[#absent + 1] = KEYS[first + i]
-        end
+        if not values.err and not values[1] and not values[2] then noteAbsent(KEYS[first + i]) end
       end
     end
     for i = 1, gone == 0 and count or 0 do

@@ -160,6 +160,18 @@ end
 `;
 
 /**
+ * Lua: `noteAbsent(key)` adds a key to the table `absent`, for FORGET. The scripts of a mutex write
+ * this out, because most runs of a mutex would pay for a function that they do not call.
+ */
+export const ABSENT = `
+local absent
+local function noteAbsent(key)
+  absent = absent or {}
+  absent[#absent + 1] = key
+end
+`;
+
+/**
  * Lua code that has client tracking forget the keys in the table `absent`, if a script made one.
  * Tracking remembers a missing key that was read until the key is written, which may be never.
  *
