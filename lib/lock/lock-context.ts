@@ -27,7 +27,10 @@ export class LockContext {
     return this.storage.exit(work);
   }
 
-  /** Forgets all locks. Without this, every promise of the process would go on costing time. */
+  /**
+   * Forgets all locks. Node goes through every storage in use for each new promise, so a storage that
+   * is left behind slows down the whole process.
+   */
   close(): void {
     this.storage.disable();
   }
