@@ -26,6 +26,8 @@ interface Hold {
   readonly start: number;
   /** The latest time at which the holder stops believing, as far as the holder knows. */
   until: number;
+  /** When the holder reported the release or the loss. */
+  endedAt?: number;
   /** When the holder reported the loss, and how long the holder's event loop had stood still. */
   lostAt?: number;
   gap?: number;
@@ -41,7 +43,8 @@ export interface Violation {
     | 'told late'
     | 'stale write let through'
     | 'holder refused by the fence'
-    | 'work after the loss'
+    | 'work after the end'
+    | 'leads after the end'
     | 'lost without need'
     | 'a program died';
   readonly key: string;
@@ -57,6 +60,7 @@ export class Checker {
   private readonly holds = new Map<Kind, Hold[]>(KINDS.map((kind) => [kind, []]));
   private readonly byId = new Map<string, Hold>();
   private readonly writes: Write[] = [];
+  private readonly leadAfterEnd: Violation[] = [];
   private readonly renewedAt: number[] = [];
   private readonly mildTimes: { from: number; to: number }[] = [];
   private readonly deaths: { what: string; at: number }[] = [];
@@ -86,7 +90,16 @@ export class Checker {
         const hold = this.byId.get(event.id);
         // A renewal that comes after the release changes nothing.
         if (hold !== undefined && hold.until >= event.t) hold.until = event.until;
-        this.renewedAt.push(event.t);
+        if (event.kind === 'replica') this.renewedAt.push(event.t);
+        break;
+      }
+      case 'leads': {
+        const hold = this.byId.get(event.id);
+        if (hold?.endedAt !== undefined && event.t > hold.endedAt + TOLERANCE) {
+          const late = (event.t - hold.endedAt).toFixed(1);
+          const detail = `worker ${worker} (${event.id}) said so ${late} ms after the end of its term`;
+          this.leadAfterEnd.push({ what: 'leads after the end', key: hold.key, at: event.t, detail });
+        } else if (hold !== undefined) hold.until = Math.max(hold.until, event.t);
         break;
       }
       case 'release':
@@ -94,6 +107,7 @@ export class Checker {
         const hold = this.byId.get(event.id);
         if (hold === undefined) break;
         hold.until = Math.min(hold.until, event.t);
+        hold.endedAt ??= event.t;
         if (event.e === 'lost' && hold.lostAt === undefined)
           Object.assign(hold, { lostAt: event.t, gap: event.gap, why: event.why });
         break;
@@ -172,6 +186,21 @@ export class Checker {
     return Math.max(gap, to - last);
   }
 
+  /** The longest time for which one of the keys had no holder between two instants. */
+  longestVacancy(keys: readonly string[], from: number, to: number): number {
+    const holds = (this.holds.get('replica') ?? []).toSorted((a, b) => a.start - b.start);
+    const vacancies = keys.map((key) => {
+      let heldUntil = from;
+      let longest = 0;
+      for (const { start, until } of holds.filter((hold) => hold.key === key && hold.start < to)) {
+        longest = Math.max(longest, start - heldUntil);
+        heldUntil = Math.max(heldUntil, until);
+      }
+      return Math.max(longest, to - heldUntil);
+    });
+    return Math.max(...vacancies);
+  }
+
   violations(kind: Kind, toldWithin: number): Violation[] {
     const violations: Violation[] = [];
     const byKey = new Map<string, Hold[]>();
@@ -230,7 +259,8 @@ export class Checker {
           });
       }
     }
-    if (kind === 'replica') violations.push(...this.writeViolations(), ...this.needlessLosses());
+    if (kind === 'replica')
+      violations.push(...this.writeViolations(), ...this.needlessLosses(), ...this.leadAfterEnd);
     if (kind === 'replica')
       for (const { what, at } of this.deaths)
         violations.push({ what: 'a program died', key: '', at, detail: what });
@@ -261,8 +291,8 @@ export class Checker {
       const isDeleted = this.deleted.some((deletion) => deletion.id === id);
       if (!isAccepted && hold !== undefined && hold.until > at + WRITE_TOLERANCE && !isDeleted)
         violations.push({ what: 'holder refused by the fence', key, at, detail });
-      if (hold?.lostAt !== undefined && at > hold.lostAt + TOLERANCE)
-        violations.push({ what: 'work after the loss', key, at, detail });
+      if (hold?.endedAt !== undefined && at > hold.endedAt + TOLERANCE)
+        violations.push({ what: 'work after the end', key, at, detail });
     }
     return violations;
   }

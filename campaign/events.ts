@@ -18,7 +18,6 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
       /** How many holders the lock allows. */
       readonly limit: number;
       readonly until: number;
-      readonly by: number;
     }
   /** The holder may believe for longer now. */
   | { readonly e: 'valid'; readonly id: string; readonly until: number }
@@ -28,6 +27,8 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
    */
   | { readonly e: 'release'; readonly id: string }
   | { readonly e: 'lost'; readonly id: string; readonly gap: number; readonly why: string }
+  /** A process says that it leads: `isLeader` of its election, asked every few ms. */
+  | { readonly e: 'leads'; readonly id: string }
   /**
    * A write to the fenced resource, sent at `t`: the place among all writes, and whether the fence
    * accepted the write.
@@ -43,6 +44,9 @@ export type WorkerEvent = { readonly t: number; readonly kind: Kind } & (
   | { readonly e: 'refused'; readonly key: string; readonly code: string }
   | { readonly e: 'trouble'; readonly what: string }
 );
+
+/** An event without what all events of one lock have in common. */
+export type Unsaid<E> = E extends { t: number; kind: Kind } ? Omit<E, 't' | 'kind'> : never;
 
 export function now(): number {
   return Number(process.hrtime.bigint()) / 1e6;

@@ -14,13 +14,14 @@ import { Program, Server } from './server.js';
 import { until } from './until.js';
 
 /*
- * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1] [--limit 1]
- * [--only words,others] [--json file]
+ * npm run campaign -- [--cluster] [--faults 20] [--policy all|majority] [--seed 1]
+ * [--limit 1 | --election] [--only words,others] [--json file]
  *
  * Several worker processes take, hold and release locks while one fault after the other is
  * injected. The servers are a master with three replicas and three Sentinels, or a Cluster of three
  * masters with two replicas each. No more workers may believe in a lock at once than one of them
- * allows: one, or as many as `--limit` says. Two controls run beside, and must show that they allow
+ * allows: one, or as many as `--limit` says. With `--election` all workers stand for the same
+ * elections, and no two may lead at once. Two controls run beside, and must show that they allow
  * more.
  */
 
@@ -41,12 +42,15 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     lease: { type: 'string', default: '5000' },
     limit: { type: 'string', default: '1' },
+    election: { type: 'boolean', default: false },
     only: { type: 'string' },
     json: { type: 'string' },
     id: { type: 'string', default: String(process.pid % 200) },
   },
 });
 const leaseTime = Number(values.lease);
+const { election } = values;
+if (election && values.limit !== '1') throw new Error('A leader has no limit: give --limit or --election.');
 const policy = values.policy === 'majority' ? 'majority' : 'all';
 
 /** Numbers from 0 to 1 that the seed decides (mulberry32). */
@@ -117,8 +121,9 @@ const checker = new Checker(leaseTime);
 const resource = Server.data(await hosts.add('fence'), {});
 resource.start();
 const limit = Number(values.limit);
-// Fewer keys with a larger limit, so that some callers find each key full.
-const keys = Array.from({ length: limit === 1 ? 30 : 5 }, (_, i) => `k${i}`);
+// Fewer keys with a larger limit, so that some callers find each key full. Fewer elections, because
+// every worker stands for each.
+const keys = Array.from({ length: limit === 1 && !election ? 30 : 5 }, (_, i) => `k${i}`);
 const settings = {
   resource: { host: resource.host.ip, port: resource.port },
   connection: deployment.connection,
@@ -126,6 +131,7 @@ const settings = {
   policy,
   keys: keys.length,
   limit,
+  election,
   loops: 8,
 };
 const workerHosts: Host[] = [];
@@ -144,6 +150,7 @@ for (const worker of workers) worker.start();
 
 interface Outcome {
   readonly fault: string;
+  /** The longest time without a new lock; with `--election`, of one election without a leader. */
   readonly longestGap: number;
   /**
    * ms from the promotion, if there was one, to the first held lock confirmed anew and to the first
@@ -184,15 +191,20 @@ try {
     await deployment.untilHealthy();
     const whole = now();
     await until(
-      'locks are granted again',
-      async () => checker.firstGrantAfter('replica', whole) !== undefined,
+      election ? 'every election has a leader again' : 'locks are granted again',
+      async () =>
+        election
+          ? checker.stuckSince(whole, keys, now()).length === 0
+          : checker.firstGrantAfter('replica', whole) !== undefined,
       60_000,
     );
     await sleep(500 + random() * 1_500);
     if (fault.isMild === true) checker.wasMild(start, now());
     for (const program of [...deployment.programs, ...workers])
       for (const death of program.deaths.splice(0)) checker.programDied(death, now());
-    const longestGap = checker.longestGap('replica', start, now());
+    const longestGap = election
+      ? checker.longestVacancy(keys, start, now())
+      : checker.longestGap('replica', start, now());
     const since = scene.promotedAt;
     const after = (at: number | undefined): number | undefined =>
       since === undefined || at === undefined ? undefined : at - since;
@@ -204,7 +216,7 @@ try {
     });
     const found = KINDS.map((kind) => `${kind} ${checker.violations(kind, TOLD_WITHIN).length}`).join(', ');
     console.log(
-      `${String(index + 1).padStart(4)} ${fault.name.padEnd(58)} ${((now() - start) / 1000).toFixed(1).padStart(6)} s, longest without a grant ${(longestGap / 1000).toFixed(1).padStart(5)} s; violations: ${found}`,
+      `${String(index + 1).padStart(4)} ${fault.name.padEnd(58)} ${((now() - start) / 1000).toFixed(1).padStart(6)} s, longest without a ${election ? 'leader' : 'grant'} ${(longestGap / 1000).toFixed(1).padStart(5)} s; violations: ${found}`,
     );
   }
   console.log(`${((now() - from) / 1000).toFixed(0)} s of faults`);
@@ -247,6 +259,8 @@ const report = {
   seed: Number(values.seed),
   policy,
   leaseTime,
+  limit,
+  election,
   faults: Object.fromEntries(
     kinds.map(({ name }) => {
       const own = outcomes.filter((outcome) => outcome.fault === name);
@@ -283,8 +297,8 @@ console.table(
         : kind === 'plain'
           ? 'control: SET NX PX'
           : 'control: SET + WAIT (as many as connected)',
-    grants: report.grants[kind],
-    'too many holders': checker
+    [election ? 'terms' : 'grants']: report.grants[kind],
+    [election ? 'two leaders' : 'too many holders']: checker
       .violations(kind, TOLD_WITHIN)
       .filter(({ what }) => what === 'too many holders').length,
     'other violations': checker
@@ -305,9 +319,11 @@ const isClean =
   leftovers.length === 0 &&
   stuck.length === 0 &&
   report.troubles.length === 0;
+const seen = (['plain', 'naive'] as const).map((kind) => checker.violations(kind, TOLD_WITHIN).length > 0);
+// Leaders keep their keys for long, so that a fault meets few fresh keys: one control is enough.
 const canSee =
   values.only !== undefined ||
   outcomes.length < kinds.length ||
-  (['plain', 'naive'] as const).every((kind) => checker.violations(kind, TOLD_WITHIN).length > 0);
+  (election ? seen.includes(true) : !seen.includes(false));
 if (!canSee) console.log('The controls showed no violation: the checker may be blind.');
 process.exit(isClean && canSee && failure === undefined ? 0 : 1);

@@ -1,15 +1,16 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { LockService } from '../lib/lock/lock-service.js';
 import type { Lock } from '../lib/lock/lock.js';
 import type { ReplicaPolicy } from '../lib/store/lock-store.js';
 import { RedisStore } from '../lib/store/redis/redis-store.js';
-import { now, UNLIMITED, type Kind, type WorkerEvent } from './events.js';
+import { stand, type CandidateHost } from './candidate.js';
+import { takeControl, type ControlHost, type Take } from './control.js';
+import { now, UNLIMITED, type Kind, type Unsaid, type WorkerEvent } from './events.js';
 
 /**
- * One worker process: takes, holds and releases locks of all three kinds, and reports which locks
- * it believes in. Ends when the parent process ends.
+ * One worker process: takes, holds and releases locks of all three kinds, or stands for elections,
+ * and reports which locks it believes in. Ends when the parent process ends.
  */
 interface Settings {
   readonly connection:
@@ -22,13 +23,13 @@ interface Settings {
   readonly keys: number;
   /** How many holders most locks allow. */
   readonly limit: number;
+  /** All workers stand for one election per key. The controls hold their keys like leaders. */
+  readonly election: boolean;
   readonly loops: number;
 }
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as Settings;
 const { connection, leaseTime, policy } = settings;
-
-type Unsaid<E> = E extends { t: number; kind: Kind } ? Omit<E, 't' | 'kind'> : never;
 
 function say(kind: Kind, event: Unsaid<WorkerEvent>, t = now()): void {
   process.stdout.write(`${JSON.stringify({ t, kind, ...event })}\n`);
@@ -64,6 +65,14 @@ const BUSY_TIME = 7_000;
 /** ms between two writes of one holder. */
 const WRITE_TIME = 60;
 
+async function write({ owner: id, key, fencingToken: token }: Lock): Promise<void> {
+  const t = now();
+  const reply = await resource.eval(FENCED_WRITE, 1, `fenced:${key}`, token, id).catch(() => undefined);
+  if (!Array.isArray(reply)) return;
+  const [place, isAccepted] = reply as [number, number];
+  say('replica', { e: 'write', id, key, token, place, isAccepted: isAccepted === 1 }, t);
+}
+
 /**
  * Works as a holder: writes until the signal aborts or the work is done. Checks nothing else
  * before a write, like a program that was frozen between check and write. The fence must refuse
@@ -72,13 +81,7 @@ const WRITE_TIME = 60;
 async function work(lock: Lock, ms: number): Promise<void> {
   const end = now() + ms;
   while (!lock.signal.aborted) {
-    const { owner: id, key, fencingToken: token } = lock;
-    const t = now();
-    const reply = await resource.eval(FENCED_WRITE, 1, `fenced:${key}`, token, id).catch(() => undefined);
-    if (Array.isArray(reply)) {
-      const [place, isAccepted] = reply as [number, number];
-      say('replica', { e: 'write', id, key, token, place, isAccepted: isAccepted === 1 }, t);
-    }
+    await write(lock);
     if (now() + WRITE_TIME > end) return sleep(Math.max(0, end - now()));
     await sleep(WRITE_TIME);
   }
@@ -96,15 +99,6 @@ async function workUnfenced({ signal }: Lock, ms: number): Promise<void> {
 function holdTime(): number {
   return Math.random() < 0.7 ? 10 + Math.random() * 300 : leaseTime * (0.5 + Math.random());
 }
-
-/** A lock that was taken: the work, and the end, which reports when the belief ends. */
-interface Taken {
-  work(ms: number): Promise<void>;
-  release(): Promise<void>;
-}
-
-/** Tries to take the key; undefined if that was refused. */
-type Take = (key: string) => Promise<Taken | undefined>;
 
 const service = new LockService(
   new RedisStore({
@@ -159,7 +153,6 @@ const takeReplica: Take = async (key) => {
     token: lock.fencingToken,
     limit: lock.limit === Infinity ? UNLIMITED : lock.limit,
     until: now() + lock.remainingTime,
-    by: lock.confirmedBy,
   });
   return {
     work: (ms) => (settings.limit === 1 ? work(lock, ms) : workUnfenced(lock, ms)),
@@ -184,54 +177,11 @@ const client =
       })
     : new Redis({ ...connection, ...RESP, maxRetriesPerRequest: 1, sentinelRetryStrategy: () => 200 });
 client.on('error', () => {});
-const RELEASE =
-  "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
-/** Uses a pipeline, which in a Cluster goes to the master of the first key. */
-async function connectedReplicas(name: string): Promise<number> {
-  const replies = await client.pipeline().get(name).info('replication').exec();
-  return Number(/connected_slaves:(\d+)/.exec(String(replies?.[1]?.[1]))?.[1] ?? 0);
-}
-
-async function waitFor(name: string, replicas: number): Promise<number> {
-  const replies = await client.pipeline().get(name).wait(replicas, 600).exec();
-  return Number(replies?.[1]?.[1] ?? 0);
-}
-
-/** A control: SET NX PX. With `waits`, also a WAIT for as many replicas as the master lists. */
-function takeControl(kind: 'plain' | 'naive', waits: boolean): Take {
-  return async (key) => {
-    const id = randomUUID();
-    const name = `${kind}:${key}`;
-    const start = now();
-    try {
-      if ((await client.set(name, id, 'PX', leaseTime, 'NX')) !== 'OK') return undefined;
-      let confirmed = 0;
-      if (waits) {
-        const connected = await connectedReplicas(name);
-        confirmed = connected === 0 ? 0 : await waitFor(name, connected);
-        if (confirmed < connected) {
-          await client.eval(RELEASE, 1, name, id);
-          return undefined;
-        }
-      }
-      say(kind, { e: 'grant', id, key, token: 0, limit: 1, until: start + leaseTime, by: confirmed });
-    } catch {
-      return undefined;
-    }
-    return {
-      work: sleep,
-      release: async () => {
-        say(kind, { e: 'release', id });
-        await client.eval(RELEASE, 1, name, id);
-      },
-    };
-  };
-}
-
-async function loop(take: Take): Promise<never> {
+/** Takes one key after the other: any, or always the same. */
+async function loop(take: Take, same?: string): Promise<never> {
   for (;;) {
-    const taken = await take(`k${Math.floor(Math.random() * settings.keys)}`);
+    const taken = await take(same ?? `k${Math.floor(Math.random() * settings.keys)}`);
     if (taken === undefined) {
       await sleep(20 + Math.random() * 60);
       continue;
@@ -242,10 +192,18 @@ async function loop(take: Take): Promise<never> {
   }
 }
 
-for (let i = 0; i < settings.loops; i++) {
-  void loop(takeReplica);
-  void loop(takeControl('plain', false));
-  void loop(takeControl('naive', true));
+const control: ControlHost = { client, leaseTime, election: settings.election, say };
+const candidate: CandidateHost = {
+  service,
+  say: (event, t) => say('replica', event, t),
+  work: (term) => work(term, holdTime()),
+  write,
+};
+for (let i = 0; i < (settings.election ? settings.keys : settings.loops); i++) {
+  const key = settings.election ? `k${i}` : undefined;
+  void (key === undefined ? loop(takeReplica) : stand(key, candidate));
+  void loop(takeControl('plain', false, control), key);
+  void loop(takeControl('naive', true, control), key);
 }
 
 /** Longest time in ms without a turn of the event loop, within one lease before now. */
