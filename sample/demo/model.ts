@@ -35,6 +35,23 @@ export interface DemoState {
   readonly bank: BankState;
   /** The longest quarantine that a shop reports: no new replica lock for this time. 0: none. */
   readonly quarantine: number;
+  /** The quarantine that the shops are configured with: the age from which a link counts. */
+  readonly quarantineLength: number;
+  /** What each lock let happen, from the start on. */
+  readonly results: Readonly<Record<LockKind, LockResult>>;
+}
+
+/** All payments under one kind of lock. */
+export interface LockResult {
+  readonly payments: number;
+  /** Payments that were answered with an error, such as 503. They charged nothing. */
+  readonly refused: number;
+  /** Orders that were charged. */
+  readonly orders: number;
+  /** Charges of an order that was charged before. */
+  readonly doubleCharges: number;
+  /** Masters that were killed while this lock was in use. */
+  readonly kills: number;
 }
 
 export interface ServerState {
@@ -110,8 +127,12 @@ export interface BankState {
   readonly doubleCharges: number;
   /** Charges that the bank refused because their fencing token was smaller than the last one. */
   readonly refused: number;
-  /** The last orders that the bank has charged, newest first, at most 50. */
-  readonly orders: readonly { readonly order: string; readonly charges: number }[];
+  /** The last orders that the bank has charged, newest first, at most 120. */
+  readonly orders: readonly {
+    readonly order: string;
+    readonly charges: number;
+    readonly lock: LockKind;
+  }[];
 }
 
 /** A line of the time line. */
