@@ -1,0 +1,354 @@
+// The pieces of the board. Each function shows its data in an element, and may be called again with
+// newer data at any time. All data becomes text nodes: nothing here is parsed as HTML.
+
+/** @import { BoardElection, BoardEvent, BoardLock, BoardMaster, BoardQueue, BoardReplica, BoardTone } from '../board-model.js' */
+
+/**
+ * A new element. Texts among the children stay texts.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string>} [attributes]
+ * @param {...(Node | string)} children
+ */
+export function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/**
+ * Makes the children of `parent` those of `items`. Children that stay are kept, with the focus.
+ * @template T
+ * @param {Element} parent
+ * @param {readonly T[]} items
+ * @param {(item: T) => string} idOf
+ * @param {(item: T) => HTMLElement} create
+ * @param {(node: HTMLElement, item: T) => void} [update]
+ */
+export function sync(parent, items, idOf, create, update = () => {}) {
+  const nodes = /** @type {HTMLElement[]} */ ([...parent.children]);
+  const old = new Map(nodes.map((node) => [node.dataset['id'], node]));
+  const next = items.map((item) => {
+    const id = idOf(item);
+    const node = old.get(id) ?? create(item);
+    old.delete(id);
+    node.dataset['id'] = id;
+    update(node, item);
+    return node;
+  });
+  const kept = new Set(next);
+  for (const node of nodes) if (!kept.has(node)) node.remove();
+  next.forEach((node, index) => {
+    if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] ?? null);
+  });
+}
+
+/**
+ * Sets the text unless it is there already.
+ * @param {Element} node
+ * @param {string} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * A key or owner for people: characters that are invisible or change the direction are escaped.
+ * @param {string} text
+ */
+export function shown(text) {
+  return text.replace(/(?! )[\p{C}\p{Z}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
+/** @param {number | null} ms null: no end */
+export function duration(ms) {
+  if (ms === null) return 'no end';
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
+  const s = ms / 1000;
+  if (s < 9.95) return `${s.toFixed(1)} s`;
+  if (s < 99.5) return `${Math.round(s)} s`;
+  const [minutes, hours] = [Math.round(s / 60), Math.floor(s / 3600)];
+  if (minutes < 60) return `${minutes} min`;
+  return hours < 48 ? `${hours} h ${Math.floor((s % 3600) / 60)} min` : `${Math.round(hours / 24)} days`;
+}
+
+/** @param {number} count */
+export function bytes(count) {
+  if (count < 1000) return `${count} B`;
+  const unit = count < 1e6 ? 'kB' : count < 1e9 ? 'MB' : 'GB';
+  return `${(count / { kB: 1e3, MB: 1e6, GB: 1e9 }[unit]).toFixed(1)} ${unit}`;
+}
+
+/** @param {number} at ms since 1970 */
+export function clock(at) {
+  return new Date(at).toTimeString().slice(0, 8);
+}
+
+/**
+ * A coloured dot with a text, such as the state of the connection.
+ * @param {HTMLElement} element
+ * @param {{ tone: BoardTone, text: string }} data
+ */
+export function renderPill(element, { tone, text }) {
+  element.classList.add('pill');
+  element.dataset['tone'] = tone;
+  setText(element, text);
+}
+
+/**
+ * The picture of the servers: each master with its replicas.
+ * @param {Element} element
+ * @param {readonly BoardMaster[]} masters
+ */
+export function renderServers(element, masters) {
+  element.classList.add('servers');
+  sync(
+    element,
+    masters,
+    ({ address }) => address,
+    () =>
+      h(
+        'div',
+        { class: 'shard' },
+        h('div', { class: 'master' }, server('master'), h('div', { class: 'notes' })),
+        h('ul', { class: 'replicas', 'aria-label': 'Replicas' }),
+      ),
+    (shard, master) => {
+      const [head, replicas] = /** @type {[HTMLElement, HTMLElement]} */ (
+        /** @type {unknown} */ (shard.children)
+      );
+      const [box, notes] = /** @type {[HTMLElement, HTMLElement]} */ (/** @type {unknown} */ (head.children));
+      updateServer(box, master, masterState(master));
+      renderNotes(notes, master);
+      sync(
+        replicas,
+        master.replicas,
+        ({ address }) => address,
+        () => h('li', {}, server('replica')),
+        (item, replica) => {
+          const state = replicaState(replica);
+          item.dataset['tone'] = state.tone;
+          updateServer(/** @type {HTMLElement} */ (item.firstElementChild), replica, state);
+        },
+      );
+    },
+  );
+}
+
+/** @typedef {{ tone: BoardTone, text: string }} Shown */
+
+/** @param {BoardMaster} master @returns {Shown} */
+function masterState({ status, quarantine }) {
+  if (status === 'down') return { tone: 'bad', text: 'not available' };
+  if (quarantine > 0) return { tone: 'warn', text: `quarantine, ${duration(quarantine)} left` };
+  return status === 'up'
+    ? { tone: 'good', text: 'grants locks' }
+    : { tone: 'warn', text: 'grants no new locks' };
+}
+
+/** @param {BoardReplica} replica @returns {Shown} */
+function replicaState({ confirms, lag }) {
+  if (lag === null) return { tone: 'bad', text: 'not connected' };
+  const behind = lag > 0 ? `, ${bytes(lag)} behind` : '';
+  return confirms
+    ? { tone: 'good', text: `confirms${behind}` }
+    : { tone: 'warn', text: `does not answer${behind}` };
+}
+
+/** @param {string} role */
+function server(role) {
+  const line = (/** @type {string} */ name) => h('span', { class: name });
+  return h(
+    'div',
+    { class: 'server' },
+    h('span', { class: 'role' }, role),
+    line('address'),
+    line('state'),
+    line('details'),
+  );
+}
+
+/**
+ * @param {HTMLElement} box
+ * @param {BoardMaster | BoardReplica} data
+ * @param {Shown} state
+ */
+function updateServer(box, { name, address, details = [] }, { tone, text }) {
+  const [, place, state, more] = /** @type {HTMLElement[]} */ ([...box.children]);
+  box.dataset['tone'] = tone;
+  if (place) setText(place, shown(name === undefined ? address : `${name} ${address}`));
+  if (state) setText(state, text);
+  if (more) setText(more, details.join(' · '));
+}
+
+/**
+ * What an operator should know about a master.
+ * @param {Element} element
+ * @param {BoardMaster} master
+ */
+function renderNotes(element, { reason, warnings, quarantine }) {
+  const notes = [...(reason === undefined ? [] : [reason]), ...warnings];
+  if (quarantine > 0 && reason === undefined)
+    notes.unshift('Held locks go on. New locks wait for the quarantine.');
+  sync(
+    element,
+    notes,
+    (note) => note,
+    (note) => h('p', {}, shown(note)),
+  );
+}
+
+/** @typedef {{ lock: BoardLock, key: string }} Row */
+
+/**
+ * A table of locks. `actions` has the buttons of each row; a name is the text of its button.
+ * @param {HTMLElement} element
+ * @param {{
+ *   label: string,
+ *   locks: readonly BoardLock[],
+ *   actions?: Record<string, (lock: BoardLock) => void>,
+ * }} data
+ */
+export function renderLocks(element, { label, locks, actions = {} }) {
+  const names = Object.keys(actions);
+  const heads = ['Key', 'Holder', 'Ends in', 'Fencing token', ...(names.length > 0 ? ['Actions'] : [])];
+  renderTable(element, label, heads, locks, {
+    idOf: ({ keys, owner }) => JSON.stringify([owner, ...keys]),
+    cells: (lock) => [
+      [...lock.keys.map(keyNode), ...sharing(lock)],
+      lock.isKept ? 'none' : shown(lock.owner),
+      remaining(lock),
+      String(lock.fencingToken),
+    ],
+    actions: (lock) =>
+      names.map((name) => {
+        const button = h(
+          'button',
+          { type: 'button', 'aria-label': `${name} ${lock.keys.map(shown).join(', ')}` },
+          name,
+        );
+        button.addEventListener('click', () => actions[name]?.(lock));
+        return button;
+      }),
+  });
+}
+
+/** @param {BoardLock} lock */
+function sharing({ limit, holders, isKept }) {
+  if (isKept) return [h('small', {}, 'keeps a result, no holder')];
+  if (limit === 1) return [];
+  const most = limit === null ? 'any number' : String(limit);
+  return [h('small', {}, holders === undefined ? `limit: ${most}` : `holders: ${holders} of ${most}`)];
+}
+
+/** @param {BoardLock} lock */
+function remaining({ remainingTime, leaseTime }) {
+  if (leaseTime === undefined || remainingTime === null) return duration(remainingTime);
+  const bar = h('span', { class: 'bar' });
+  bar.style.setProperty('--part', String(Math.min(1, remainingTime / leaseTime)));
+  return [h('span', {}, duration(remainingTime)), bar];
+}
+
+/**
+ * The callers that wait, by key.
+ * @param {HTMLElement} element
+ * @param {readonly BoardQueue[]} queues
+ */
+export function renderQueues(element, queues) {
+  renderTable(element, 'Waiting', ['Key', 'Callers', 'Longest wait'], queues, {
+    idOf: ({ key }) => key,
+    cells: ({ key, callers, longestWait }) => [[keyNode(key)], String(callers), duration(longestWait)],
+  });
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {readonly BoardElection[]} elections
+ */
+export function renderElections(element, elections) {
+  renderTable(element, 'Elections', ['Key', 'This process'], elections, {
+    idOf: ({ key }) => key,
+    cells: ({ key, isLeader }) => [
+      [keyNode(key)],
+      [
+        h(
+          'span',
+          { class: 'pill', 'data-tone': isLeader ? 'good' : 'plain' },
+          isLeader ? 'leads' : 'stands by',
+        ),
+      ],
+    ],
+  });
+}
+
+/** @param {string} key */
+function keyNode(key) {
+  return h('bdi', { class: 'key' }, shown(key));
+}
+
+/**
+ * A table whose rows become cards on a narrow screen. The roles keep it a table for screen readers.
+ * @template T
+ * @param {HTMLElement} element
+ * @param {string} label
+ * @param {readonly string[]} heads
+ * @param {readonly T[]} items
+ * @param {{
+ *   idOf: (item: T) => string,
+ *   cells: (item: T) => readonly (string | readonly Node[])[],
+ *   actions?: (item: T) => readonly Node[],
+ * }} rows
+ */
+function renderTable(element, label, heads, items, { idOf, cells, actions }) {
+  if (element.dataset['heads'] !== heads.join()) {
+    element.dataset['heads'] = heads.join();
+    const columns = heads.map((head) => h('th', { scope: 'col', role: 'columnheader' }, head));
+    const head = h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, ...columns));
+    element.replaceChildren(
+      h('table', { role: 'table', 'aria-label': label }, head, h('tbody', { role: 'rowgroup' })),
+    );
+  }
+  const body = element.querySelector('tbody');
+  if (body === null) return;
+  const cell = (/** @type {string} */ head) => h('td', { role: 'cell', 'data-head': head });
+  sync(
+    body,
+    items,
+    idOf,
+    (item) => {
+      const row = h('tr', { role: 'row' }, ...heads.map(cell));
+      if (actions) row.lastElementChild?.append(...actions(item));
+      return row;
+    },
+    (row, item) =>
+      cells(item).forEach((content, index) => {
+        const place = row.children[index];
+        if (place === undefined) return;
+        if (typeof content === 'string') setText(place, content);
+        else place.replaceChildren(...content);
+      }),
+  );
+}
+
+/**
+ * The log of events, the newest first.
+ * @param {Element} element an `ol`
+ * @param {readonly BoardEvent[]} events the oldest first
+ */
+export function renderEvents(element, events) {
+  element.classList.add('events');
+  sync(
+    element,
+    events.toReversed(),
+    ({ id }) => String(id),
+    ({ at, tone, what, keys, text }) =>
+      h(
+        'li',
+        { 'data-tone': tone },
+        h('time', { datetime: new Date(at).toISOString() }, clock(at)),
+        h('strong', {}, what),
+        h('span', {}, ...keys.flatMap((key) => [keyNode(key), ' ']), shown(text)),
+      ),
+  );
+}
