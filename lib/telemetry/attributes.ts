@@ -13,6 +13,8 @@ export const END = 'replica_lock.end';
 export const REPLICA_STATE = 'replica_lock.replica.state';
 export const CONFIRMED_BY = 'replica_lock.confirmed_by';
 export const FENCING_TOKEN = 'replica_lock.fencing_token';
+/** The option `limit`. Absent if the lock has no limit, because not every exporter can write Infinity. */
+export const LIMIT = 'replica_lock.limit';
 /** These three are attributes of OpenTelemetry's semantic conventions. */
 export const ERROR_TYPE = 'error.type';
 export const SERVER_ADDRESS = 'server.address';

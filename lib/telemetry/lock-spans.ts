@@ -5,6 +5,7 @@ import {
   ERROR_TYPE,
   FENCING_TOKEN,
   INSTANCE,
+  LIMIT,
   LOCK_NAME,
   OUTCOME,
   outcomeOf,
@@ -29,10 +30,14 @@ export class LockSpans {
     return (end) => {
       span.setAttribute(OUTCOME, outcomeOf(end));
       if (end.kind === 'acquired') {
-        const { owner, fencingToken, confirmedBy } = end.lock;
-        span.setAttributes({ [CONFIRMED_BY]: confirmedBy, [FENCING_TOKEN]: fencingToken });
+        const { owner, fencingToken, limit, confirmedBy } = end.lock;
+        const attributes = {
+          [FENCING_TOKEN]: fencingToken,
+          ...(limit !== Infinity && { [LIMIT]: limit }),
+        };
+        span.setAttributes({ ...attributes, [CONFIRMED_BY]: confirmedBy });
         const hold = this.start('hold', name, parent);
-        hold.setAttribute(FENCING_TOKEN, fencingToken);
+        hold.setAttributes(attributes);
         this.holding.set(owner, hold);
       } else if (end.kind === 'refused' && outcomeOf(end) !== 'aborted') failWith(span, end.error);
       span.end();

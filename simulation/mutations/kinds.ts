@@ -51,6 +51,6 @@ export const KINDS_MUTANTS: readonly Mutant[] = [
         ['if sub(value, 1, #own) == own then', 'if sub(value, 1, #own) then'],
       ],
     },
-    caughtBy: 'test/store/kept-contract.ts',
+    caughtBy: "test/store/kept-contract.ts, 'is never kept by an owner that has lost the key'",
   },
 ];

@@ -267,6 +267,21 @@ describe('The spans', () => {
       'order:1',
     );
   });
+
+  it('say how many holders a lock allows, unless it has no limit', async () => {
+    const locks = await start(
+      ReplicaLockModule.forRoot({ connection: 'memory:' }),
+      ReplicaLockTelemetryModule,
+    );
+    for (const limit of [1, 4, Infinity]) await (await locks.acquire('order:1', { limit })).release();
+    const limitsOf = (name: string): unknown[] =>
+      spans
+        .getFinishedSpans()
+        .filter((span) => span.name === name)
+        .map(({ attributes }) => attributes['replica_lock.limit']);
+    expect(limitsOf('acquire order:*')).toEqual([1, 4, undefined]);
+    expect(limitsOf('hold order:*')).toEqual([1, 4, undefined]);
+  });
 });
 
 /**
