@@ -140,7 +140,7 @@ export class Acquisition implements Waiter, Timed {
     const answer = this.keyQueues.current?.lastAnswer;
     const hasFailed =
       answer !== undefined && answer.outcome.kind !== 'busy' && needsAtLeast(this, answer.asker);
-    if (this.options.waitTime > 0 || answer?.outcome.kind === 'busy' || hasFailed) this.failAsLast();
+    if (this.options.waitTime > 0 || answer?.outcome.kind === 'busy' || hasFailed) this.failWithLastAnswer();
     else {
       this.keyQueues.endStay();
       this.ask();
@@ -235,12 +235,12 @@ export class Acquisition implements Waiter, Timed {
     }
     if (isHeld) this.keyQueues.share(busy);
     if (busy.holder.keepsResult === true) this.onKept();
-    if (this.keyQueues.current === queue) queue.yield(this);
+    if (this.keyQueues.current === queue) queue.foundBusy(this);
     // A caller that heard of the answer may have cancelled this caller, or the turn of this caller
     // may have come in the other queue.
     if (this.state !== asking && this.state.kind !== 'queued') return;
     if (this.time.isOver) {
-      this.failAsLast();
+      this.failWithLastAnswer();
       return;
     }
     const isFirst = queue.isFirst(this);
@@ -289,7 +289,7 @@ export class Acquisition implements Waiter, Timed {
     this.keyQueues.share(failure);
     // A caller that heard of the failure may have cancelled this one.
     if (this.state !== asking) return;
-    if (this.time.isOver || isInVain(failure, options.waitTime - this.time.waited)) this.failAsLast();
+    if (this.time.isOver || isInVain(failure, options.waitTime - this.time.waited)) this.failWithLastAnswer();
     else if (queue !== undefined && !queue.isFirst(this)) {
       this.state = QUEUED;
       queue.handOn(true);
@@ -321,13 +321,13 @@ export class Acquisition implements Waiter, Timed {
       if (this.time.extendForAnswer()) return;
       if (this.lastOutcome === undefined || this.lastOutcome.kind === 'busy')
         this.lastOutcome = silenceOf(this.host.store);
-      this.failAsLast();
+      this.failWithLastAnswer();
       return;
     }
     const since = state.kind === 'queued' ? queue?.questions.awaitedSince : undefined;
     const until = since === undefined ? now : Math.max(since + options.replicaTimeout, now + STAY_TIME);
     if (queue !== undefined && until > now) this.stayOn(queue, until);
-    else this.failAsLast();
+    else this.failWithLastAnswer();
   }
 
   /** The answer to the open question of another caller of this process serves this one as well. */
@@ -338,9 +338,9 @@ export class Acquisition implements Waiter, Timed {
     this.time.extendTo(until);
   }
 
-  private failAsLast(): void {
+  private failWithLastAnswer(): void {
     const { keys, options } = this;
-    const last = this.why();
+    const last = this.lastKnown();
     const now = this.host.clock.monotonic();
     if (last.outcome.kind === 'busy') {
       const { key, holder } = last.outcome;
@@ -359,7 +359,7 @@ export class Acquisition implements Waiter, Timed {
    * The last that is known of the keys: the caller's own answer, or a newer answer of another kind
    * that a caller in the same queue got.
    */
-  private why(): SharedOutcome {
+  private lastKnown(): SharedOutcome {
     const { lastOutcome } = this;
     const queue = this.keyQueues.current;
     const now = this.host.clock.monotonic();

@@ -22,7 +22,7 @@ export class TimeLimit {
   /** The monotonic instant at which the caller asked. */
   readonly askedAt: number;
   private deadline: Deadline | undefined;
-  private wasBusy = false;
+  private hadTimeToRead = false;
 
   constructor(
     private readonly options: { readonly waitTime: number; readonly replicaTimeout: number },
@@ -66,10 +66,10 @@ export class TimeLimit {
     const now = this.host.clock.monotonic();
     const { latestEnd } = this;
     if (now < latestEnd) this.extendTo(latestEnd);
-    else if (now > latestEnd + TIMER_DELAY && !this.wasBusy) {
+    else if (now > latestEnd + TIMER_DELAY && !this.hadTimeToRead) {
       // The answer may have come while the process was busy. The process gets time once to read the
       // answer.
-      this.wasBusy = true;
+      this.hadTimeToRead = true;
       this.extendTo(now + STORE_ALLOWANCE);
     } else return false;
     return true;

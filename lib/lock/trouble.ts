@@ -55,12 +55,12 @@ export class Trouble {
     }
   }
 
-  busy(): void {
+  heardBusy(): void {
     this.isBusy = true;
   }
 
   /** A waiter other than the first found the key busy. */
-  yield(waiter: Waiter): void {
+  foundBusy(waiter: Waiter): void {
     this.isBusy = true;
     this.again = waiter;
   }

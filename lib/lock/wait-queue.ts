@@ -206,7 +206,7 @@ export class WaitQueue implements Timed {
     this.questions.hear();
     if (!this.hasWaiters && !this.hasTimedOut) return;
     this.lastAnswer = { outcome, asker, at: this.host.clock.monotonic() };
-    if (outcome.kind === 'busy') this.trouble?.busy();
+    if (outcome.kind === 'busy') this.trouble?.heardBusy();
     if (outcome.kind === 'busy' && outcome.holder.keepsResult === true) this.tellKept();
     this.notifyTimedOut();
   }
@@ -239,9 +239,9 @@ export class WaitQueue implements Timed {
   }
 
   /** The waiter found the key busy, by a holder or an attempt. */
-  yield(waiter: Waiter): void {
+  foundBusy(waiter: Waiter): void {
     this.width = 1;
-    if (!this.isFirst(waiter)) this.trouble?.yield(waiter);
+    if (!this.isFirst(waiter)) this.trouble?.foundBusy(waiter);
   }
 
   changed(): void {
