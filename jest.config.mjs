@@ -2,12 +2,14 @@ export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/lib', '<rootDir>/test'],
   testRegex: '\\.spec\\.ts$',
+  // `npm run test:browser` runs these.
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/browser/'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
     '^(\\.{1,2}/.*)\\.js$': '$1',
     // Samples name the package; tests run them on its sources.
     '^nestjs-replica-lock$': '<rootDir>/lib/index.ts',
-    '^nestjs-replica-lock/(health|telemetry|testing)$': '<rootDir>/lib/$1/index.ts',
+    '^nestjs-replica-lock/(board|health|telemetry|testing)$': '<rootDir>/lib/$1/index.ts',
   },
   transform: {
     '^.+\\.ts$': [

@@ -156,7 +156,7 @@ export function versionAt(command, env) {
 }
 
 /** @returns {System} */
-function thisSystem() {
+export function thisSystem() {
   return {
     platform: process.platform,
     isRoot: process.getuid?.() === 0,

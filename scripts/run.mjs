@@ -1,10 +1,11 @@
-// node scripts/run.mjs test|demo|sample|matrix|campaign|simulate|mutants|bench|docs [...arguments]
+// node scripts/run.mjs test|test:browser|demo|sample|matrix|campaign|simulate|mutants|bench|docs [...arguments]
 // runs `npm test`, `npm run demo` and the other commands. A fresh clone needs no step before.
 // servers <command> [...arguments] runs a command on other servers.
 
 import { cpSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { provideChromium } from './chromium.mjs';
 import { ensureInstalled } from './install.mjs';
 import { exitCodeOf, run } from './process.mjs';
 import { provideRedis } from './redis.mjs';
@@ -26,6 +27,12 @@ const JEST = [
  */
 const commands = {
   test: (args, env) => node([...JEST, ...args], env),
+
+  // The pages in a real browser.
+  async 'test:browser'(args, env) {
+    const browser = { ...env, CHROMIUM: await provideChromium() };
+    return node([...JEST, '--config', 'jest.browser.config.mjs', ...args], browser);
+  },
 
   async demo(args, env) {
     await buildLibrary();

@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
 
 const root = process.cwd();
-const entries = ['index', 'health/index', 'telemetry/index', 'testing/index'];
+const entries = ['index', 'board/index', 'health/index', 'telemetry/index', 'testing/index'];
 
 /** The declarations of the whole library as they are published, without comments. */
 function emitDeclarations(): Map<string, string> {

@@ -64,8 +64,10 @@ export interface BoardReplica {
 
 /** A held lock, one holder of a shared key, or a key that keeps a result. */
 export interface BoardLock {
-  /** Several only for a lock of this process. */
+  /** Several only for a lock of this process. Of many keys the first. */
   readonly keys: readonly string[];
+  /** The number of keys that are not listed. */
+  readonly moreKeys?: number;
   readonly owner: string;
   readonly fencingToken: number;
   /** How many may hold the key at once. null: any number. */
@@ -103,16 +105,9 @@ export interface BoardEvent {
   readonly tone: BoardTone;
   /** One word, such as `acquired` or a code of the log. */
   readonly what: string;
-  /** The keys in question; none if the text says everything. */
+  /** The keys in question, of many the first; none if the text says everything. */
   readonly keys: readonly string[];
   readonly text: string;
-}
-
-/** The new events since the last message. */
-export interface BoardNews {
-  readonly events: readonly BoardEvent[];
-  /** Events that are not listed because there were too many at once. */
-  readonly missed: number;
 }
 
 /** One page of the locks of all processes. */

@@ -21,6 +21,14 @@ import { WaitQueues } from './wait-queues.js';
  */
 type State = 'open' | 'draining' | 'closed';
 
+/** The callers of one process that wait for a key. */
+export interface WaitingCallers {
+  readonly key: string;
+  readonly callers: number;
+  /** ms since the first of them asked. */
+  readonly longestWait: number;
+}
+
 /** The callers of one service that are on the way to a lock, and what they share. */
 export class Acquisitions {
   private state: State = 'open';
@@ -69,6 +77,21 @@ export class Acquisitions {
   /** Takes the lock. Resolves to undefined as soon as the key is found to keep a result. */
   takeUnlessKept(key: string, options: ResolvedOptions): Promise<HeldLock | undefined> {
     return this.start([key], options, true);
+  }
+
+  /** The callers that wait, by key, the longest wait first. A caller counts for each of its keys. */
+  waitingByKey(): readonly WaitingCallers[] {
+    const now = this.host.clock.monotonic();
+    const byKey = new Map<string, { key: string; callers: number; longestWait: number }>();
+    for (const { keys, askedAt } of this.waiting) {
+      for (const key of keys) {
+        const entry = byKey.get(key) ?? { key, callers: 0, longestWait: 0 };
+        entry.callers++;
+        entry.longestWait = Math.max(entry.longestWait, now - askedAt);
+        byKey.set(key, entry);
+      }
+    }
+    return [...byKey.values()].toSorted((a, b) => b.longestWait - a.longestWait);
   }
 
   /** Passes on what the store heard. */

@@ -40,7 +40,8 @@ export class LockService {
   readonly elections: Elections;
   private readonly runOnce: RunOnce;
   private readonly listeners: Listeners;
-  private readonly acquisitions: Acquisitions;
+  /** @internal */
+  readonly acquisitions: Acquisitions;
   private readonly listening: Subscription;
   private draining: Promise<void> | undefined;
   private closing: Promise<void> | undefined;

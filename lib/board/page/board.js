@@ -108,40 +108,39 @@ export function renderServers(element, masters) {
     masters,
     ({ address }) => address,
     () =>
-      h(
-        'div',
-        { class: 'shard' },
-        h('div', { class: 'master' }, server('master'), h('div', { class: 'notes' })),
-        h('ul', { class: 'replicas', 'aria-label': 'Replicas' }),
-      ),
+      h('div', { class: 'shard' }, server('master'), list('replicas', 'Replicas'), list('notes', 'Notes')),
     (shard, master) => {
-      const [head, replicas] = /** @type {[HTMLElement, HTMLElement]} */ (
-        /** @type {unknown} */ (shard.children)
-      );
-      const [box, notes] = /** @type {[HTMLElement, HTMLElement]} */ (/** @type {unknown} */ (head.children));
-      updateServer(box, master, masterState(master));
-      renderNotes(notes, master);
+      updateServer(shard, master, masterState(master));
       sync(
-        replicas,
+        child(shard, 'replicas'),
         master.replicas,
         ({ address }) => address,
         () => h('li', {}, server('replica')),
-        (item, replica) => {
-          const state = replicaState(replica);
-          item.dataset['tone'] = state.tone;
-          updateServer(/** @type {HTMLElement} */ (item.firstElementChild), replica, state);
-        },
+        (item, replica) => updateServer(item, replica, replicaState(replica)),
+      );
+      const notes = [master.reason ?? '', ...master.warnings].filter((note) => note !== '');
+      sync(
+        child(shard, 'notes'),
+        notes,
+        (note) => note,
+        (note) => h('li', {}, shown(note)),
       );
     },
   );
 }
+
+/** @param {Element} node @param {string} name */
+const child = (node, name) => /** @type {HTMLElement} */ (node.querySelector(`.${name}`));
+
+/** @param {string} name @param {string} label */
+const list = (name, label) => h('ul', { class: name, 'aria-label': label });
 
 /** @typedef {{ tone: BoardTone, text: string }} Shown */
 
 /** @param {BoardMaster} master @returns {Shown} */
 function masterState({ status, quarantine }) {
   if (status === 'down') return { tone: 'bad', text: 'not available' };
-  if (quarantine > 0) return { tone: 'warn', text: `quarantine, ${duration(quarantine)} left` };
+  if (quarantine > 0) return { tone: 'warn', text: `quarantine: no new locks for ${duration(quarantine)}` };
   return status === 'up'
     ? { tone: 'good', text: 'grants locks' }
     : { tone: 'warn', text: 'grants no new locks' };
@@ -158,48 +157,23 @@ function replicaState({ confirms, lag }) {
 
 /** @param {string} role */
 function server(role) {
-  const line = (/** @type {string} */ name) => h('span', { class: name });
-  return h(
-    'div',
-    { class: 'server' },
-    h('span', { class: 'role' }, role),
-    line('address'),
-    line('state'),
-    line('details'),
-  );
+  const texts = ['address', 'role', 'state', 'details'].map((name) => h('span', { class: name }));
+  const [, place] = texts;
+  if (place) setText(place, role);
+  return h('div', { class: 'server' }, ...texts);
 }
 
 /**
- * @param {HTMLElement} box
+ * @param {HTMLElement} around
  * @param {BoardMaster | BoardReplica} data
  * @param {Shown} state
  */
-function updateServer(box, { name, address, details = [] }, { tone, text }) {
-  const [, place, state, more] = /** @type {HTMLElement[]} */ ([...box.children]);
-  box.dataset['tone'] = tone;
-  if (place) setText(place, shown(name === undefined ? address : `${name} ${address}`));
-  if (state) setText(state, text);
-  if (more) setText(more, details.join(' · '));
+function updateServer(around, { name, address, details = [] }, { tone, text }) {
+  around.dataset['tone'] = tone;
+  setText(child(around, 'address'), shown(name === undefined ? address : `${name} ${address}`));
+  setText(child(around, 'state'), text);
+  setText(child(around, 'details'), details.join(' · '));
 }
-
-/**
- * What an operator should know about a master.
- * @param {Element} element
- * @param {BoardMaster} master
- */
-function renderNotes(element, { reason, warnings, quarantine }) {
-  const notes = [...(reason === undefined ? [] : [reason]), ...warnings];
-  if (quarantine > 0 && reason === undefined)
-    notes.unshift('Held locks go on. New locks wait for the quarantine.');
-  sync(
-    element,
-    notes,
-    (note) => note,
-    (note) => h('p', {}, shown(note)),
-  );
-}
-
-/** @typedef {{ lock: BoardLock, key: string }} Row */
 
 /**
  * A table of locks. `actions` has the buttons of each row; a name is the text of its button.
@@ -216,7 +190,7 @@ export function renderLocks(element, { label, locks, actions = {} }) {
   renderTable(element, label, heads, locks, {
     idOf: ({ keys, owner }) => JSON.stringify([owner, ...keys]),
     cells: (lock) => [
-      [...lock.keys.map(keyNode), ...sharing(lock)],
+      [...lock.keys.map(keyNode), ...rest(lock), ...sharing(lock)],
       lock.isKept ? 'none' : shown(lock.owner),
       remaining(lock),
       String(lock.fencingToken),
@@ -235,11 +209,14 @@ export function renderLocks(element, { label, locks, actions = {} }) {
 }
 
 /** @param {BoardLock} lock */
+const rest = ({ moreKeys }) => (moreKeys ? [h('small', {}, `and ${moreKeys} more`)] : []);
+
+/** @param {BoardLock} lock */
 function sharing({ limit, holders, isKept }) {
-  if (isKept) return [h('small', {}, 'keeps a result, no holder')];
-  if (limit === 1) return [];
-  const most = limit === null ? 'any number' : String(limit);
-  return [h('small', {}, holders === undefined ? `limit: ${most}` : `holders: ${holders} of ${most}`)];
+  const most = limit ?? 'any number';
+  const held = holders === undefined ? `limit: ${most}` : `holders: ${holders} of ${most}`;
+  const text = isKept ? 'keeps a result, no holder' : held;
+  return isKept || limit !== 1 ? [h('small', {}, text)] : [];
 }
 
 /** @param {BoardLock} lock */
