@@ -55,4 +55,20 @@ describe('The page of the board, with a master and two replicas', () => {
     await lock.release();
     await waiting;
   });
+
+  it('shows keys with markup as text, and characters that deceive as escapes', async () => {
+    await using board = await start({ allowForceRelease: true });
+    await using _lock = await board.locks.acquire(HOSTILE);
+    await using _first = await board.locks.acquire(HOSTILE[0]! + HOSTILE[5]!);
+    const { page, complaints, close } = await openPage(browser, board.url);
+    const held = page.locator('#held');
+    await held.getByText(HOSTILE[0]!, { exact: true }).waitFor();
+    await held.getByText('\\u{202e}gpj.exe').waitFor();
+    await held.getByRole('button').last().click();
+    await page.getByRole('dialog').getByText('\\u{202e}').waitFor();
+    for (const tag of ['img[src="x"]', 'body script', '[onmouseover]'])
+      expect(await page.locator(tag).count()).toBe(0);
+    expect(complaints).toEqual([]);
+    await close();
+  });
 });
