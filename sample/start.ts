@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
-import { freePort, Processes } from './demo/processes.js';
-import { startRedis } from './demo/redis.js';
+import { Bank } from './demo/bank.js';
+import { Processes } from './demo/processes.js';
+import { RedisServers } from './demo/redis.js';
 
 /*
  * npm run sample:<name>
@@ -43,17 +44,16 @@ async function main(): Promise<void> {
   const env: NodeJS.ProcessEnv = {};
   if (sample.redis && process.env['REDIS_URL'] === undefined) {
     console.log('Starting a Redis master and two replicas ...');
-    const { masterPort } = await startRedis(processes);
-    env['REDIS_URL'] = `redis://127.0.0.1:${masterPort}`;
+    const { master } = await RedisServers.start(processes);
+    env['REDIS_URL'] = `redis://${master.address}`;
     // Locks then need not wait for the quarantine of the servers that have just been started.
     env['NODE_ENV'] = 'development';
-    console.log(`    redis-cli -p ${masterPort} --scan --pattern 'lock:*'`);
+    console.log(`    redis-cli -p ${master.port} --scan --pattern 'lock:*'`);
   }
   if (sample.bank) {
-    const port = await freePort();
-    env['BANK_URL'] = `http://127.0.0.1:${port}`;
-    start('demo/bank-server.js', 'bank', { PORT: String(port) });
-    console.log(`    curl ${env['BANK_URL']}/charges/7`);
+    const { url } = await Bank.open();
+    env['BANK_URL'] = url;
+    console.log(`    curl ${url}/charges/7`);
   }
   const first = Number(process.env['PORT'] ?? 3000);
   for (let port = first; port < first + sample.copies; port++)

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Guard } from './guard.js';
@@ -16,6 +16,13 @@ export class Processes {
 
   constructor() {
     process.once('exit', () => this.endNow());
+  }
+
+  /** Writes a file into the folder in which the programs run, and which goes when they end. */
+  write(name: string, text: string): string {
+    const path = join(this.folder, name);
+    writeFileSync(path, text);
+    return path;
   }
 
   /** Starts a program and passes its lines to `onLine`. */
@@ -86,13 +93,28 @@ export class Processes {
   }
 }
 
+const given = new Set<number>();
+
+/**
+ * A free port of 127.0.0.1, below those that systems give to outgoing connections: a server that
+ * was killed finds its port free again.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const port = 10_500 + Math.floor(Math.random() * 11_500);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+  throw new Error('No free port found between 10500 and 22000');
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)));
+  });
 }
 
 /** Checks every 50 ms until the condition holds. Rejects after `within` ms with `what`. */

@@ -6,8 +6,10 @@ import { type Duration, ReplicaLockModule } from 'nestjs-replica-lock';
 import { Bank } from './bank.js';
 import { OrdersController } from './orders.controller.js';
 import { PaymentsService } from './payments.service.js';
+import { redisSettings } from './redis-settings.js';
 import { ReportsJob } from './reports.job.js';
 import { UnavailableFilter } from './unavailable.filter.js';
+import { UsualLock } from './usual-lock.js';
 
 /*
  * A shop that must not charge an order twice.
@@ -35,15 +37,21 @@ import { UnavailableFilter } from './unavailable.filter.js';
       imports: [ConfigModule],
       inject: [ConfigService],
       useFactory: (config: ConfigService) => ({
-        connection: config.getOrThrow<string>('REDIS_URL'),
-        replicas: 2,
-        waitTime: config.get<Duration>('LOCK_WAIT', '10s'),
+        ...redisSettings(config),
+        leaseTime: config.get<Duration>('LOCK_LEASE', '15000'),
+        waitTime: config.get<Duration>('LOCK_WAIT', '10000'),
         // In development Redis starts together with the shop, and locks need not wait after a restart.
         quarantine: config.get('NODE_ENV') === 'development' ? 0 : undefined,
       }),
     }),
   ],
   controllers: [OrdersController],
-  providers: [Bank, PaymentsService, ReportsJob, { provide: APP_FILTER, useClass: UnavailableFilter }],
+  providers: [
+    Bank,
+    PaymentsService,
+    UsualLock,
+    ReportsJob,
+    { provide: APP_FILTER, useClass: UnavailableFilter },
+  ],
 })
 export class AppModule {}

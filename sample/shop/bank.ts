@@ -5,9 +5,11 @@ import { ConfigService } from '@nestjs/config';
 @Injectable()
 export class Bank {
   private readonly url: string;
+  private readonly shop: string;
 
   constructor(config: ConfigService) {
     this.url = config.getOrThrow<string>('BANK_URL');
+    this.shop = config.get<string>('SHOP_NAME', 'shop');
   }
 
   /** The number of charges of this order. */
@@ -20,7 +22,7 @@ export class Bank {
   async charge(orderId: string, fencingToken?: number): Promise<void> {
     const response = await fetch(`${this.url}/charges/${encodeURIComponent(orderId)}`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', 'user-agent': this.shop },
       body: JSON.stringify({ fencingToken }),
     });
     if (!response.ok)

@@ -7,6 +7,8 @@ export interface Payment {
   readonly status: 'charged' | 'already paid';
   /** The number of replicas that confirmed the lock. */
   readonly confirmedBy?: number;
+  /** Whether the usual lock was still there at the end. A replica lock that was lost is an error. */
+  readonly lockHeld?: boolean;
 }
 
 @Injectable()

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
-import { Reports } from '../../sample/demo/reports.js';
 import { until } from '../support/eventually.js';
 import { isAlive } from '../support/is-alive.js';
 
@@ -43,18 +42,5 @@ describe('The demonstration', () => {
       if (isAlive(pid)) process.kill(pid, 'SIGKILL');
       rmSync(home, { recursive: true, force: true });
     }
-  });
-
-  it('notices a tick whose report was written twice', () => {
-    const reports = new Reports();
-    const write = (copy: number, second: number): void =>
-      reports.onLine(copy, `[Reports] the report of 2026-01-01T00:00:0${second}.000Z was written`);
-    reports.onLine(0, 'something else');
-    write(0, 1);
-    write(1, 2);
-    write(0, 4);
-    expect(reports).toMatchObject({ by: [2, 1], written: 3, ticks: 4, twice: 0 });
-    write(1, 4);
-    expect(reports).toMatchObject({ by: [2, 2], written: 4, ticks: 4, twice: 1 });
   });
 });
