@@ -16,6 +16,9 @@ import { Owners } from './owners.js';
 import { Renewals } from './renewals.js';
 import { WaitQueues } from './wait-queues.js';
 
+/** Receives the function that ends a caller's waiting with this reason. */
+export type OnWaiting = (cancel: (reason: unknown) => void) => void;
+
 /**
  * `draining`: only requests from inside a held lock are granted. `closed`: no request is granted.
  */
@@ -66,11 +69,7 @@ export class Acquisitions {
   }
 
   /** Takes the lock. `onWaiting` receives the function that ends the waiting. */
-  take(
-    keys: readonly string[],
-    options: ResolvedOptions,
-    onWaiting?: (cancel: (reason: unknown) => void) => void,
-  ): Promise<HeldLock> {
+  take(keys: readonly string[], options: ResolvedOptions, onWaiting?: OnWaiting): Promise<HeldLock> {
     return this.start(keys, options, false, onWaiting) as Promise<HeldLock>;
   }
 
@@ -120,7 +119,7 @@ export class Acquisitions {
     keys: readonly string[],
     options: ResolvedOptions,
     endsIfKept: boolean,
-    onWaiting?: (cancel: (reason: unknown) => void) => void,
+    onWaiting?: OnWaiting,
   ): Promise<HeldLock | undefined> {
     const isNested = this.context.find() !== undefined;
     if (this.state === 'closed' || (this.state === 'draining' && !isNested))

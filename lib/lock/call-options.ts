@@ -1,3 +1,4 @@
+import { LEADING } from './election-options.js';
 import type { Lock } from './lock.js';
 import {
   resolveOptions,
@@ -25,6 +26,11 @@ export class CallOptions {
     const resolved = resolveOptions(options, this.base);
     if (Object.isFrozen(options)) this.frozen.set(options, resolved);
     return resolved;
+  }
+
+  /** As `resolve`, for a leader, who renews and leads for as long as possible. */
+  leading(options: WithLockOptions): ResolvedOptions {
+    return { ...this.resolve(options), ...LEADING };
   }
 }
 

@@ -1,8 +1,12 @@
 import { namesOf } from '../store/key-names.js';
 import type { Unavailable, Unconfirmed } from '../store/lock-store.js';
 
-/** One lock as the subject of a message: `Lock 'a'`, `The lock on 'a', 'b'`; see `namesOf`. */
+/**
+ * One lock as the subject of a message: `Lock 'a'`, `The lock on 'a', 'b'`; see `namesOf`. Without
+ * keys: all locks.
+ */
 export function lockOf(keys: readonly string[]): string {
+  if (keys.length === 0) return 'The locks';
   return `${keys.length === 1 ? 'Lock' : 'The lock on'} ${namesOf(keys)}`;
 }
 

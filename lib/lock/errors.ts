@@ -144,7 +144,7 @@ export class LockNotReplicatedError extends ReplicaLockError {
 }
 
 /** What the store could not do with a lock, for the message. */
-type FailedAct = 'taken' | 'released' | 'kept busy' | 'inspected';
+type FailedAct = 'taken' | 'released' | 'kept busy' | 'inspected' | 'listed';
 
 /** Redis cannot be reached or refuses, or the replicas are in quarantine. Nothing is held. */
 export class LockUnavailableError extends ReplicaLockError {

@@ -1,25 +1,27 @@
-import type { Observable, Subscription } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { systemClock, type Clock } from '../common/clock.js';
 import type { KeyChange, LockStore, StoreReport } from '../store/lock-store.js';
 import { CallOptions, optionsAndWork } from './call-options.js';
-import { Acquisitions } from './acquisitions.js';
+import { Acquisitions, type OnWaiting } from './acquisitions.js';
 import { enterTaken, join, leave, type EnteredLock } from './entered-lock.js';
-import { LEADING, type ElectOptions } from './election-options.js';
+import type { ElectOptions } from './election-options.js';
 import type { LockElection } from './election.js';
 import { Elections } from './elections.js';
-import { answered, LockContendedError, LockLostError } from './errors.js';
+import { LockContendedError, LockLostError } from './errors.js';
 import type { AcquisitionObserver, LockEvent } from './events.js';
 import type { HeldLock } from './held-lock.js';
 import { HeldLocks } from './held-locks.js';
-import { keyOf, keysOf, ownerOf, type LockKeys } from './keys.js';
+import { KeyInspection, type LockPage } from './key-inspection.js';
+import { keyOf, keysOf, type LockKeys } from './keys.js';
 import { Listeners } from './listeners.js';
 import { LockContext } from './lock-context.js';
-import { lockHealth, lockInfos, type LockHealth, type LockInfo } from './lock-info.js';
+import { lockHealth, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
 import { onceOptionsOf, type OnceOptions } from './once-options.js';
 import type { OnceResult } from './once-result.js';
 import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
 import { RunOnce } from './run-once.js';
+import { Shutdown } from './shutdown.js';
 
 /**
  * Takes, holds and gives back locks. Provided by `ReplicaLockModule`, never constructed by hand.
@@ -42,9 +44,8 @@ export class LockService {
   private readonly listeners: Listeners;
   /** @internal */
   readonly acquisitions: Acquisitions;
-  private readonly listening: Subscription;
-  private draining: Promise<void> | undefined;
-  private closing: Promise<void> | undefined;
+  private readonly inspection: KeyInspection;
+  private readonly shutdown: Shutdown;
   private isOpen = false;
 
   /**
@@ -62,7 +63,7 @@ export class LockService {
   /** @internal */
   constructor(
     private readonly store: LockStore,
-    private readonly defaults: LockDefaults,
+    defaults: LockDefaults,
     private readonly clock: Clock = systemClock,
   ) {
     this.options = new CallOptions(defaults);
@@ -75,17 +76,21 @@ export class LockService {
       {
         clock,
         context: this.context,
-        // A leader renews, and leads for as long as it can, whatever the module's defaults are.
-        take: (key, electOptions, onWaiting) =>
-          this.take([key], { ...this.options.resolve(electOptions), ...LEADING }, onWaiting),
+        take: (key, given, onWaiting) => this.take([key], this.options.leading(given), onWaiting),
         inspect: (key) => this.inspect(key),
         emit: (event) => this.listeners.emit(event),
         report: (report) => this.listeners.report(report),
       },
-      (electOptions) => this.options.resolve(electOptions),
+      (given) => this.options.resolve(given),
     );
+    this.inspection = new KeyInspection(store, () => this.open());
     this.runOnce = new RunOnce(store, clock, this.context, this.listeners, this.acquisitions);
-    this.listening = store.changes.subscribe((change) => this.onChange(change));
+    const listening = store.changes.subscribe((change) => this.onChange(change));
+    const { elections, acquisitions, locks, context, listeners } = this;
+    this.shutdown = new Shutdown(
+      { store, elections, acquisitions, locks, context, listeners, listening },
+      defaults.shutdownTimeout,
+    );
   }
 
   /**
@@ -226,10 +231,8 @@ export class LockService {
    * the master.
    * @throws as `inspect`.
    */
-  async inspectAll(key: string): Promise<readonly LockInfo[]> {
-    const keys = [keyOf(key)];
-    this.open();
-    return lockInfos(key, answered(keys, await this.store.inspect(key), 'inspected'));
+  inspectAll(key: string): Promise<readonly LockInfo[]> {
+    return this.inspection.inspectAll(key);
   }
 
   /**
@@ -242,15 +245,38 @@ export class LockService {
   }
 
   /**
+   * The holders of all keys that match, and the results that keys keep, in no order. Reads about 200
+   * keys at a time, by SCAN on every master. A key that changes meanwhile may come twice or never.
+   *
+   * ```ts
+   * for await (const { key, owner } of locks.list({ match: 'order:*' })) console.log(key, owner);
+   * ```
+   *
+   * @param options `match`: a glob as in Redis (`*`, `?`, `[a-z]`) on the keys without `keyPrefix`.
+   * @throws `LockOptionsError` at once if an option is not accepted.
+   * @throws `LockUnavailableError` from the loop if Redis cannot be reached or refuses.
+   */
+  list(options?: { match?: string | undefined }): AsyncIterable<LockInfo> {
+    return this.inspection.list(options);
+  }
+
+  /**
+   * One page of `list`, for pages of a board. The `cursor` is of the page before.
+   *
+   * @internal
+   */
+  listPage(options?: { match?: string | undefined; cursor?: string | undefined }): Promise<LockPage> {
+    return this.inspection.page(options);
+  }
+
+  /**
    * For operators: takes the key away from all its holders, or from the one that `owner` names.
    * Their signals abort. Removes a result that the key keeps. False if the key had none of these.
    *
    * @throws as `inspect`; `TypeError` if `owner` is empty or no text.
    */
-  async forceRelease(key: string, owner?: string): Promise<boolean> {
-    const keys = [keyOf(key)];
-    this.open();
-    return answered(keys, await this.store.forceRelease(key, ownerOf(owner)), 'released').wasHeld;
+  forceRelease(key: string, owner?: string): Promise<boolean> {
+    return this.inspection.forceRelease(key, owner);
   }
 
   /**
@@ -295,11 +321,7 @@ export class LockService {
    *
    * @internal
    */
-  async enter(
-    key: LockKeys,
-    options?: WithLockOptions,
-    onWaiting?: (cancel: (reason: unknown) => void) => void,
-  ): Promise<EnteredLock> {
+  async enter(key: LockKeys, options?: WithLockOptions, onWaiting?: OnWaiting): Promise<EnteredLock> {
     const keys = keysOf(key);
     const resolved = this.options.resolve(options);
     const outer = resolved.reentrant ? this.context.joinable(keys, resolved.limit) : undefined;
@@ -354,13 +376,7 @@ export class LockService {
    * @internal
    */
   drain(): Promise<void> {
-    return (this.draining ??= this.rejectAndWait());
-  }
-
-  private rejectAndWait(): Promise<void> {
-    this.elections.resignAll();
-    this.acquisitions.drain();
-    return this.locks.allReleased(this.defaults.shutdownTimeout);
+    return this.shutdown.drain();
   }
 
   /**
@@ -370,25 +386,10 @@ export class LockService {
    * @internal
    */
   close(): Promise<void> {
-    return (this.closing ??= this.end());
+    return this.shutdown.close();
   }
 
-  private async end(): Promise<void> {
-    this.acquisitions.close();
-    await this.locks.loseAll('the application shut down before its work had ended');
-    this.acquisitions.stopRenewing();
-    this.locks.close();
-    await this.store.close();
-    this.context.close();
-    this.listening.unsubscribe();
-    this.listeners.complete();
-  }
-
-  private take(
-    keys: readonly string[],
-    options: ResolvedOptions,
-    onWaiting?: (cancel: (reason: unknown) => void) => void,
-  ): Promise<HeldLock> {
+  private take(keys: readonly string[], options: ResolvedOptions, onWaiting?: OnWaiting): Promise<HeldLock> {
     this.open();
     return this.acquisitions.take(keys, options, onWaiting);
   }

@@ -1,7 +1,9 @@
 import type { Observable } from 'rxjs';
+import type { ListOutcome, ListRequest } from './lock-listing.js';
 import type { ReplicaReport, StoreHealth } from './store-health.js';
 import type { Validity } from './validity.js';
 
+export type { ListedKey, ListOutcome, ListRequest } from './lock-listing.js';
 export type { CommitCounts, MasterHealth, ReplicaReport, StoreHealth } from './store-health.js';
 
 /**
@@ -53,6 +55,13 @@ export interface LockStore {
 
   /** The holders of the key, or the result that the key keeps, read from the master. */
   inspect(key: string): Promise<InspectOutcome>;
+
+  /**
+   * One page of the keys that are held or keep a result, read from every master in turn. Skips free
+   * keys and the values of other programs. A key that changes during the walk may be seen twice or
+   * never, and every other key is seen. No page asks more of a server than about `PAGE_SIZE` keys.
+   */
+  list(request: ListRequest): Promise<ListOutcome>;
 
   /**
    * Takes the key from all its holders, or from one owner. A result that the key keeps is removed.

@@ -7,6 +7,8 @@ import type {
   ForceReleaseOutcome,
   HeldKeys,
   InspectOutcome,
+  ListOutcome,
+  ListRequest,
   ReleaseOutcome,
   Renewal,
   RenewPurpose,
@@ -68,6 +70,10 @@ export class TestStore extends MemoryStore {
 
   override inspect(key: string): Promise<InspectOutcome> {
     return this.state === 'down' ? Promise.resolve(DOWN) : super.inspect(key);
+  }
+
+  override list(request: ListRequest): Promise<ListOutcome> {
+    return this.state === 'down' ? Promise.resolve(DOWN) : super.list(request);
   }
 
   override forceRelease(key: string, owner?: string): Promise<ForceReleaseOutcome> {

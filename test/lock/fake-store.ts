@@ -7,6 +7,8 @@ import type {
   HeldKeys,
   InspectOutcome,
   KeyChange,
+  ListOutcome,
+  ListRequest,
   LockStore,
   OwnedKeys,
   ReleaseOutcome,
@@ -51,6 +53,9 @@ export class FakeStore implements LockStore {
   /** What every renewal under way lacks. */
   whyNot: Unavailable | undefined;
   inspectOutcome: InspectOutcome = { kind: 'free' };
+  /** The answers to `list`, one after the other. */
+  pages: ListOutcome[] = [];
+  readonly listed: ListRequest[] = [];
   forceOutcome: ForceReleaseOutcome = { kind: 'done', wasHeld: true };
   isClosed = false;
   private token = 1_000;
@@ -112,6 +117,11 @@ export class FakeStore implements LockStore {
 
   inspect(): Promise<InspectOutcome> {
     return Promise.resolve(this.inspectOutcome);
+  }
+
+  list(request: ListRequest): Promise<ListOutcome> {
+    this.listed.push(request);
+    return Promise.resolve(this.pages.shift() ?? { kind: 'page', locks: [] });
   }
 
   forceRelease(): Promise<ForceReleaseOutcome> {

@@ -4,6 +4,7 @@ import type { AcquireOutcome, InspectOutcome, LockStore } from '../../lib/store/
 import { until } from '../support/eventually.js';
 import { describeChanges } from './changes-contract.js';
 import { describeKeptResults } from './kept-contract.js';
+import { describeListing } from './listing-contract.js';
 import { describeLimit } from './limit-contract.js';
 import { granted, requestFor, take, unique } from './requests.js';
 
@@ -292,6 +293,7 @@ export function describeLockStore(name: string, start: () => Promise<SharedData>
     });
 
     describeKeptResults(() => ({ one, other }));
+    describeListing(() => ({ one, other, open: opened, raw: data.raw }));
 
     describeChanges(() => ({ one, other, open: opened }));
     describeLimit(() => ({ one, other, open: opened }));

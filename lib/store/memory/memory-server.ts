@@ -12,6 +12,8 @@ import {
   type OwnedKeys,
   type RenewPurpose,
 } from '../lock-store.js';
+import { KeyGlob } from '../key-glob.js';
+import { PAGE_SIZE, type ListedKey, type ListedPage, type ListRequest } from '../lock-listing.js';
 import { Validity } from '../validity.js';
 
 /**
@@ -172,6 +174,19 @@ export class MemoryServer {
       holder,
       holders: [holder, ...others.map((permit) => this.holderOf(permit, permit.owner!))],
     };
+  }
+
+  /** A page of the keys in alphabetical order. The cursor is the last key of the page before. */
+  list({ match = '*', cursor = '' }: ListRequest): ListedPage {
+    const glob = new KeyGlob(match);
+    const keys = [...this.permits.keys()].filter((key) => key > cursor && glob.matches(key)).toSorted();
+    const page = keys.slice(0, PAGE_SIZE);
+    const locks = page.flatMap((key): ListedKey[] => {
+      const found = this.inspect(key);
+      return found.kind === 'held' || found.kind === 'kept' ? [{ ...found, key }] : [];
+    });
+    const isLast = keys.length === page.length;
+    return { kind: 'page', locks, ...(!isLast && { cursor: page.at(-1)! }) };
   }
 
   /**

@@ -7,6 +7,8 @@ import {
   type ForceReleaseOutcome,
   type HeldKeys,
   type InspectOutcome,
+  type ListOutcome,
+  type ListRequest,
   type LockStore,
   type OwnedKeys,
   type ReleaseOutcome,
@@ -72,6 +74,10 @@ export class MemoryStore implements LockStore {
 
   inspect(key: string): Promise<InspectOutcome> {
     return Promise.resolve(this.server.inspect(key));
+  }
+
+  list(request: ListRequest): Promise<ListOutcome> {
+    return Promise.resolve(this.isClosed ? STORE_CLOSED : this.server.list(request));
   }
 
   forceRelease(key: string, owner?: string): Promise<ForceReleaseOutcome> {

@@ -3,6 +3,8 @@ import type {
   Attempt,
   HeldKeys,
   KeyChange,
+  ListOutcome,
+  ListRequest,
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
@@ -22,6 +24,8 @@ export interface Deployment {
   watch(lock: OwnedKeys): Promise<WatchOutcome>;
   /** Sends commands to the key's master on a connection that no WAIT blocks. */
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable>;
+  /** One page of the keys of one master after the other: see `LockStore.list`. */
+  list(request: ListRequest): Promise<ListOutcome>;
   readonly hearsChanges: boolean;
   health(): readonly MasterHealth[];
   open(): void;

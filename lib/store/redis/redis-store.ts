@@ -8,6 +8,8 @@ import {
   type HeldKeys,
   type InspectOutcome,
   type KeyChange,
+  type ListOutcome,
+  type ListRequest,
   type LockStore,
   type OwnedKeys,
   type ReleaseOutcome,
@@ -24,7 +26,7 @@ import { connectionSettingsOf } from './connection/connection-settings.js';
 import type { Deployment, DeploymentListener } from './deployment.js';
 import type { RedisStoreOptions } from './options.js';
 import { FORCE_RELEASE } from './scripts/force-release.js';
-import { holdersOf } from './scripts/permits.js';
+import { holdersOf, serverTimeOf } from './scripts/permits.js';
 import { parseValue } from './scripts/value.js';
 import { SingleMasterDeployment } from './single-master-deployment.js';
 
@@ -96,12 +98,15 @@ export class RedisStore implements LockStore {
     if (!Array.isArray(replies)) return replies;
     const [time, fields] = replies;
     if (!Array.isArray(fields) || !Array.isArray(time)) return notAString(key);
-    const now = Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
     // The key may have expired between the two questions.
-    const holders = fields.length === 0 ? [] : holdersOf(fields as string[], now);
+    const holders = fields.length === 0 ? [] : holdersOf(fields as string[], serverTimeOf(time));
     if (holders === undefined) return notAString(key);
     const [holder] = holders;
     return holder === undefined ? { kind: 'free' } : { kind: 'held', holder, holders };
+  }
+
+  list(request: ListRequest): Promise<ListOutcome> {
+    return this.deployment.list(request);
   }
 
   async forceRelease(key: string, owner = ''): Promise<ForceReleaseOutcome> {

@@ -3,6 +3,8 @@ import type {
   AcquireRequest,
   Attempt,
   HeldKeys,
+  ListOutcome,
+  ListRequest,
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
@@ -17,6 +19,7 @@ import { sentinelOptionsOf, translated, type ConnectionSettings } from './connec
 import { IoredisConnector } from './connection/ioredis-connector.js';
 import type { Deployment, DeploymentListener } from './deployment.js';
 import type { LockPart } from './lock-part.js';
+import { listMaster } from './master/lock-listing.js';
 import { FixedMasterLocator } from './master/master-locator.js';
 import { Master } from './master/master.js';
 import type { MasterListener } from './master/master-settings.js';
@@ -82,6 +85,10 @@ export class SingleMasterDeployment implements Deployment {
 
   ask(_key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
     return this.master.ask(commandsFor) as Promise<Reply[] | Unavailable>;
+  }
+
+  list(request: ListRequest): Promise<ListOutcome> {
+    return listMaster(this.master, this.options.keyPrefix, request) as Promise<ListOutcome>;
   }
 
   get hearsChanges(): boolean {

@@ -3,6 +3,8 @@ import type {
   AcquireRequest,
   Attempt,
   HeldKeys,
+  ListOutcome,
+  ListRequest,
   MasterHealth,
   OwnedKeys,
   ReleaseOutcome,
@@ -20,6 +22,7 @@ import type { Deployment, DeploymentListener } from '../deployment.js';
 import type { RedisStoreOptions } from '../options.js';
 import type { Session } from '../connection/session.js';
 import { ClusterAttempt } from './cluster-attempt.js';
+import { listCluster } from './cluster-listing.js';
 import { ClusterTopology } from './cluster-topology.js';
 import { hashSlot } from './hash-slot.js';
 import { Routing } from './routing.js';
@@ -81,6 +84,10 @@ export class ClusterDeployment implements Deployment {
 
   ask(key: string, commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable> {
     return this.routing.ask(hashSlot(this.options.keyPrefix + key), commandsFor);
+  }
+
+  list(request: ListRequest): Promise<ListOutcome> {
+    return listCluster(this.topology, this.routing, this.options, this.clock, request);
   }
 
   get hearsChanges(): boolean {

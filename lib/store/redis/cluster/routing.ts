@@ -119,7 +119,7 @@ export class Routing {
    * The shard that serves the slot. Waits for one until the monotonic instant `endsAt`; after that,
    * says why there is none.
    */
-  private async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
+  async shardFor(slot: number, endsAt: number, tries: number): Promise<Shard | Unavailable> {
     if (tries > MOST_REDIRECTIONS) await this.topology.nextView(LOOK_AGAIN_TIME);
     for (;;) {
       const shard = this.topology.shardOf(slot);
@@ -175,7 +175,7 @@ export class Routing {
 export const ABANDONED: Unavailable = { kind: 'unavailable', reason: 'The caller does not wait any more.' };
 
 /** Names the shard in the outcome of a failure. */
-function withMaster<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {
+export function withMaster<O extends AcquireOutcome | Unavailable>(outcome: O, shard: Shard): O {
   if (outcome.kind === 'unavailable') return { ...outcome, reason: `${shard.name}: ${outcome.reason}` };
   if (outcome.kind === 'unconfirmed') return { ...outcome, master: shard.name };
   return outcome;

@@ -156,6 +156,20 @@ export class SlotTable {
     return counts;
   }
 
+  /** The least slot of each master, in ascending order. */
+  firstSlots(): number[] {
+    const first = new Map<string, number>();
+    for (const [slot, claim] of this.claims.entries())
+      if (claim !== undefined && !first.has(claim.owner)) first.set(claim.owner, slot);
+    return [...first.values()];
+  }
+
+  /** The first slot that no master serves; undefined if all are served. */
+  firstUnserved(): number | undefined {
+    const slot = this.claims.indexOf(undefined);
+    return slot === -1 ? undefined : slot;
+  }
+
   /** The slots of one master, in words: `0-5460, 9000`. */
   rangesOf(owner: string): string {
     const known = this.ranges.get(owner);

@@ -179,15 +179,18 @@ export class Master implements MasterConnectionHost {
 
   /**
    * Asks on the control connection. Waits for a session if there is none, up to the replica
-   * timeout.
+   * timeout. An error reply that `isExpected` is one of the replies; any other is the outcome.
    */
-  async ask(commandsFor: (session: Session) => Command[]): Promise<Reply[] | Unavailable | RouteAgain> {
+  async ask(
+    commandsFor: (session: Session) => Command[],
+    isExpected = ({ code }: ErrorReply): boolean => code === 'WRONGTYPE',
+  ): Promise<Reply[] | Unavailable | RouteAgain> {
     const ready = this.connection.ready ?? (await this.connection.nextReady());
     if (ready === undefined) return this.connection.whyUnavailable;
     const { session } = ready;
     try {
       const replies = await session.askControl(commandsFor(session));
-      const refusal = replies.find((reply) => reply instanceof ErrorReply && reply.code !== 'WRONGTYPE');
+      const refusal = replies.find((reply) => reply instanceof ErrorReply && !isExpected(reply));
       const redirection = this.ownership && redirectionOf(refusal);
       if (redirection !== undefined) this.ownership?.onRedirection(redirection);
       if (redirection?.kind === 'moved') return ROUTE_AGAIN;

@@ -1,4 +1,5 @@
 import type { Holder } from '../../lock-store.js';
+import type { Reply } from '../resp.js';
 import { COOLDOWN_MARK } from './value.js';
 
 /*
@@ -58,6 +59,17 @@ export function holderOfPermit(text: string, now: number): Holder | undefined {
   };
 }
 
+/** Whether the text is that of the field '', which every hash of this library has. */
+export function isBounds(text: unknown): boolean {
+  return typeof text === 'string' && /^\d+( \d+){5}$/.test(text);
+}
+
+/** ms since 1970 by the server's clock, from the reply to TIME. */
+export function serverTimeOf(time: Reply | undefined): number {
+  const [seconds, microseconds] = Array.isArray(time) ? time : [];
+  return Number(seconds) * 1_000 + Math.floor(Number(microseconds) / 1_000);
+}
+
 /**
  * The holders in a hash, the first to end first. Undefined if the hash is of another program. `now`:
  * ms by the server's clock.
@@ -66,7 +78,7 @@ export function holdersOf(fields: readonly string[], now: number): Holder[] | un
   const holders: Holder[] = [];
   let isOurs = false;
   for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i] === '') isOurs = /^\d+( \d+){5}$/.test(fields[i + 1]!);
+    if (fields[i] === '') isOurs = isBounds(fields[i + 1]);
     else {
       const holder = holderOfPermit(`${fields[i]} ${fields[i + 1]}`, now);
       if (holder !== undefined && holder.remainingTime > 0) holders.push(holder);

@@ -38,6 +38,7 @@ describe('A user with the rights that the documentation lists', () => {
     other.changes.subscribe((change) => (isTold ||= 'key' in change && change.key === 'acl'));
     expect((await askOnce(other, 'acl')).kind).toBe('busy');
     expect((await other.inspect('acl')).kind).toBe('held');
+    expect(await other.list({})).toMatchObject({ kind: 'page', locks: [{ key: 'acl' }] });
     expect(await one.release(held, 0)).toEqual({ kind: 'released', ours: true });
     await until(() => isTold, { what: 'the waiter was told' });
     await take(other, 'acl');
@@ -45,6 +46,7 @@ describe('A user with the rights that the documentation lists', () => {
     const permits = [await take(one, 'permits', { limit: 2 }), await take(other, 'permits', { limit: 3 })];
     expect((await askOnce(other, 'permits')).kind).toBe('busy');
     expect(await one.inspect('permits')).toMatchObject({ holders: [{ limit: 2 }, { limit: 3 }] });
+    expect(await one.list({})).toMatchObject({ locks: [{ holders: [{ limit: 2 }, { limit: 3 }] }] });
     expect(await one.watch(permits[0]!)).toEqual({ kind: 'held' });
     expect(await one.renew(permits[0]!, 10_000).outcome).toMatchObject({ kind: 'renewed' });
     expect(await one.release(permits[0]!, 0)).toEqual({ kind: 'released', ours: true });
