@@ -3,7 +3,7 @@ import type { ListOutcome, ListRequest } from './lock-listing.js';
 import type { ReplicaReport, StoreHealth } from './store-health.js';
 import type { Validity } from './validity.js';
 
-export type { ListedKey, ListOutcome, ListRequest } from './lock-listing.js';
+export type { ListedKey, ListedPage, ListOutcome, ListRequest } from './lock-listing.js';
 export type { CommitCounts, MasterHealth, ReplicaReport, StoreHealth } from './store-health.js';
 
 /**

@@ -65,7 +65,7 @@ export function describeListing(
       for (const { key, ...listed } of (await pagesOf(one, `${name}:*`)).flat()) {
         const inspected = await other.inspect(key);
         const withoutTimes = (value: unknown): unknown =>
-          JSON.parse(JSON.stringify(value, (name, part: unknown) => (name === 'remainingTime' ? 0 : part)));
+          JSON.parse(JSON.stringify(value, (field, part: unknown) => (field === 'remainingTime' ? 0 : part)));
         expect(withoutTimes(listed)).toEqual(withoutTimes(inspected));
       }
       expect(await keysOf(one, `${name}:*`)).toEqual([`${name}:1`, `${name}:2`, `${name}:3`]);

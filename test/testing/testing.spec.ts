@@ -147,6 +147,8 @@ describe('ReplicaLockTestingModule', () => {
     await expect(reports.writeAll(async () => {})).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
     await expect(locks.service.inspect('reports')).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
     await expect(locks.service.forceRelease('reports')).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
+    const list = locks.service.list()[Symbol.asyncIterator]();
+    await expect(list.next()).rejects.toMatchObject({ code: 'LOCK_UNAVAILABLE' });
     expect(locks.service.health().status).toBe('down');
     locks.recover();
     await reports.writeAll(async () => {});
