@@ -135,6 +135,8 @@ describe('The public face', () => {
 
   it('shows no method of LockService that only the module calls', () => {
     const [face] = /class LockService \{[^]*?^\}/m.exec(texts['index']!)!;
-    expect(face).not.toMatch(/constructor|\b(enter|observe|open|drain|close|outside|checkOptions|listPage)\b/);
+    expect(face).not.toMatch(
+      /constructor|\b(enter|observe|open|drain|close|outside|checkOptions|listPage)\b/,
+    );
   });
 });
