@@ -87,10 +87,8 @@ export class LockService {
     this.runOnce = new RunOnce(store, clock, this.context, this.listeners, this.acquisitions);
     const listening = store.changes.subscribe((change) => this.onChange(change));
     const { elections, acquisitions, locks, context, listeners } = this;
-    this.shutdown = new Shutdown(
-      { store, elections, acquisitions, locks, context, listeners, listening },
-      defaults.shutdownTimeout,
-    );
+    const ending = { store, elections, acquisitions, locks, context, listeners, listening };
+    this.shutdown = new Shutdown(ending, defaults.shutdownTimeout);
   }
 
   /**
