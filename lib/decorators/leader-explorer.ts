@@ -1,4 +1,4 @@
-import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { Injectable, type OnApplicationBootstrap, type OnModuleInit } from '@nestjs/common';
 import { DiscoveryService, ModuleRef } from '@nestjs/core';
 import type { Lock } from '../lock/lock.js';
 import { LockService } from '../lock/lock-service.js';
@@ -22,13 +22,26 @@ interface Found {
   readonly property: string | symbol;
 }
 
+/** What a decorated method says of its election. */
+interface Declaration {
+  readonly service: LockService;
+  readonly method: LeaderMethod;
+  /** The work of `@WhileLeader`. */
+  readonly work: ((term: Lock) => unknown) | undefined;
+}
+
 /**
  * Stands for the elections of all decorated methods once the application has started, and calls
  * the methods with `@WhileLeader`.
+ *
+ * All decorators are checked in `onModuleInit`, before any election begins: a start that fails leaves
+ * none behind. From then on the options of each election are known. So a method that is called
+ * before the application has started begins no election with other options.
  */
 @Injectable()
-export class LeaderExplorer implements OnApplicationBootstrap {
+export class LeaderExplorer implements OnModuleInit, OnApplicationBootstrap {
   private readonly services: ModuleServices;
+  private declarations: readonly Declaration[] = [];
 
   constructor(
     private readonly discovery: DiscoveryService,
@@ -37,11 +50,19 @@ export class LeaderExplorer implements OnApplicationBootstrap {
     this.services = new ModuleServices(modules);
   }
 
+  onModuleInit(): void {
+    this.declarations = this.found().map((found) => {
+      const { service, method } = found;
+      const work = method.decorator === '@WhileLeader' ? workOf(found) : undefined;
+      // Without the work, which must not begin before the application has started.
+      declare({ service, method, work: undefined });
+      return { service, method, work };
+    });
+  }
+
   onApplicationBootstrap(): void {
-    const found = this.found();
-    // No election begins before all decorators are checked: a start that fails leaves none behind.
-    for (const each of found) this.declare(each);
-    for (const { service, method } of found) service.elect(method.key);
+    for (const each of this.declarations) declare(each);
+    for (const { service, method } of this.declarations) service.elect(method.key);
   }
 
   private found(): Found[] {
@@ -60,14 +81,11 @@ export class LeaderExplorer implements OnApplicationBootstrap {
     }
     return found;
   }
+}
 
-  private declare({ service, method, instance, property }: Found): void {
-    const { decorator, key, name, options } = method;
-    checkAt(`${decorator} on ${name}`, () => {
-      if (decorator === '@LeaderOnly') service.elections.declare(key, options);
-      else service.elections.declare(key, options, workOf({ service, method, instance, property }));
-    });
-  }
+function declare({ service, method, work }: Declaration): void {
+  const { decorator, key, name, options } = method;
+  checkAt(`${decorator} on ${name}`, () => service.elections.declare(key, options, work));
 }
 
 /** The work of a method with `@WhileLeader`. Throws `TypeError` if the method cannot be called. */
@@ -83,7 +101,10 @@ function workOf({ service, method: { key, name }, instance, property }: Found): 
   // Each instance of the module explores all providers.
   if (other !== undefined && (other.instance !== instance || other.name !== name))
     throw new TypeError(
-      `@WhileLeader on ${name}: ${other.name} is the work of the election '${key}' already.`,
+      other.name === name
+        ? `@WhileLeader on ${name}: two objects of the application have this method, and the election '${key}' has one work. ` +
+            'Provide the class in one module and export it, and one class of those that inherit the method.'
+        : `@WhileLeader on ${name}: ${other.name} is the work of the election '${key}' already.`,
     );
   works.set(key, { name, instance });
   return (term) => (instance as Record<string | symbol, (term: Lock) => unknown>)[property]!(term);

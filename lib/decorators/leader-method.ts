@@ -1,5 +1,6 @@
 import { checkElectOptions, type ElectOptions } from '../lock/election-options.js';
 import { keyOf } from '../lock/keys.js';
+import { demandOptions } from '../lock/option-kinds.js';
 import { checkLockOptions } from '../lock/options.js';
 import { checkAt, checkInstanceName } from './definition-checks.js';
 import type { Original } from './handler-frames.js';
@@ -48,7 +49,7 @@ export function leaderMethod(
   property: string | symbol,
   descriptor: PropertyDescriptor | undefined,
   key: string,
-  { name: instanceName, ...options }: LeaderOptions,
+  given: LeaderOptions,
 ): { readonly method: LeaderMethod; readonly original: Original } {
   const owner = typeof target === 'function' ? target.name : target.constructor.name;
   const name = typeof property === 'object' ? owner : `${owner}.${String(property)}`;
@@ -69,6 +70,8 @@ export function leaderMethod(
     refuse(
       `the key '${key}' looks like a template. An election begins before any call, so its key is a fixed text.`,
     );
+  checkAt(`${decorator} on ${name}`, () => demandOptions(given));
+  const { name: instanceName, ...options } = given;
   const hasOptions = Object.keys(options).length > 0;
   const method: LeaderMethod = {
     decorator,

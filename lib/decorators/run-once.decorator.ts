@@ -8,6 +8,8 @@ import { checkOnceOptions, checkSingleKey, lockableMethod } from './definition-c
 import { runOnce } from './enter-lock.js';
 import type { Original } from './handler-frames.js';
 import { needService, noService, serviceOf } from './instance-services.js';
+import { LEADER_METHOD, type LeaderMethod } from './leader-method.js';
+import { LOCKED_METHOD, type LockedMethod } from './locked-method.js';
 import { ONCE_METHOD, onceFrames, OnceMethod, type RunOnceOptions } from './once-method.js';
 import { ReplicaLockInterceptor } from './replica-lock.interceptor.js';
 import { copyMetadata, methodKeysOf } from './replica-locked.decorator.js';
@@ -56,6 +58,7 @@ export function RunOnce(
       throw new TypeError(
         `@RunOnce on ${name}: the method must return a promise. An Observable or an iterable cannot be kept.`,
       );
+    refuseSkipped(name, target, property, original);
     checkOnceOptions(name, options);
     checkSingleKey(name, key);
     const decorators = new ArgumentDecorators(target, property);
@@ -67,6 +70,27 @@ export function RunOnce(
     UseInterceptors(ReplicaLockInterceptor)(target, property, descriptor);
     needService(target, method.instanceName, '@RunOnce');
   };
+}
+
+/**
+ * Throws `TypeError` if a decorator below answers in the place of the method. `@RunOnce` would keep
+ * that answer, and no copy would run the method until `keepFor` ends.
+ */
+function refuseSkipped(name: string, target: object, property: string | symbol, original: Original): void {
+  const led = (Reflect.getMetadata(LEADER_METHOD, original) ??
+    Reflect.getOwnMetadata(LEADER_METHOD, target, property)) as LeaderMethod | undefined;
+  const locked = Reflect.getMetadata(LOCKED_METHOD, original) as LockedMethod | undefined;
+  const below =
+    led?.decorator === '@LeaderOnly'
+      ? '@LeaderOnly'
+      : locked !== undefined && locked.onContended !== 'throw'
+        ? '@ReplicaLocked with onContended'
+        : undefined;
+  if (below !== undefined)
+    throw new TypeError(
+      `@RunOnce on ${name}: ${below} stands below and answers without running the method, and @RunOnce would keep that answer as the result. ` +
+        `Write ${below} above @RunOnce.`,
+    );
 }
 
 function onceFunction(method: OnceMethod, original: Original): Original {

@@ -4,6 +4,7 @@ import type { StoreReport } from '../store/lock-store.js';
 import { completionOf } from './completion.js';
 import type { CheckedElectOptions } from './election-options.js';
 import type { EnteredLock } from './entered-lock.js';
+import { thrownText } from './error-texts.js';
 import { LockContendedError, LockLostError, LockServiceClosedError, ReplicaLockError } from './errors.js';
 import { listenerFailed, type LockEvent } from './events.js';
 import { GuardedObservable } from './guarded-observable.js';
@@ -61,6 +62,7 @@ export class LockElection {
   private readonly standing: Promise<void>;
   /** The codes of the refusals that were reported, until this process can stand again. */
   private readonly refusals = new Set<string>();
+  private hasReportedEnd = false;
   private isResigning = false;
   private isRunning = false;
   /** The long-lived work that runs; resolves, and never rejects. */
@@ -251,7 +253,7 @@ export class LockElection {
   /** An operator must act: the key holds a foreign value, the server may evict locks, NOPERM. */
   private onRefused(error: unknown): void {
     const [code, why] =
-      error instanceof ReplicaLockError ? [error.code, error.message] : ['unexpected', textOf(error)];
+      error instanceof ReplicaLockError ? [error.code, error.message] : ['unexpected', thrownText(error)];
     if (this.refusals.has(code)) return;
     this.refusals.add(code);
     const message = `This process cannot stand for the election '${this.key}', and tries again every ${this.options.retryTime} ms: ${why}`;
@@ -323,7 +325,9 @@ export class LockElection {
     this.serving = term
       .run(async () => {
         try {
+          const startedAt = this.host.clock.monotonic();
           await completionOf(work(longLived), signal);
+          if (!signal.aborted) this.onWorkEnded(this.host.clock.monotonic() - startedAt);
         } catch (error) {
           if (!signal.aborted) this.reportFailure('so this process gives the leadership back', error);
           else if (!isAbort(error, longLived)) this.reportFailure('as it ended with its term', error);
@@ -336,8 +340,18 @@ export class LockElection {
     await term.resign();
   }
 
+  /** Work that only starts something and returns would pass the leadership on every few seconds. */
+  private onWorkEnded(after: number): void {
+    if (this.hasReportedEnd || after >= this.options.retryTime) return;
+    this.hasReportedEnd = true;
+    const message =
+      `The work of the leader of '${this.key}' ended by itself after ${Math.round(after)} ms, so this process gives the leadership back and stands again after a pause. ` +
+      'Work that lasts as long as the term ends only when the signal of the term aborts.';
+    this.host.report({ level: 'warn', code: 'election-work-ended', message });
+  }
+
   private reportFailure(when: string, error: unknown): void {
-    const message = `The work of the leader of '${this.key}' failed, ${when}: ${textOf(error)}`;
+    const message = `The work of the leader of '${this.key}' failed, ${when}: ${thrownText(error)}`;
     this.host.report({ level: 'error', code: 'election-work-failed', message });
   }
 }
@@ -348,15 +362,15 @@ function demandFunction(method: string, work: unknown): void {
 
 /** True if the work rejected because its signal aborted, or because its term was lost. */
 function isAbort(error: unknown, term: Lock): boolean {
-  for (let each = error, depth = 0; each !== undefined && each !== null && depth < 5; depth++) {
-    const { name, cause } = each as { readonly name?: unknown; readonly cause?: unknown };
-    if (each === term.signal.reason || name === 'AbortError') return true;
-    if (each instanceof LockLostError && each.keys.includes(term.key)) return true;
-    each = cause;
+  try {
+    for (let each = error, depth = 0; each !== undefined && each !== null && depth < 5; depth++) {
+      const { name, cause } = each as { readonly name?: unknown; readonly cause?: unknown };
+      if (each === term.signal.reason || name === 'AbortError') return true;
+      if (each instanceof LockLostError && each.keys.includes(term.key)) return true;
+      each = cause;
+    }
+  } catch {
+    // A getter of the thrown value throws: the value is no abort.
   }
   return false;
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? String(error)) : String(error);
 }

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { LockElection, type ElectionHost } from './election.js';
 import { checkElectOptions, type CheckedElectOptions, type ElectOptions } from './election-options.js';
+import { thrownText } from './error-texts.js';
 import { LockOptionsError } from './errors.js';
 import type { ElectionHealth } from './lock-info.js';
 import type { Lock } from './lock.js';
@@ -143,7 +144,7 @@ export class Elections {
 
   /** The application runs other work in the election. */
   private onWorkRefused(key: string, error: unknown): void {
-    const message = `The work of the leader of '${key}' does not run: ${String(error)}`;
+    const message = `The work of the leader of '${key}' does not run: ${thrownText(error)}`;
     this.host.report({ level: 'error', code: 'election-work-failed', message });
   }
 }

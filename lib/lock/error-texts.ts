@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { namesOf } from '../store/key-names.js';
 import type { Unavailable, Unconfirmed } from '../store/lock-store.js';
 
@@ -8,6 +9,19 @@ import type { Unavailable, Unconfirmed } from '../store/lock-store.js';
 export function lockOf(keys: readonly string[]): string {
   if (keys.length === 0) return 'The locks';
   return `${keys.length === 1 ? 'Lock' : 'The lock on'} ${namesOf(keys)}`;
+}
+
+/**
+ * A thrown value for the log: the stack of an error, or the value. Code of the application may throw
+ * any value, also one that cannot be made a text. This function never throws.
+ */
+export function thrownText(value: unknown): string {
+  try {
+    if (value instanceof Error && typeof value.stack === 'string') return value.stack;
+    return typeof value === 'string' ? value : inspect(value);
+  } catch {
+    return 'a value that cannot be shown';
+  }
 }
 
 /**

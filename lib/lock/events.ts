@@ -1,5 +1,6 @@
 import { namesOf } from '../store/key-names.js';
 import type { Holder, StoreReport, Unconfirmed } from '../store/lock-store.js';
+import { thrownText } from './error-texts.js';
 import { LockNotReplicatedError } from './errors.js';
 import type { Lock } from './lock.js';
 
@@ -178,11 +179,10 @@ function unanswered(keys: readonly string[]): StoreReport {
 
 /** An error in code that listens to locks; `end` is the end of the report. */
 export function listenerFailed(who: string, error: unknown, end: string): StoreReport {
-  const what = error instanceof Error ? (error.stack ?? String(error)) : String(error);
   return {
     level: 'error',
     code: 'listener-failed',
-    message: `${who} threw an error. No lock is affected, and further errors of it are not reported; ${end} The error: ${what}`,
+    message: `${who} threw an error. No lock is affected, and further errors of it are not reported; ${end} The error: ${thrownText(error)}`,
   };
 }
 

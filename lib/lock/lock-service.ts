@@ -19,6 +19,7 @@ import { lockHealth, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
 import { onceOptionsOf, type OnceOptions } from './once-options.js';
 import type { OnceResult } from './once-result.js';
+import { demandOptions } from './option-kinds.js';
 import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
 import { RunOnce } from './run-once.js';
 import { Shutdown } from './shutdown.js';
@@ -124,6 +125,7 @@ export class LockService {
    */
   async tryAcquire(key: LockKeys, options?: AcquireOptions): Promise<Lock | null> {
     const keys = keysOf(key);
+    if (options !== undefined) demandOptions(options);
     const resolved = this.options.resolve({ waitTime: 0, ...options });
     try {
       return await this.take(keys, resolved);

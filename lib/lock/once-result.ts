@@ -1,5 +1,5 @@
 import { MOST_RESULT_BYTES } from '../store/lock-store.js';
-import { lockOf } from './error-texts.js';
+import { lockOf, thrownText } from './error-texts.js';
 import { LockOptionsError } from './errors.js';
 
 /** What `LockService.once` resolves with. */
@@ -28,7 +28,10 @@ export function resultText(key: string, value: unknown): string {
     text = JSON.stringify(value);
   } catch (error) {
     // A cycle, a bigint inside, or an error in a `toJSON`.
-    throw notKept(key, `JSON.stringify fails (${error instanceof Error ? error.message : String(error)})`);
+    throw notKept(
+      key,
+      `JSON.stringify fails (${error instanceof Error ? error.message : thrownText(error)})`,
+    );
   }
   if (text === undefined) throw notKept(key, 'its toJSON returns undefined');
   const size = Buffer.byteLength(text);
@@ -41,12 +44,20 @@ export function resultOf(text: string): unknown {
   return text === '' ? undefined : JSON.parse(text);
 }
 
-/** JSON would make an object without the data of these: `getStream` is that of a StreamableFile. */
+/**
+ * JSON would make an object without the data of these. A StreamableFile has `getStream`, a Response
+ * and a Blob have `arrayBuffer`.
+ */
 function isStream(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   const members = value as Record<string, unknown>;
   const isCallable = (name: string): boolean => typeof members[name] === 'function';
-  return Symbol.asyncIterator in value || ['pipe', 'subscribe', 'getStream'].some(isCallable);
+  const isIterator = Symbol.iterator in value && isCallable('next');
+  return (
+    isIterator ||
+    Symbol.asyncIterator in value ||
+    ['pipe', 'subscribe', 'getStream', 'arrayBuffer'].some(isCallable)
+  );
 }
 
 function notKept(key: string, why: string): LockOptionsError {

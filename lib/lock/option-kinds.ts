@@ -94,8 +94,15 @@ export function readOption<T>(name: string, kind: OptionKind<T>, value: unknown)
   throw LockOptionsError.notAccepted(name, value, kind.accepted);
 }
 
+/** Throws `LockOptionsError` for options that are no object, such as a number. */
+export function demandOptions(options: unknown): void {
+  if (typeof options === 'object' && options !== null) return;
+  throw LockOptionsError.notAccepted('options', options, "an object, such as { leaseTime: '10s' }");
+}
+
 /** Throws `LockOptionsError` for an option that is none of these. */
 export function refuseUnknown(options: object, known: readonly string[]): void {
+  demandOptions(options);
   for (const [name, value] of Object.entries(options))
     if (!known.includes(name)) throw LockOptionsError.unknown(name, value, known);
 }

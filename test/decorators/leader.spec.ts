@@ -1,9 +1,10 @@
-import { Controller, Get, Inject, Injectable, Scope } from '@nestjs/common';
+import { Controller, Get, Inject, Injectable, Module, Scope } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { from, lastValueFrom, Observable, Subject, toArray } from 'rxjs';
 import { LeaderOnly, LockService, ReplicaLockModule, WhileLeader, type Lock } from '../../lib/index.js';
 import { ReplicaLockTestingModule, TestLocks } from '../../lib/testing/index.js';
+import { until } from '../support/eventually.js';
 import { settled } from '../support/manual-clock.js';
 
 @Injectable()
@@ -467,6 +468,58 @@ describe('The work of a leader', () => {
       async tick(): Promise<void> {}
     }
     await expect(start(Long, Short)).rejects.toThrow(/'boss' with other options/);
+  });
+
+  it.each([true, false])(
+    'may be called before the start, whatever the options of another method are (isGlobal: %s)',
+    async (isGlobal) => {
+      const order: unknown[] = [];
+      @Injectable()
+      class Early {
+        async onModuleInit(): Promise<void> {
+          order.push(await this.tick());
+        }
+
+        @LeaderOnly('boss')
+        async tick(): Promise<string> {
+          return 'ticked';
+        }
+      }
+      @Injectable()
+      class Work {
+        onApplicationBootstrap(): void {
+          order.push('started');
+        }
+
+        @WhileLeader('boss', { leaseTime: '5s' })
+        async consume({ leaseTime, signal }: Lock): Promise<void> {
+          order.push(leaseTime);
+          await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        }
+      }
+      const module = await Test.createTestingModule({
+        imports: [ReplicaLockModule.forRoot({ connection: 'memory:', isGlobal })],
+        providers: [Early, Work],
+      }).compile();
+      app = module;
+      await module.init();
+      await until(() => order.length === 3, { what: 'the work has begun' });
+      expect(new Set(order)).toEqual(new Set([undefined, 5_000, 'started']));
+      expect(await module.get(Early).tick()).toBe('ticked');
+    },
+  );
+
+  it('says at start that the class of the work is provided twice', async () => {
+    @Module({ providers: [Jobs] })
+    class One {}
+    @Module({ providers: [Jobs] })
+    class Other {}
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockTestingModule.forRoot(), One, Other],
+    }).compile();
+    await expect(module.init()).rejects.toThrow(
+      /^@WhileLeader on Jobs.consume: two objects .* Provide the class in one module and export it/,
+    );
   });
 
   it('refuses a second work of one election at start', async () => {

@@ -17,6 +17,7 @@ import { Test } from '@nestjs/testing';
 import { Observable, of } from 'rxjs';
 import {
   CurrentLock,
+  LeaderOnly,
   type Lock,
   LockContendedError,
   LockKeyError,
@@ -28,6 +29,7 @@ import {
 } from '../../lib/index.js';
 import { giveService } from '../../lib/decorators/instance-services.js';
 import { TestLocks } from '../../lib/testing/index.js';
+import { until } from '../support/eventually.js';
 import { Gates, startApp } from './apps.js';
 
 const runs: string[] = [];
@@ -323,6 +325,55 @@ describe('The definition of a method that runs once', () => {
       }
       return Stream;
     }).toThrow(/must return a promise/);
+  });
+
+  it('is refused above a decorator that may answer without running the method: the answer would be kept', () => {
+    const keep = { keepFor: '1h' } as const;
+    const busy = (): string => 'busy';
+    expect(() => {
+      class Led {
+        @RunOnce('k', keep)
+        @LeaderOnly('boss')
+        async run(): Promise<void> {}
+      }
+      return Led;
+    }).toThrow(/^@RunOnce on Led.run: @LeaderOnly stands below .* Write @LeaderOnly above @RunOnce\.$/);
+    for (const onContended of ['skip', busy] as const)
+      expect(() => {
+        class Skipping {
+          @RunOnce('k', keep)
+          @ReplicaLocked('other', { waitTime: 0, onContended })
+          async run(): Promise<unknown> {
+            return 1;
+          }
+        }
+        return Skipping;
+      }).toThrow(/^@RunOnce on Skipping.run: @ReplicaLocked with onContended stands below/);
+  });
+
+  it('runs on the leader only, and later with the leader of another copy, if @LeaderOnly stands above', async () => {
+    @Injectable()
+    class Reports {
+      runs = 0;
+
+      @LeaderOnly('boss')
+      @RunOnce('report:{0}', { keepFor: '1h' })
+      async write(_tick: number): Promise<string> {
+        return `run ${++this.runs}`;
+      }
+    }
+    const module = await Test.createTestingModule({
+      imports: [ReplicaLockModule.forRoot({ connection: 'memory:', shutdownTimeout: 0 })],
+      providers: [Reports],
+    }).compile();
+    await module.init();
+    const [reports, locks] = [module.get(Reports), module.get(LockService)];
+    await locks.elect('boss').resign();
+    expect(await reports.write(1)).toBeUndefined();
+    const election = locks.elect('boss');
+    await until(() => election.isLeader, { what: 'this process leads' });
+    expect([await reports.write(1), await reports.write(1)]).toEqual(['run 1', 'run 1']);
+    await module.close();
   });
 
   it('is refused at start if the lease is longer than quarantine', async () => {

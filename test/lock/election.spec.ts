@@ -11,6 +11,7 @@ import { MemoryServer } from '../../lib/store/memory/memory-server.js';
 import { MemoryStore } from '../../lib/store/memory/memory-store.js';
 import { lockDefaults } from '../support/lock-defaults.js';
 import { ManualClock, settled } from '../support/manual-clock.js';
+import { UNPRINTABLE } from '../support/unprintable.js';
 
 const LEASE = 9_000;
 
@@ -232,6 +233,43 @@ describe('An election', () => {
       await copies.clock.advance(501);
       expect(runs).toBe(2);
       expect(changes).toEqual(['elected', 'resigned', 'elected', 'resigned']);
+    });
+
+    it.each(UNPRINTABLE)('reports the failure of work that throws %s', async (_, thrown) => {
+      copies = new Copies();
+      const service = open();
+      const failures: StoreReport[] = [];
+      service.reports.subscribe((report) => {
+        if (report.code === 'election-work-failed') failures.push(report);
+      });
+      void service.elect('boss').run(() => {
+        throw thrown;
+      });
+      await settled();
+      expect(failures).toMatchObject([
+        { level: 'error', message: expect.stringMatching(/^The work of the leader of 'boss' failed/) },
+      ]);
+    });
+
+    it('says once that the work ended by itself at once, and not of work that lasts', async () => {
+      copies = new Copies();
+      const service = open();
+      const ended: string[] = [];
+      service.reports.subscribe(({ code, message }) => {
+        if (code === 'election-work-ended') ended.push(message);
+      });
+      let runs = 0;
+      void service.elect('short', { retryTime: 1_000 }).run(() => void runs++);
+      void service.elect('long', { retryTime: 1_000 }).run(() => {
+        return new Promise<void>((resolve) => copies.clock.after(1_500, resolve));
+      });
+      await copies.clock.advance(5_000);
+      expect(runs).toBeGreaterThan(2);
+      expect(ended).toEqual([
+        expect.stringMatching(
+          /^The work of the leader of 'short' ended by itself after 0 ms, so this process/,
+        ),
+      ]);
     });
 
     it('lets the work resign from the election, and ends', async () => {

@@ -7,6 +7,7 @@ import type { AcquireRequest, Attempt, StoreReport } from '../../lib/store/lock-
 import { MemoryStore } from '../../lib/store/memory/memory-store.js';
 import { settled } from '../support/manual-clock.js';
 import { lockDefaults } from '../support/lock-defaults.js';
+import { UNPRINTABLE } from '../support/unprintable.js';
 
 const defaults = lockDefaults({ leaseTime: 9_000, quarantine: 9_000 });
 
@@ -84,6 +85,15 @@ describe('A subscriber of events that throws', () => {
     expect(reports[0]!.message).toMatch(
       /^A subscriber of LockService\.events threw an error\..*Error: mine\n *at /s,
     );
+  });
+
+  it.each(UNPRINTABLE)('ends nothing by %s', async (_, thrown) => {
+    locks.events.subscribe(() => {
+      throw thrown;
+    });
+    await lockOnce();
+    expect(codes()).toEqual(['listener-failed']);
+    expect(reports[0]!.message).toContain('The error: ');
   });
 
   it('still gets every event, like all other subscribers', async () => {

@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { LeaderOnly } from '../../lib/decorators/leader.decorators.js';
+import { ReplicaLocked } from '../../lib/decorators/replica-locked.decorator.js';
 import { LockKeyError } from '../../lib/lock/errors.js';
 import { LockService } from '../../lib/lock/lock-service.js';
 import type { WithLockOptions } from '../../lib/lock/options.js';
@@ -102,6 +104,23 @@ describe('LockService', () => {
       const call = locks.withLock('k', { [option]: 5 } as WithLockOptions, () => {});
       await expect(call).rejects.toMatchObject({ code: 'LOCK_OPTIONS', option, value: 5 });
       await expect(call).rejects.toThrow(message);
+    });
+
+    it.each<[string, unknown]>([
+      ['null', null],
+      ['a number', 5_000],
+      ['a text', '5s'],
+    ])('options that are no object: %s', async (_, options) => {
+      const given = options as WithLockOptions;
+      const message = /Option 'options' is .*: it must be an object/;
+      await expect(locks.withLock('k', given, () => {})).rejects.toThrow(message);
+      await expect(locks.acquire('k', given)).rejects.toThrow(message);
+      await expect(locks.tryAcquire('k', given)).rejects.toThrow(message);
+      expect(() => locks.elect('boss', given as object)).toThrow(message);
+      for (const decorator of [LeaderOnly('k', given as object), ReplicaLocked('k', given)])
+        expect(() => (decorator as MethodDecorator)({}, 'run', { value: async () => {} })).toThrow(
+          /^@\w+ on Object\.run: Option 'options' is /,
+        );
     });
 
     it.each([
