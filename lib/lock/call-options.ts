@@ -1,5 +1,6 @@
 import { LEADING } from './election-options.js';
 import type { Lock } from './lock.js';
+import { demandOptions } from './option-kinds.js';
 import {
   resolveOptions,
   withoutOptions,
@@ -26,6 +27,12 @@ export class CallOptions {
     const resolved = resolveOptions(options, this.base);
     if (Object.isFrozen(options)) this.frozen.set(options, resolved);
     return resolved;
+  }
+
+  /** As `resolve`, for a call that does not wait unless the options say so. */
+  resolveAtOnce(options: WithLockOptions | undefined): ResolvedOptions {
+    if (options !== undefined) demandOptions(options);
+    return this.resolve({ waitTime: 0, ...options });
   }
 
   /** As `resolve`, for a leader, who renews and leads for as long as possible. */

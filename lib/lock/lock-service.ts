@@ -19,7 +19,6 @@ import { lockHealth, type LockHealth, type LockInfo } from './lock-info.js';
 import { JoinedLock, type Lock } from './lock.js';
 import { onceOptionsOf, type OnceOptions } from './once-options.js';
 import type { OnceResult } from './once-result.js';
-import { demandOptions } from './option-kinds.js';
 import type { AcquireOptions, LockDefaults, ResolvedOptions, WithLockOptions } from './options.js';
 import { RunOnce } from './run-once.js';
 import { Shutdown } from './shutdown.js';
@@ -125,8 +124,7 @@ export class LockService {
    */
   async tryAcquire(key: LockKeys, options?: AcquireOptions): Promise<Lock | null> {
     const keys = keysOf(key);
-    if (options !== undefined) demandOptions(options);
-    const resolved = this.options.resolve({ waitTime: 0, ...options });
+    const resolved = this.options.resolveAtOnce(options);
     try {
       return await this.take(keys, resolved);
     } catch (error) {
