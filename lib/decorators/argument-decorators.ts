@@ -14,6 +14,10 @@ const PARAMTYPE: Readonly<Record<string, string>> = {
   headers: '6',
   ip: '11',
 };
+/** `@Res()` and `@Next()`. */
+const WRITES_RESPONSE: ReadonlySet<string> = new Set(['1', '2']);
+/** Nest's name for the metadata of a method with `@Res({ passthrough: true })`. */
+const PASSTHROUGH = '__responsePassthrough__';
 const FROM_REQUEST: ReadonlySet<string> = new Set(['3', '4', '5', '6']);
 
 interface DecoratedArgument {
@@ -61,6 +65,17 @@ export class ArgumentDecorators {
   /** The index of the argument whose custom decorator was made with this factory. */
   indexOf(factory: unknown): number | undefined {
     return this.arguments.find((each) => each.factory === factory)?.index;
+  }
+
+  /**
+   * True for the handler of an HTTP route that writes its response by itself: Nest then ignores what
+   * the handler returns.
+   */
+  get writeResponse(): boolean {
+    return (
+      this.arguments.some(({ paramtype }) => WRITES_RESPONSE.has(paramtype)) &&
+      Reflect.getMetadata(PASSTHROUGH, this.target.constructor, this.property) !== true
+    );
   }
 
   private get arguments(): readonly DecoratedArgument[] {

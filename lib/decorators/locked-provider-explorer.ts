@@ -46,6 +46,15 @@ export class LockedProviderExplorer implements OnModuleInit {
       for (const { method } of methodsWith<OnceMethod>(ONCE_METHOD, this.scanner, prototype))
         this.checkOptions(method, readOnceOptions(method.options).lock, '@RunOnce');
     }
+    for (const { metatype } of this.discovery.getControllers()) this.checkRoutes(metatype?.prototype);
+  }
+
+  private checkRoutes(prototype: unknown): void {
+    const locked = methodsWith<LockedMethod>(LOCKED_METHOD, this.scanner, prototype);
+    const once = methodsWith<OnceMethod>(ONCE_METHOD, this.scanner, prototype);
+    for (const { handler, method } of locked)
+      if (method.onContended !== 'throw') refuseUnsent(handler, method, '@ReplicaLocked with onContended');
+    for (const { handler, method } of once) refuseUnsent(handler, method, '@RunOnce');
   }
 
   private giveServices(instance: unknown): void {
@@ -66,4 +75,20 @@ export class LockedProviderExplorer implements OnModuleInit {
     if (!(service instanceof LockService)) return;
     checkAt(`${decorator} on ${name}`, () => service.checkOptions(options));
   }
+}
+
+/**
+ * Throws `TypeError` for the handler of a route that writes its response by itself. Nest sends no
+ * other answer for such a handler, so the caller would wait for ever if the handler does not run.
+ */
+function refuseUnsent(
+  handler: object,
+  { name, decorators }: LockedMethod | OnceMethod,
+  decorator: string,
+): void {
+  if (!Reflect.hasMetadata('path', handler) || !decorators.writeResponse) return;
+  throw new TypeError(
+    `${decorator} on ${name}: the answer of a call that does not run the method would never be sent, because the handler writes its response by itself (@Res() or @Next()). ` +
+      'Return the answer, or use @Res({ passthrough: true }).',
+  );
 }

@@ -5,9 +5,11 @@ import {
   Controller,
   Get,
   Injectable,
+  Next,
   Param,
   ParseIntPipe,
   Post,
+  Res,
   SetMetadata,
   type ExecutionContext,
   type INestApplication,
@@ -387,5 +389,66 @@ describe('The definition of a method that runs once', () => {
       providers: [Long],
     }).compile();
     await expect(module.init()).rejects.toThrow(/^@RunOnce on Long.run: Option 'leaseTime' is '1m'/);
+  });
+});
+
+describe('A handler that writes its response by itself', () => {
+  const start = async (controller: new () => object): Promise<unknown> => {
+    const { app } = await startApp({ controllers: [controller] });
+    await app.close();
+    return 'started';
+  };
+
+  it('is refused with @RunOnce: a caller that gets a kept result would wait for ever', async () => {
+    @Controller()
+    class Written {
+      @RunOnce('k', { keepFor: '1h' })
+      @Get('a')
+      async write(@Res() response: { send(text: string): void }): Promise<void> {
+        response.send('done');
+      }
+    }
+    @Controller()
+    class HandedOn {
+      @Get('a')
+      @RunOnce('k', { keepFor: '1h' })
+      async write(@Next() next: () => void): Promise<void> {
+        next();
+      }
+    }
+    await expect(start(Written)).rejects.toThrow(/^@RunOnce on Written.write: the answer .* never be sent/);
+    await expect(start(HandedOn)).rejects.toThrow(/^@RunOnce on HandedOn.write: the answer/);
+  });
+
+  it('is refused with an onContended: a caller that finds the lock busy would wait for ever', async () => {
+    @Controller()
+    class Skipping {
+      @Get('a')
+      @ReplicaLocked('k', { waitTime: 0, onContended: 'skip' })
+      async write(@Res() response: { send(text: string): void }): Promise<void> {
+        response.send('done');
+      }
+    }
+    await expect(start(class Derived extends Skipping {})).rejects.toThrow(
+      /^@ReplicaLocked with onContended on Skipping.write: the answer/,
+    );
+  });
+
+  it('is accepted with passthrough, and with a lock whose error Nest answers', async () => {
+    @Controller()
+    class Fine {
+      @Get('a')
+      @RunOnce('k', { keepFor: '1h' })
+      async once(@Res({ passthrough: true }) _response: unknown): Promise<string> {
+        return 'done';
+      }
+
+      @Get('b')
+      @ReplicaLocked('l', { waitTime: 0 })
+      async locked(@Res() response: { send(text: string): void }): Promise<void> {
+        response.send('done');
+      }
+    }
+    expect(await start(Fine)).toBe('started');
   });
 });
