@@ -240,7 +240,7 @@ describe('The README', () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
   it('stays short: everything else stands in docs/', () => {
-    expect(readme.split('\n').length).toBeLessThanOrEqual(191);
+    expect(readme.split('\n').length).toBeLessThanOrEqual(195);
   });
 
   it('gives commands that package.json has', () => {

@@ -1,30 +1,72 @@
+import { writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NAMES, problemsOf, tableLines, tableRows, type RoundFacts } from './facts.js';
+import { parseArguments } from './arguments.js';
 import { Engine } from './engine.js';
+import { type HangFacts, NAMES, problemsOf, type RoundFacts, tableLines, tableRows } from './facts.js';
+import type { LockKind } from './model.js';
+import { PageServer } from './page-server.js';
 import { Payments } from './payments.js';
 import { Processes } from './processes.js';
+import { recordingOf } from './recording.js';
 import { hangingReplica, roundWithFailOver, roundWithoutLock } from './rounds.js';
-import { LEASE, Scene } from './scene.js';
+import { Scene } from './scene.js';
+import { LEASE } from './settings.js';
 import { Terminal } from './terminal.js';
 import { seconds } from './time-line.js';
 
 /*
- * npm run demo [-- --keep]
+ * npm run demo [-- [--keep] [--page] [--record picture.svg]]
  *
  * A Redis master with two replicas, three Sentinels, a bank and two copies of the shop. Payments
  * without a lock, with the usual lock and with the replica lock; in the last two rounds the master
- * is killed while its replicas lag behind.
+ * is killed while its replicas lag behind. `--keep` leaves everything running for the page, `--page`
+ * starts without the rounds, `--record` draws the run.
  */
 
-const keep = process.argv.includes('--keep');
-const processes = new Processes();
 const terminal = new Terminal();
 
-processes.exitOnSignals(130, () => terminal.line('\nStopping everything ...'));
+async function rounds(scene: Scene): Promise<{ facts: readonly RoundFacts[]; hang: HangFacts }> {
+  const begin = (lock: LockKind, title: string): void => {
+    scene.lock = lock;
+    scene.title = title;
+    scene.timeLine.add('round', title);
+  };
+  begin('none', '1. Without a lock');
+  const facts = [await roundWithoutLock(scene)];
+  begin('usual', '2. With the usual lock, SET NX PX');
+  facts.push(await roundWithFailOver(scene, 'usual', 2));
+  begin('replica', '3. With @ReplicaLocked');
+  await untilGranted(scene);
+  facts.push(await roundWithFailOver(scene, 'replica', 3));
+  begin('replica', '4. A replica hangs');
+  return { facts, hang: await hangingReplica(scene) };
+}
+
+/** The fail-over of the round before costs a quarantine. */
+async function untilGranted(scene: Scene): Promise<void> {
+  scene.timeLine.add('lock', `quarantine after the fail-over of round 2: no new lock for ${LEASE / 1_000} s`);
+  const payments = new Payments(scene, 'replica', 'ready');
+  const orders = payments.names('order', 2);
+  await Promise.all(scene.shops.map((shop, i) => payments.payUntilPaid(shop, orders[i]!)));
+}
+
+/** Prints the table. Returns the exit code. */
+function showFacts(facts: readonly RoundFacts[], hang: HangFacts): number {
+  terminal.line();
+  for (const line of tableLines(tableRows(facts))) terminal.line(line);
+  terminal.line();
+  const problems = problemsOf(facts, hang);
+  for (const problem of problems) terminal.line(`FAILED: ${problem}.`);
+  if (problems.length > 0) return 1;
+  terminal.line(`With ${NAMES.replica} no order was charged twice, and no held lock was lost.`);
+  return 0;
+}
 
 /** Says what the demonstration waits for, twice a second. */
 function showProgress(scene: Scene, engine: Engine): NodeJS.Timeout {
   return setInterval(() => {
+    if (scene.phase !== 'rounds') return;
     const { quarantine, payments } = engine.state();
     const waiting = payments.filter(({ step }) => step === 'waiting').length;
     const parts = [
@@ -36,69 +78,63 @@ function showProgress(scene: Scene, engine: Engine): NodeJS.Timeout {
   }, 500);
 }
 
-async function rounds(scene: Scene): Promise<number> {
-  const begin = (lock: RoundFacts['lock'], title: string): void => {
-    scene.lock = lock;
-    scene.title = title;
-    scene.timeLine.add('round', title);
-  };
-  const facts: RoundFacts[] = [];
-  begin('none', `1. Without a lock`);
-  facts.push(await roundWithoutLock(scene));
-  begin('usual', `2. With the usual lock, SET NX PX`);
-  facts.push(await roundWithFailOver(scene, 'usual', 2));
-  begin('replica', `3. With @ReplicaLocked`);
-  await untilGranted(scene);
-  facts.push(await roundWithFailOver(scene, 'replica', 3));
-  begin('replica', '4. A replica hangs');
-  const hang = await hangingReplica(scene);
+function showWhatToTry({ shops, bank, redis }: Scene): void {
+  const [first, second] = shops;
+  terminal.line(`
+Everything stays. Use the page, or try:
 
-  terminal.line();
-  for (const line of tableLines(tableRows(facts))) terminal.line(line);
-  const problems = problemsOf(facts, hang);
-  terminal.line();
-  for (const problem of problems) terminal.line(`FAILED: ${problem}.`);
-  if (problems.length === 0)
-    terminal.line(`Under ${NAMES.replica} no order was charged twice, and no held lock was lost.`);
-  return problems.length === 0 ? 0 : 1;
+    curl -X POST ${first.url}/orders/42/pay
+    curl -X POST ${second.url}/orders/42/pay
+    curl -X POST ${first.url}/orders/43/pay-unlocked & curl -X POST ${second.url}/orders/43/pay-unlocked
+    curl ${bank.url}/charges/43
+    redis-cli -p ${redis.sentinels[0]!.port} sentinel get-master-addr-by-name shop
+    redis-cli -p ${redis.master.port} --scan --pattern 'lock:*'
+
+Ctrl-C ends everything.`);
 }
 
-/** The fail-over of the round before costs a quarantine. */
-async function untilGranted(scene: Scene): Promise<void> {
-  scene.timeLine.add(
-    'lock',
-    `no replica locks for one lease (${LEASE / 1_000} s) after the fail-over of round 2`,
-  );
-  const payments = new Payments(scene, 'replica', 'ready');
-  const orders = payments.names('order', 2);
-  await Promise.all(scene.shops.map((shop, i) => payments.payUntilPaid(shop, orders[i]!)));
-}
-
-async function main(): Promise<number> {
+async function main(processes: Processes): Promise<number> {
+  const options = parseArguments(process.argv.slice(2));
   terminal.line(
     'Starting a Redis master, two replicas, three Sentinels, a bank, and two copies of a shop ...',
   );
   const scene = await Scene.start(processes);
   const engine = new Engine(scene);
   engine.events.subscribe((event) => terminal.event(event));
-  scene.phase = 'rounds';
-  const progress = showProgress(scene, engine);
-  const code = await rounds(scene);
-  clearInterval(progress);
-  if (keep) {
+  const page = await PageServer.start(engine);
+  terminal.line(
+    `    watch it at ${page.url}${options.keep ? '' : ' (npm run demo -- --keep leaves it running)'}`,
+  );
+  let code = 0;
+  if (options.rounds) {
+    scene.phase = 'rounds';
+    const progress = showProgress(scene, engine);
+    const { facts, hang } = await rounds(scene);
+    clearInterval(progress);
+    code = showFacts(facts, hang);
+    const picture = recordingOf(facts);
+    if (options.record !== undefined && picture !== undefined)
+      writeFileSync(resolve(options.record), picture);
+  }
+  if (options.keep) {
+    if (!options.rounds) scene.lock = 'replica';
     scene.phase = 'free';
+    scene.title = 'It is your turn';
+    showWhatToTry(scene);
     await sleep(2 ** 31 - 1);
   }
   scene.phase = 'ending';
   return code;
 }
 
+const processes = new Processes();
+processes.exitOnSignals(130, () => terminal.line('\nStopping everything ...'));
 try {
-  await processes.exit(await main());
+  await processes.exit(await main(processes));
 } catch (error) {
   // An error while everything is being stopped is no failure.
   if (!processes.isEnding) {
-    console.error(error);
+    console.error(error instanceof Error ? error.message : error);
     await processes.exit(1);
   }
 }

@@ -1,11 +1,11 @@
 import type { Observable } from 'rxjs';
+import { FailOver } from './fail-over.js';
 import { type Demo, type DemoActions, type DemoEvent, type DemoState, NotNow } from './model.js';
 import { Monitor } from './monitor.js';
 import { Payments } from './payments.js';
 import { until } from './processes.js';
 import type { SentinelReport } from './redis.js';
 import type { RedisServer } from './redis-server.js';
-import { failOverUnderPayments } from './rounds.js';
 import type { Scene } from './scene.js';
 
 const SENTINELS_SAY: Readonly<Record<SentinelReport['kind'], (server: string) => string>> = {
@@ -106,7 +106,7 @@ export class Engine implements Demo {
       throw new NotNow('Both replicas must run and follow the master before they can lag behind it');
     const payments = new Payments(this.scene, this.scene.lock, `order-${++this.numberOfPays}`);
     const { master } = redis;
-    this.story = this.tell(failOverUnderPayments(this.scene, payments, { freeze: false })).finally(() => {
+    this.story = this.tell(new FailOver(this.scene, payments).run({ freeze: false })).finally(() => {
       this.story = undefined;
     });
     await Promise.race([this.story, until('the master is dead', () => master.condition === 'dead')]);

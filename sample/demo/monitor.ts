@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DemoState, LockState, SentinelState, ServerState, ShopState } from './model.js';
 import { MASTER_NAME } from './redis.js';
 import type { RedisServer } from './redis-server.js';
-import { LEASE, type Scene } from './scene.js';
+import type { Scene } from './scene.js';
+import { LEASE } from './settings.js';
 import type { Shop } from './shop.js';
 
 /** ms between two looks at everything. */

@@ -13,8 +13,6 @@ const LONGEST_PAUSE = 1_000;
 export class Payments {
   requests = 0;
   refused = 0;
-  /** All orders for which a payment was sent. */
-  readonly orders = new Set<string>();
 
   constructor(
     private readonly scene: Scene,
@@ -29,7 +27,6 @@ export class Payments {
 
   async pay(shop: Shop, order: string): Promise<Answer> {
     this.requests += 1;
-    this.orders.add(order);
     const answer = await this.scene.pay(shop, order, this.lock);
     if (answer.status === 409 || answer.status === 503) this.refused += 1;
     return answer;
@@ -55,8 +52,8 @@ export class Payments {
   }
 
   /** The number of charges beyond the first, over these orders. */
-  doublesOf(orders: Iterable<string>): number {
-    return [...orders].reduce((sum, order) => sum + this.scene.bank.doubleCharges(order), 0);
+  doublesOf(orders: readonly string[]): number {
+    return orders.reduce((sum, order) => sum + this.scene.bank.doubleCharges(order), 0);
   }
 }
 
@@ -64,6 +61,7 @@ export class Payments {
 export class Customers {
   /** The instants at which a customer's payment was answered: it had its lock. */
   readonly grants: number[] = [];
+  readonly orders: string[] = [];
   readonly startedAt: number;
   private readonly answers: Promise<void>[] = [];
   private readonly timer: NodeJS.Timeout;
@@ -87,6 +85,7 @@ export class Customers {
     const number = this.answers.length + 1;
     const running = shops.filter(({ condition }) => condition === 'running');
     const [order = ''] = this.payments.names(`customer-${number}`, 1);
+    this.orders.push(order);
     const { status } = await this.payments.pay(running[number % running.length]!, order);
     if (status === 201) this.grants.push(timeLine.now);
   }

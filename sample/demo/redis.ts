@@ -3,16 +3,10 @@ import { Redis } from 'ioredis';
 import { NotNow } from './model.js';
 import { type Processes, until } from './processes.js';
 import { RedisServer } from './redis-server.js';
+import { DOWN_AFTER } from './settings.js';
 
 /** The name under which the Sentinels know the master. */
 export const MASTER_NAME = 'shop';
-
-/**
- * ms without an answer after which a Sentinel declares the master dead. Less would make the
- * demonstration shorter, but docs/production.md advises 2,000 or more: the Sentinels then have asked
- * the replicas how much data they have, and promote the one with the most.
- */
-const DOWN_AFTER = 2_000;
 
 /** More than a link holds back in its buffers: what is behind these bytes is with the master only. */
 const BEHIND = 1 << 20;

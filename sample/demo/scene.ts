@@ -3,17 +3,9 @@ import type { BankState, DemoState, LockKind, LockResult } from './model.js';
 import { type Processes, until } from './processes.js';
 import { MASTER_NAME, RedisServers } from './redis.js';
 import type { RedisServer } from './redis-server.js';
+import { LEASE, WAIT } from './settings.js';
 import { type Answer, Shop } from './shop.js';
 import { TimeLine } from './time-line.js';
-
-/**
- * The lease of both locks, in ms, and so the quarantine. Less than the default of 15 s, so that the
- * demonstration is shorter, and more than a fail-over takes.
- */
-export const LEASE = 12_000;
-
-/** How long a shop waits for a lock, in ms. */
-const WAIT = 1_000;
 
 /** A payment that is not answered yet. */
 export interface OpenPayment {

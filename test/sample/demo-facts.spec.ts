@@ -1,4 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
+import { parseArguments } from '../../sample/demo/arguments.js';
 import {
   type FailOverFacts,
   type HangFacts,
@@ -8,10 +9,29 @@ import {
   tableRows,
 } from '../../sample/demo/facts.js';
 import type { DemoEvent } from '../../sample/demo/model.js';
+import { recordingOf } from '../../sample/demo/recording.js';
 import { longestGap, TimeLine } from '../../sample/demo/time-line.js';
 
 const NONE: RoundFacts = { lock: 'none', requests: 96, refused: 0, calmDoubles: 44 };
-const USUAL_FAIL_OVER: FailOverFacts = { doubles: 8, unpaid: 0, gap: 4_260, held: 12, wentOn: 4 };
+const USUAL_FAIL_OVER: FailOverFacts = {
+  doubles: 8,
+  unpaid: 0,
+  gap: 4_260,
+  held: 12,
+  wentOn: 4,
+  moments: {
+    dead: 'redis-1',
+    promoted: 'redis-3',
+    keptAt: 5_100,
+    stoppedAt: 5_150,
+    askedAt: 5_400,
+    killedAt: 5_500,
+    promotedAt: 8_700,
+    startedAgainAt: 8_800,
+    againAt: 9_400,
+    endedAt: 9_600,
+  },
+};
 const USUAL: RoundFacts = {
   lock: 'usual',
   requests: 145,
@@ -26,6 +46,20 @@ const REPLICA_FAIL_OVER: FailOverFacts = {
   held: 5,
   wentOn: 5,
   lateChargeRefused: true,
+  moments: {
+    dead: 'redis-3',
+    promoted: 'redis-1',
+    keptAt: 23_100,
+    stoppedAt: 23_150,
+    askedAt: 23_400,
+    killedAt: 24_500,
+    promotedAt: 27_800,
+    startedAgainAt: 28_000,
+    endedAt: 28_000,
+    frozenAt: 28_010,
+    againAt: 40_000,
+    thawedAt: 41_300,
+  },
 };
 const REPLICA: RoundFacts = {
   lock: 'replica',
@@ -130,5 +164,49 @@ describe('The demonstration succeeds', () => {
     ['the lock stayed closed', [NONE, USUAL, REPLICA], { ...HANG, statusAfter: 503 }, 'No lock after'],
   ])('but not if %s', (_, rounds, hang, problem) => {
     expect(problemsOf(rounds, hang)).toEqual([expect.stringContaining(problem)]);
+  });
+});
+
+describe('The picture of a run', () => {
+  const picture = recordingOf([NONE, USUAL, REPLICA]) ?? '';
+
+  it('says what happened, in words and in both color schemes', () => {
+    for (const words of ['8 orders charged twice', 'no order charged twice', '4 of 12 held', '5 of 5 held'])
+      expect(picture).toContain(words);
+    expect(picture).toContain('prefers-color-scheme:dark');
+    expect(picture).toMatch(/aria-label="[^"]*8 orders are charged twice[^"]*17\.0 s/);
+  });
+
+  it('has every bar and every word within its width', () => {
+    const [, width] = /viewBox="0 0 (\d+) /.exec(picture) ?? [];
+    for (const [, x = '', length = '0'] of picture.matchAll(/<rect x="([\d.-]+)"[^>]*? width="([\d.]+)"/g)) {
+      expect(Number(x)).toBeGreaterThan(0);
+      expect(Number(x) + Number(length)).toBeLessThan(Number(width));
+    }
+    for (const [, x = '', words = ''] of picture.matchAll(/<text x="([\d.]+)"[^>]*? strong">([^<]*)</g))
+      expect(Number(x) + words.length * 7).toBeLessThan(Number(width));
+  });
+
+  it('is small', () => {
+    expect(picture.length).toBeLessThan(40_000);
+  });
+
+  it('needs both fail-overs', () => {
+    expect(recordingOf([NONE, USUAL])).toBeUndefined();
+  });
+});
+
+describe('The arguments of the demonstration', () => {
+  it.each([
+    [[], { rounds: true, keep: false, record: undefined }],
+    [['--keep'], { rounds: true, keep: true, record: undefined }],
+    [['--page'], { rounds: false, keep: true, record: undefined }],
+    [['--record', 'a.svg'], { rounds: true, keep: false, record: 'a.svg' }],
+  ])('%j', (args, expected) => {
+    expect(parseArguments(args)).toEqual(expected);
+  });
+
+  it('are refused with the usage if they are unknown', () => {
+    expect(() => parseArguments(['--kepp'])).toThrow(/'--kepp'[^]*Usage: npm run demo/);
   });
 });
