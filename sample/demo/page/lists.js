@@ -6,9 +6,16 @@ import { counted, keep, seconds, set } from './dom.js';
 /** @typedef {import('../model.js').DemoState} DemoState */
 /** @typedef {import('../model.js').DemoEvent} DemoEvent */
 
-const MOST_ROWS = 7;
+const MOST_ROWS = 5;
 const MOST_ORDERS = 24;
 const MOST_EVENTS = 200;
+
+/** @type {Record<DemoState['lock'], string>} */
+const UNDER = {
+  none: 'without a lock',
+  usual: 'under the usual lock',
+  replica: 'under the replica lock',
+};
 
 /** @typedef {{ order: string, text: string, look: 'held' | 'works' | 'twice' | 'none', waits: number }} LockRow */
 
@@ -70,34 +77,44 @@ export function locksIn(place) {
 }
 
 /**
- * The orders that the bank has charged. Those charged twice come first.
+ * The orders that the bank has charged under the lock in use. Those charged twice come first.
  * @param {Element} place
+ * @param {Element} title
  * @param {Element} summary
  */
-export function chargesIn(place, summary) {
+export function chargesIn(place, title, summary) {
   const list = h('ul', { class: 'orders' });
   place.append(list);
   /** @param {DemoState} state */
-  return ({ bank }) => {
-    const twice = bank.orders.filter(({ charges }) => charges > 1);
-    const once = bank.orders.filter(({ charges }) => charges <= 1);
+  return ({ lock, bank, results }) => {
+    const orders = bank.orders.filter((order) => order.lock === lock);
+    const twice = orders.filter(({ charges }) => charges > 1);
+    const once = orders.filter(({ charges }) => charges <= 1);
     keep(
       list,
       [...twice, ...once].slice(0, MOST_ORDERS),
       ({ order }) => order,
-      () => h('li', { class: 'appears' }, h('span', { class: 'key mono' }), h('span', { class: 'tag' })),
+      () =>
+        h(
+          'li',
+          {},
+          h('span', { class: 'key mono' }),
+          h('span', { class: 'tag' }, h('span', { class: 'word' }, 'charged '), h('span')),
+        ),
       (item, { order, charges }) => {
         const [key, tag] = /** @type {[Element, Element]} */ ([...item.children]);
         const look = charges > 1 ? 'twice' : 'once';
         set(item, { class: `appears ${look}` });
         setText(set(key, { title: shown(order) }), shown(order));
         set(tag, { class: `tag ${look}` });
-        setText(tag, charges > 1 ? `charged ${charges}×` : 'once');
+        if (tag.lastElementChild !== null)
+          setText(tag.lastElementChild, charges > 1 ? `${charges}×` : 'once');
       },
     );
-    const parts = [counted(bank.charges, 'charge'), counted(bank.doubleCharges, 'double charge')];
-    if (bank.refused > 0) parts.push(`${bank.refused} refused by fencing token`);
-    setText(summary, bank.charges === 0 ? 'none yet' : parts.join(' · '));
+    setText(title, `Charges ${UNDER[lock]}`);
+    const parts = [`${counted(results[lock].orders, 'order')} charged`, `${twice.length} of them twice`];
+    if (bank.refused > 0) parts.push(`${bank.refused} late charges refused by fencing token`);
+    setText(summary, orders.length === 0 ? 'none yet' : parts.join(' · '));
   };
 }
 

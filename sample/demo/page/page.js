@@ -24,7 +24,7 @@ const drawVerdict = verdictIn(byId('verdict'), (lock) => {
   void act('useLock', { lock });
 });
 const drawLocks = locksIn(byId('locks'));
-const drawCharges = chargesIn(byId('charges'), byId('charges-summary'));
+const drawCharges = chargesIn(byId('charges'), byId('charges-title'), byId('charges-summary'));
 const answer = byId('answer');
 const connection = byId('connection');
 
@@ -114,14 +114,15 @@ function tell(text, isRefusal) {
 }
 
 /**
- * What the picture shows of a state.
+ * What the picture shows of a state. Only the replica lock asks how old the links are.
  * @param {DemoState} now
  * @returns {PictureView}
  */
-function viewOf({ servers, shops, sentinels, quarantine, quarantineLength }) {
+function viewOf({ servers, shops, sentinels, lock, quarantine, quarantineLength }) {
   const master = servers.find(isMaster);
   // A shop still asks the server that was the master until another one is.
   const asked = master ?? servers.find(({ condition }) => condition === 'dead');
+  const asksReplicas = lock === 'replica';
   return {
     servers: servers.map(({ name, role, condition, offset, behind, linkAge }) => ({
       name,
@@ -130,14 +131,14 @@ function viewOf({ servers, shops, sentinels, quarantine, quarantineLength }) {
       offset,
       ...(linkAge !== undefined && master !== undefined && { linkAge, follows: master.name }),
       ...(behind !== undefined && { lag: behind }),
-      quarantine: quarantineLength,
-      heldBackFor: role === 'master' ? quarantine : 0,
+      quarantine: asksReplicas ? quarantineLength : 0,
+      heldBackFor: asksReplicas ? quarantine : 0,
     })),
     shops: shops.map(({ name, condition, status, reason, held, waiting }) => ({
       name,
       doing: condition === 'stopped' ? 'stopped' : `${held} held, ${waiting} waiting`,
-      isUp: condition === 'running' && status === 'up',
-      ...(reason !== undefined && { reason }),
+      isUp: condition === 'running' && (status === 'up' || !asksReplicas),
+      ...(asksReplicas && reason !== undefined && { reason }),
       ...(asked !== undefined && condition === 'running' && { uses: asked.name }),
     })),
     sentinels: sentinels.map(({ name, master: named, seesMasterDown }) => ({

@@ -30,7 +30,7 @@ export function layoutOf(width, servers) {
   const top = 112;
   return {
     isNarrow,
-    isTiny: boxWidth < 100,
+    isTiny: boxWidth < 112,
     height: top + boxHeight + 112,
     shop: (/** @type {number} */ i, /** @type {number} */ count) => ({
       x: (width * (i + 0.5)) / count - shopWidth / 2,

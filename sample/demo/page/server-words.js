@@ -30,7 +30,7 @@ export function inWords(server) {
 
 /** @param {ServerView} server @param {boolean} [isShort] */
 export function positionOf({ offset }, isShort = false) {
-  return `${isShort ? '' : 'offset '}${offset.toLocaleString('en')}`;
+  return `${isShort ? 'at' : 'offset'} ${offset.toLocaleString('en')}`;
 }
 
 /** The last line in a server's box, short on a phone. @param {ServerView} server @param {boolean} [isShort] */
