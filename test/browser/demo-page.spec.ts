@@ -34,11 +34,9 @@ describe('The page of the demonstration', () => {
     opened = [];
   });
   afterEach(async () => {
-    for (const { complaints, close } of opened) {
-      expect(complaints).toEqual([]);
-      await close();
-    }
+    await Promise.all(opened.map(({ close }) => close()));
     await server.close();
+    expect(opened.flatMap(({ complaints }) => complaints)).toEqual([]);
   });
 
   async function open(options?: BrowserContextOptions): Promise<Page> {
@@ -264,6 +262,7 @@ describe('The page of the demonstration', () => {
     });
     for (const order of HOSTILE) demo.happen(`${order} was charged twice`, { kind: 'bank', tone: 'bad' });
     await untilText(page, `${HOSTILE[0]} was charged twice`);
+    await page.locator('#charges li').first().waitFor();
     const texts = [
       ...(await page.locator('#locks .key').allTextContents()),
       ...(await page.locator('#charges .key').allTextContents()),
@@ -271,6 +270,9 @@ describe('The page of the demonstration', () => {
     // A character that turns the direction of the text is written out.
     const asShown = HOSTILE.map((order) => order.replace('\u202e', '\\u{202e}'));
     expect(texts).toEqual([...asShown.slice(0, 5), ...asShown]);
+    expect(await page.locator('#events span').allTextContents()).toEqual(
+      asShown.map((order) => `${order} was charged twice`).toReversed(),
+    );
     expect(await page.locator('main img, main script, main h1').count()).toBe(0);
     expect(await page.title()).toBe('A fail-over, live');
     expect(await overflow(page)).toBe(0);

@@ -94,14 +94,16 @@ describe('The server of the page of the demonstration', () => {
     const { status } = await act('killMaster', {}, { ...JSON_TYPE, origin: 'http://127.0.0.1:3000' });
     const form = await act('killMaster', {}, { 'content-type': 'text/plain' });
     expect([status, form.status]).toEqual([403, 403]);
-    expect(await statusWith({ host: 'shop.example' })).toBe(403);
+    expect(await statusOf('/state', { host: 'shop.example' })).toBe(403);
     expect((await fetch(`${server.url}/actions/killMaster`)).status).toBe(404);
     expect(demo.calls).toEqual([]);
   });
 
-  function statusWith(headers: Record<string, string>): Promise<number | undefined> {
+  /** Sends the path and the headers as they are: `fetch` would mend them. */
+  function statusOf(path: string, headers: Record<string, string> = {}): Promise<number | undefined> {
+    const { port } = new URL(server.url);
     return new Promise((resolve, reject) => {
-      request(`${server.url}/state`, { headers }, (response) => {
+      request({ host: '127.0.0.1', port, path, headers }, (response) => {
         response.resume();
         resolve(response.statusCode);
       })
@@ -138,12 +140,19 @@ describe('The server of the page of the demonstration', () => {
     },
   );
 
-  it.each(['package.json', '..%2fmodel.ts', 'tsconfig.json', 'page.ts', 'model.js', 'page/', '%00.js'])(
-    'serves no file beside those of the page: %s',
-    async (path) => {
-      expect((await fetch(`${server.url}/${path}`)).status).toBe(404);
-    },
-  );
+  it.each([
+    'package.json',
+    'tsconfig.json',
+    'page.ts',
+    'model.js',
+    'page/',
+    '%00.js',
+    '..%2fmodel.ts',
+    '../../../docs/bench/distinct-keys.svg',
+    '/etc/hosts.js',
+  ])('serves no file beside those of the page: %s', async (path) => {
+    expect(await statusOf(`/${path}`)).toBe(404);
+  });
 
   it('serves the page under a content security policy without inline scripts', async () => {
     for (const path of ['', 'page.js', 'page.css', 'board.js', 'icon.svg']) {
