@@ -1,3 +1,9 @@
+/**
+ * Locks that count only once replicas confirmed them: the module, the decorators, the service and
+ * the errors.
+ *
+ * @module nestjs-replica-lock
+ */
 export type { LockExceptionFactory } from './decorators/error-responses.js';
 export { CurrentLock } from './decorators/current-lock.decorator.js';
 export { InjectLockService } from './decorators/inject-lock-service.js';

@@ -5,10 +5,21 @@
 // tests of their own with the test kit (jest, vitest).
 // Two further applications are projects that the Nest CLI generates: Nest 11 (CommonJS, ts-jest,
 // ESLint) and Nest 12 (ESM, vitest, oxlint). The package and a locked controller are added, as
-// users do, and the scripts of the project run: build, lint, test and test:e2e.
+// users do, and the scripts of the project run: build, lint, test and test:e2e. The linter of the
+// project also reads the snippets of the documentation that a newcomer copies.
 
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -34,6 +45,7 @@ const consumers = [
  * @property {string} name
  * @property {[string, ...string[]]} cli
  * @property {readonly string[]} lint the program of the project's `lint`, without `--fix`
+ * @property {readonly string[]} lintSnippets the same for src/snippets, without rules of layout
  */
 /** @type {readonly Generated[]} */
 const generated = [
@@ -41,13 +53,23 @@ const generated = [
     name: 'nest11-generated',
     cli: ['npm', 'exec', '--yes', '--prefer-offline', '--package=@nestjs/cli@11', '--', 'nest'],
     lint: ['eslint/bin/eslint.js', '{src,test}/**/*.ts'],
+    lintSnippets: [
+      'eslint/bin/eslint.js',
+      '--max-warnings=0',
+      '--rule=prettier/prettier: off',
+      'src/snippets/*.ts',
+    ],
   },
   {
     name: 'nest12-generated',
     cli: ['node', join(root, 'node_modules/@nestjs/cli/bin/nest.js')],
     lint: ['oxlint/bin/oxlint', '--type-aware', '--deny-warnings', 'src', 'test'],
+    lintSnippets: ['oxlint/bin/oxlint', '--type-aware', '--deny-warnings', 'src/snippets'],
   },
 ];
+
+/** The pages whose snippets a newcomer copies into a generated project. */
+const PAGES = ['README.md', 'docs/getting-started.md', 'docs/decorating.md', 'docs/service.md'];
 
 const INSTALL = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'];
 
@@ -129,7 +151,7 @@ async function check({ template, ioredis, hasExtras }, tarball, redis) {
  * @param {string} tarball
  * @param {string} redis
  */
-async function checkGenerated({ name, cli, lint }, tarball, redis) {
+async function checkGenerated({ name, cli, lint, lintSnippets }, tarball, redis) {
   const startedAt = performance.now();
   const at = join(folder, name);
   await step([...cli, 'new', name, '--package-manager=npm', '--skip-git', '--skip-install'], folder);
@@ -145,10 +167,30 @@ async function checkGenerated({ name, cli, lint }, tarball, redis) {
   await step(['npm', 'install', ...INSTALL, tarball, 'ioredis'], at);
   for (const script of ['build', 'test', 'test:e2e'])
     await step(['npm', 'run', script], at, { REDIS_URL: redis });
-  const [program = '', ...args] = lint;
-  await step(['node', join('node_modules', program), ...args], at);
+  await stepInModules(lint, at);
+  writeSnippets(at);
+  await stepInModules(lintSnippets, at);
   const installed = versionsIn(at, ['@nestjs/core', isEsm ? 'vitest' : 'ts-jest']);
   console.log(`${name}: ${installed}, its own tests, test kit: works (${secondsSince(startedAt)} s)`);
+}
+
+/**
+ * Writes the TypeScript snippets of the pages to src/snippets. A package that a snippet imports and
+ * the project lacks is that of this repository.
+ * @param {string} at
+ */
+function writeSnippets(at) {
+  mkdirSync(join(at, 'src/snippets'));
+  for (const page of PAGES) {
+    const blocks = [...readFileSync(join(root, page), 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm)];
+    for (const [index, [, code = '']] of blocks.entries()) {
+      writeFileSync(join(at, 'src/snippets', `${page.replace('/', '-')}-${index + 1}.ts`), code);
+      for (const [, name = ''] of code.matchAll(/ from '((?:@[\w-]+\/)?[\w-]+)[\w/-]*'/g)) {
+        const [there, here] = [join(at, 'node_modules', name), join(root, 'node_modules', name)];
+        if (!existsSync(there) && existsSync(here)) symlinkSync(here, there, 'dir');
+      }
+    }
+  }
 }
 
 /**
@@ -204,6 +246,15 @@ function readManifest(at) {
 /** @param {number} startedAt */
 function secondsSince(startedAt) {
   return ((performance.now() - startedAt) / 1000).toFixed(0);
+}
+
+/**
+ * Runs a program of the project.
+ * @param {readonly string[]} command the path in node_modules, and the arguments
+ * @param {string} at
+ */
+function stepInModules([program = '', ...args], at) {
+  return step(['node', join('node_modules', program), ...args], at);
 }
 
 /**

@@ -243,6 +243,26 @@ describe('The README', () => {
     expect(readme.split('\n').length).toBeLessThanOrEqual(195);
   });
 
+  it('has badges that are true', () => {
+    const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      license: string;
+      types: string;
+      engines: { node: string };
+      peerDependencies: Record<string, string>;
+    };
+    const badges = [...readme.matchAll(/https:\/\/img\.shields\.io\/badge\/(\S+?)-blue\)/g)].map(
+      ([, text = '']) => decodeURIComponent(text).split('-'),
+    );
+    const nest = [...(manifest.peerDependencies['@nestjs/core'] ?? '').matchAll(/\^(\d+)/g)];
+    expect(manifest.types).toMatch(/\.d\.ts$/);
+    expect(badges).toEqual([
+      ['license', manifest.license],
+      ['types', 'included'],
+      ['node', manifest.engines.node.replace(/^>=(.*)\.0$/, '>= $1')],
+      ['nest', nest.map(([, major]) => major).join(' | ')],
+    ]);
+  });
+
   it('gives commands that package.json has', () => {
     const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
       scripts: Record<string, string>;

@@ -68,10 +68,26 @@ function identify(prototype: ReplicaLockError, name: string, code: LockErrorCode
   Object.defineProperty(prototype, 'code', { value: code, configurable: true, writable: true });
 }
 
+/** What `util.inspect` calls: `inspect.custom` of `node:util`. */
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
+/**
+ * A lock that was refused is an expected answer, and the stack of such an error names only files of
+ * this library. So the console, and a logger that inspects the error, write one line: a job that is
+ * refused at each tick would otherwise write 12 to 20 lines at each tick.
+ */
+function inspectInOneLine(prototype: ReplicaLockError): void {
+  const value = function (this: ReplicaLockError): string {
+    return `${this.name}: ${this.message}`.replaceAll(/\s*[\r\n]\s*/g, ' ');
+  };
+  Object.defineProperty(prototype, INSPECT, { value });
+}
+
 /** Another caller held the key until `waitTime` ended. */
 export class LockContendedError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockContendedError', 'LOCK_CONTENDED');
+    inspectInOneLine(this.prototype);
   }
 
   readonly code = 'LOCK_CONTENDED';
@@ -114,6 +130,7 @@ export class LockContendedError extends ReplicaLockError {
 export class LockNotReplicatedError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockNotReplicatedError', 'LOCK_NOT_REPLICATED');
+    inspectInOneLine(this.prototype);
   }
 
   readonly code = 'LOCK_NOT_REPLICATED';
@@ -150,6 +167,7 @@ type FailedAct = 'taken' | 'released' | 'kept busy' | 'inspected' | 'listed';
 export class LockUnavailableError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockUnavailableError', 'LOCK_UNAVAILABLE');
+    inspectInOneLine(this.prototype);
   }
 
   readonly code = 'LOCK_UNAVAILABLE';
@@ -161,7 +179,7 @@ export class LockUnavailableError extends ReplicaLockError {
   constructor(keys: readonly string[], outcome: Unavailable, failed: FailedAct);
   constructor(keys: readonly string[], outcome: Unavailable, failed: FailedAct = 'taken') {
     super(keys, `${lockOf(keys)} could not be ${failed}: ${outcome.reason}`, causedBy(outcome.cause));
-    this.retryAfter = outcome.retryAfter;
+    this.retryAfter = outcome.retryAfter === undefined ? undefined : Math.ceil(outcome.retryAfter);
   }
 }
 
@@ -330,6 +348,7 @@ export class LockOptionsError extends ReplicaLockError {
 export class LockServiceClosedError extends ReplicaLockError {
   static {
     identify(this.prototype, 'LockServiceClosedError', 'LOCK_SERVICE_CLOSED');
+    inspectInOneLine(this.prototype);
   }
 
   readonly code = 'LOCK_SERVICE_CLOSED';

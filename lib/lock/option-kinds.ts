@@ -27,7 +27,7 @@ interface DurationLimits {
   readonly infinite?: boolean;
 }
 
-/** Milliseconds, or a string for the `ms` package. */
+/** Milliseconds, or a string for the `ms` package. Read as whole ms, which messages also show. */
 export function duration({
   min,
   max = LONGEST_DURATION,
@@ -40,7 +40,8 @@ export function duration({
       const time = typeof value === 'string' ? readDuration(value) : value;
       if (typeof time !== 'number') return undefined;
       const isInRange = time >= min && time <= max;
-      return isInRange || (infinite && time === Infinity) ? time : undefined;
+      // A fraction of a millisecond is not 0, which means "none" in some options.
+      return isInRange || (infinite && time === Infinity) ? Math.round(time) || Math.ceil(time) : undefined;
     },
   };
 }

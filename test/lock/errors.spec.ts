@@ -1,8 +1,11 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import {
   LockContendedError,
   LockKeyError,
+  LockLostError,
   LockServiceClosedError,
+  LockUnavailableError,
   ReplicaLockError,
 } from '../../lib/lock/errors.js';
 
@@ -47,6 +50,26 @@ describe('A lock error', () => {
       /^The lock on 'k0', 'k1', 'k2', 'k3', 'k4' was refused/,
     );
     expect(new LockServiceClosedError(keys).keys).toHaveLength(256);
+  });
+
+  it('of a refused lock is one line for the console, and its stack is complete', () => {
+    const cause = new Error('connect ECONNREFUSED');
+    const refusal = new LockUnavailableError(['a\nb'], { reason: 'no server.', cause });
+    expect(inspect(refusal)).toBe("LockUnavailableError: Lock 'a b' could not be taken: no server.");
+    expect(inspect(new Error('failed', { cause: refusal }))).toContain(`[cause]: ${inspect(refusal)}`);
+    expect(refusal.stack).toContain('errors.spec');
+    expect(refusal).toMatchObject({ cause, keys: ['a\nb'] });
+    for (const each of [new LockContendedError(['k'], 'rl:1', 5, 0), new LockServiceClosedError(['k'])])
+      expect(inspect(each)).toBe(`${each.name}: ${each.message}`);
+  });
+
+  it('of a fault keeps its stack on the console', () => {
+    for (const each of [new LockKeyError(['k'], 'no key'), new LockLostError(['k'], new Date(), 'why')])
+      expect(inspect(each)).toContain('errors.spec');
+  });
+
+  it('has whole ms', () => {
+    expect(new LockUnavailableError(['k'], { reason: 'r', retryAfter: 1234.1 }).retryAfter).toBe(1235);
   });
 
   it('can be extended by an application: instanceof knows that class as usual', () => {

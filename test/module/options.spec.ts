@@ -67,6 +67,20 @@ describe('An option that is declared', () => {
   });
 });
 
+describe('A duration', () => {
+  it.each([
+    [20_000 / 3, 6_667],
+    ['2.2m', 132_000],
+    // 0 would mean that there is none.
+    [0.2, 1],
+    [0, 0],
+    [Infinity, Infinity],
+  ] as const)('is whole ms: %s is %s', (given, read) => {
+    const base = withoutOptions(checkOptions({ connection: 'memory:' }).defaults);
+    expect(resolveOptions({ waitTime: given }, base).waitTime).toBe(read);
+  });
+});
+
 describe('An option that is not declared', () => {
   it('is refused, with the name that was probably meant', () => {
     expect(() => checkOptions({ connection: 'memory:', leasetime: 1 } as never)).toThrow(

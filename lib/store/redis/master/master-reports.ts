@@ -149,7 +149,7 @@ export class MasterReports {
       ...(reason !== undefined && { reason }),
       ...(warnings.length > 0 && { warnings }),
       replicas,
-      quarantine: view.quarantineLeft(this.clock.monotonic()),
+      quarantine: Math.ceil(view.quarantineLeft(this.clock.monotonic())),
       tracking: session.opened.untracked === undefined,
       commits,
     };
