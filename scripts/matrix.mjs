@@ -78,7 +78,8 @@ const folder = mkdtempSync(join(tmpdir(), 'replica-lock-matrix-'));
 const servers = [];
 process.on('exit', () => {
   for (const server of servers) server.kill('SIGKILL');
-  rmSync(folder, { recursive: true, force: true });
+  // After a failure an installation may still write.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => process.exit(1));
 

@@ -50,11 +50,12 @@ export function whyNotConfirmed(
     )
     .join(', ');
   const where = master === undefined ? '' : ` on the ${master}`;
-  // A renewal, and a lock that needs no more than a majority, would gain nothing by 'majority'.
-  const needsMore = !isRenewal && required > Math.ceil(replicas.length / 2);
-  const advice = needsMore
-    ? "Restore the missing replicas, remove them from the master for good, or set replicas: 'majority'."
-    : 'Restore the missing replicas or remove them from the master for good.';
+  // 'majority' helps only if a majority confirmed and the lock needs more. A renewal never does.
+  const majority = Math.ceil(replicas.length / 2);
+  const advice =
+    !isRenewal && confirmed >= majority
+      ? "Restore the missing replicas, remove them from the master for good, or set replicas: 'majority'."
+      : 'Restore the missing replicas or remove them from the master for good.';
   return `${head} Missing${where}: ${missing || 'none of those known'}. ${advice}`;
 }
 

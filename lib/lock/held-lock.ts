@@ -331,7 +331,8 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
 
   /** The other keys of the lock are given back, since the lock holds them no more. */
   private loseKey(key: string): void {
-    this.lose(`another client deleted or took its key '${key}'`, { takeBack: this.keys.length > 1 });
+    const why = `another client deleted or took its key '${key}', or the server lost the key in a restart or a fail-over`;
+    this.lose(why, { takeBack: this.keys.length > 1 });
   }
 
   /** `passed`: ms of the first period that are over. */

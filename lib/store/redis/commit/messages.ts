@@ -14,7 +14,8 @@ export function whyUnusable(session: Session, info: ReplicationInfo | undefined)
   if (info === undefined)
     return new Error(`${where} hides INFO replication, without which replicas cannot confirm a lock`);
   if (info.role !== 'master') return new Error(`${where} is no master any more`);
-  if (info.replid !== session.run.replid) return new Error(`${where} began another replication history`);
+  if (info.replid !== session.run.replid)
+    return new Error(`${where} began another replication history, as after a restart`);
   return undefined;
 }
 

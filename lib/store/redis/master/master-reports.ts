@@ -28,6 +28,12 @@ const POLLS_UNTIL_CLEAR = 5;
 const UNPROTECTED =
   'quarantine is 0: after a fail-over or a restart of Redis two callers may hold one lock. Use this for development only, and leave quarantine out in production.';
 
+/** Why a master that answers grants no new lock. */
+interface Refusal {
+  readonly kind: 'eviction' | 'no-replica' | 'replicas-missing' | 'quarantine';
+  readonly reason: string;
+}
+
 function countOf(replicas: number): string {
   return replicas === 1 ? '1 replica is' : `${replicas === 0 ? 'No' : replicas} replicas are`;
 }
@@ -101,17 +107,22 @@ export class MasterReports {
     this.clearPolls = 0;
     if (failures !== FAILURES_TO_REPORT) return;
     this.wasRefusing = true;
-    this.listener.onReport('error', 'unreachable', `${why.reason} Locks are refused until that is mended.`);
+    this.listener.onReport(
+      'error',
+      'unreachable',
+      `${why.reason} Locks ${this.inCluster ? 'in its slots ' : ''}are refused until that is mended.`,
+    );
   }
 
   replicasPolled(ready: ReadySession): void {
     const { view } = ready;
+    const refusal = this.whyRefusing(ready, view.health());
     this.reportServers(view);
-    this.reportQuarantine(ready);
+    this.reportQuarantine(refusal);
     this.reportAlone(view);
     this.reportMajority(view);
     this.reportAddresses();
-    this.reportRefusals(ready);
+    this.reportRefusals(refusal);
   }
 
   /** Another program uses longer leases than this program was told of. */
@@ -140,7 +151,7 @@ export class MasterReports {
     }
     const { session, view } = ready;
     const replicas = view.health();
-    const reason = this.whyRefusing(ready, replicas);
+    const reason = this.whyRefusing(ready, replicas)?.reason;
     const warnings = this.addressWarnings.map(({ message }) => message);
     if (this.settings.quarantine === 0) warnings.push(UNPROTECTED);
     return {
@@ -159,21 +170,24 @@ export class MasterReports {
   private whyRefusing(
     { view, misconfigured }: ReadySession,
     replicas: readonly ReplicaReport[],
-  ): string | undefined {
-    if (misconfigured !== undefined) return misconfigured.reason;
-    const quarantine = view.quarantineLeft(this.clock.monotonic());
-    if (quarantine > 0) return `${this.name}: ${quarantineText(quarantine)}`;
+  ): Refusal | undefined {
+    if (misconfigured !== undefined) return { kind: 'eviction', reason: misconfigured.reason };
     const { replicas: policy, allowNoReplicas } = this.settings;
     const required = view.required({ policy, allowNoReplicas });
     const confirming = replicas.filter(({ acknowledged }) => acknowledged).length;
-    if (confirming >= required) return undefined;
+    if (confirming >= required) {
+      const quarantine = view.quarantineLeft(this.clock.monotonic());
+      if (quarantine === 0) return undefined;
+      return { kind: 'quarantine', reason: `${this.name}: ${quarantineText(quarantine)}` };
+    }
     const known = view.replicaCount;
-    if (known === 0 && !allowNoReplicas) return withoutReplica(this.name);
+    if (known === 0 && !allowNoReplicas) return { kind: 'no-replica', reason: withoutReplica(this.name) };
     const lack = `${confirming} of ${known} known replicas answer, and ${required} must confirm: new locks are refused.`;
-    if (required <= known) return lack;
+    if (required <= known) return { kind: 'replicas-missing', reason: lack };
     // Only the option `replicas` asks for more replicas than there are.
     const least = view.required({ policy: 'majority', allowNoReplicas });
-    return `${lack} Attach the missing replicas, or set replicas to ${known === least ? "'majority'" : known}.`;
+    const advice = `Attach the missing replicas, or set replicas to ${known === least ? "'majority'" : known}.`;
+    return { kind: 'replicas-missing', reason: `${lack} ${advice}` };
   }
 
   /** Names the servers at the start, and after each change. */
@@ -184,7 +198,7 @@ export class MasterReports {
     const away = replicas.filter(({ lag }) => lag === null).map(({ address }) => address);
     const required = view.required({ policy, allowNoReplicas });
     const text =
-      `The master is ${this.name}. ${countOf(connected.length)} connected${listOf(connected)}` +
+      `${this.inCluster ? `${this.name} is a master of the Cluster` : `The master is ${this.name}`}. ${countOf(connected.length)} connected${listOf(connected)}` +
       `${away.length === 0 ? '' : `, ${away.length} not connected${listOf(away)}`}. ` +
       `A new lock needs the confirmation of ${required === 1 ? '1 replica' : `${required} replicas`} (replicas: ${typeof policy === 'number' ? policy : `'${policy}'`}).`;
     if (text === this.namedServers) return;
@@ -203,21 +217,14 @@ export class MasterReports {
    * Says that new locks are refused while the master answers but too few replicas do, and that new
    * locks are granted again, whatever the reason was. A quarantine has a report of its own.
    */
-  private reportRefusals(ready: ReadySession): void {
-    const { view } = ready;
-    const why = this.whyRefusing(ready, view.health());
-    this.clearPolls = why === undefined ? this.clearPolls + 1 : 0;
-    const isLacking =
-      why !== undefined &&
-      ready.misconfigured === undefined &&
-      view.replicaCount > 0 &&
-      view.quarantineLeft(this.clock.monotonic()) === 0;
-    this.lackingPolls = isLacking ? this.lackingPolls + 1 : 0;
-    if (this.lackingPolls === POLLS_TO_REPORT) {
+  private reportRefusals(refusal: Refusal | undefined): void {
+    this.clearPolls = refusal === undefined ? this.clearPolls + 1 : 0;
+    this.lackingPolls = refusal?.kind === 'replicas-missing' ? this.lackingPolls + 1 : 0;
+    if (refusal?.kind === 'replicas-missing' && this.lackingPolls === POLLS_TO_REPORT) {
       this.wasRefusing = true;
       // The replicas come back over new links, and their quarantine is another one.
       this.wasQuarantined = false;
-      this.listener.onReport('warn', 'replicas-missing', `${this.name}: ${why}`);
+      this.listener.onReport('warn', 'replicas-missing', `${this.name}: ${refusal.reason}`);
     } else if (this.clearPolls >= POLLS_UNTIL_CLEAR) this.reportClear();
   }
 
@@ -278,11 +285,11 @@ export class MasterReports {
     }
   }
 
-  private reportQuarantine({ view }: ReadySession): void {
-    const left = view.quarantineLeft(this.clock.monotonic());
-    if (left === 0 || this.wasQuarantined) return;
+  /** The end of a quarantine is no promise while replicas are missing: those are reported instead. */
+  private reportQuarantine(refusal: Refusal | undefined): void {
+    if (refusal?.kind !== 'quarantine' || this.wasQuarantined) return;
     this.wasQuarantined = true;
-    this.listener.onReport('warn', 'quarantine', `${this.name}: ${quarantineText(left)}`);
+    this.listener.onReport('warn', 'quarantine', refusal.reason);
   }
 
   private get name(): string {

@@ -240,7 +240,7 @@ export class ReplicaView {
  */
 export function quarantineText(left: number): string {
   return (
-    `new locks are granted in ${Math.ceil(left / 1000)} s (option quarantine), because the replicas have followed this master ` +
+    `new locks are granted in ${Math.ceil(left / 1000)} s at the earliest (option quarantine), because the replicas have followed this master ` +
     'for too short a time to be trusted after a fail-over or a restart. Held locks go on.'
   );
 }
