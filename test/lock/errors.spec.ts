@@ -4,6 +4,7 @@ import {
   LockContendedError,
   LockKeyError,
   LockLostError,
+  LockNotReplicatedError,
   LockServiceClosedError,
   LockUnavailableError,
   ReplicaLockError,
@@ -66,6 +67,24 @@ describe('A lock error', () => {
   it('of a fault keeps its stack on the console', () => {
     for (const each of [new LockKeyError(['k'], 'no key'), new LockLostError(['k'], new Date(), 'why')])
       expect(inspect(each)).toContain('errors.spec');
+  });
+
+  it.each([
+    [0, 2, false],
+    [1, 2, true],
+  ])("advises replicas: 'majority' only if a majority confirmed: %s of %s", (confirmed, required, helps) => {
+    const replicas = [1, 2].map((port) => ({
+      address: `a:${port}`,
+      acknowledged: port <= confirmed,
+      lag: port <= confirmed ? 0 : null,
+    }));
+    const { message } = new LockNotReplicatedError(
+      ['k'],
+      { kind: 'unconfirmed', confirmed, required, replicas },
+      1_000,
+    );
+    expect(message.includes("'majority'")).toBe(helps);
+    expect(message).toContain('Restore the missing replicas');
   });
 
   it('has whole ms', () => {

@@ -76,7 +76,7 @@ describe('A lock of a store whose answers the test gives', () => {
       expect(signal.reason).toBeInstanceOf(LockLostError);
       expect(lock.held).toBe(false);
       expect(() => lock.assertHeld()).toThrow(
-        /Lock 'k' was lost at .*: another client deleted or took its key 'k'/,
+        /Lock 'k' was lost at .*: another client deleted or took its key 'k', or the server lost the key in a restart or a fail-over\. /,
       );
       expect(events.at(-1)).toMatchObject({ type: 'lost', keys: ['k'] });
       expect(locks.held).toEqual([]);

@@ -118,6 +118,17 @@ describe('A lock that is held', () => {
       what: 'the dead master is back as a replica',
     });
     expect(masterHealth(store, successor)!.replicas).toHaveLength(2);
+    // The log says of which slots it speaks: the other shards grant.
+    const textOf = (code: string): string[] =>
+      stores.allReports.filter((report) => report.code === code).map(({ message }) => message);
+    expect(textOf('unreachable')).toEqual([
+      expect.stringMatching(
+        new RegExp(`^Redis at ${first.address} .*Locks in its slots are refused until that is mended\\.$`),
+      ),
+    ]);
+    expect(textOf('servers')).toContainEqual(
+      expect.stringContaining(`Redis at ${successor.address} is a master of the Cluster. `),
+    );
     first = successor;
     await cluster.untilWhole();
   }, 40_000);

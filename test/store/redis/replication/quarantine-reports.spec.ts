@@ -30,7 +30,30 @@ describe('The end of a quarantine', () => {
       'quarantine',
       'quarantine-over',
     ]);
+    // Replicas may go away before.
+    expect(stores.reports.find(({ code }) => code === 'quarantine')?.message).toMatch(
+      /: new locks are granted in [12] s at the earliest \(option quarantine\)/,
+    );
   });
+
+  it('is not promised while fewer replicas are connected than a lock needs', async () => {
+    await using servers = await startReplication({ replicas: 2 });
+    const store = stores.open(servers.master.url, { quarantine: 2_500, replicas: 2 });
+    await until(() => store.health().masters[0]?.replicas.length === 2, { what: 'the start' });
+    for (const replica of servers.replicas) await replica.kill();
+    await until(() => codes().includes('replicas-missing'), { what: 'the lack', within: 15_000 });
+    stores.reports.length = 0;
+    await servers.replica(0).revive();
+    // The link of the one replica grows old, and the other is still away.
+    const left = (): number => store.health().masters[0]!.quarantine;
+    await until(() => left() > 0, { what: 'its link is young', within: 15_000 });
+    await until(() => left() === 0, { what: 'its link is old', within: 15_000 });
+    expect(store.health().masters[0]?.reason).toMatch(/^1 of 2 known replicas answer, and 2 must confirm/);
+    expect(codes()).toEqual([]);
+    await servers.replica(1).revive();
+    await until(() => codes().includes('granted-again'), { what: 'the all-clear', within: 20_000 });
+    expect(codes()).toEqual(['granted-again']);
+  }, 60_000);
 
   it('is not reported while the replicas are stopped, only after they run again', async () => {
     await using servers = await startReplication({ replicas: 2 });
