@@ -257,7 +257,7 @@ describe('The quarantine', () => {
     const outcome = await store.acquire(requestFor('new', { waitUntil: systemClock.monotonic() })).outcome;
     expect(outcome).toMatchObject({
       kind: 'unavailable',
-      reason: expect.stringMatching(/in \d+ s \(option quarantine\)/),
+      reason: expect.stringMatching(/in \d+ s at the earliest \(option quarantine\)/),
     });
     const { retryAfter } = outcome as Extract<typeof outcome, { kind: 'unavailable' }>;
     expect(retryAfter).toBeGreaterThan(50_000);

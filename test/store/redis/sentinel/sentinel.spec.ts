@@ -98,7 +98,7 @@ describe('When the master dies', () => {
     const refusal = await refused;
     expect(refusal).toBeInstanceOf(LockUnavailableError);
     expect(refusal).toMatchObject({
-      message: expect.stringMatching(/Lock 'new' .*granted in \d+ s \(option quarantine\)/),
+      message: expect.stringMatching(/Lock 'new' .*granted in \d+ s at the earliest \(option quarantine\)/),
     });
     expect((refusal as LockUnavailableError).retryAfter).toBeGreaterThan(0);
     await until(() => renewed(after.address).size === held.length, {
