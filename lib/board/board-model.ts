@@ -35,8 +35,6 @@ export interface BoardState {
 
 /** A master with its replicas. */
 export interface BoardMaster {
-  /** A name beside the address. The board itself gives none. */
-  readonly name?: string;
   /** `host:port`. */
   readonly address: string;
   readonly status: 'up' | 'degraded' | 'down';
@@ -47,19 +45,15 @@ export interface BoardMaster {
   /** ms until the quarantine ends; 0 if there is none. */
   readonly quarantine: number;
   readonly replicas: readonly BoardReplica[];
-  /** Further short texts, such as an offset. The board itself gives none. */
-  readonly details?: readonly string[];
 }
 
 /** A replica of a master. */
 export interface BoardReplica {
-  readonly name?: string;
   readonly address: string;
   /** True if the replica answers: it has acknowledged the latest writes. */
   readonly confirms: boolean;
   /** Bytes that the replica is behind; null if it is not connected. */
   readonly lag: number | null;
-  readonly details?: readonly string[];
 }
 
 /** A held lock, one holder of a shared key, or a key that keeps a result. */

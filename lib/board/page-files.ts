@@ -19,7 +19,7 @@ export interface PageFile {
 
 const read = new Map<string, string>();
 
-/** Reads a file of the page once. A bundler must copy the folder `page` beside its output. */
+/** Reads a file of the page once. */
 function textOf(name: string): string {
   let text = read.get(name);
   if (text === undefined)

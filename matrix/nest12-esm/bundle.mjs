@@ -1,7 +1,7 @@
 // Compiles the application to dist-swc as the SWC builder does. Bundles the result with the
 // package, minified, to bundle/main.mjs.
 
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { transformFile } from '@swc/core';
 import { build } from 'esbuild';
@@ -28,3 +28,5 @@ await build({
   external: ['@nestjs/*', '@opentelemetry/*', 'ioredis', 'reflect-metadata', 'rxjs', 'ms'],
   logLevel: 'error',
 });
+// The board reads the files of its page beside the module.
+cpSync('node_modules/nestjs-replica-lock/dist/board/page', 'bundle/page', { recursive: true });

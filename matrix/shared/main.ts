@@ -5,6 +5,7 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Redis } from 'ioredis';
 import { LockService, ReplicaLockModule } from 'nestjs-replica-lock';
+import { ReplicaLockBoardModule } from 'nestjs-replica-lock/board';
 import { Reports, ReportsController } from './reports.js';
 
 const url = process.env['REDIS_URL'] ?? '';
@@ -14,6 +15,7 @@ const client = new Redis(url);
   imports: [
     ReplicaLockModule.forRoot({ connection: url, quarantine: 0 }),
     ReplicaLockModule.forRoot({ name: 'instance', connection: client, quarantine: 0 }),
+    ReplicaLockBoardModule.forRoot({ guards: [{ canActivate: () => true }] }),
   ],
   controllers: [ReportsController],
   providers: [Reports],
@@ -32,6 +34,13 @@ async function main(): Promise<void> {
   await locks.withLock('request:b', async () => assert.equal((await post('b')).status, 409));
   const named = app.get<LockService>('ReplicaLockService_instance');
   await named.withLock('report:c', async () => assert.equal(await locks.isLocked('report:c'), true));
+  const board = async (path: string): Promise<Response> => fetch(`${await app.getUrl()}/locks${path}`);
+  assert.match(await (await board('')).text(), /<title>Lock board/);
+  assert.equal((await board('/board.css')).status, 200);
+  await locks.withLock('report:d', async () => {
+    const { locks: holders } = (await (await board('/api/lock?key=report:d')).json()) as { locks: unknown[] };
+    assert.equal(holders.length, 1);
+  });
   await app.close();
   await client.quit();
 }

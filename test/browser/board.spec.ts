@@ -58,8 +58,8 @@ describe('The page of the board, with a master and two replicas', () => {
 
   it('shows keys with markup as text, and characters that deceive as escapes', async () => {
     await using board = await start({ allowForceRelease: true });
-    await using _lock = await board.locks.acquire(HOSTILE);
-    await using _first = await board.locks.acquire(HOSTILE[0]! + HOSTILE[5]!);
+    await board.locks.acquire(HOSTILE);
+    await board.locks.acquire(HOSTILE[0]! + HOSTILE[5]!);
     const { page, complaints, close } = await openPage(browser, board.url);
     const held = page.locator('#held');
     await held.getByText(HOSTILE[0]!, { exact: true }).waitFor();

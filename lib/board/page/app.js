@@ -57,7 +57,7 @@ function show(next) {
   renderServers(the('servers'), masters);
   the('no-servers').hidden = masters.length > 0;
   part('held', 'Held locks', held);
-  renderLocks(the('held'), { label: 'Held locks', locks: held.first, actions: actions() });
+  renderLocks(the('held'), 'Held locks', held.first, onRelease());
   part('waiting', 'Waiting callers', waiting);
   renderQueues(the('waiting'), waiting.first);
   part('elections', 'Elections', elections);
@@ -135,24 +135,19 @@ async function goOn() {
   the('more').hidden = true;
   const enough = asked.locks.length + 50;
   try {
-    for (
-      let pages = 0;
-      pages < MOST_PAGES && asked.rest !== undefined && asked.locks.length < enough;
-      pages++
-    ) {
+    for (let page = 0; page < MOST_PAGES && asked.rest && asked.locks.length < enough; page++) {
       /** @type {BoardLocks} */
       const { locks, cursor } = await answerOf(await fetch(api(asked.rest)));
       if (asked !== search) return;
       // A walk over the keys may meet a key twice.
-      asked.locks = [
-        ...new Map([...asked.locks, ...locks].map((lock) => [lock.owner + lock.keys, lock])).values(),
-      ];
-      const [before] = asked.rest.split(/&?cursor=/);
+      const found = [...asked.locks, ...locks].map((lock) => [lock.owner + lock.keys, lock]);
+      asked.locks = Object.values(Object.fromEntries(found));
+      const [before] = asked.rest.split('&cursor=');
       asked.rest = cursor && `${before}&cursor=${encodeURIComponent(cursor)}`;
     }
     showFound(asked.locks, asked.rest !== undefined);
-  } catch (error) {
-    if (asked === search) setText(the('found'), `Not answered: ${messageOf(error)}`);
+  } catch (/** @type {any} */ error) {
+    if (asked === search) setText(the('found'), `Not answered: ${error.message}`);
   }
 }
 
@@ -163,19 +158,14 @@ function showFound(locks, isMore) {
   setText(the('found'), `As of ${clock(Date.now())}: ${locks.length || 'no'} locks${end}`);
   the('more').hidden = !isMore || isFull;
   the('locks').hidden = locks.length === 0;
-  renderLocks(the('locks'), { label: 'Locks of all processes', locks, actions: actions() });
+  renderLocks(the('locks'), 'Locks of all processes', locks, onRelease());
 }
 
 /** @param {Response} response */
 async function answerOf(response) {
   const body = await response.json().catch(() => undefined);
   if (response.ok && body !== undefined) return body;
-  throw new Error(typeof body?.message === 'string' ? body.message : `the answer was ${response.status}`);
-}
-
-/** @param {unknown} error */
-function messageOf(error) {
-  return error instanceof Error ? error.message : String(error);
+  throw new Error(body?.message ?? `the answer was ${response.status}`);
 }
 
 // --- taking a key away
@@ -186,8 +176,7 @@ const confirm = /** @type {HTMLButtonElement} */ (the('confirm'));
 /** @type {BoardLock | undefined} */
 let chosen;
 
-/** @returns {Record<string, (lock: BoardLock) => void>} */
-const actions = () => (state?.allowForceRelease ? { Release: openDialog } : {});
+const onRelease = () => (state?.allowForceRelease ? openDialog : undefined);
 
 /** @param {BoardLock} lock */
 function openDialog(lock) {
@@ -226,8 +215,8 @@ async function release({ keys: [key = ''], owner, isKept }) {
     if (search === undefined) return;
     search.locks = search.locks.filter((lock) => lock.owner !== owner || lock.keys[0] !== key);
     showFound(search.locks, search.rest !== undefined);
-  } catch (error) {
-    setText(the('refusal'), `Not released: ${messageOf(error)}`);
+  } catch (/** @type {any} */ error) {
+    setText(the('refusal'), `Not released: ${error.message}`);
     confirm.disabled = false;
   }
 }

@@ -1,5 +1,5 @@
-// The pieces of the board. Each function shows its data in an element, and may be called again with
-// newer data at any time. All data becomes text nodes: nothing here is parsed as HTML.
+// Functions that show data in an element, again and again. All data becomes text nodes: nothing is
+// parsed as HTML.
 
 /** @import { BoardElection, BoardEvent, BoardLock, BoardMaster, BoardQueue, BoardReplica, BoardTone } from '../board-model.js' */
 
@@ -44,19 +44,12 @@ export function sync(parent, items, idOf, create, update = () => {}) {
   });
 }
 
-/**
- * Sets the text unless it is there already.
- * @param {Element} node
- * @param {string} text
- */
+/** Sets the text unless it is there already. @param {Element} node @param {string} text */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/**
- * A key or owner for people: characters that are invisible or change the direction are escaped.
- * @param {string} text
- */
+/** For people: escapes characters that are invisible or change the direction. @param {string} text */
 export function shown(text) {
   return text.replace(/(?! )[\p{C}\p{Z}]/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }
@@ -76,8 +69,7 @@ export function duration(ms) {
 /** @param {number} count */
 export function bytes(count) {
   if (count < 1000) return `${count} B`;
-  const unit = count < 1e6 ? 'kB' : count < 1e9 ? 'MB' : 'GB';
-  return `${(count / { kB: 1e3, MB: 1e6, GB: 1e9 }[unit]).toFixed(1)} ${unit}`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`;
 }
 
 /** @param {number} at ms since 1970 */
@@ -86,12 +78,11 @@ export function clock(at) {
 }
 
 /**
- * A coloured dot with a text, such as the state of the connection.
+ * A dot with a text.
  * @param {HTMLElement} element
  * @param {{ tone: BoardTone, text: string }} data
  */
 export function renderPill(element, { tone, text }) {
-  element.classList.add('pill');
   element.dataset['tone'] = tone;
   setText(element, text);
 }
@@ -102,7 +93,6 @@ export function renderPill(element, { tone, text }) {
  * @param {readonly BoardMaster[]} masters
  */
 export function renderServers(element, masters) {
-  element.classList.add('servers');
   sync(
     element,
     masters,
@@ -110,13 +100,13 @@ export function renderServers(element, masters) {
     () =>
       h('div', { class: 'shard' }, server('master'), list('replicas', 'Replicas'), list('notes', 'Notes')),
     (shard, master) => {
-      updateServer(shard, master, masterState(master));
+      updateServer(shard, master.address, masterState(master));
       sync(
         child(shard, 'replicas'),
         master.replicas,
         ({ address }) => address,
         () => h('li', {}, server('replica')),
-        (item, replica) => updateServer(item, replica, replicaState(replica)),
+        (item, replica) => updateServer(item, replica.address, replicaState(replica)),
       );
       const notes = [master.reason ?? '', ...master.warnings].filter((note) => note !== '');
       sync(
@@ -157,66 +147,51 @@ function replicaState({ confirms, lag }) {
 
 /** @param {string} role */
 function server(role) {
-  const texts = ['address', 'role', 'state', 'details'].map((name) => h('span', { class: name }));
-  const [, place] = texts;
-  if (place) setText(place, role);
-  return h('div', { class: 'server' }, ...texts);
+  const line = (/** @type {string} */ name, text = '') => h('span', { class: name }, text);
+  return h('div', { class: 'server' }, line('address'), line('role', role), line('state'));
 }
 
-/**
- * @param {HTMLElement} around
- * @param {BoardMaster | BoardReplica} data
- * @param {Shown} state
- */
-function updateServer(around, { name, address, details = [] }, { tone, text }) {
+/** @param {HTMLElement} around @param {string} address @param {Shown} state */
+function updateServer(around, address, { tone, text }) {
   around.dataset['tone'] = tone;
-  setText(child(around, 'address'), shown(name === undefined ? address : `${name} ${address}`));
+  setText(child(around, 'address'), shown(address));
   setText(child(around, 'state'), text);
-  setText(child(around, 'details'), details.join(' · '));
 }
 
 /**
- * A table of locks. `actions` has the buttons of each row; a name is the text of its button.
+ * A table of locks. Each row has a button if there is a function to call.
  * @param {HTMLElement} element
- * @param {{
- *   label: string,
- *   locks: readonly BoardLock[],
- *   actions?: Record<string, (lock: BoardLock) => void>,
- * }} data
+ * @param {string} label
+ * @param {readonly BoardLock[]} locks
+ * @param {(lock: BoardLock) => void} [onRelease]
  */
-export function renderLocks(element, { label, locks, actions = {} }) {
-  const names = Object.keys(actions);
-  const heads = ['Key', 'Holder', 'Ends in', 'Fencing token', ...(names.length > 0 ? ['Actions'] : [])];
+export function renderLocks(element, label, locks, onRelease) {
+  const heads = ['Key', 'Holder', 'Ends in', 'Fencing token', ...(onRelease ? ['Action'] : [])];
   renderTable(element, label, heads, locks, {
     idOf: ({ keys, owner }) => JSON.stringify([owner, ...keys]),
     cells: (lock) => [
-      [...lock.keys.map(keyNode), ...rest(lock), ...sharing(lock)],
+      [...lock.keys.map(keyNode), ...notesOn(lock)],
       lock.isKept ? 'none' : shown(lock.owner),
       remaining(lock),
       String(lock.fencingToken),
     ],
-    actions: (lock) =>
-      names.map((name) => {
-        const button = h(
-          'button',
-          { type: 'button', 'aria-label': `${name} ${lock.keys.map(shown).join(', ')}` },
-          name,
-        );
-        button.addEventListener('click', () => actions[name]?.(lock));
-        return button;
-      }),
+    onCreate: (row, lock) => {
+      if (onRelease === undefined) return;
+      const name = `Release ${lock.keys.map(shown).join(', ')}`;
+      const button = h('button', { type: 'button', 'aria-label': name }, 'Release');
+      button.addEventListener('click', () => onRelease(lock));
+      row.lastElementChild?.append(button);
+    },
   });
 }
 
 /** @param {BoardLock} lock */
-const rest = ({ moreKeys }) => (moreKeys ? [h('small', {}, `and ${moreKeys} more`)] : []);
-
-/** @param {BoardLock} lock */
-function sharing({ limit, holders, isKept }) {
-  const most = limit ?? 'any number';
-  const held = holders === undefined ? `limit: ${most}` : `holders: ${holders} of ${most}`;
-  const text = isKept ? 'keeps a result, no holder' : held;
-  return isKept || limit !== 1 ? [h('small', {}, text)] : [];
+function notesOn({ moreKeys, limit, holders, isKept }) {
+  const notes = [];
+  if (moreKeys) notes.push(`and ${moreKeys} more`);
+  if (isKept) notes.push('keeps a result, no holder');
+  else if (limit !== 1) notes.push(`${holders ? `holders: ${holders}, ` : ''}limit: ${limit ?? 'none'}`);
+  return notes.map((note) => h('small', {}, note));
 }
 
 /** @param {BoardLock} lock */
@@ -227,34 +202,25 @@ function remaining({ remainingTime, leaseTime }) {
   return [h('span', {}, duration(remainingTime)), bar];
 }
 
-/**
- * The callers that wait, by key.
- * @param {HTMLElement} element
- * @param {readonly BoardQueue[]} queues
- */
+/** @param {HTMLElement} element @param {readonly BoardQueue[]} queues */
 export function renderQueues(element, queues) {
   renderTable(element, 'Waiting', ['Key', 'Callers', 'Longest wait'], queues, {
     idOf: ({ key }) => key,
-    cells: ({ key, callers, longestWait }) => [[keyNode(key)], String(callers), duration(longestWait)],
+    cells: ({ key, callers, longestWait }) => [keyNode(key), String(callers), duration(longestWait)],
   });
 }
 
-/**
- * @param {HTMLElement} element
- * @param {readonly BoardElection[]} elections
- */
+/** @param {HTMLElement} element @param {readonly BoardElection[]} elections */
 export function renderElections(element, elections) {
   renderTable(element, 'Elections', ['Key', 'This process'], elections, {
     idOf: ({ key }) => key,
     cells: ({ key, isLeader }) => [
-      [keyNode(key)],
-      [
-        h(
-          'span',
-          { class: 'pill', 'data-tone': isLeader ? 'good' : 'plain' },
-          isLeader ? 'leads' : 'stands by',
-        ),
-      ],
+      keyNode(key),
+      h(
+        'span',
+        { class: 'pill', 'data-tone': isLeader ? 'good' : 'plain' },
+        isLeader ? 'leads' : 'stands by',
+      ),
     ],
   });
 }
@@ -273,37 +239,40 @@ function keyNode(key) {
  * @param {readonly T[]} items
  * @param {{
  *   idOf: (item: T) => string,
- *   cells: (item: T) => readonly (string | readonly Node[])[],
- *   actions?: (item: T) => readonly Node[],
+ *   cells: (item: T) => readonly (string | Node | readonly Node[])[],
+ *   onCreate?: (row: HTMLElement, item: T) => void,
  * }} rows
  */
-function renderTable(element, label, heads, items, { idOf, cells, actions }) {
+function renderTable(element, label, heads, items, { idOf, cells, onCreate }) {
   if (element.dataset['heads'] !== heads.join()) {
     element.dataset['heads'] = heads.join();
     const columns = heads.map((head) => h('th', { scope: 'col', role: 'columnheader' }, head));
     const head = h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, ...columns));
     element.replaceChildren(
-      h('table', { role: 'table', 'aria-label': label }, head, h('tbody', { role: 'rowgroup' })),
+      h(
+        'table',
+        { role: 'table', 'aria-label': label },
+        head,
+        h('tbody', { role: 'rowgroup', class: 'rows' }),
+      ),
     );
   }
-  const body = element.querySelector('tbody');
-  if (body === null) return;
   const cell = (/** @type {string} */ head) => h('td', { role: 'cell', 'data-head': head });
   sync(
-    body,
+    child(element, 'rows'),
     items,
     idOf,
     (item) => {
       const row = h('tr', { role: 'row' }, ...heads.map(cell));
-      if (actions) row.lastElementChild?.append(...actions(item));
+      onCreate?.(row, item);
       return row;
     },
     (row, item) =>
       cells(item).forEach((content, index) => {
+        const fresh = h('td', {}, ...[content].flat());
         const place = row.children[index];
-        if (place === undefined) return;
-        if (typeof content === 'string') setText(place, content);
-        else place.replaceChildren(...content);
+        // Text that is the same stays, so that it can be selected.
+        if (place?.textContent !== fresh.textContent) place?.replaceChildren(...fresh.childNodes);
       }),
   );
 }
@@ -314,7 +283,6 @@ function renderTable(element, label, heads, items, { idOf, cells, actions }) {
  * @param {readonly BoardEvent[]} events the oldest first
  */
 export function renderEvents(element, events) {
-  element.classList.add('events');
   sync(
     element,
     events.toReversed(),
