@@ -24,6 +24,7 @@ export async function startBoard({
   imports = [],
   logger = false,
   path = '/locks',
+  port = 0,
   configure = () => {},
 }: {
   adapter?: Adapter;
@@ -33,6 +34,7 @@ export async function startBoard({
   logger?: LoggerService | false;
   /** Where the page is expected. */
   path?: string;
+  port?: number;
   configure?: (app: INestApplication) => void;
 } = {}): Promise<BoardApp> {
   const module = await Test.createTestingModule({
@@ -47,7 +49,7 @@ export async function startBoard({
       ? module.createNestApplication({ logger })
       : module.createNestApplication(new FastifyAdapter() as never, { logger });
   configure(app);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(port, '127.0.0.1');
   return {
     app,
     locks: app.get(LockService),
