@@ -7,7 +7,7 @@ rm -rf dist
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 npm pack --silent --pack-destination "$folder" >/dev/null
-for file in dist/index.js docs/errors.md docs/bench/README.md SECURITY.md; do
+for file in dist/index.js dist/board/page/{index.html,app.js,board.js,board.css,icon.svg} docs/errors.md docs/bench/README.md SECURITY.md; do
   tar -tzf "$folder"/*.tgz | grep -x "package/$file" >/dev/null || { echo "$file is missing in the package" >&2; exit 1; }
 done
 # A relative link of the README must also work in node_modules.

@@ -23,6 +23,7 @@ const ORDER = [
   'fencing',
   'production',
   'operating',
+  'board',
   'testing',
   'migrating',
   'benchmarks',
