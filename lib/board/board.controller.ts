@@ -15,7 +15,6 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { LockKeyError, LockOptionsError, LockUnavailableError } from '../lock/errors.js';
-import type { LockInfo } from '../lock/lock-info.js';
 import type { LockService } from '../lock/lock-service.js';
 import { BoardFeed } from './board-feed.js';
 import { BoardAccessGuard, type BoardRequest, ReleaseGuard, SameOriginGuard } from './board-guards.js';
@@ -63,7 +62,7 @@ class BoardRoutes {
   async locks(@Req() request: BoardRequest, @Res() response: unknown): Promise<void> {
     const { searchParams } = addressOf(request);
     const page = await answered(() =>
-      (this.service as unknown as Listing).listPage({
+      this.service.listPage({
         match: searchParams.get('match') ?? undefined,
         cursor: searchParams.get('cursor') ?? undefined,
       }),
@@ -103,13 +102,6 @@ class BoardRoutes {
     httpAdapter.setHeader(response, 'content-type', type);
     httpAdapter.reply(response, text, 200);
   }
-}
-
-interface Listing {
-  listPage(options: {
-    match: string | undefined;
-    cursor: string | undefined;
-  }): Promise<{ locks: readonly LockInfo[]; cursor?: string }>;
 }
 
 /** A class of its own for each board, because Nest keeps path and guards with the class. */

@@ -42,8 +42,7 @@ export class LockService {
   readonly elections: Elections;
   private readonly runOnce: RunOnce;
   private readonly listeners: Listeners;
-  /** @internal */
-  readonly acquisitions: Acquisitions;
+  /** @internal */ readonly acquisitions: Acquisitions;
   private readonly inspection: KeyInspection;
   private readonly shutdown: Shutdown;
   private isOpen = false;
