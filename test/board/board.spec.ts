@@ -304,11 +304,11 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
   describe('in an application that changes answers', () => {
     @Catch()
     class OwnErrors implements ExceptionFilter {
-      constructor(private readonly adapters: HttpAdapterHost) {}
+      constructor(private readonly http: HttpAdapterHost) {}
       catch(error: { getStatus?: () => number; message: string }, host: ArgumentsHost): void {
         const response: unknown = host.switchToHttp().getResponse();
         const status = error.getStatus?.() ?? 500;
-        this.adapters.httpAdapter.reply(response, { problem: error.message }, status);
+        this.http.httpAdapter.reply(response, { problem: error.message }, status);
       }
     }
     const configure = (app: INestApplication): void => {
