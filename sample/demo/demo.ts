@@ -21,7 +21,7 @@ import { seconds } from './time-line.js';
  * A Redis master with two replicas, three Sentinels, a bank and two copies of the shop. Payments
  * without a lock, with the usual lock and with the replica lock; in the last two rounds the master
  * is killed while its replicas lag behind. `--keep` leaves everything running for the page, `--page`
- * starts without the rounds, `--record` draws the run.
+ * starts without the rounds, `--record` draws the run. DEMO_PORT is the port of the page.
  */
 
 const terminal = new Terminal();
@@ -101,7 +101,7 @@ async function main(processes: Processes): Promise<number> {
   const scene = await Scene.start(processes);
   const engine = new Engine(scene);
   engine.events.subscribe((event) => terminal.event(event));
-  const page = await PageServer.start(engine);
+  const page = await PageServer.start(engine, Number(process.env['DEMO_PORT'] ?? 0));
   terminal.line(
     `    watch it at ${page.url}${options.keep ? '' : ' (npm run demo -- --keep leaves it running)'}`,
   );

@@ -88,7 +88,7 @@ export class PageServer {
     });
   }
 
-  /** Port 0 is any free port. Rejects if the port is taken. */
+  /** Port 0 is any free port. Rejects if the port is taken, or is none. */
   static async start(demo: Demo, port = 0): Promise<PageServer> {
     const page = new PageServer(demo);
     try {
@@ -96,7 +96,10 @@ export class PageServer {
       await once(page.server, 'listening');
     } catch (error) {
       clearInterval(page.timer);
-      throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`The page cannot listen on port ${port}, set DEMO_PORT to another one: ${why}`, {
+        cause: error,
+      });
     }
     return page;
   }

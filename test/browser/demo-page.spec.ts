@@ -129,7 +129,7 @@ describe('The page of the demonstration', () => {
         ],
       },
     });
-    await untilText(page, '20 payments · 8 refused, not charged · 1 master killed');
+    await untilText(page, '20 payments · 8 refused · 1 master killed');
     const card = (lock: string): Promise<string> => page.locator(`#card-${lock}`).innerText();
     expect(await card('none')).toContain('no payments yet');
     expect((await card('usual')).replaceAll('\n', ' ')).toContain('2 double charges');

@@ -191,7 +191,8 @@ describe('The server of the page of the demonstration', () => {
   it('listens on this machine only, and frees its port', async () => {
     expect(server.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     const port = Number(new URL(server.url).port);
-    await expect(PageServer.start(demo, port)).rejects.toThrow('EADDRINUSE');
+    await expect(PageServer.start(demo, port)).rejects.toThrow(/set DEMO_PORT .*EADDRINUSE/);
+    await expect(PageServer.start(demo, NaN)).rejects.toThrow('set DEMO_PORT');
     await server.close();
     server = await PageServer.start(demo, port);
     expect((await fetch(`${server.url}/state`)).status).toBe(200);

@@ -43,7 +43,7 @@ export function verdictOf({ payments, doubleCharges }) {
 export function factsOf({ payments, refused, kills }) {
   if (payments === 0) return '';
   const facts = [counted(payments, 'payment')];
-  if (refused > 0) facts.push(`${refused} refused, not charged`);
+  if (refused > 0) facts.push(`${refused} refused`);
   if (kills > 0) facts.push(`${counted(kills, 'master')} killed`);
   return facts.join(' · ');
 }
