@@ -74,8 +74,12 @@ export class Acquisitions {
   }
 
   /** Takes the lock. Resolves to undefined as soon as the key is found to keep a result. */
-  takeUnlessKept(key: string, options: ResolvedOptions): Promise<HeldLock | undefined> {
-    return this.start([key], options, true);
+  takeUnlessKept(
+    key: string,
+    options: ResolvedOptions,
+    onWaiting?: (cancel: (reason: unknown) => void) => void,
+  ): Promise<HeldLock | undefined> {
+    return this.start([key], options, true, onWaiting);
   }
 
   /** The callers that wait, by key, the longest wait first. A caller counts for each of its keys. */

@@ -30,18 +30,24 @@ export interface ElectionChange {
 export interface ElectionHost {
   readonly clock: Clock;
   readonly context: LockContext;
-  /** Takes the lock. `onWaiting` receives the function that ends the waiting. */
+  /**
+   * Takes the lock. Resolves to undefined if the key keeps a result of `once`. `onWaiting` receives
+   * the function that ends the waiting.
+   */
   take(
     key: string,
     options: CheckedElectOptions['lock'],
     onWaiting: (cancel: (reason: unknown) => void) => void,
-  ): Promise<HeldLock>;
+  ): Promise<HeldLock | undefined>;
   inspect(key: string): Promise<LockInfo | null>;
   emit(event: LockEvent): void;
   report(report: StoreReport): void;
   /** The election is over: a later call of `elect` begins another one. */
   ended(election: LockElection): void;
 }
+
+const KEEPS_RESULT =
+  'its key keeps the result of work that ran once (LockService.once). Give the election a key of its own, or remove the result (LockService.forceRelease).';
 
 type State =
   | { readonly kind: 'standing'; cancel: (reason: unknown) => void }
@@ -116,8 +122,9 @@ export class LockElection {
    *
    * @throws as `LockService.inspect`.
    */
-  leader(): Promise<LockInfo | null> {
-    return this.host.inspect(this.key);
+  async leader(): Promise<LockInfo | null> {
+    const holder = await this.host.inspect(this.key);
+    return holder?.kept === undefined ? holder : null;
   }
 
   /**
@@ -219,7 +226,7 @@ export class LockElection {
   private async stand(predecessor: Promise<void> | undefined): Promise<void> {
     if (predecessor !== undefined) await this.idle((resume) => void predecessor.then(resume));
     while (!this.isResigning) {
-      let lock: HeldLock;
+      let lock: HeldLock | undefined;
       try {
         lock = await this.take();
       } catch (error) {
@@ -227,9 +234,14 @@ export class LockElection {
         // Only an attempt after a refusal does not wait: another process leads, and all is well.
         if (error instanceof LockContendedError) this.onAccepted();
         else {
-          this.onRefused(error);
+          this.onError(error);
           await this.pause();
         }
+        continue;
+      }
+      if (lock === undefined) {
+        this.onRefused('kept', KEEPS_RESULT);
+        await this.pause();
         continue;
       }
       this.onAccepted();
@@ -241,7 +253,7 @@ export class LockElection {
     this.changed.complete();
   }
 
-  private take(): Promise<HeldLock> {
+  private take(): Promise<HeldLock | undefined> {
     this.state = { kind: 'standing', cancel: () => {} };
     const waitTime = this.refusals.size > 0 ? 0 : Infinity;
     return this.host.take(this.key, { ...this.options.lock, waitTime }, (cancel) => {
@@ -251,9 +263,12 @@ export class LockElection {
   }
 
   /** An operator must act: the key holds a foreign value, the server may evict locks, NOPERM. */
-  private onRefused(error: unknown): void {
-    const [code, why] =
-      error instanceof ReplicaLockError ? [error.code, error.message] : ['unexpected', thrownText(error)];
+  private onError(error: unknown): void {
+    if (error instanceof ReplicaLockError) this.onRefused(error.code, error.message);
+    else this.onRefused('unexpected', thrownText(error));
+  }
+
+  private onRefused(code: string, why: string): void {
     if (this.refusals.has(code)) return;
     this.refusals.add(code);
     const message = `This process cannot stand for the election '${this.key}', and tries again every ${this.options.retryTime} ms: ${why}`;

@@ -1,6 +1,6 @@
 import type { Observable } from 'rxjs';
 import { systemClock, type Clock } from '../common/clock.js';
-import type { KeyChange, LockStore, StoreReport } from '../store/lock-store.js';
+import type { LockStore, StoreReport } from '../store/lock-store.js';
 import { CallOptions, optionsAndWork } from './call-options.js';
 import { Acquisitions, type OnWaiting } from './acquisitions.js';
 import { enterTaken, join, leave, type EnteredLock } from './entered-lock.js';
@@ -75,7 +75,10 @@ export class LockService {
       {
         clock,
         context: this.context,
-        take: (key, given, onWaiting) => this.take([key], this.options.leading(given), onWaiting),
+        take: (key, given, onWaiting) => {
+          this.open();
+          return this.acquisitions.takeUnlessKept(key, this.options.leading(given), onWaiting);
+        },
         inspect: (key) => this.inspect(key),
         emit: (event) => this.listeners.emit(event),
         report: (report) => this.listeners.report(report),
@@ -84,7 +87,10 @@ export class LockService {
     );
     this.inspection = new KeyInspection(store, () => this.open());
     this.runOnce = new RunOnce(store, clock, this.context, this.listeners, this.acquisitions);
-    const listening = store.changes.subscribe((change) => this.onChange(change));
+    const listening = store.changes.subscribe((change) => {
+      this.acquisitions.changed(change);
+      this.locks.check(change);
+    });
     const { elections, acquisitions, locks, context, listeners } = this;
     const ending = { store, elections, acquisitions, locks, context, listeners, listening };
     this.shutdown = new Shutdown(ending, defaults.shutdownTimeout);
@@ -389,10 +395,5 @@ export class LockService {
   private take(keys: readonly string[], options: ResolvedOptions, onWaiting?: OnWaiting): Promise<HeldLock> {
     this.open();
     return this.acquisitions.take(keys, options, onWaiting);
-  }
-
-  private onChange(change: KeyChange): void {
-    this.acquisitions.changed(change);
-    this.locks.check(change);
   }
 }

@@ -502,6 +502,23 @@ describe('An election', () => {
     expect(await service.isLocked('boss')).toBe(false);
   });
 
+  it('says that its key keeps a result of once, and leads when the result has ended', async () => {
+    copies = new Copies();
+    const service = open();
+    const reports: StoreReport[] = [];
+    service.reports.subscribe((report) => reports.push(report));
+    await service.once('boss', { keepFor: '1h' }, () => 'done');
+    const election = service.elect('boss', { retryTime: 1_000 });
+    await copies.clock.advance(10_000);
+    expect([election.isLeader, await election.leader()]).toEqual([false, null]);
+    expect(reports.map(({ code }) => code)).toEqual(['election-refused']);
+    expect(reports[0]!.message).toMatch(/'boss', and tries again every 1000 ms: its key keeps the result/);
+    await service.forceRelease('boss');
+    await copies.clock.advance(1_000);
+    expect(election.isLeader).toBe(true);
+    expect(reports.map(({ code }) => code)).toEqual(['election-refused', 'election-resumed', 'elected']);
+  });
+
   it('refuses work that is no function', async () => {
     const [election] = (await three()) as [LockElection];
     const noWork = undefined as unknown as () => void;
