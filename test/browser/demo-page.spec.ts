@@ -240,11 +240,13 @@ describe('The page of the demonstration', () => {
     const page = await open();
     demo.show({ phase: 'rounds', title: 'Round 2: the usual lock' });
     await untilText(page, 'Round 2: the usual lock');
+    await untilText(page, 'The buttons work after the rounds');
     expect(await page.locator('button:not([aria-disabled=true])').count()).toBe(0);
     expect(await page.locator('input:enabled').count()).toBe(0);
     for (const button of await page.locator('button').all()) await button.click({ force: true });
     demo.show({ phase: 'free' });
     await page.locator('button:not([aria-disabled=true])').first().waitFor();
+    expect(await page.locator('#answer').textContent()).toBe('');
     expect(demo.calls).toEqual([]);
   });
 

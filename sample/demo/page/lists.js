@@ -113,7 +113,7 @@ export function chargesIn(place, title, summary) {
     );
     setText(title, `Charges ${UNDER[lock]}`);
     const parts = [`${counted(results[lock].orders, 'order')} charged`, `${twice.length} of them twice`];
-    if (bank.refused > 0) parts.push(`${bank.refused} late charges refused by fencing token`);
+    if (bank.refused > 0) parts.push(`${counted(bank.refused, 'late charge')} refused by fencing token`);
     setText(summary, orders.length === 0 ? 'none yet' : parts.join(' · '));
   };
 }
@@ -132,6 +132,7 @@ export function eventsIn(list) {
 
 /** @param {DemoEvent} event */
 function eventLine({ at, kind, tone, text }) {
-  const look = tone === 'plain' && (kind === 'fault' || kind === 'sentinel') ? 'wait' : tone;
+  const isFault = kind === 'fault' || kind === 'sentinel';
+  const look = kind === 'round' ? 'round' : tone === 'plain' && isFault ? 'wait' : tone;
   return h('li', { class: `appears ${look}` }, h('time', {}, seconds(at)), h('span', {}, shown(text)));
 }

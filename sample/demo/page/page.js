@@ -184,6 +184,9 @@ const PHASES = {
   ending: 'ending',
 };
 
+/** Beside the buttons. @type {Partial<Record<DemoState['phase'], string>>} */
+const HINTS = { rounds: 'The buttons work after the rounds, with npm run demo -- --keep' };
+
 const events = byId('events');
 const addEvents = eventsIn(events);
 /** @type {DemoEvent[]} */
@@ -193,15 +196,15 @@ let happened = [];
 function addHappened() {
   addEvents(happened);
   happened = [];
-  // From now on a screen reader says what happens. What happened before the page came is no news.
-  set(events, { 'aria-live': 'polite' });
 }
 
 const stream = new EventSource('events');
 stream.addEventListener('open', () => {
-  // Each connection tells everything from the start on.
+  // Each connection tells everything from the start on. A screen reader says only what is new then.
   set(events, { 'aria-live': 'off' });
+  setTimeout(() => set(events, { 'aria-live': 'polite' }), 500);
   events.replaceChildren();
+  happened = [];
 });
 stream.addEventListener('happened', ({ data }) => {
   if (happened.length === 0) setTimeout(addHappened, 50);
@@ -209,6 +212,7 @@ stream.addEventListener('happened', ({ data }) => {
 });
 stream.addEventListener('state', ({ data }) => {
   const now = /** @type {DemoState} */ (JSON.parse(data));
+  if (now.phase !== state?.phase) tell(HINTS[now.phase] ?? '', false);
   state = now;
   isConnected = true;
   set(connection, { class: 'connection live' });
