@@ -1,14 +1,21 @@
 // Finds or provides a Chromium for the tests of the pages.
 
 import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { outputOf, run } from './process.mjs';
 import { aptWays, thisSystem } from './redis.mjs';
 
 /** The names of the program, in the order of trying. */
 const NAMES = ['chromium', 'chromium-headless-shell', 'chromium-browser', 'google-chrome'];
 
-/** What the search for a browser needs to know. Tests give their own. */
-/** @typedef {{ env?: NodeJS.ProcessEnv, works?: (command: string) => boolean }} Search */
+/**
+ * What the search for a browser needs to know. Tests give their own.
+ * @typedef {{
+ *   env?: NodeJS.ProcessEnv,
+ *   programs?: (env: NodeJS.ProcessEnv) => readonly string[],
+ *   works?: (command: string) => boolean,
+ * }} Search
+ */
 
 /**
  * The command that starts a Chromium: CHROMIUM, else one on the PATH; undefined if there is none.
@@ -16,9 +23,9 @@ const NAMES = ['chromium', 'chromium-headless-shell', 'chromium-browser', 'googl
  * @param {Search} [search]
  * @returns {string | undefined}
  */
-export function findChromium({ env = process.env, works = isBrowser } = {}) {
+export function findChromium({ env = process.env, programs = onPath, works = isBrowser } = {}) {
   const named = env['CHROMIUM'];
-  if (!named) return NAMES.map(pathOf).find((path) => path !== undefined && works(path));
+  if (!named) return programs(env).find(works);
   if (works(named)) return named;
   throw new Error(`CHROMIUM is set, but '${named}' cannot be started. Correct it or unset it.`);
 }
@@ -52,13 +59,12 @@ async function installChromium() {
 }
 
 /**
- * The whole path, which playwright needs.
- * @param {string} name
- * @returns {string | undefined}
+ * The browsers on the PATH, in the order of trying, with the whole path, which playwright needs.
+ * @param {NodeJS.ProcessEnv} env
  */
-function pathOf(name) {
-  const folders = (process.env['PATH'] ?? '').split(process.platform === 'win32' ? ';' : ':');
-  return folders.map((folder) => `${folder}/${name}`).find((path) => existsSync(path));
+function onPath(env) {
+  const folders = (env['PATH'] ?? '').split(delimiter);
+  return NAMES.flatMap((name) => folders.map((folder) => join(folder, name)).filter(existsSync));
 }
 
 /** @param {string} command */

@@ -86,7 +86,7 @@ export function lockOfInfo({
     fencingToken,
     limit: finite(limit),
     holders,
-    remainingTime: finite(remainingTime),
+    remainingTime: finite(Math.round(remainingTime)),
     ...(kept !== undefined && { isKept: true }),
   };
 }

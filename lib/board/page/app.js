@@ -1,4 +1,4 @@
-// The page of the board: receives the state of one process, and asks for locks when told to.
+// The page: shows the state of one process, and asks for locks when told to.
 
 import {
   clock,
@@ -20,12 +20,12 @@ const MOST_EVENTS = 100;
 const MOST_LOCKS = 1000;
 /** Pages that one click asks for. */
 const MOST_PAGES = 20;
-/** ms until the page connects again after the server has refused. */
+/** ms until the page connects again. */
 const RETRY = 3000;
 
 /** @param {string} id */
 const the = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-/** Beside this script, behind whatever prefix the application has. */
+/** Beside this script, whatever prefix the application has. */
 const api = (/** @type {string} */ path) => new URL(`api/${path}`, import.meta.url);
 
 /** @type {BoardState | undefined} */
@@ -40,14 +40,14 @@ function connect() {
   source.addEventListener('open', () => renderPill(the('status'), { tone: 'good', text: 'live' }));
   source.addEventListener('error', () => {
     renderPill(the('status'), { tone: 'bad', text: 'not connected, trying again' });
-    // The browser tries again by itself only if the connection broke, not if the server refused.
+    // The browser tries again by itself, but not if the server refused.
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY);
   });
 }
 
 /** @param {BoardState} next */
 function show(next) {
-  // Ids of events count for one process: another one may answer after a reconnection.
+  // Ids of events count for one process, and another may answer now.
   if (state !== undefined && state.process !== next.process) log = [];
   state = next;
   const { instance, process, status, lost, masters, held, waiting, elections } = next;
@@ -158,7 +158,8 @@ function showFound(locks, isMore) {
   setText(the('found'), `As of ${clock(Date.now())}: ${locks.length || 'no'} locks${end}`);
   the('more').hidden = !isMore || isFull;
   the('locks').hidden = locks.length === 0;
-  renderLocks(the('locks'), 'Locks of all processes', locks, onRelease());
+  const sorted = locks.toSorted((a, b) => (String(a.keys) < String(b.keys) ? -1 : 1));
+  renderLocks(the('locks'), 'Locks of all processes', sorted, onRelease());
 }
 
 /** @param {Response} response */

@@ -18,7 +18,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * Makes the children of `parent` those of `items`. Children that stay are kept, with the focus.
+ * Makes the children of `parent` those of `items`. Children that stay keep the focus.
  * @template T
  * @param {Element} parent
  * @param {readonly T[]} items
@@ -231,7 +231,7 @@ function keyNode(key) {
 }
 
 /**
- * A table whose rows become cards on a narrow screen. The roles keep it a table for screen readers.
+ * Rows become cards on a narrow screen. The roles keep this a table for screen readers.
  * @template T
  * @param {HTMLElement} element
  * @param {string} label
