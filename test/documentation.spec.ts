@@ -39,6 +39,8 @@ function complaints(blocks: ReadonlyMap<string, string>): string[] {
     isolatedModules: false,
     declaration: false,
     declarationMap: false,
+    // The test runners of generated projects have these globals.
+    types: ['node', 'jest'],
     paths: {
       'nestjs-replica-lock': [join(root, 'lib/index.ts')],
       'nestjs-replica-lock/*': [join(root, 'lib/*/index.ts')],
