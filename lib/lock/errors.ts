@@ -1,3 +1,4 @@
+import { durationText } from '../common/duration-text.js';
 import { nearestTo } from '../common/nearest.js';
 import type {
   ForceReleaseOutcome,
@@ -112,14 +113,14 @@ export class LockContendedError extends ReplicaLockError {
     super(
       keys,
       keepsResult
-        ? `${lockOf(keys)} was not taken: its key keeps the result of work that ran once (LockService.once), for ${Math.round(remainingTime)} ms more. ` +
+        ? `${lockOf(keys)} was not taken: its key keeps the result of work that ran once (LockService.once), for ${durationText(remainingTime)} more. ` +
             'Use another key for the lock, or remove the result (LockService.forceRelease).'
         : `${lockOf(keys)} is ${holdersText(owner, holders)}` +
             (isOwn ? ' (by this very context: acquire never joins, use withLock)' : '') +
-            (waitTime > 0 ? ` and did not become free within ${Math.round(waitTime)} ms.` : '.') +
+            (waitTime > 0 ? ` and did not become free within ${durationText(waitTime)}.` : '.') +
             (remainingTime === Infinity
               ? ' Its key has no time to live, so the lock never ends by itself: another program removed the time to live. Release the lock by force (LockService.forceRelease).'
-              : ` ${endOf(holders)} in ${Math.round(remainingTime)} ms unless it is renewed: try again then, or wait longer (waitTime).`),
+              : ` ${endOf(holders)} in ${durationText(remainingTime)} unless it is renewed: try again then, or wait longer (waitTime).`),
     );
   }
 }

@@ -87,7 +87,10 @@ describe('A lock error', () => {
     expect(message).toContain('Restore the missing replicas');
   });
 
-  it('has whole ms', () => {
+  it('has rounded times', () => {
+    expect(new LockContendedError(['k'], 'rl:1', 14_501.7, 10_000).message).toMatch(
+      /did not become free within 10 s\. Its lease ends in 15 s unless/,
+    );
     expect(new LockUnavailableError(['k'], { reason: 'r', retryAfter: 1234.1 }).retryAfter).toBe(1235);
   });
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../common/clock.js';
+import { durationText } from '../../../common/duration-text.js';
 import type { CommitCounts, MasterHealth, ReplicaReport, Unavailable } from '../../lock-store.js';
 import { withoutReplica } from '../commit/messages.js';
 import { addressWarnings, type AddressWarning } from '../replication/address-warnings.js';
@@ -40,11 +41,6 @@ function countOf(replicas: number): string {
 
 function listOf(addresses: readonly string[]): string {
   return addresses.length === 0 ? '' : ` (${addresses.join(', ')})`;
-}
-
-/** For people: `15 s`, and `1.5 s` for a time of less than 10 s. */
-function secondsText(ms: number): string {
-  return `${ms < 10_000 ? Math.round(ms / 100) / 10 : Math.round(ms / 1000)} s`;
 }
 
 /**
@@ -131,7 +127,7 @@ export class MasterReports {
     this.listener.onReport(
       'warn',
       'long-lease',
-      `Key '${key}' is held by ${owner} for ${secondsText(remainingTime)} more, longer than the quarantine (${secondsText(quarantine)}) covers: ` +
+      `Key '${key}' is held by ${owner} for ${durationText(remainingTime)} more, longer than the quarantine (${durationText(quarantine)}) covers: ` +
         'after a fail-over it could be granted while that holder still relies on the lock. Set quarantine to the longest lease of any program on this Redis.',
     );
   }
