@@ -3,9 +3,19 @@ import type { Clock } from '../common/clock.js';
 import type { StoreReport } from '../store/lock-store.js';
 import { completionOf } from './completion.js';
 import type { CheckedElectOptions } from './election-options.js';
+import {
+  isAbort,
+  KEEPS_RESULT,
+  OVERDUE_TIME,
+  refused,
+  resumed,
+  workEnded,
+  workFailed,
+  workOverdue,
+} from './election-reports.js';
 import type { EnteredLock } from './entered-lock.js';
 import { thrownText } from './error-texts.js';
-import { LockContendedError, LockLostError, LockServiceClosedError, ReplicaLockError } from './errors.js';
+import { LockContendedError, LockServiceClosedError, ReplicaLockError } from './errors.js';
 import { listenerFailed, type LockEvent } from './events.js';
 import { GuardedObservable } from './guarded-observable.js';
 import type { HeldLock } from './held-lock.js';
@@ -42,12 +52,9 @@ export interface ElectionHost {
   inspect(key: string): Promise<LockInfo | null>;
   emit(event: LockEvent): void;
   report(report: StoreReport): void;
-  /** The election is over: a later call of `elect` begins another one. */
+  /** The election and its long-lived work are over: the next election need not wait for them. */
   ended(election: LockElection): void;
 }
-
-const KEEPS_RESULT =
-  'its key keeps the result of work that ran once (LockService.once). Give the election a key of its own, or remove the result (LockService.forceRelease).';
 
 type State =
   | { readonly kind: 'standing'; cancel: (reason: unknown) => void }
@@ -100,11 +107,11 @@ export class LockElection {
     readonly key: string,
     private readonly options: CheckedElectOptions,
     private readonly host: ElectionHost,
-    /** An election of the same key that ends. This one begins after that end. */
+    /** An election of the same key that ends. This one begins after that end and that work. */
     predecessor?: LockElection,
   ) {
     // The process stands whatever becomes of the call that asked for the election.
-    this.standing = host.context.outside(() => this.stand(predecessor?.standing));
+    this.standing = host.context.outside(() => this.stand(predecessor?.finished));
   }
 
   /** True if this process certainly leads now, by the clocks. Costs no round trip. */
@@ -222,6 +229,14 @@ export class LockElection {
     return this.state.kind === 'leading' && this.state.term.isOpen ? this.state.term : undefined;
   }
 
+  /**
+   * Resolves when this process stands no more and the long-lived work has ended. After a lost term
+   * the work may go on for longer than the election.
+   */
+  private get finished(): Promise<void> {
+    return this.standing.then(() => this.serving);
+  }
+
   /** Stands, leads and stands again until this process resigns. */
   private async stand(predecessor: Promise<void> | undefined): Promise<void> {
     if (predecessor !== undefined) await this.idle((resume) => void predecessor.then(resume));
@@ -248,7 +263,9 @@ export class LockElection {
       await this.lead(lock);
     }
     this.state = { kind: 'over' };
-    this.host.ended(this);
+    const { serving } = this;
+    if (serving === undefined) this.host.ended(this);
+    else void serving.then(() => this.host.ended(this));
     this.onTerm();
     this.changed.complete();
   }
@@ -271,15 +288,13 @@ export class LockElection {
   private onRefused(code: string, why: string): void {
     if (this.refusals.has(code)) return;
     this.refusals.add(code);
-    const message = `This process cannot stand for the election '${this.key}', and tries again every ${this.options.retryTime} ms: ${why}`;
-    this.host.report({ level: 'error', code: 'election-refused', message });
+    this.host.report(refused(this.key, this.options.retryTime, why));
   }
 
   private onAccepted(): void {
     if (this.refusals.size === 0) return;
     this.refusals.clear();
-    const message = `This process stands for the election '${this.key}' again.`;
-    this.host.report({ level: 'log', code: 'election-resumed', message });
+    this.host.report(resumed(this.key));
   }
 
   private async lead(lock: HeldLock): Promise<void> {
@@ -291,10 +306,15 @@ export class LockElection {
     if (this.isResigning) void term.resign();
     await term.ended;
     this.tell(lock.loss === undefined ? 'resigned' : 'deposed', lock, startedAt);
-    // A process whose old work still runs would lead and not do the work of the new term.
-    const { serving } = this;
-    if (serving !== undefined) await this.idle((resume) => void serving.then(resume));
+    if (this.serving !== undefined) await this.waitForWork(this.serving);
     if (lock.loss === undefined) await this.pause();
+  }
+
+  /** A process whose old work still runs would lead and not do the work of the new term. */
+  private async waitForWork(serving: Promise<void>): Promise<void> {
+    const stopTimer = this.host.clock.after(OVERDUE_TIME, () => this.host.report(workOverdue(this.key)));
+    await this.idle((resume) => void serving.then(resume));
+    stopTimer();
   }
 
   private tell(type: ElectionChange['type'], lock: HeldLock, startedAt: number): void {
@@ -344,8 +364,10 @@ export class LockElection {
           await completionOf(work(longLived), signal);
           if (!signal.aborted) this.onWorkEnded(this.host.clock.monotonic() - startedAt);
         } catch (error) {
-          if (!signal.aborted) this.reportFailure('so this process gives the leadership back', error);
-          else if (!isAbort(error, longLived)) this.reportFailure('as it ended with its term', error);
+          if (!signal.aborted)
+            this.host.report(workFailed(this.key, 'so this process gives the leadership back', error));
+          else if (!isAbort(error, longLived))
+            this.host.report(workFailed(this.key, 'as it ended with its term', error));
         }
       })
       // The lock reports its own loss.
@@ -355,37 +377,13 @@ export class LockElection {
     await term.resign();
   }
 
-  /** Work that only starts something and returns would pass the leadership on every few seconds. */
   private onWorkEnded(after: number): void {
     if (this.hasReportedEnd || after >= this.options.retryTime) return;
     this.hasReportedEnd = true;
-    const message =
-      `The work of the leader of '${this.key}' ended by itself after ${Math.round(after)} ms, so this process gives the leadership back and stands again after a pause. ` +
-      'Work that lasts as long as the term ends only when the signal of the term aborts.';
-    this.host.report({ level: 'warn', code: 'election-work-ended', message });
-  }
-
-  private reportFailure(when: string, error: unknown): void {
-    const message = `The work of the leader of '${this.key}' failed, ${when}: ${thrownText(error)}`;
-    this.host.report({ level: 'error', code: 'election-work-failed', message });
+    this.host.report(workEnded(this.key, after));
   }
 }
 
 function demandFunction(method: string, work: unknown): void {
   if (typeof work !== 'function') throw new TypeError(`${method} needs the work of the leader: a function`);
-}
-
-/** True if the work rejected because its signal aborted, or because its term was lost. */
-function isAbort(error: unknown, term: Lock): boolean {
-  try {
-    for (let each = error, depth = 0; each !== undefined && each !== null && depth < 5; depth++) {
-      const { name, cause } = each as { readonly name?: unknown; readonly cause?: unknown };
-      if (each === term.signal.reason || name === 'AbortError') return true;
-      if (each instanceof LockLostError && each.keys.includes(term.key)) return true;
-      each = cause;
-    }
-  } catch {
-    // A getter of the thrown value throws: the value is no abort.
-  }
-  return false;
 }

@@ -386,7 +386,12 @@ describe('An election', () => {
 
     it('does not lead again before the work of a lost term has ended', async () => {
       copies = new Copies();
-      const election = open().elect('boss');
+      const service = open();
+      const overdue: string[] = [];
+      service.reports.subscribe(({ code, message }) => {
+        if (code === 'election-work-overdue') overdue.push(message);
+      });
+      const election = service.elect('boss');
       const other = open().elect('boss');
       const work = new Work();
       void election.run(work.run);
@@ -396,11 +401,39 @@ describe('An election', () => {
       expect([election.isLeader, other.isLeader]).toEqual([false, true]);
       await other.resign();
       await copies.clock.advance(LEASE);
-      expect(election.isLeader).toBe(false);
+      expect([election.isLeader, overdue]).toEqual([false, []]);
+      await copies.clock.advance(3 * LEASE);
+      expect([election.isLeader, overdue]).toEqual([
+        false,
+        [expect.stringMatching(/^The work of the leader of 'boss' still runs 10 s after its term has ended/)],
+      ]);
       work.end();
       await settled();
       expect([election.isLeader, work.isRunning]).toEqual([true, true]);
       work.end();
+    });
+
+    it('does not lead without it after a resignation, before the work of a lost term has ended', async () => {
+      copies = new Copies();
+      const service = open();
+      const works: Lock[] = [];
+      let end!: () => void;
+      service.elections.declare('boss', undefined, (term) => {
+        works.push(term);
+        return new Promise<void>((resolve) => (end = resolve));
+      });
+      const first = service.elect('boss');
+      await settled();
+      copies.server.forceRelease('boss');
+      await settled();
+      await first.resign();
+      const second = service.elect('boss');
+      await copies.clock.advance(20_000);
+      expect([second.isLeader, works.length]).toEqual([false, 1]);
+      end();
+      await settled();
+      expect([second.isLeader, works.length]).toEqual([true, 2]);
+      end();
     });
 
     it('has one such work', async () => {
