@@ -9,7 +9,10 @@ import { Session, type Opened, type ServerRun } from './session.js';
 
 const INVALIDATIONS = '__redis__:invalidate';
 
-const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
+export const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
+
+export const NEEDS_SENTINELS =
+  'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master';
 
 /** The server is a replica. */
 export class NoMasterError extends Error {
@@ -118,9 +121,7 @@ async function identify(
   // Valkey calls the field server_mode.
   const mode = infoField(server, 'redis_mode') ?? infoField(server, 'server_mode');
   if (mode === 'sentinel') {
-    throw new UnsuitableError(
-      'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master',
-    );
+    throw new UnsuitableError(NEEDS_SENTINELS);
   }
   const refusal = replies.find((reply) => reply instanceof ErrorReply);
   if (refusal !== undefined) throw new RefusedError(address, refusal);

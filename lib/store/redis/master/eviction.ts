@@ -1,6 +1,6 @@
 import type { Misconfigured } from '../../lock-store.js';
-import type { Session } from '../connection/session.js';
-import { addressText } from '../resp.js';
+import type { Opened } from '../connection/session.js';
+import { addressText, type Address } from '../resp.js';
 
 /**
  * Says why the server may evict locks. Undefined if it may not, or if the user allows eviction.
@@ -8,7 +8,7 @@ import { addressText } from '../resp.js';
  * @see https://redis.io/docs/latest/develop/reference/eviction/
  */
 export function evictionRisk(
-  { address, opened }: Pick<Session, 'address' | 'opened'>,
+  { address, opened }: { readonly address: Address; readonly opened: Pick<Opened, 'evictionPolicy'> },
   allowEviction: boolean,
 ): Misconfigured | undefined {
   const policy = opened.evictionPolicy;

@@ -182,14 +182,14 @@ function end({ questions, events }: ConnectionPair): void {
 }
 
 /** Reads a record of Sentinel, which is an array of name, value, name, value, ... */
-function fieldsOf(reply: Reply | undefined): Map<string, string> {
+export function fieldsOf(reply: Reply | undefined): Map<string, string> {
   const fields = new Map<string, string>();
   if (Array.isArray(reply))
     for (let i = 0; i + 1 < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]));
   return fields;
 }
 
-function addressIn(fields: ReadonlyMap<string, string>): string {
+export function addressIn(fields: ReadonlyMap<string, string>): string {
   return `${fields.get('ip')}:${fields.get('port')}`;
 }
 
