@@ -69,7 +69,7 @@ export class Output {
     const long = this.secrets.toSorted((one, other) => other.length - one.length);
     return long
       .reduce((masked, secret) => masked.replaceAll(secret, '***'), text)
-      .replaceAll(/(\b[a-z]+:\/\/[^\s:@/]*):[^\s@]*@/gi, '$1:***@');
+      .replaceAll(/(\b[a-z]+:\/\/[^\s:@/]*):\S*@/gi, '$1:***@');
   }
 
   private async drained(): Promise<void> {

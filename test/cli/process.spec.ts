@@ -1,0 +1,79 @@
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { compiledCommand, endOf, removeCommand, startCommand, type Ran } from '../support/command-line.js';
+import { startRedis, type RedisProcess } from '../support/redis-process.js';
+
+let command: string;
+let redis: RedisProcess;
+
+beforeAll(async () => {
+  command = compiledCommand();
+  redis = await startRedis();
+});
+afterAll(async () => {
+  removeCommand(command);
+  await redis.dispose();
+});
+
+const ran = (args: string[], env = {}): Promise<Ran> => endOf(startCommand(command, args, env));
+
+describe('The command as a process', () => {
+  it('prints its version and its help', async () => {
+    expect(await ran(['--version'])).toEqual({ code: 0, out: '7.8.9\n', err: '' });
+    expect(await ran(['--help'])).toMatchObject({ code: 0, out: expect.stringMatching(/^Usage: /), err: '' });
+  });
+
+  it('has the documented exit codes', async () => {
+    await redis.call('SET', 'lock:a', 'rl:host:1:1 1795531756566206', 'PX', 600_000);
+    const env = { REPLICA_LOCK_URL: redis.url };
+    expect(await ran(['ls'], env)).toMatchObject({ code: 0, err: '' });
+    expect(await ran(['inspect', 'a'], env)).toMatchObject({ code: 0 });
+    expect(await ran(['inspect', 'b'], env)).toMatchObject({ code: 1 });
+    expect(await ran(['release', 'a', 'rl:other:1:1'], env)).toMatchObject({ code: 1 });
+    expect(await ran(['release', 'a'], env)).toMatchObject({ code: 0 });
+    expect(await ran(['ls', '--nonsense'], env)).toMatchObject({ code: 2, out: '' });
+    expect(await ran(['ls'], { REPLICA_LOCK_URL: 'redis://127.0.0.1:1' })).toMatchObject({
+      code: 3,
+      out: '',
+    });
+    // Without replicas, locks are refused.
+    expect(await ran(['doctor'], env)).toMatchObject({ code: 1, err: '' });
+  });
+
+  it('prints no colours into a pipe, and lists no secret among its arguments', async () => {
+    const { out } = await ran(['doctor', '--url', redis.url], { TERM: 'xterm-256color' });
+    expect(out).not.toContain('\u001b');
+    const refused = await ran(['ls', '--url', `redis://:hidden@${redis.address}`]);
+    expect(refused).toMatchObject({ code: 2, out: '' });
+    expect(refused.err).not.toContain('hidden');
+  });
+
+  it('ends quietly if its reader has seen enough', async () => {
+    const client = redis.client();
+    const pipeline = client.pipeline();
+    for (let i = 0; i < 20_000; i++)
+      pipeline.set(`lock:k${i}`, `rl:host:1:${i} 1795531756566206`, 'PX', 600_000);
+    await pipeline.exec();
+    await redis.call('CONFIG', 'RESETSTAT');
+    const reading = startCommand(command, ['ls'], { REPLICA_LOCK_URL: redis.url });
+    const end = endOf(reading);
+    await once(reading.stdout!, 'data');
+    reading.stdout!.destroy();
+    expect(await end).toMatchObject({ code: 0, err: '' });
+    const calls = /calls=(\d+)/.exec((await redis.info('commandstats'))['cmdstat_scan'] ?? '')?.[1];
+    expect(Number(calls)).toBeLessThan(60);
+  });
+
+  it('ends soon if the server hangs', async () => {
+    await redis.stop();
+    try {
+      expect(await ran(['ls', '--url', redis.url])).toMatchObject({
+        code: 3,
+        err: expect.stringMatching(/could not be listed: .*did not answer/),
+      });
+      expect(await ran(['doctor', '--url', redis.url])).toMatchObject({ code: 3 });
+    } finally {
+      redis.resume();
+    }
+  });
+});
