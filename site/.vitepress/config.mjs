@@ -24,6 +24,7 @@ const ORDER = [
   'production',
   'operating',
   'board',
+  'command-line',
   'testing',
   'migrating',
   'benchmarks',
