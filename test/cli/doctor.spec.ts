@@ -254,7 +254,7 @@ describe('nestjs-replica-lock doctor', () => {
     expect(checksOf(found, 'warning')).toEqual([]);
     expect(found.sections.map(({ title }) => title.split(' ')[0])).toEqual([
       'Redis',
-      ...['Master', 'Replica', 'Replica', 'Master', 'Replica', 'Replica', 'Master', 'Replica', 'Replica'],
+      ...Array.from({ length: 3 }, () => ['Master', 'Replica', 'Replica']).flat(),
       'Clocks',
     ]);
     expect(textOf(found, 'slots')).toMatch(/3 masters serve all 16384 slots/);

@@ -56,8 +56,13 @@ export interface Examination {
 }
 
 const SETTINGS = [
-  ...['save', 'appendonly', 'appendfsync', 'min-replicas-to-write', 'min-replicas-max-lag', 'repl-timeout'],
-  ...['cluster-node-timeout', 'cluster-require-full-coverage', 'cluster-allow-replica-migration'],
+  'save',
+  'appendfsync',
+  'min-replicas-to-write',
+  'repl-timeout',
+  'cluster-node-timeout',
+  'cluster-require-full-coverage',
+  'cluster-allow-replica-migration',
 ];
 
 /** How often the time is asked for: the shortest round trip tells the offset best. */

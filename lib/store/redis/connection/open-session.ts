@@ -9,7 +9,8 @@ import { Session, type Opened, type ServerRun } from './session.js';
 
 const INVALIDATIONS = '__redis__:invalidate';
 
-export const NEEDS_NODES = 'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
+export const NEEDS_NODES =
+  'it is a node of a Redis Cluster: give the connection as { nodes: [{ host, port }] }';
 
 export const NEEDS_SENTINELS =
   'it is a Sentinel: give the connection as { sentinels: [{ host, port }], name } with the name of the master';
