@@ -64,13 +64,14 @@ function showFacts(facts: readonly RoundFacts[], hang: HangFacts): number {
 }
 
 /** Says what the demonstration waits for, twice a second. */
-function showProgress(scene: Scene, engine: Engine): NodeJS.Timeout {
+function showProgress(scene: Scene, engine: Engine, processes: Processes): NodeJS.Timeout {
   return setInterval(() => {
-    if (scene.phase !== 'rounds') return;
-    const { quarantine, payments } = engine.state();
+    if (scene.phase !== 'rounds' || processes.isEnding) return;
+    const { quarantine, payments, servers } = engine.state();
     const waiting = payments.filter(({ step }) => step === 'waiting').length;
     const parts = [
       `${seconds(scene.timeLine.now)} s`,
+      servers.some(({ role, condition }) => role === 'master' && condition === 'running') ? '' : 'no master',
       quarantine > 0 ? `new replica locks in ${Math.ceil(quarantine / 1_000)} s` : '',
       `${payments.length - waiting} payments at work, ${waiting} waiting`,
     ];
@@ -100,7 +101,9 @@ async function main(processes: Processes): Promise<number> {
   );
   const scene = await Scene.start(processes);
   const engine = new Engine(scene);
-  engine.events.subscribe((event) => terminal.event(event));
+  engine.events.subscribe((event) => {
+    if (!processes.isEnding) terminal.event(event);
+  });
   const page = await PageServer.start(engine, Number(process.env['DEMO_PORT'] ?? 0));
   terminal.line(
     `    watch it at ${page.url}${options.keep ? '' : ' (npm run demo -- --keep leaves it running)'}`,
@@ -108,7 +111,7 @@ async function main(processes: Processes): Promise<number> {
   let code = 0;
   if (options.rounds) {
     scene.phase = 'rounds';
-    const progress = showProgress(scene, engine);
+    const progress = showProgress(scene, engine, processes);
     const { facts, hang } = await rounds(scene);
     clearInterval(progress);
     code = showFacts(facts, hang);
@@ -129,12 +132,17 @@ async function main(processes: Processes): Promise<number> {
 
 const processes = new Processes();
 processes.exitOnSignals(130, () => terminal.line('\nStopping everything ...'));
+
+/** An error while everything is being stopped is no failure. */
+async function fail(error: unknown): Promise<void> {
+  if (processes.isEnding) return;
+  terminal.line(error instanceof Error ? error.message : String(error));
+  await processes.exit(1);
+}
+
+process.on('unhandledRejection', (error) => void fail(error));
 try {
   await processes.exit(await main(processes));
 } catch (error) {
-  // An error while everything is being stopped is no failure.
-  if (!processes.isEnding) {
-    console.error(error instanceof Error ? error.message : error);
-    await processes.exit(1);
-  }
+  await fail(error);
 }

@@ -138,11 +138,11 @@ export class FailOver {
     this.say('lock', `no new locks for now: until the links to ${name} are older than any lease`);
   }
 
-  /** Whether the keys were written behind the promotion. */
+  /** Whether the keys were written behind the kill, which only the new master can have done. */
   private async areRenewed(orders: readonly string[]): Promise<boolean> {
-    const sincePromotion = this.now - this.moments.promotedAt!;
+    const sinceKill = this.now - this.moments.killedAt!;
     const rests = await Promise.all(orders.map((order) => this.master.client.pttl(`lock:order:${order}`)));
-    return rests.every((rest) => rest > LEASE + CLOCK_SKEW - sincePromotion);
+    return rests.every((rest) => rest > Math.max(0, LEASE + CLOCK_SKEW - sinceKill));
   }
 
   private async seePaymentsEnd(): Promise<void> {

@@ -69,7 +69,10 @@ export class Shop {
   }
 
   async pay(order: string, lock: LockKind): Promise<Answer> {
-    const response = await fetch(`${this.url}/orders/${order}/${ROUTES[lock]}`, { method: 'POST' });
+    const url = `${this.url}/orders/${order}/${ROUTES[lock]}`;
+    const response = await fetch(url, { method: 'POST' }).catch((error: unknown) => {
+      throw new Error(`${this.name} does not answer a payment at ${url}`, { cause: error });
+    });
     const body = (await response.json()) as {
       status?: string;
       lockHeld?: boolean;

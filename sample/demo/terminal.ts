@@ -2,6 +2,7 @@ import type { DemoEvent } from './model.js';
 import { seconds } from './time-line.js';
 
 const RESET = '\x1b[0m';
+const BOLD = '\x1b[1m';
 const COLORS: Readonly<Record<DemoEvent['tone'], string>> = { plain: '', good: '\x1b[32m', bad: '\x1b[31m' };
 
 /** Prints the time line, and on a terminal a last line that says what the demonstration waits for. */
@@ -14,17 +15,17 @@ export class Terminal {
   }
 
   event({ at, kind, tone, text }: DemoEvent): void {
-    if (kind === 'round')
-      this.line(`\n${this.hasColors ? '\x1b[1m' : ''}${text}${this.hasColors ? RESET : ''}`);
-    else
-      this.line(
-        `${seconds(at).padStart(6)} s  ${this.hasColors ? COLORS[tone] : ''}${text}${this.hasColors ? RESET : ''}`,
-      );
+    if (kind === 'round') this.line(`\n${this.colored(BOLD, text)}`);
+    else this.line(`${seconds(at).padStart(6)} s  ${this.colored(COLORS[tone], text)}`);
   }
 
   /** Replaced by the next line. Without a terminal nothing is printed. */
   progress(text: string): void {
     if (this.isTerminal)
-      process.stdout.write(`\r\x1b[K          ${text.slice(0, (process.stdout.columns ?? 80) - 11)}`);
+      process.stdout.write(`\r\x1b[K          ${text.slice(0, (process.stdout.columns || 80) - 11)}`);
+  }
+
+  private colored(color: string, text: string): string {
+    return this.hasColors && color !== '' ? `${color}${text}${RESET}` : text;
   }
 }
