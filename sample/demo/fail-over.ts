@@ -71,10 +71,11 @@ export class FailOver {
     await redis.untilReplicated();
     this.held = orders.length;
     this.moments.keptAt = this.now;
-    this.say(
-      'lock',
-      `${this.held} payments hold their locks, which all servers have; the bank takes its time`,
-    );
+    const what =
+      this.payments.lock === 'none'
+        ? 'are at work, without locks'
+        : 'hold their locks, which all servers have';
+    this.say('lock', `${this.held} payments ${what}; the bank takes its time`);
   }
 
   private async payWhileReplicasLag(): Promise<void> {
@@ -94,7 +95,8 @@ export class FailOver {
     );
     const granted = this.last.orders.filter((order) => this.isOnTheWay(order)).length;
     this.held += granted;
-    if (granted > 0) this.say('lock', `${granted} more payments get their locks from ${name}`);
+    if (this.payments.lock === 'none') this.say('payment', `${granted} more payments are at work`);
+    else if (granted > 0) this.say('lock', `${granted} more payments get their locks from ${name}`);
     else this.say('lock', `${LAST} more payments get 503: no replica has confirmed their locks`, 'good');
   }
 
@@ -121,8 +123,11 @@ export class FailOver {
     this.moments.againAt = this.now;
     const charged = answers.filter((answer) => answer.charged).length;
     const after = seconds(this.now - this.moments.askedAt!);
-    const what = `${second.name} gets ${charged} of the locks that ${first.name} got ${after} s ago, and charges`;
-    this.say('lock', `${what} (lease ${LEASE / 1_000} s)`, charged > 0 ? 'bad' : 'plain');
+    const what =
+      this.payments.lock === 'none'
+        ? `${second.name} charges ${charged} of the orders that ${first.name} is working on`
+        : `${second.name} gets ${charged} of the locks that ${first.name} got ${after} s ago, and charges (lease ${LEASE / 1_000} s)`;
+    this.say('lock', what, charged > 0 ? 'bad' : 'plain');
   }
 
   private async seeHeldLocksGoOn(): Promise<void> {

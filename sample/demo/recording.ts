@@ -12,7 +12,7 @@ const RIGHT = 20;
 const LANE = 24;
 const BAR = 18;
 const BASELINE = 13;
-/** The least width of a bar. */
+/** The least width of a bar, to the left of its end. */
 const MARK_WIDTH = 7;
 const PANEL_HEAD = 34;
 const PANEL_GAP = 20;
@@ -230,16 +230,13 @@ function drawLane({ name, bars, notes = [] }: Lane, y: number, x: (at: number) =
   return [
     text(LEFT - 10, middle, name, 'name', 'end'),
     ...bars.map((bar) => drawBar(bar, y, x)),
-    ...notes.map(({ at, text: words, tone }) => {
-      const bar = bars.findLast(({ to }) => to <= at);
-      const left = bar === undefined ? x(at) : Math.max(x(at), x(bar.from) + MARK_WIDTH);
-      return text(left + 6, middle, words, `${tone} strong`);
-    }),
+    ...notes.map(({ at, text: words, tone }) => text(x(at) + 6, middle, words, `${tone} strong`)),
   ].join('');
 }
 
 function drawBar({ from, to, look, text: words = '' }: Bar, y: number, x: (at: number) => number): string {
-  const [left, right] = [x(from), Math.max(x(from) + MARK_WIDTH, x(to) - 1)];
+  const right = x(to) - 1;
+  const left = Math.min(x(from), right - MARK_WIDTH);
   const box = `x="${round(left)}" y="${y}" width="${round(right - left)}" height="${BAR}" rx="3"`;
   const hatch = look === 'off' || look === 'wait' ? `<rect ${box} fill="url(#h)"/>` : '';
   // Words stand behind the kill if the bar does. 6.2 px for a character is more than most need.
