@@ -185,9 +185,9 @@ describe('The page of the demonstration', () => {
     await click('Cut a replica off');
     demo.showServers({ condition: 'dead' }, { role: 'master' }, { condition: 'stopped' });
     await click('Start redis-1 again');
-    await click('Let the replica go on');
+    await click('Let redis-3 go on');
     demo.showServers({}, {}, { condition: 'cut-off' });
-    await click('Let the replica back');
+    await click('Let redis-3 back');
     expect(demo.calls).toEqual([
       ['pay', { count: 20 }],
       ['killMaster', { lagging: true }],

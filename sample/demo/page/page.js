@@ -41,14 +41,18 @@ const BUTTONS = {
       ? { text: 'Kill the master', send: hasMaster ? ['killMaster', { lagging: true }] : undefined }
       : { text: `Start ${dead.name} again`, send: hasMaster ? ['startAgain'] : undefined };
   },
-  stop: ({ servers }) =>
-    servers.some(({ condition }) => condition === 'stopped')
-      ? { text: 'Let the replica go on', send: ['continueReplica'] }
-      : { text: 'Stop a replica', send: servers.some(isRunningReplica) ? ['stopReplica'] : undefined },
-  cut: ({ servers }) =>
-    servers.some(({ condition }) => condition === 'cut-off')
-      ? { text: 'Let the replica back', send: ['reconnect'] }
-      : { text: 'Cut a replica off', send: servers.some(isRunningReplica) ? ['cutOff'] : undefined },
+  stop: ({ servers }) => {
+    const stopped = servers.find(({ condition }) => condition === 'stopped');
+    return stopped === undefined
+      ? { text: 'Stop a replica', send: servers.some(isRunningReplica) ? ['stopReplica'] : undefined }
+      : { text: `Let ${stopped.name} go on`, send: ['continueReplica'] };
+  },
+  cut: ({ servers }) => {
+    const cut = servers.find(({ condition }) => condition === 'cut-off');
+    return cut === undefined
+      ? { text: 'Cut a replica off', send: servers.some(isRunningReplica) ? ['cutOff'] : undefined }
+      : { text: `Let ${cut.name} back`, send: ['reconnect'] };
+  },
 };
 
 /** @param {import('../model.js').ServerState} server */
