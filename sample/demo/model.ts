@@ -59,7 +59,10 @@ export interface ServerState {
   readonly name: string;
   /** `127.0.0.1:port` */
   readonly address: string;
-  /** As the server says itself; of a server that does not answer: what it said last. */
+  /**
+   * As the server says itself; of a server that does not answer: what it said last. A dead server
+   * counts as a replica, which it will be when it is started again.
+   */
   readonly role: 'master' | 'replica';
   /**
    * `stopped`: SIGSTOP. `dead`: killed. `cut-off`: runs, but its link to the master is broken on

@@ -93,6 +93,12 @@ export class Monitor {
 
   private async look(): Promise<void> {
     const { redis, shops } = this.scene;
+    for (const server of redis.servers) {
+      const last = this.servers.get(server);
+      // A dead server is started again as a replica: until it answers, the page must not show two masters.
+      if (server.condition === 'dead' && last !== undefined)
+        this.servers.set(server, { ...last, role: 'replica', linkAge: undefined });
+    }
     const running = redis.servers.filter(
       ({ condition }) => condition === 'running' || condition === 'cut-off',
     );
