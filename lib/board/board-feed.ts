@@ -46,6 +46,8 @@ export class BoardFeed implements BeforeApplicationShutdown {
   open(response: StreamResponse): void {
     if (this.isClosed) throw new ServiceUnavailableException('The application is shutting down.');
     const stream = new EventStream(response, () => this.left(stream));
+    // The reader has left while a guard was asked. Its socket will not close once more.
+    if (stream.isGone) return;
     this.streams.add(stream);
     if (this.streams.size === 1) this.start();
     stream.send('state', this.state());

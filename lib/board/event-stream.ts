@@ -35,6 +35,10 @@ export class EventStream {
     });
   }
 
+  get isGone(): boolean {
+    return this.response.destroyed;
+  }
+
   /**
    * True as long as the reader has not taken what was sent: nothing more is sent then, so a slow
    * reader costs no memory. A reader that takes nothing for long is disconnected.

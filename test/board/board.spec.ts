@@ -15,9 +15,12 @@ import {
   VersioningType,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { once, type EventEmitter } from 'node:events';
+import { request } from 'node:http';
 import { jest } from '@jest/globals';
 import { map } from 'rxjs';
 import type { BoardEvent, BoardLocks, BoardState } from '../../lib/board/board-model.js';
+import { BoardFeed } from '../../lib/board/board-feed.js';
 import { ReplicaLockBoardModule } from '../../lib/board/index.js';
 import { ReplicaLockModule, type ReplicaLockModuleOptions } from '../../lib/index.js';
 import { adapters } from '../decorators/apps.js';
@@ -185,6 +188,24 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
     again.close();
   });
 
+  it('listens to nothing for a page that left while a guard was asked', async () => {
+    const slow = {
+      async canActivate(context: ExecutionContext): Promise<boolean> {
+        const response = context.switchToHttp().getResponse<EventEmitter & { raw?: EventEmitter }>();
+        const hasLeft = once(response.raw ?? response, 'close');
+        client.destroy();
+        await hasLeft;
+        return true;
+      },
+    };
+    await using board = await startBoard({ adapter, board: { guards: [slow] } });
+    const open = jest.spyOn(board.app.get(BoardFeed, { strict: false }), 'open');
+    const client = request(`${board.url}/api/events`, { agent: false }).on('error', () => {});
+    client.end();
+    await until(() => open.mock.results[0]?.type === 'return', { what: 'the request has arrived' });
+    expect(isHeard(board)).toBe(false);
+  });
+
   it('ends the open pages when the application shuts down, and does not delay its end', async () => {
     const board = await startBoard({ adapter });
     const reader = await events(board.url);
@@ -232,12 +253,12 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
   });
 
   describe('asked to take a key away', () => {
-    const request = { key: 'order:1', confirmation: 'order:1' };
+    const asked = { key: 'order:1', confirmation: 'order:1' };
 
     it('refuses unless that is allowed', async () => {
       await using board = await startBoard({ adapter });
       const lock = await board.locks.acquire('order:1');
-      const response = await release(board.url, request);
+      const response = await release(board.url, asked);
       expect(response.status).toBe(403);
       expect((await body<{ message: string }>(response)).message).toContain('allowForceRelease: true');
       expect(lock.held).toBe(true);
@@ -249,14 +270,14 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
         board: { guards: [everyone], allowForceRelease: true },
       });
       const [one, other] = await Promise.all([1, 2].map(() => board.locks.acquire('order:1', { limit: 5 })));
-      expect(await body(await release(board.url, { ...request, owner: one!.owner }))).toEqual({
+      expect(await body(await release(board.url, { ...asked, owner: one!.owner }))).toEqual({
         wasHeld: true,
       });
       await until(() => one!.signal.aborted, { what: 'the holder is told' });
       expect(other!.held).toBe(true);
-      expect(await body(await release(board.url, request))).toEqual({ wasHeld: true });
+      expect(await body(await release(board.url, asked))).toEqual({ wasHeld: true });
       await until(() => other!.signal.aborted, { what: 'the holder is told' });
-      expect(await body(await release(board.url, request))).toEqual({ wasHeld: false });
+      expect(await body(await release(board.url, asked))).toEqual({ wasHeld: false });
     });
 
     it('refuses a request of another site, or without its own header', async () => {
@@ -274,22 +295,22 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
         { origin: 'https://evil.example' },
         { origin: 'null' },
       ];
-      for (const headers of refused) expect((await release(board.url, request, headers)).status).toBe(403);
+      for (const headers of refused) expect((await release(board.url, asked, headers)).status).toBe(403);
       for (const path of ['/api/events', '/api/lock?key=order:1', '/api/locks'])
         expect((await fetch(board.url + path, { headers: { origin: 'https://evil.example' } })).status).toBe(
           403,
         );
       expect(lock.held).toBe(true);
-      expect((await release(board.url, request, { origin: new URL(board.url).origin })).status).toBe(200);
+      expect((await release(board.url, asked, { origin: new URL(board.url).origin })).status).toBe(200);
     });
 
     it.each<[string, unknown]>([
       ['the key is not confirmed', { key: 'order:1' }],
       ['another key is confirmed', { key: 'order:1', confirmation: 'order:2' }],
       ['the key is no text', { key: ['order:1'], confirmation: ['order:1'] }],
-      ['the owner is no text', { ...request, owner: {} }],
-      ['the owner is empty', { ...request, owner: '' }],
-      ['the body is a list', [request]],
+      ['the owner is no text', { ...asked, owner: {} }],
+      ['the owner is empty', { ...asked, owner: '' }],
+      ['the body is a list', [asked]],
     ])('refuses if %s', async (_, data) => {
       await using board = await startBoard({
         adapter,

@@ -22,6 +22,9 @@ describe('The recent events', () => {
     add(recent, 'addReport', 100_000);
     expect(recent.all()).toHaveLength(150);
     expect(recent.last).toBe(200_000);
+    type Inside = Record<'reports' | 'events', { items: readonly unknown[] }>;
+    const { reports, events } = recent as unknown as Inside;
+    expect(reports.items.length + events.items.length).toBeLessThan(300);
   });
 
   it('keep a report however many locks were taken since', () => {
