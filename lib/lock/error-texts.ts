@@ -80,6 +80,11 @@ export function endOf(holders: number): string {
   return holders === 0 ? 'That ends' : holders === 1 ? 'Its lease ends' : 'The first lease ends';
 }
 
+/** Why a lock was lost whose key holds another value, or none. */
+export function keyGone(key: string): string {
+  return `another client deleted or took its key '${key}', or the server lost the key in a restart or a fail-over`;
+}
+
 /** What fencing does for a lock that was lost. */
 export function fenceOf(limit: number): string {
   return limit === 1

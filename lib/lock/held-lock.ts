@@ -14,7 +14,7 @@ import type {
 import type { Validity } from '../store/validity.js';
 import { NO_INDEX } from '../common/intrusive-set.js';
 import { keepBusy } from './cooldown.js';
-import { reasonOf } from './error-texts.js';
+import { keyGone, reasonOf } from './error-texts.js';
 import { LockLostError, LockUnavailableError } from './errors.js';
 import type { LockEvent } from './events.js';
 import { HELD, KEEPING, RELEASED, type Keeping, type State } from './held-lock-state.js';
@@ -331,8 +331,7 @@ export class HeldLock extends Lock implements Whole<HeldKeys>, Timed {
 
   /** The other keys of the lock are given back, since the lock holds them no more. */
   private loseKey(key: string): void {
-    const why = `another client deleted or took its key '${key}', or the server lost the key in a restart or a fail-over`;
-    this.lose(why, { takeBack: this.keys.length > 1 });
+    this.lose(keyGone(key), { takeBack: this.keys.length > 1 });
   }
 
   /** `passed`: ms of the first period that are over. */
