@@ -61,9 +61,10 @@ export function duration(ms) {
   const s = ms / 1000;
   if (s < 9.95) return `${s.toFixed(1)} s`;
   if (s < 99.5) return `${Math.round(s)} s`;
-  const [minutes, hours] = [Math.round(s / 60), Math.floor(s / 3600)];
+  const minutes = Math.round(s / 60);
   if (minutes < 60) return `${minutes} min`;
-  return hours < 48 ? `${hours} h ${Math.floor((s % 3600) / 60)} min` : `${Math.round(hours / 24)} days`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.round(hours / 24)} days`;
 }
 
 /** @param {number} count */
