@@ -29,6 +29,17 @@ function checksOf({ findings }: Diagnosed, level: Finding['level']): string[] {
   return [...new Set(checks)].filter((check) => check !== 'links').toSorted();
 }
 
+/** Waits until nothing is wrong: on a busy machine a healthy replica may be silent for seconds. */
+async function untilContent(args: string[]): Promise<Diagnosed> {
+  let found = await diagnose(args);
+  const complaints = (): string[] => [...checksOf(found, 'problem'), ...checksOf(found, 'warning')];
+  await until(async () => complaints().length === 0 || ((found = await diagnose(args)), false), {
+    within: 10_000,
+    what: 'the doctor is content',
+  }).catch(() => expect(complaints()).toEqual([]));
+  return found;
+}
+
 function textOf({ findings }: Diagnosed, check: string): string {
   return findings
     .filter((finding) => finding.check === check)
@@ -47,16 +58,14 @@ async function connectionsOf(redis: RedisProcess): Promise<number> {
 describe('nestjs-replica-lock doctor', () => {
   it('is content with a master and two replicas that are set up well, and leaves nothing behind', async () => {
     await using redis = await startReplication({ replicas: 2, config: GOOD });
-    const found = await diagnose(['--url', redis.url]);
-    expect(checksOf(found, 'problem')).toEqual([]);
-    expect(checksOf(found, 'warning')).toEqual([]);
+    const found = await untilContent(['--url', redis.url]);
     // The links of a new master are young.
     expect([found.code, found.verdict]).toEqual([4, 'warning']);
     expect(textOf(found, 'links')).toMatch(/A replication link is only \d+ s old/);
-    expect(found.sections.map(({ title }) => title)).toEqual([
+    expect(found.sections.map(({ title }) => title).toSorted()).toEqual([
+      'Clocks',
       `Master ${redis.master.address}`,
       ...redis.replicas.map(({ address }) => `Replica ${address}`).toSorted(),
-      'Clocks',
     ]);
     expect(textOf(found, 'confirmation')).toMatch(/confirmed by 2 of 2 replicas after/);
     expect(textOf(found, 'own-clock')).toMatch(/agrees/);
@@ -212,9 +221,7 @@ describe('nestjs-replica-lock doctor', () => {
     await using sentinels = await startSentinels({ config: GOOD, downAfter: 3_000 });
     const list = sentinels.sentinels.map(({ address }) => address);
     const all = ['--sentinel', list.join(','), '--master', 'mymaster'];
-    const found = await diagnose(all);
-    expect(checksOf(found, 'problem')).toEqual([]);
-    expect(checksOf(found, 'warning')).toEqual([]);
+    const found = await untilContent(all);
     expect(found.sections.map(({ title }) => title.split(' ')[0])).toEqual([
       'Sentinels',
       'Master',
@@ -249,9 +256,7 @@ describe('nestjs-replica-lock doctor', () => {
 
   it('examines every shard of a Cluster', async () => {
     await using cluster = await startCluster({ masters: 3, replicas: 2, config: GOOD });
-    const found = await diagnose(['--nodes', cluster.nodes[4]!.address]);
-    expect(checksOf(found, 'problem')).toEqual([]);
-    expect(checksOf(found, 'warning')).toEqual([]);
+    const found = await untilContent(['--nodes', cluster.nodes[4]!.address]);
     expect(found.sections.map(({ title }) => title.split(' ')[0])).toEqual([
       'Redis',
       ...Array.from({ length: 3 }, () => ['Master', 'Replica', 'Replica']).flat(),

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { compiledCommand, endOf, removeCommand, startCommand, type Ran } from '../support/command-line.js';
 import { startRedis, type RedisProcess } from '../support/redis-process.js';
+import { listenWithTls } from '../support/tls.js';
 
 let command: string;
 let redis: RedisProcess;
@@ -26,19 +27,20 @@ describe('The command as a process', () => {
   it('has the documented exit codes', async () => {
     await redis.call('SET', 'lock:a', 'rl:host:1:1 1795531756566206', 'PX', 600_000);
     const env = { REPLICA_LOCK_URL: redis.url };
-    expect(await ran(['ls'], env)).toMatchObject({ code: 0, err: '' });
-    expect(await ran(['inspect', 'a'], env)).toMatchObject({ code: 0 });
-    expect(await ran(['inspect', 'b'], env)).toMatchObject({ code: 1 });
-    expect(await ran(['release', 'a', 'rl:other:1:1'], env)).toMatchObject({ code: 1 });
-    expect(await ran(['release', 'a'], env)).toMatchObject({ code: 0 });
-    expect(await ran(['ls', '--nonsense'], env)).toMatchObject({ code: 2, out: '' });
-    expect(await ran(['ls'], { REPLICA_LOCK_URL: 'redis://127.0.0.1:1' })).toMatchObject({
-      code: 3,
-      out: '',
-    });
-    // Without replicas, locks are refused.
-    expect(await ran(['doctor'], env)).toMatchObject({ code: 1, err: '' });
-  });
+    const runs: [args: string[], code: number][] = [
+      [['ls'], 0],
+      [['inspect', 'a'], 0],
+      [['inspect', 'b'], 1],
+      [['release', 'a', 'rl:other:1:1'], 1],
+      [['ls', '--nonsense'], 2],
+      [['ls', '--url', 'redis://127.0.0.1:1'], 3],
+      // Without replicas, locks are refused.
+      [['doctor'], 1],
+    ];
+    const codes = await Promise.all(runs.map(async ([args]) => [args, (await ran(args, env)).code]));
+    expect(codes).toEqual(runs);
+    expect(await ran(['release', 'a'], env)).toMatchObject({ code: 0, err: '' });
+  }, 60_000);
 
   it('prints no colours into a pipe, and lists no secret among its arguments', async () => {
     const { out } = await ran(['doctor', '--url', redis.url], { TERM: 'xterm-256color' });
@@ -62,18 +64,38 @@ describe('The command as a process', () => {
     expect(await end).toMatchObject({ code: 0, err: '' });
     const calls = /calls=(\d+)/.exec((await redis.info('commandstats'))['cmdstat_scan'] ?? '')?.[1];
     expect(Number(calls)).toBeLessThan(60);
-  });
+  }, 60_000);
+
+  it('speaks TLS to rediss://, and believes the certificates that Node believes', async () => {
+    const { port, file } = await listenWithTls(redis, 'IP:127.0.0.1');
+    const url = `rediss://127.0.0.1:${port}`;
+    expect(await ran(['inspect', 'free', '--url', url], { NODE_EXTRA_CA_CERTS: file })).toMatchObject({
+      code: 1,
+      err: '',
+    });
+    const places = [
+      ['--url', url],
+      ['--nodes', url],
+      ['--sentinel', url, '--master', 'mymaster'],
+    ];
+    for (const { code, err } of await Promise.all(places.map((place) => ran(['ls', ...place]))))
+      expect([code, err]).toEqual([3, expect.stringContaining('self-signed certificate')]);
+  }, 60_000);
 
   it('ends soon if the server hangs', async () => {
     await redis.stop();
     try {
-      expect(await ran(['ls', '--url', redis.url])).toMatchObject({
+      const [ls, doctor] = await Promise.all([
+        ran(['ls', '--url', redis.url]),
+        ran(['doctor', '--url', redis.url]),
+      ]);
+      expect(ls).toMatchObject({
         code: 3,
         err: expect.stringMatching(/could not be listed: .*did not answer/),
       });
-      expect(await ran(['doctor', '--url', redis.url])).toMatchObject({ code: 3 });
+      expect(doctor).toMatchObject({ code: 3 });
     } finally {
       redis.resume();
     }
-  });
+  }, 60_000);
 });

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
@@ -7,7 +6,8 @@ import { Redis } from 'ioredis';
 import type { AcquireOutcome } from '../../../../lib/store/lock-store.js';
 import { systemClock } from '../../../../lib/common/clock.js';
 import { until } from '../../../support/eventually.js';
-import { startRedis, type RedisProcess } from '../../../support/redis-process.js';
+import { startRedis } from '../../../support/redis-process.js';
+import { listenWithTls } from '../../../support/tls.js';
 import { granted, requestFor, take } from '../../requests.js';
 import { RedisStores } from '../redis-stores.js';
 
@@ -20,24 +20,6 @@ afterEach(async () => {
 
 function reasonOf(outcome: AcquireOutcome): string {
   return outcome.kind === 'unavailable' ? outcome.reason : outcome.kind;
-}
-
-/** Makes the server listen with TLS, too, with a certificate for `name`; resolves to the port. */
-async function listenWithTls(server: RedisProcess, name: string): Promise<{ port: number; ca: Buffer }> {
-  const [key, cert] = [join(server.folder, 'key.pem'), join(server.folder, 'cert.pem')];
-  const request = `req -x509 -newkey rsa:2048 -nodes -keyout ${key} -out ${cert} -days 2 -subj /CN=redis`;
-  execFileSync('openssl', [...request.split(' '), '-addext', `subjectAltName=${name}`], { stdio: 'ignore' });
-  const port = server.port + 1;
-  for (const [option, value] of [
-    ['tls-cert-file', cert],
-    ['tls-key-file', key],
-    ['tls-ca-cert-file', cert],
-    ['tls-auth-clients', 'no'],
-    ['tls-port', String(port)],
-  ] as const) {
-    await server.call('CONFIG', 'SET', option, value);
-  }
-  return { port, ca: readFileSync(cert) };
 }
 
 describe('A connection', () => {
