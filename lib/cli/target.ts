@@ -44,7 +44,7 @@ export function targetOf(options: GivenOptions, env: Environment): Target {
   const [sentinelUsername, sentinelPassword] = [fromEnv('SENTINEL_USERNAME'), fromEnv('SENTINEL_PASSWORD')];
   const credentials = given({ username, password });
   const secrets = [password, sentinelPassword];
-  const keyPrefix = options['key-prefix'] ?? env['REPLICA_LOCK_KEY_PREFIX'];
+  const keyPrefix = options['key-prefix'] ?? fromEnv('KEY_PREFIX');
   const made = (connection: RedisConnection, inUrl: readonly string[] = []): Target => ({
     connection,
     keyPrefix,
@@ -53,6 +53,7 @@ export function targetOf(options: GivenOptions, env: Environment): Target {
   if (found.kind === 'url') {
     if (found.url.startsWith('memory:'))
       throw new UsageError('Locks in memory belong to their process: there is no server to ask.');
+    if (found.url.startsWith('/') && password !== undefined) return made({ path: found.url, ...credentials });
     const { url, inUrl } = withCredentials(found.url, username, password);
     return made(url, inUrl);
   }

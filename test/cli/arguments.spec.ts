@@ -47,6 +47,12 @@ describe('The place of Redis', () => {
     ['a URL', { url: 'redis://a:1' }, {}, 'redis://a:1'],
     ['a URL with TLS', { url: 'rediss://a:1/2' }, {}, 'rediss://a:1/2'],
     ['a unix socket', { url: '/run/redis.sock' }, {}, '/run/redis.sock'],
+    [
+      'a unix socket with a password',
+      { url: '/run/redis.sock' },
+      { USERNAME: 'u', PASSWORD: 'p' },
+      { path: '/run/redis.sock', username: 'u', password: 'p' },
+    ],
     ['a URL of the environment', {}, { URL: 'redis://u:p@a' }, 'redis://u:p@a'],
     ['an option before the environment', { url: 'redis://b' }, { URL: 'redis://a', NODES: 'c' }, 'redis://b'],
     [

@@ -6,7 +6,7 @@ import {
   parseReplicationInfo,
   type ReplicationInfo,
 } from '../../store/redis/replication/replication-info.js';
-import { addressText, ErrorReply, type Address, type Command, type Reply } from '../../store/redis/resp.js';
+import { ErrorReply, type Address, type Command, type Reply } from '../../store/redis/resp.js';
 import { serverTimeOf } from '../../store/redis/scripts/permits.js';
 import { missingIn, rightsFor, SUBSCRIBE, type Missing } from './rights.js';
 
@@ -165,19 +165,14 @@ async function missingOn(
     rights.map(({ command }) => command(key)),
   );
   const missing = rights.flatMap((right, index) => missingIn(right, replies[index]) ?? []);
-  const refused = await other
-    .subscribe('__redis__:invalidate', () => {})
-    .then(
-      () => undefined,
-      (error: unknown) => {
-        if (error instanceof ErrorReply) return error;
-        throw error;
-      },
-    );
-  return [
-    ...missing,
-    ...(missingIn(SUBSCRIBE, refused) === undefined ? [] : [missingIn(SUBSCRIBE, refused)!]),
-  ];
+  try {
+    await other.subscribe('__redis__:invalidate', () => {});
+    return missing;
+  } catch (error) {
+    if (!(error instanceof ErrorReply)) throw error;
+    const lacking = missingIn(SUBSCRIBE, error);
+    return lacking === undefined ? missing : [...missing, lacking];
+  }
 }
 
 /** `Redis 7.0.15`, `Valkey 8.1.1`. */
@@ -185,8 +180,4 @@ export function productOf(info: Reply): { readonly name: string; readonly versio
   const valkey = infoField(info, 'valkey_version');
   if (valkey !== undefined) return { name: 'Valkey', version: valkey };
   return { name: 'Redis', version: infoField(info, 'redis_version') ?? 'of unknown version' };
-}
-
-export function nameOf({ address }: Pick<ServerFacts, 'address'>): string {
-  return addressText(address);
 }
