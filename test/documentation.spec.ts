@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import ms from 'ms';
 import ts from 'typescript';
 import { parse as parseYaml } from 'yaml';
 
@@ -80,6 +81,21 @@ describe('The code in the documentation', () => {
     );
     expect(complaints(blocks)).toEqual([expect.stringMatching(/^docs\/wrong\.ts:1: .*NoSuchThing/)]);
   }, 120_000);
+});
+
+describe('A call in the documentation', () => {
+  it('has no lease that the default options refuse', () => {
+    // The default of `quarantine` is the default of `leaseTime`.
+    const longest = 15_000;
+    const refused = documents
+      .flatMap((document) => [...blocksOf(document)])
+      .filter(([, code]) => !code.includes('quarantine:'))
+      .flatMap(([name, code]) =>
+        [...code.matchAll(/leaseTime: ('.*?'|[\d_]+)/g)].map(([, text = '']) => ({ name, text })),
+      )
+      .filter(({ text }) => ms(text.replaceAll(/['_]/g, '') as ms.StringValue) > longest);
+    expect(refused).toEqual([]);
+  });
 });
 
 describe('A link in the documentation', () => {
