@@ -13,12 +13,22 @@ import type { Bench, Report, Workload } from './workload.js';
  * does the next waiter hold the key, and when does the last?
  */
 
-const WAITERS = [1, 16, 100];
+interface Case {
+  readonly waiters: number;
+  /** ms for the waiters to ask and to begin to wait. Then everything rests until the release. */
+  readonly rest: number;
+}
+
+/** After a long rest, caches and processors have gone to sleep. */
+const CASES: readonly Case[] = [
+  { waiters: 1, rest: 30 },
+  { waiters: 1, rest: 400 },
+  { waiters: 16, rest: 400 },
+  { waiters: 100, rest: 400 },
+];
 const PROCESSES = 2;
 /** Locks that each process takes before the measurement, so that its code is compiled. */
 const WARM_UP = 500;
-/** ms for the waiters to ask and to begin to wait. */
-const SETTLE_TIME = 400;
 /** ms after which the last waiter is given up. */
 const PATIENCE = 10_000;
 
@@ -82,7 +92,8 @@ interface Figures {
   readonly stuck: number;
 }
 
-async function measure(bench: Bench, subject: string, waiters: number, turns: number): Promise<Figures> {
+async function measure(bench: Bench, subject: string, { waiters, rest }: Case): Promise<Figures> {
+  const turns = turnsFor(bench, waiters, rest);
   const params: Params = { subject, server: bench.server };
   const parts = Array.from({ length: 1 + PROCESSES }, () => Part.start(import.meta.url, params));
   const figures = { handOvers: [] as number[], last: [] as number[], overtaken: [] as number[], stuck: 0 };
@@ -95,7 +106,7 @@ async function measure(bench: Bench, subject: string, waiters: number, turns: nu
       const shares = queues.map((_, i) => Math.floor((waiters + i) / queues.length)).toReversed();
       const busy = queues.filter((_, i) => shares[i]! > 0);
       busy.forEach((queue, i) => queue.send({ do: 'wait', key, waiters: shares[i]! }));
-      await sleep(SETTLE_TIME * (0.75 + Math.random() / 2));
+      await sleep(rest * (0.75 + Math.random() / 2));
       const letGoAt = await holder.ask<number>({ do: 'let go', key });
       const served: Turn[][] = busy.map(() => []);
       const all = busy.map(async (queue, i) => {
@@ -138,9 +149,10 @@ function overtakenShare(turns: readonly Turn[]): number {
 }
 
 /** Enough turns for a median, and few enough for subjects that poll for seconds. */
-function turnsFor(bench: Bench, waiters: number): number {
-  if (bench.smoke) return 1;
-  return waiters === 1 ? 10 : waiters === 16 ? 4 : 2;
+function turnsFor({ smoke }: Bench, waiters: number, rest: number): number {
+  if (smoke) return 1;
+  if (waiters === 1) return rest < 100 ? 30 : 10;
+  return waiters === 16 ? 4 : 2;
 }
 
 export const handOver: Workload = {
@@ -150,29 +162,33 @@ export const handOver: Workload = {
     const results = new Map<string, Figures[]>();
     for (let round = 1; round <= bench.rounds; round++) {
       for (const subject of bench.shuffled(subjects)) {
-        for (const waiters of bench.smoke ? [16] : WAITERS) {
-          const name = `${subject.name} ${waiters}`;
-          const figures = await measure(bench, subject.name, waiters, turnsFor(bench, waiters));
+        for (const each of bench.smoke ? CASES.filter(({ waiters }) => waiters === 16) : CASES) {
+          const name = nameOf(subject.name, each);
+          const figures = await measure(bench, subject.name, each);
           results.set(name, [...(results.get(name) ?? []), figures]);
         }
       }
       bench.log(`round ${round} of ${bench.rounds}`);
     }
-    const rows = WAITERS.map((waiters) => ({
-      waiters,
+    const rows = CASES.map((each) => ({
+      ...each,
       rows: subjects
         .flatMap(({ name }) => {
-          const all = results.get(`${name} ${waiters}`);
+          const all = results.get(nameOf(name, each));
           return all === undefined ? [] : [{ name, ...rowOf(all) }];
         })
         .toSorted((a, b) => a.p50 - b.p50),
     })).filter((each) => each.rows.length > 0);
     return {
-      tables: rows.map((each) => tableOf(each.waiters, each.rows)),
+      tables: rows.map((each) => tableOf(each, each.rows)),
       plots: [plotOf(rows.find(({ waiters }) => waiters === 16)?.rows ?? [])],
     };
   },
 };
+
+function nameOf(subject: string, { waiters, rest }: Case): string {
+  return `${subject} ${waiters} ${rest}`;
+}
 
 interface Row {
   readonly name: string;
@@ -195,9 +211,10 @@ function rowOf(all: readonly Figures[]): Omit<Row, 'name'> {
   };
 }
 
-function tableOf(waiters: number, rows: readonly Row[]): Table {
+function tableOf({ waiters, rest }: Case, rows: readonly Row[]): Table {
+  const whom = waiters === 1 ? '1 waiter in 1 process' : `${waiters} waiters in ${PROCESSES} processes`;
   return {
-    title: `Hand-over of one key to ${waiters} ${waiters === 1 ? 'waiter' : 'waiters'} in ${Math.min(waiters, PROCESSES)} ${waiters === 1 ? 'process' : 'processes'}`,
+    title: `Hand-over of one key to ${whom}, after ${rest} ms of rest`,
     note: 'Times are from the release to the next grant, and to the last grant. Overtaken is the share of the pairs in one process in which the later request was granted first. 0 means first come, first served; 0.5 means by chance.',
     columns: ['subject', 'p50 ms', 'p99 ms', 'last grant ms', 'overtaken', 'stuck'],
     rows: rows.map(({ name, p50, p99, last, overtaken, stuck }) => [name, p50, p99, last, overtaken, stuck]),
