@@ -32,13 +32,18 @@ export function findChromium({ env = process.env, programs = onPath, works = isB
 
 /**
  * Like `findChromium`, but installs the package of Debian if there is no browser and this user may.
- * @param {Search & { system?: import('./redis.mjs').System, install?: () => Promise<void> }} [options]
+ * @param {Search & { system?: import('./redis.mjs').System, install?: () => Promise<void>, print?: (line: string) => void }} [options]
  */
-export async function provideChromium({ system = thisSystem(), install = installChromium, ...search } = {}) {
+export async function provideChromium({
+  system = thisSystem(),
+  install = installChromium,
+  print = console.log,
+  ...search
+} = {}) {
   const found = findChromium(search);
   if (found) return found;
   if (aptWays(system).includes('install')) {
-    console.log('No Chromium here: installing it with apt-get.');
+    print('No Chromium here: installing it with apt-get.');
     await install();
     const installed = findChromium(search);
     if (installed) return installed;

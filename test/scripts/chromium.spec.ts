@@ -27,7 +27,10 @@ describe('the Chromium for the tests of pages', () => {
       isInstalled = true;
       return Promise.resolve();
     };
-    expect(await provideChromium({ ...search, install })).toBe('/usr/bin/chromium');
+    const lines: string[] = [];
+    const print = (line: string): number => lines.push(line);
+    expect(await provideChromium({ ...search, install, print })).toBe('/usr/bin/chromium');
+    expect(lines).toEqual(['No Chromium here: installing it with apt-get.']);
   });
 
   it.each<[string, System]>([
