@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { isIP } from 'node:net';
 import {
   type CanActivate,
   type ExecutionContext,
@@ -25,7 +26,8 @@ export const REFUSED =
 
 /**
  * The first guard of every route: sets the headers of the answer, and refuses if the application has
- * given no guards.
+ * given no guards. During development a board without guards answers only to names that no other
+ * site can have.
  */
 @Injectable()
 export class BoardAccessGuard implements CanActivate {
@@ -38,7 +40,16 @@ export class BoardAccessGuard implements CanActivate {
     const response: unknown = context.switchToHttp().getResponse();
     for (const [name, value] of Object.entries(BOARD_HEADERS))
       this.adapters.httpAdapter.setHeader(response, name, value);
-    if (this.settings.access === 'refused') throw new ForbiddenException(REFUSED);
+    const { access } = this.settings;
+    if (access === 'refused') throw new ForbiddenException(REFUSED);
+    if (access === 'open') {
+      const host = hostIn(context.switchToHttp().getRequest<BoardRequest>().headers);
+      if (!isPrivateName(host))
+        throw new ForbiddenException(
+          `Without guards the lock board answers only to IP addresses and names such as localhost, not to '${String(host)}': ` +
+            'give ReplicaLockBoardModule.forRoot({ guards: [...] }).',
+        );
+    }
     return true;
   }
 }
@@ -87,9 +98,33 @@ export function whyForeign(headers: IncomingHttpHeaders): string | undefined {
   if (site !== undefined)
     return site === 'same-origin' || site === 'none' ? undefined : `the request is '${site}'`;
   const { origin } = headers;
-  const host = headers.host ?? headers[':authority'];
+  const host = hostIn(headers);
   if (origin === undefined || hostOf(origin) === host) return undefined;
   return `the page is of '${origin}', and this server is '${String(host)}'`;
+}
+
+function hostIn(headers: IncomingHttpHeaders): string | undefined {
+  const { host = headers[':authority'] } = headers;
+  return typeof host === 'string' ? host : undefined;
+}
+
+/**
+ * False for a name that another site may own and let lead to this server (DNS rebinding). For the
+ * browser, both are one site then. Undefined: a program that is no browser.
+ */
+export function isPrivateName(host: string | undefined): boolean {
+  if (host === undefined) return true;
+  const name = hostnameOf(host);
+  if (name === undefined) return false;
+  return isIP(name) > 0 || name.startsWith('[') || /^[^.]+$|\.(localhost|local|internal|test)$/.test(name);
+}
+
+function hostnameOf(host: string): string | undefined {
+  try {
+    return new URL(`http://${host}`).hostname;
+  } catch {
+    return undefined;
+  }
 }
 
 function hostOf(origin: string): string | undefined {

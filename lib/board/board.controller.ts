@@ -1,5 +1,6 @@
 import {
   BadRequestException,
+  ConflictException,
   Controller,
   Get,
   HttpException,
@@ -15,6 +16,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { LockKeyError, LockOptionsError, LockUnavailableError } from '../lock/errors.js';
+import { keyOf } from '../lock/keys.js';
 import type { LockService } from '../lock/lock-service.js';
 import { BoardFeed } from './board-feed.js';
 import { BoardAccessGuard, type BoardRequest, ReleaseGuard, SameOriginGuard } from './board-guards.js';
@@ -76,7 +78,7 @@ class BoardRoutes {
   @UseGuards(SameOriginGuard)
   async lock(@Req() request: BoardRequest, @Res() response: unknown): Promise<void> {
     const key = addressOf(request).searchParams.get('key') ?? '';
-    const infos = await answered(() => this.service.inspectAll(key));
+    const infos = await answeredAbout(key, () => this.service.inspectAll(key));
     this.answerJson(response, { locks: infos.map(lockOfInfo) });
   }
 
@@ -84,7 +86,7 @@ class BoardRoutes {
   @UseGuards(SameOriginGuard, ReleaseGuard)
   async release(@Req() request: BoardRequest, @Res() response: unknown): Promise<void> {
     const { key, owner } = releaseOf(request.body);
-    const wasHeld = await answered(() => this.service.forceRelease(key, owner));
+    const wasHeld = await answeredAbout(key, () => this.service.forceRelease(key, owner));
     // As JSON: a key may contain line breaks.
     if (wasHeld)
       this.logger.warn(
@@ -114,7 +116,9 @@ export function boardController(path: string, guards: ReplicaLockBoardOptions['g
 }
 
 function addressOf({ url, originalUrl }: BoardRequest): URL {
-  return new URL(originalUrl ?? url, 'http://board');
+  // A client may send an address with any host, even with one that cannot be parsed.
+  const path = (originalUrl ?? url).replace(/^[a-z]+:\/\/[^/?#]*/i, '').replace(/^\//, '');
+  return new URL(`http://board/${path}`);
 }
 
 /** Checks the body of a release, which may be anything. */
@@ -127,6 +131,20 @@ function releaseOf(body: unknown): BoardRelease {
     throw new BadRequestException("'owner' is no text.");
   if (confirmation !== key) throw new BadRequestException("'confirmation' is not the key.");
   return { key, confirmation, ...(owner !== undefined && { owner }) };
+}
+
+/** Asks about one key. The key may hold a value of another program, which is not shown. */
+function answeredAbout<T>(key: string, ask: () => Promise<T>): Promise<T> {
+  return answered(async () => {
+    keyOf(key);
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof LockKeyError)
+        throw new ConflictException('The key holds a value that no lock wrote. It was left alone.');
+      throw error;
+    }
+  });
 }
 
 /**

@@ -33,10 +33,13 @@ export class EventStream {
       'x-accel-buffering': 'no',
       connection: 'close',
     });
+    // HEAD: the headers are the whole answer.
+    if (this.response.req.method === 'HEAD') this.response.end();
   }
 
+  /** True if nothing can be sent any more. */
   get isGone(): boolean {
-    return this.response.destroyed;
+    return this.response.destroyed || this.response.writableEnded;
   }
 
   /**

@@ -1,4 +1,4 @@
-import { whyForeign } from '../../lib/board/board-guards.js';
+import { isPrivateName, whyForeign } from '../../lib/board/board-guards.js';
 import { boardSettings } from '../../lib/board/board-options.js';
 import { rootFrom } from '../../lib/board/page-files.js';
 
@@ -47,6 +47,29 @@ describe('Who may see a board', () => {
   it('is nobody if NODE_ENV is not set and there are no guards', () => {
     delete process.env['NODE_ENV'];
     expect(boardSettings({}).access).toBe('refused');
+  });
+});
+
+describe('A name that no other site can have', () => {
+  it.each([
+    [undefined, true],
+    ['localhost:3000', true],
+    ['127.0.0.1', true],
+    ['192.168.0.7:80', true],
+    ['[::1]:3000', true],
+    ['app', true],
+    ['app:3000', true],
+    ['shop.localhost', true],
+    ['mac.local:3000', true],
+    ['evil.example', false],
+    ['127.0.0.1.evil.example:3000', false],
+    ['localhost.evil.example', false],
+    ['evillocalhost.com', false],
+    ['evil.', false],
+    ['', false],
+    ['a b', false],
+  ])('%p: %p', (host, isPrivate) => {
+    expect(isPrivateName(host)).toBe(isPrivate);
   });
 });
 

@@ -16,7 +16,7 @@ import {
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { once, type EventEmitter } from 'node:events';
-import { request } from 'node:http';
+import { request, type IncomingMessage } from 'node:http';
 import { jest } from '@jest/globals';
 import { map } from 'rxjs';
 import type { BoardEvent, BoardLocks, BoardState } from '../../lib/board/board-model.js';
@@ -25,6 +25,7 @@ import { ReplicaLockBoardModule } from '../../lib/board/index.js';
 import { ReplicaLockModule, type ReplicaLockModuleOptions } from '../../lib/index.js';
 import { adapters } from '../decorators/apps.js';
 import { until } from '../support/eventually.js';
+import { startRedis } from '../support/redis-process.js';
 import { startReplication } from '../support/replication.js';
 import { everyone, startBoard, type BoardApp } from './apps.js';
 import { connect, EventReader } from './event-source.js';
@@ -57,6 +58,14 @@ function release(url: string, data: unknown, headers: Record<string, string> = {
     headers: { 'content-type': 'application/json', 'x-replica-lock-board': 'release', ...headers },
     body: JSON.stringify(data),
   });
+}
+
+/** The status for a request with this Host. */
+async function statusFor(host: string, url: string): Promise<number | undefined> {
+  const asking = request(url, { headers: { host }, agent: false }).end();
+  const [response] = (await once(asking, 'response')) as [IncomingMessage];
+  asking.destroy();
+  return response.statusCode;
 }
 
 function isHeard({ locks }: BoardApp): boolean {
@@ -94,6 +103,20 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
         process.env['NODE_ENV'] = before;
       }
     });
+  });
+
+  it('shows nothing during development to a site that leads its own name here', async () => {
+    const before = process.env['NODE_ENV'];
+    process.env['NODE_ENV'] = 'development';
+    try {
+      await using board = await startBoard({ adapter, board: { allowForceRelease: true } });
+      await using guarded = await startBoard({ adapter });
+      for (const path of REQUESTS) expect(await statusFor('evil.example', board.url + path)).toBe(403);
+      expect(await statusFor('localhost:3000', `${board.url}/api/lock?key=a`)).toBe(200);
+      expect(await statusFor('shop.example', `${guarded.url}/api/lock?key=a`)).toBe(200);
+    } finally {
+      process.env['NODE_ENV'] = before;
+    }
   });
 
   it('asks the guards for every request, with their dependencies', async () => {
@@ -204,6 +227,25 @@ describe.each(adapters)('The lock board on %s', (adapter) => {
     client.end();
     await until(() => open.mock.results[0]?.type === 'return', { what: 'the request has arrived' });
     expect(isHeard(board)).toBe(false);
+  });
+
+  it('answers HEAD for the events without a stream', async () => {
+    await using board = await startBoard({ adapter });
+    const response = await fetch(`${board.url}/api/events`, { method: 'HEAD' });
+    expect([response.status, response.headers.get('content-type')]).toEqual([
+      200,
+      expect.stringMatching(/^text\/event-stream/),
+    ]);
+    expect(await response.text()).toBe('');
+    expect(isHeard(board)).toBe(false);
+  });
+
+  it('has no server error for a whole address with a host that cannot be parsed', async () => {
+    await using board = await startBoard({ adapter });
+    const asking = request(board.url, { path: 'http://x:99999/locks', agent: false }).end();
+    const [response] = (await once(asking, 'response')) as [IncomingMessage];
+    asking.destroy();
+    expect(response.statusCode).toBe(adapter === 'express' ? 200 : 400);
   });
 
   it('ends the open pages when the application shuts down, and does not delay its end', async () => {
@@ -415,6 +457,32 @@ describe('Two boards of one application', () => {
     const unnamed = await EventReader.open(`${origin}/locks/api/events`);
     expect(await unnamed.message<BoardState>('state')).toMatchObject({ held: { total: 1 } });
     unnamed.close();
+  });
+});
+
+describe('A board of a Redis with values of other programs', () => {
+  it('does not show what such a key holds, neither looked at nor taken away', async () => {
+    const redis = await startRedis();
+    try {
+      await redis.call('SET', 'lock:session', 'card 4711');
+      await redis.call('HSET', 'lock:cart', 'card', '4711');
+      await using board = await startBoard({
+        board: { guards: [everyone], allowForceRelease: true },
+        locks: { connection: redis.url },
+      });
+      for (const key of ['session', 'cart'])
+        for (const response of [
+          await fetch(`${board.url}/api/lock?key=${key}`),
+          await release(board.url, { key, confirmation: key }),
+        ]) {
+          const text = await response.text();
+          expect([response.status, text]).toEqual([409, expect.stringContaining('no lock wrote')]);
+          expect(text).not.toContain('4711');
+        }
+      expect(await redis.call('GET', 'lock:session')).toBe('card 4711');
+    } finally {
+      await redis.dispose();
+    }
   });
 });
 

@@ -12,6 +12,7 @@ class FakeResponse extends EventEmitter {
   takes = true;
   isDestroyed = false;
   writableEnded = false;
+  readonly req = { method: 'GET' };
   writeHead(): void {}
 
   write(text: string): boolean {
