@@ -5,7 +5,7 @@ export const EXIT = {
   no: 1,
   /** The command line is wrong. */
   usage: 2,
-  /** Redis cannot be asked. */
+  /** Redis cannot be asked, or the output cannot be written. */
   unavailable: 3,
   /** The doctor found warnings and no problem. */
   warning: 4,

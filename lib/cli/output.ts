@@ -4,6 +4,9 @@ import type { Writable } from 'node:stream';
 /** The reader of the output has gone, as `head` does. */
 export class OutputClosed extends Error {}
 
+/** The output cannot be written: a disk is full, for example. */
+export class OutputFailed extends Error {}
+
 export type Colour = 'green' | 'yellow' | 'red' | 'dim';
 
 const CODES: Record<Colour, number> = { green: 32, yellow: 33, red: 31, dim: 2 };
@@ -27,6 +30,7 @@ export function visible(text: string): string {
 /** Where a command writes, and what must not be written. */
 export class Output {
   private isClosed = false;
+  private failure: OutputFailed | undefined;
 
   constructor(
     private readonly out: Writable,
@@ -34,11 +38,12 @@ export class Output {
     private readonly hasColours: boolean,
     private readonly secrets: readonly string[] = [],
   ) {
-    for (const stream of [out, err])
-      stream.on('error', (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EPIPE') throw error;
-        this.isClosed = true;
-      });
+    out.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') this.isClosed = true;
+      else this.failure ??= new OutputFailed(`The output cannot be written: ${error.message}.`);
+    });
+    // Nowhere is left to say so.
+    err.on('error', () => {});
   }
 
   /** The same output, which also masks these texts. */
@@ -46,10 +51,16 @@ export class Output {
     return new Output(this.out, this.err, this.hasColours, secrets);
   }
 
-  /** Throws `OutputClosed` if the reader has gone. */
+  /** Throws `OutputClosed` if the reader has gone, and `OutputFailed` if an earlier line was lost. */
   async line(text: string): Promise<void> {
-    if (this.isClosed) throw new OutputClosed();
+    this.check();
     if (!this.out.write(`${text}\n`)) await this.drained();
+  }
+
+  /** Resolves when everything is written. Throws as `line` does. */
+  async written(): Promise<void> {
+    await new Promise<void>((resolve) => this.out.write('', () => resolve()));
+    this.check();
   }
 
   json(value: unknown): Promise<void> {
@@ -57,7 +68,7 @@ export class Output {
   }
 
   error(message: string): void {
-    if (!this.isClosed) this.err.write(`${this.masked(visible(message).replaceAll(String.raw`\n`, '\n'))}\n`);
+    this.err.write(`${this.masked(visible(message).replaceAll(String.raw`\n`, '\n'))}\n`);
   }
 
   coloured(text: string, colour: Colour): string {
@@ -74,9 +85,17 @@ export class Output {
 
   private async drained(): Promise<void> {
     await Promise.race([once(this.out, 'drain'), once(this.out, 'close')]).catch(() => {});
+    this.check();
+  }
+
+  private check(): void {
     if (this.isClosed) throw new OutputClosed();
+    if (this.failure !== undefined) throw this.failure;
   }
 }
+
+/** A longer cell pushes the rest of its row aside, and not the rest of every row. */
+const WIDEST = 60;
 
 /** Rows under a head, in columns. */
 export function table(rows: readonly (readonly string[])[], widths: readonly number[] = []): string[] {
@@ -95,6 +114,7 @@ export function columnWidths(
 ): readonly number[] {
   const widths = [...least];
   for (const row of rows)
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    for (const [column, cell] of row.entries())
+      widths[column] = Math.max(widths[column] ?? 0, Math.min(cell.length, WIDEST));
   return widths;
 }

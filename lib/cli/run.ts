@@ -25,12 +25,17 @@ export async function run(args: readonly string[], env: Environment, output: Out
     const invocation = readArguments(args);
     if (invocation.kind === 'help' || invocation.kind === 'version') {
       await output.line(invocation.kind === 'help' ? USAGE.trimEnd() : version());
+      await output.written();
       return EXIT.fine;
     }
     const target = targetOf(invocation.options, env);
     masking = output.masking(target.secrets);
-    if (invocation.kind === 'doctor') return await doctor(target, invocation, masking);
-    return await onService(invocation, target, masking);
+    const code =
+      invocation.kind === 'doctor'
+        ? await doctor(target, invocation, masking)
+        : await onService(invocation, target, masking);
+    await masking.written();
+    return code;
   } catch (error) {
     if (error instanceof OutputClosed) return EXIT.fine;
     masking.error(messageOf(error));

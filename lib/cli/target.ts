@@ -36,6 +36,10 @@ export function targetOf(options: GivenOptions, env: Environment): Target {
       fromEnv('NODES'),
       (url) => url,
     );
+  if (options.master !== undefined && found !== undefined && found.kind !== 'sentinel')
+    throw new UsageError(
+      '--master names a master that Sentinels watch: give --sentinel <host:port,...> as well.',
+    );
   if (found === undefined)
     throw new UsageError(
       'Say where Redis is: --url redis://host:port, --sentinel with --master, or --nodes (or REPLICA_LOCK_URL in the environment).',

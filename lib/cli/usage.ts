@@ -26,5 +26,5 @@ Environment, for all that is not given above:
   REPLICA_LOCK_SENTINEL_USERNAME, REPLICA_LOCK_SENTINEL_PASSWORD
 
 Exit codes: 0 fine, 1 no (the key is free, nothing was released, the doctor found a problem),
-  2 wrong usage, 3 Redis cannot be asked, 4 the doctor found warnings.
+  2 wrong usage, 3 Redis cannot be asked or the output cannot be written, 4 the doctor found warnings.
 `;

@@ -119,6 +119,7 @@ describe('The place of Redis', () => {
     [{}, /Say where Redis is/],
     [{ url: 'redis://a', nodes: 'b' }, /only one of/],
     [{ sentinel: 'a' }, /--master/],
+    [{ url: 'redis://a', master: 'm' }, /--master names a master/],
     [{ nodes: 'a b' }, /--nodes needs addresses as host:port/],
     [{ nodes: 'a,,b' }, /host:port/],
     [{ nodes: 'redis://u:secret@a' }, /without a password/],

@@ -47,9 +47,15 @@ describe('The doctor on a server', () => {
     ['redis_version:6.0.16', 'problem', 'Redis 6.0.16.'],
     ['redis_version:10.1.0', 'ok', 'Redis 10.1.0.'],
     ['redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.0.1', 'ok', 'Valkey 9.0.1.'],
-    ['os:Linux', 'problem', 'Redis of unknown version.'],
+    ['os:Linux', 'warning', 'The server does not tell its version.'],
   ])('reads the version: %j', (fields, level, text) => {
     expect(versionFinding({ info: info(fields) })).toMatchObject({ level, text });
+  });
+
+  it('does not call eviction ruled out if the server does not tell', () => {
+    const finding = evictionFinding({ address, info: info('used_memory:1') });
+    expect(finding).toMatchObject({ level: 'warning', text: expect.stringMatching(/does not tell/) });
+    expectAdvice([finding]);
   });
 
   it.each([
@@ -428,6 +434,16 @@ describe('The doctor on rights', () => {
     ['ERR WAIT cannot be used with replica instances.', undefined],
   ])('reads the reply %s', (message, cause) => {
     expect(missingIn({ name: 'x', need: 'locks' }, new ErrorReply(message))?.cause).toBe(cause);
+  });
+
+  it('names no user that it does not know in its advice', () => {
+    const [{ text, advice } = { text: '' }] = rightsFindings(
+      [{ name: 'get', need: 'locks', cause: 'right' }],
+      undefined,
+      'lock:',
+    );
+    expect(text).toMatch(/^The user of this connection may not run get/);
+    expect(advice).toMatch(/^ACL SETUSER <user> \+get\./);
   });
 
   const missing = (name: string, cause: Missing['cause'] = 'right'): Missing => {

@@ -217,6 +217,21 @@ describe('nestjs-replica-lock doctor', () => {
     expect(textOf(unknown, 'sentinels')).toMatch(/No such master/);
   }, 30_000);
 
+  it('does not say that locks can be kept if no node of a Cluster can be asked', async () => {
+    await using redis = await startRedis(GOOD);
+    for (const nodes of [redis.address, `127.0.0.1:1,${redis.address}`]) {
+      const found = await diagnose(['--nodes', nodes]);
+      expect(found).toMatchObject({ code: 3, verdict: 'problem' });
+      expect(textOf(found, 'connection')).toMatch(/^problem: .*cluster support disabled/m);
+    }
+  });
+
+  it('keeps its own words if the password is one of them', async () => {
+    await using redis = await startRedis({ ...GOOD, requirepass: 'ok' });
+    const found = await diagnose(['--url', redis.url], { REPLICA_LOCK_PASSWORD: 'ok' });
+    expect(found.sections.flatMap(({ findings }) => findings.map(({ level }) => level))).toContain('ok');
+  });
+
   it('examines the Sentinels, the master that they name, and every replica', async () => {
     await using sentinels = await startSentinels({ config: GOOD, downAfter: 3_000 });
     const list = sentinels.sentinels.map(({ address }) => address);

@@ -33,6 +33,15 @@ describe('Text for a terminal', () => {
     expect(table(rows)).toEqual(['KEY   OWNER', 'a     x', 'long']);
     expect(table([['b', 'y']], columnWidths(rows))).toEqual(['b     y']);
   });
+
+  it('does not make every row as wide as one long key', () => {
+    const [head, long, short] = table([
+      ['KEY', 'OWNER'],
+      ['k'.repeat(1_000), 'x'],
+      ['a', 'y'],
+    ]);
+    expect([head!.length, long!.length, short!.length]).toEqual([67, 1_003, 63]);
+  });
 });
 
 describe('The output', () => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { compiledCommand, endOf, removeCommand, startCommand, type Ran } from '../support/command-line.js';
 import { startRedis, type RedisProcess } from '../support/redis-process.js';
@@ -81,6 +82,27 @@ describe('The command as a process', () => {
     for (const { code, err } of await Promise.all(places.map((place) => ran(['ls', ...place]))))
       expect([code, err]).toEqual([3, expect.stringContaining('self-signed certificate')]);
   }, 60_000);
+
+  // A device of Linux.
+  (existsSync('/dev/full') ? it : it.skip)(
+    'says that the output cannot be written, and ends with 3',
+    async () => {
+      const full = openSync('/dev/full', 'w');
+      try {
+        for (const args of [['--help'], ['inspect', 'free'], ['inspect', 'free', '--json'], ['doctor']]) {
+          const env = { REPLICA_LOCK_URL: redis.url };
+          const { code, err } = await endOf(startCommand(command, args, env, full));
+          expect([args, code, err]).toEqual([
+            args,
+            3,
+            expect.stringMatching(/^The output cannot be written: ENOSPC[^\n]*\n$/),
+          ]);
+        }
+      } finally {
+        closeSync(full);
+      }
+    },
+  );
 
   it('ends soon if the server hangs', async () => {
     await redis.stop();

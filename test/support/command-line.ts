@@ -56,8 +56,13 @@ export function removeCommand(path: string): void {
 }
 
 /** Starts the compiled command as a process of its own, without the environment of this process. */
-export function startCommand(path: string, args: readonly string[], env: Environment = {}): ChildProcess {
-  return spawn(process.execPath, [path, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+export function startCommand(
+  path: string,
+  args: readonly string[],
+  env: Environment = {},
+  out: 'pipe' | number = 'pipe',
+): ChildProcess {
+  return spawn(process.execPath, [path, ...args], { env, stdio: ['ignore', out, 'pipe'] });
 }
 
 /** Waits for the end of a command. */

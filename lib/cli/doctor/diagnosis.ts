@@ -95,20 +95,28 @@ class Doctor {
   }
 
   async ofCluster({ seeds, natMap }: Settings<'cluster'>): Promise<Diagnosis> {
-    const reasons: Finding[] = [];
+    const reasons: [Address, string][] = [];
     let nodes: readonly ClusterNode[] | undefined;
     for (const seed of seeds) {
       if (nodes !== undefined) break;
       try {
         nodes = await this.nodesAt(seed);
       } catch (error) {
-        reasons.push(unreachable(seed, reasonOf(seed, error), 'warning'));
+        reasons.push([seed, reasonOf(seed, error)]);
       }
     }
+    const silent = reasons.map(([seed, reason]) =>
+      unreachable(
+        seed,
+        reason,
+        nodes === undefined ? 'problem' : 'warning',
+        'Check the address, the network, TLS and the user. Of a server without Redis Cluster, give --url.',
+      ),
+    );
     if (nodes === undefined)
-      return { sections: [{ title: 'Redis Cluster', findings: reasons }], isReached: false };
+      return { sections: [{ title: 'Redis Cluster', findings: silent }], isReached: false };
     const sections: Section[] = [
-      { title: 'Redis Cluster', findings: [...reasons, ...clusterFindings(nodes)] },
+      { title: 'Redis Cluster', findings: [...silent, ...clusterFindings(nodes)] },
     ];
     const reach = ({ identity }: ClusterNode): Address => translated(identity, natMap);
     const masters = nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0);
@@ -228,13 +236,17 @@ function clockSections(all: readonly Examined[]): Section[] {
   return findings.length === 0 ? [] : [{ title: 'Clocks', findings }];
 }
 
-function unreachable(address: Address, reason: string, level: 'warning' | 'problem'): Finding {
+const MUST_BE_REACHED =
+  'The next master must be reached by every application, with the same credentials: check address, network, TLS and user.';
+
+function unreachable(
+  address: Address,
+  reason: string,
+  level: 'warning' | 'problem',
+  advice = MUST_BE_REACHED,
+): Finding {
   const make = level === 'problem' ? problem : warning;
-  return make(
-    'connection',
-    `Redis at ${addressText(address)} cannot be asked from here: ${reason}.`,
-    'The next master must be reached by every application, with the same credentials: check address, network, TLS and user.',
-  );
+  return make('connection', `Redis at ${addressText(address)} cannot be asked from here: ${reason}.`, advice);
 }
 
 /** Why a server could not be asked, as a part of a sentence. */

@@ -111,13 +111,16 @@ export function missingIn(
 const DOCUMENTED = 'See "Redis commands that an ACL user needs" in docs/production.md.';
 
 /** `keyPrefix`: for the advice. */
-export function rightsFindings(missing: readonly Missing[], user: string, keyPrefix: string): Finding[] {
+export function rightsFindings(
+  missing: readonly Missing[],
+  user: string | undefined,
+  keyPrefix: string,
+): Finding[] {
+  const who = user === undefined ? 'The user of this connection' : `The user ${user}`;
+  const setUser = user ?? '<user>';
   if (missing.length === 0)
     return [
-      ok(
-        'rights',
-        `The user ${user} may run every command that locks need, on keys with the prefix '${keyPrefix}'.`,
-      ),
+      ok('rights', `${who} may run every command that locks need, on keys with the prefix '${keyPrefix}'.`),
     ];
   const findings: Finding[] = [];
   const key = missing.filter(({ cause }) => cause === 'key');
@@ -125,7 +128,7 @@ export function rightsFindings(missing: readonly Missing[], user: string, keyPre
     findings.push(
       problem(
         'rights',
-        `The user ${user} may not use keys that begin with '${keyPrefix}': ${namesOf(key)}.`,
+        `${who} may not use keys that begin with '${keyPrefix}': ${namesOf(key)}.`,
         `Give the user ~${keyPrefix}*, or set keyPrefix to a prefix that the user may use.`,
       ),
     );
@@ -143,8 +146,8 @@ export function rightsFindings(missing: readonly Missing[], user: string, keyPre
     findings.push(
       problem(
         'rights',
-        `The user ${user} may not run ${namesOf(refused)}: locks are refused.`,
-        `ACL SETUSER ${user} ${refused.map(({ name }) => `+${name}`).join(' ')}. ${DOCUMENTED}`,
+        `${who} may not run ${namesOf(refused)}: locks are refused.`,
+        `ACL SETUSER ${setUser} ${refused.map(({ name }) => `+${name}`).join(' ')}. ${DOCUMENTED}`,
       ),
     );
   for (const [need, consequence] of [
@@ -157,14 +160,14 @@ export function rightsFindings(missing: readonly Missing[], user: string, keyPre
         warning(
           'rights',
           `Without ${namesOf(lacking)}, ${consequence}.`,
-          `${adviceFor(lacking, user)} ${DOCUMENTED}`,
+          `${adviceFor(lacking, setUser)} ${DOCUMENTED}`,
         ),
       );
   }
   for (const each of missing)
     if (typeof each.need === 'object' && each.cause !== 'key')
       findings.push(
-        warning('rights', `Without ${each.name}, ${each.need.without}.`, adviceFor([each], user)),
+        warning('rights', `Without ${each.name}, ${each.need.without}.`, adviceFor([each], setUser)),
       );
   return findings;
 }

@@ -73,7 +73,7 @@ export function sentinelFindings(
     problem(
       'sentinels',
       `Sentinel ${address} cannot be asked: ${reason}.`,
-      'Restore the Sentinel, or remove it from the list.',
+      'Restore the Sentinel, or remove it from the list. If it knows no such master, check the name (--master).',
     ),
   );
   const [first] = views;

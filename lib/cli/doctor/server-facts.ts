@@ -23,7 +23,8 @@ export interface ServerFacts {
   readonly links: Reply;
   /** The settings that the user may read. */
   readonly config: ReadonlyMap<string, string>;
-  readonly user: string;
+  /** Undefined if the user may not ask for the name. */
+  readonly user: string | undefined;
   readonly missing: readonly Missing[];
   readonly clock: ServerClock;
   /** How the replicas confirmed a write. Undefined: nothing was written. */
@@ -117,7 +118,7 @@ async function factsFrom(
         Array.isArray(reply) && reply.length === 2 ? [reply as [string, string]] : [],
       ),
     ),
-    user: typeof whoAmI === 'string' ? whoAmI : 'of this connection',
+    user: typeof whoAmI === 'string' ? whoAmI : undefined,
     missing,
     clock,
     confirmation: written instanceof ErrorReply ? undefined : written,
@@ -175,9 +176,11 @@ async function missingOn(
   }
 }
 
+export const UNKNOWN_VERSION = 'of unknown version';
+
 /** `Redis 7.0.15`, `Valkey 8.1.1`. */
 export function productOf(info: Reply): { readonly name: string; readonly version: string } {
   const valkey = infoField(info, 'valkey_version');
   if (valkey !== undefined) return { name: 'Valkey', version: valkey };
-  return { name: 'Redis', version: infoField(info, 'redis_version') ?? 'of unknown version' };
+  return { name: 'Redis', version: infoField(info, 'redis_version') ?? UNKNOWN_VERSION };
 }

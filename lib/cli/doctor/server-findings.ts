@@ -2,7 +2,7 @@ import { evictionPolicyOf } from '../../store/redis/connection/open-session.js';
 import { evictionRisk } from '../../store/redis/master/eviction.js';
 import { infoField } from '../../store/redis/replication/replication-info.js';
 import { ok, problem, warning, type Finding } from './finding.js';
-import { productOf, type ServerFacts } from './server-facts.js';
+import { productOf, UNKNOWN_VERSION, type ServerFacts } from './server-facts.js';
 
 /** The first versions that have every command that locks need. */
 const LEAST = { Redis: [6, 2], Valkey: [7, 2] } as const;
@@ -20,6 +20,12 @@ export function serverFindings(facts: ServerFacts): Finding[] {
 
 export function versionFinding({ info }: Pick<ServerFacts, 'info'>): Finding {
   const { name, version } = productOf(info);
+  if (version === UNKNOWN_VERSION)
+    return warning(
+      'version',
+      'The server does not tell its version.',
+      'Let the user run INFO. Locks need Redis 6.2 or later, or Valkey.',
+    );
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const [leastMajor, leastMinor] = LEAST[name as 'Redis'];
   const text = `${name} ${version}.`;
@@ -32,6 +38,12 @@ export function versionFinding({ info }: Pick<ServerFacts, 'info'>): Finding {
 }
 
 export function evictionFinding({ address, info }: Pick<ServerFacts, 'address' | 'info'>): Finding {
+  if (infoField(info, 'maxmemory') === undefined)
+    return warning(
+      'eviction',
+      'The server does not tell whether it may evict locks.',
+      'Let the user run INFO, and see that maxmemory-policy is noeviction.',
+    );
   const evictionPolicy = evictionPolicyOf(info);
   const risk = evictionRisk({ address, opened: { evictionPolicy } }, false);
   if (risk === undefined) return ok('eviction', 'The server evicts no key.');
