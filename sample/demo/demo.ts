@@ -1,5 +1,5 @@
-import { writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { accessSync, constants, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArguments } from './arguments.js';
 import { Engine } from './engine.js';
@@ -96,6 +96,8 @@ Ctrl-C ends everything.`);
 
 async function main(processes: Processes): Promise<number> {
   const options = parseArguments(process.argv.slice(2));
+  // Said now, and not after a minute of rounds.
+  if (options.record !== undefined) accessSync(dirname(resolve(options.record)), constants.W_OK);
   terminal.line(
     'Starting a Redis master, two replicas, three Sentinels, a bank, and two copies of a shop ...',
   );

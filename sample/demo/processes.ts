@@ -45,7 +45,11 @@ export class Processes {
       this.children.delete(child);
       if (pid !== undefined) this.guard.forget(pid);
     });
-    child.once('error', (error) => onLine(String(error)));
+    child.once('error', (error) => {
+      // The program was never started, so there is no exit to wait for.
+      if (pid === undefined) this.children.delete(child);
+      onLine(String(error));
+    });
     for (const stream of [child.stdout, child.stderr]) {
       stream
         .setEncoding('utf8')
