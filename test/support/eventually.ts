@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const BETWEEN_LOOKS = 10;
+const UNENDED = 'the last check did not end';
 
 /**
  * Checks `condition` until the result is truthy, and returns the result. A check that throws counts
@@ -19,7 +20,8 @@ export async function until<T>(
       if (found) return found as Exclude<T, false | null | undefined | 0 | ''>;
       last = 'it did not hold';
     } catch (error) {
-      last = String((error as { message?: unknown } | undefined)?.message ?? error);
+      const why = String((error as { message?: unknown } | undefined)?.message ?? error);
+      last = why === UNENDED ? `${UNENDED}; before that: ${last}` : why;
     }
     await sleep(BETWEEN_LOOKS);
   } while (performance.now() < deadline);
@@ -35,7 +37,7 @@ async function bounded<T>(look: () => T | Promise<T>, deadline: number): Promise
     return await Promise.race([
       Promise.resolve(look()),
       sleep(Math.max(1, deadline - performance.now()), undefined, { signal: end.signal }).then(() => {
-        throw new Error('the last check did not end');
+        throw new Error(UNENDED);
       }),
     ]);
   } finally {
