@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
 // Below the range from which systems take the ports of outgoing connections. A Cluster node also
-// listens on port + 10,000.
-const LOWEST = 10_500;
-const HIGHEST = 22_000;
+// listens on port + 10,000, which must be the port of no other server.
 const BUS = 10_000;
+const LOWEST = 10_500;
+const HIGHEST = LOWEST + BUS;
 
 /** A process never gives out a port twice, so a killed server finds the same port free again. */
 const given = new Set<number>();

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { startRedis, type RedisProcess } from './redis-process.js';
 import { isAlive } from './is-alive.js';
 
@@ -39,6 +40,16 @@ describe('a server started for a test', () => {
     await server.restart();
     expect(server.port).toBe(port);
     expect(await server.call('GET', 'a')).toBeNull();
+  });
+
+  it('says that its port is taken, even by a program that never answers', async () => {
+    await server.kill();
+    const silent = createServer().listen(server.port, '127.0.0.1');
+    try {
+      await expect(server.restart()).rejects.toThrow(/address already in use/i);
+    } finally {
+      silent.close();
+    }
   });
 
   it('comes back with what it saved when its data is kept', async () => {

@@ -20,6 +20,7 @@ type Directive = string | number;
 export type RedisMode = 'standalone' | 'cluster' | 'sentinel';
 
 const START_TIMEOUT = 10_000;
+const PING_TIMEOUT = 1_000;
 const BIND_ATTEMPTS = 5;
 
 /** The server that scripts/run.mjs found or fetched. */
@@ -269,6 +270,8 @@ function answersPing(port: number): Promise<boolean> {
       socket.destroy();
       resolve(answers);
     };
+    // Another program may listen there and never answer.
+    socket.setTimeout(PING_TIMEOUT, () => end(false));
     socket.once('connect', () => socket.write('PING\r\n'));
     socket.once('data', (reply) => end(!reply.toString().startsWith('-LOADING')));
     socket.once('error', () => end(false));
