@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { messageOf } from './terminal.js';
 
 /** What was asked for on the command line. */
 export interface Arguments {
@@ -22,6 +23,6 @@ export function parseArguments(args: readonly string[]): Arguments {
     const { keep = false, page = false, record } = values;
     return { rounds: !page, keep: keep || page, record };
   } catch (error) {
-    throw new Error(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`, { cause: error });
+    throw new Error(`${messageOf(error)}\n${USAGE}`, { cause: error });
   }
 }

@@ -12,7 +12,7 @@ import { recordingOf } from './recording.js';
 import { hangingReplica, roundWithFailOver, roundWithoutLock } from './rounds.js';
 import { Scene } from './scene.js';
 import { LEASE } from './settings.js';
-import { Terminal } from './terminal.js';
+import { messageOf, Terminal } from './terminal.js';
 import { seconds } from './time-line.js';
 
 /*
@@ -138,7 +138,7 @@ processes.exitOnSignals(130, () => terminal.line('\nStopping everything ...'));
 /** An error while everything is being stopped is no failure. */
 async function fail(error: unknown): Promise<void> {
   if (processes.isEnding) return;
-  terminal.line(error instanceof Error ? error.message : String(error));
+  terminal.line(messageOf(error));
   await processes.exit(1);
 }
 

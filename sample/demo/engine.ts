@@ -7,6 +7,7 @@ import { until } from './processes.js';
 import type { SentinelReport } from './redis.js';
 import type { RedisServer } from './redis-server.js';
 import type { Scene } from './scene.js';
+import { messageOf } from './terminal.js';
 
 const SENTINELS_SAY: Readonly<Record<SentinelReport['kind'], (server: string) => string>> = {
   'seen-down': (server) => `a Sentinel has had no answer from ${server} for 2 s`,
@@ -128,7 +129,7 @@ export class Engine implements Demo {
     try {
       await story;
     } catch (error) {
-      this.say('note', `given up: ${error instanceof Error ? error.message : String(error)}`);
+      this.say('note', `given up: ${messageOf(error)}`);
     }
   }
 

@@ -18,6 +18,7 @@ import {
   type DemoState,
   type LockKind,
 } from './model.js';
+import { messageOf } from './terminal.js';
 
 const TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
@@ -83,7 +84,7 @@ export class PageServer {
       this.answer(request, response).catch((error: unknown) => {
         // The page is gone, or an action failed in a way that the engine did not foresee.
         if (response.headersSent) response.destroy();
-        else end(response, 500, { message: error instanceof Error ? error.message : String(error) });
+        else end(response, 500, { message: messageOf(error) });
       });
     });
   }
@@ -96,10 +97,8 @@ export class PageServer {
       await once(page.server, 'listening');
     } catch (error) {
       clearInterval(page.timer);
-      const why = error instanceof Error ? error.message : String(error);
-      throw new Error(`The page cannot listen on port ${port}, set DEMO_PORT to another one: ${why}`, {
-        cause: error,
-      });
+      const what = `The page cannot listen on port ${port}, set DEMO_PORT to another one`;
+      throw new Error(`${what}: ${messageOf(error)}`, { cause: error });
     }
     return page;
   }

@@ -8,7 +8,7 @@ import type { Scene } from './scene.js';
 const RACE = { orders: 8, times: 12 };
 
 /** Payments of the same orders at the same time, while all servers are well. */
-export async function race(scene: Scene, payments: Payments): Promise<number> {
+async function race(scene: Scene, payments: Payments): Promise<number> {
   const orders = payments.names('race', RACE.orders);
   await payments.race(orders, RACE.times);
   const doubles = payments.doublesOf(orders);

@@ -33,8 +33,6 @@ export interface ShopHealth {
 /** A copy of the shop, as a process. */
 export class Shop {
   condition: 'running' | 'stopped' = 'running';
-  /** The last warning of the shop's own log. */
-  lastWarning = '';
 
   private constructor(
     readonly name: string,
@@ -45,11 +43,8 @@ export class Shop {
   static async start(name: string, processes: Processes, env: NodeJS.ProcessEnv): Promise<Shop> {
     const port = await freePort();
     const own = { PORT: String(port), SHOP_NAME: name, NO_COLOR: '1', ...env };
-    const child = processes.start(process.execPath, [PROGRAM], own, (line) => {
-      if (line.includes('[Shop]')) shop.lastWarning = line.replace(/^.*\[Shop\] /, '');
-    });
-    const shop = new Shop(name, `http://127.0.0.1:${port}`, child);
-    return shop;
+    const child = processes.start(process.execPath, [PROGRAM], own);
+    return new Shop(name, `http://127.0.0.1:${port}`, child);
   }
 
   get pid(): number {

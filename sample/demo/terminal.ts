@@ -5,6 +5,11 @@ const RESET = '\x1b[0m';
 const BOLD = '\x1b[1m';
 const COLORS: Readonly<Record<DemoEvent['tone'], string>> = { plain: '', good: '\x1b[32m', bad: '\x1b[31m' };
 
+/** The message of a thrown value. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Prints the time line, and on a terminal a last line that says what the demonstration waits for. */
 export class Terminal {
   private readonly isTerminal = process.stdout.isTTY;
