@@ -1,4 +1,4 @@
-import { hashSlot } from '../lib/store/redis/cluster/hash-slot.js';
+import { hashSlot, hasSlot } from '../lib/store/redis/cluster/hash-slot.js';
 import type { Setup } from './deployment.js';
 import { KINDS, now } from './events.js';
 import type { Hosts } from './hosts.js';
@@ -105,8 +105,7 @@ export class ClusterDeployment implements Setup {
   async ownerOf(slot: number): Promise<Server> {
     let best: NodeLine | undefined;
     for (const line of (await this.views()).flat()) {
-      const has = line.slots.some(([from, to]) => from <= slot && slot <= to);
-      if (has && line.epoch > (best?.epoch ?? -1)) best = line;
+      if (hasSlot(line.slots, slot) && line.epoch > (best?.epoch ?? -1)) best = line;
     }
     return this.servers.find(({ host }) => host.ip === best?.ip) ?? this.servers[0]!;
   }

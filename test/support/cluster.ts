@@ -1,3 +1,4 @@
+import { hashSlot, hasSlot } from '../../lib/store/redis/cluster/hash-slot.js';
 import { until } from './eventually.js';
 import { startRedis, type RedisConfig, type RedisProcess } from './redis-process.js';
 
@@ -10,6 +11,9 @@ export interface ClusterOptions {
   replicas?: number;
   config?: RedisConfig;
 }
+
+/** The slot of a lock's key, with the default prefix. */
+export const slotOf = (key: string): number => hashSlot(`lock:${key}`);
 
 /**
  * A Redis Cluster of real processes, each master with replicas. Resolves when all nodes know each
@@ -42,6 +46,8 @@ export interface NodeLine {
 export class TestCluster {
   readonly nodes: RedisProcess[] = [];
   private readonly ids = new Map<RedisProcess, string>();
+  /** How many keys were made. */
+  private keys = 0;
 
   constructor(private readonly config: RedisConfig) {}
 
@@ -152,10 +158,20 @@ export class TestCluster {
   /** The master of the slot, in the view of the running nodes. */
   async ownerOf(slot: number): Promise<RedisProcess> {
     const view = await this.view();
-    const line = view.find(({ slots }) => slots.some(([from, to]) => from <= slot && slot <= to));
+    const line = view.find(({ slots }) => hasSlot(slots, slot));
     const node = this.nodes.find(({ port }) => port === line?.port);
     if (node === undefined) throw new Error(`No master serves slot ${slot}`);
     return node;
+  }
+
+  /** A fresh key whose slot this master serves: see `slotOf`. */
+  async keyOf(master: RedisProcess): Promise<string> {
+    const line = (await this.view(master)).find(({ port }) => port === master.port);
+    if (!line?.slots.length) throw new Error(`${master.address} serves no slots`);
+    for (;;) {
+      const key = `key-${++this.keys}`;
+      if (hasSlot(line.slots, slotOf(key))) return key;
+    }
   }
 
   async replicasOf(master: RedisProcess): Promise<RedisProcess[]> {

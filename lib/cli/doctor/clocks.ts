@@ -1,10 +1,11 @@
+import { MODULE_OPTIONS } from '../../module/options.js';
 import { addressText } from '../../store/redis/resp.js';
 import { ok, problem, warning, type Finding } from './finding.js';
 import { timeText } from './server-findings.js';
 import type { ServerFacts } from './server-facts.js';
 
-/** ms: the default of the option `clockSkew`. */
-const CLOCK_SKEW = 1_000;
+/** ms: the default of the option. */
+const CLOCK_SKEW = MODULE_OPTIONS.clockSkew.default;
 /** ms by which the clock of this machine may differ before that is worth a word. */
 const OWN_DIFFERENCE = 5_000;
 

@@ -4,9 +4,14 @@ import { ok, problem, warning, type Finding } from './finding.js';
 import { LEASE_TIME } from './replication-findings.js';
 import type { ServerFacts } from './server-facts.js';
 
+/** The masters that serve slots. */
+export function mastersIn(nodes: readonly ClusterNode[]): ClusterNode[] {
+  return nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0);
+}
+
 /** What concerns the Cluster as a whole, as one of its servers sees it. */
 export function clusterFindings(nodes: readonly ClusterNode[]): Finding[] {
-  const masters = nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0);
+  const masters = mastersIn(nodes);
   const served = masters.reduce(
     (sum, { slots }) => sum + slots.reduce((part, [from, to]) => part + to - from + 1, 0),
     0,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../../common/clock.js';
 import { parseClusterNodes, type ClusterNode } from '../../store/redis/cluster/cluster-nodes.js';
-import { hashSlot } from '../../store/redis/cluster/hash-slot.js';
+import { hashSlot, hasSlot } from '../../store/redis/cluster/hash-slot.js';
 import { connecting } from '../../store/redis/connection/connecting.js';
 import { ask, type Connector } from '../../store/redis/connection/connection.js';
 import {
@@ -11,9 +11,10 @@ import {
 } from '../../store/redis/connection/connection-settings.js';
 import { messageOf, RefusedError, refusedBy } from '../../store/redis/connection/error-replies.js';
 import { IoredisConnector } from '../../store/redis/connection/ioredis-connector.js';
+import { listedAddresses } from '../../store/redis/replication/replication-info.js';
 import { addressText, ErrorReply, type Address } from '../../store/redis/resp.js';
 import { clockFindings } from './clocks.js';
-import { clusterFindings } from './cluster.js';
+import { clusterFindings, mastersIn } from './cluster.js';
 import { problem, warning, type Finding, type Section } from './finding.js';
 import { masterFindings, namedReplicaFindings, priorityFindings, replicaFindings } from './server-reports.js';
 import { askSentinel, sentinelFindings } from './sentinel.js';
@@ -82,14 +83,7 @@ class Doctor {
     const reach = (address: string): Address => translated(address, options.natMap);
     const master = await this.examine(reach(view.master), true);
     const replicas = (facts: ServerFacts | undefined): Address[] =>
-      [
-        ...new Set([
-          ...named,
-          ...(facts?.replication?.lines ?? [])
-            .filter(({ isReplica }) => isReplica)
-            .map(({ address }) => address),
-        ]),
-      ].map(reach);
+      [...new Set([...named, ...listedBy(facts)])].map(reach);
     const { sections, all } = await this.ofShard(master, replicas, 'problem', named);
     return diagnosisOf([about, ...sections, ...clockSections(all)], all);
   }
@@ -119,7 +113,7 @@ class Doctor {
       { title: 'Redis Cluster', findings: [...silent, ...clusterFindings(nodes)] },
     ];
     const reach = ({ identity }: ClusterNode): Address => translated(identity, natMap);
-    const masters = nodes.filter(({ isMaster, slots }) => isMaster && slots.length > 0);
+    const masters = mastersIn(nodes);
     const shards = await Promise.all(
       masters.map(async (node) => {
         const replicas = nodes.filter(({ masterId }) => masterId === node.id);
@@ -212,16 +206,20 @@ function scratchKeyIn(keyPrefix: string, slots: ClusterNode['slots'] | undefined
   if (slots === undefined) return stem;
   // A prefix with a hash tag has one slot, which may belong to another master.
   for (let i = 0; i < 200_000; i++) {
-    const slot = hashSlot(`${stem}:${i}`);
-    if (slots.some(([from, to]) => from <= slot && slot <= to)) return `${stem}:${i}`;
+    const key = `${stem}:${i}`;
+    if (hasSlot(slots, hashSlot(key))) return key;
   }
   return stem;
 }
 
 function addressesIn(facts: ServerFacts | undefined): Address[] {
-  const lines = facts?.replication?.role === 'master' ? facts.replication.lines : [];
-  const addresses = lines.filter(({ isReplica }) => isReplica).map(({ address }) => address);
-  return [...new Set(addresses)].map((address) => translated(address, undefined));
+  const addresses = facts?.replication?.role === 'master' ? listedBy(facts) : [];
+  return [...addresses].map((address) => translated(address, undefined));
+}
+
+/** `ip:port` of the replicas that the server lists. */
+function listedBy(facts: ServerFacts | undefined): ReadonlySet<string> {
+  return facts?.replication === undefined ? new Set() : listedAddresses(facts.replication);
 }
 
 function diagnosisOf(

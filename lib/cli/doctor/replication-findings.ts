@@ -1,7 +1,9 @@
+import { MODULE_OPTIONS } from '../../module/options.js';
 import { addressWarnings } from '../../store/redis/replication/address-warnings.js';
 import {
   infoField,
   parseReplicaClients,
+  replicasIn,
   type ReplicationInfo,
 } from '../../store/redis/replication/replication-info.js';
 import { addressText } from '../../store/redis/resp.js';
@@ -12,7 +14,7 @@ import type { ServerFacts } from './server-facts.js';
 /** s. A healthy replica acknowledges every second. */
 const LONGEST_SILENCE = 2;
 /** ms: the default of the options `leaseTime` and `quarantine`. */
-export const LEASE_TIME = 15_000;
+export const LEASE_TIME = MODULE_OPTIONS.leaseTime.default;
 /** s: the default of Redis. */
 const LONGEST_REPL_TIMEOUT = 60;
 
@@ -40,10 +42,6 @@ export function replicationFindings(facts: MasterFacts, inCluster: boolean): Fin
     ...confirmationFindings(facts),
     ...settingFindings(facts),
   ];
-}
-
-function replicasIn({ lines }: ReplicationInfo): ReplicationInfo['lines'] {
-  return lines.filter(({ isReplica }) => isReplica);
 }
 
 export function numberFinding(replication: ReplicationInfo): Finding {

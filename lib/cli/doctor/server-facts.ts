@@ -4,6 +4,7 @@ import { ask, type Connection, type Connector } from '../../store/redis/connecti
 import {
   infoField,
   parseReplicationInfo,
+  replicasIn,
   type ReplicationInfo,
 } from '../../store/redis/replication/replication-info.js';
 import { ErrorReply, type Address, type Command, type Reply } from '../../store/redis/resp.js';
@@ -105,12 +106,14 @@ async function factsFrom(
     ['acl', 'whoami'],
     ...SETTINGS.map((name): Command => ['config', 'get', name]),
   ]);
-  const written = isMaster ? await confirmationOf(connection, scratchKey) : undefined;
+  const replication = parseReplicationInfo(replicationText);
+  const replicas = replication === undefined ? 0 : replicasIn(replication).length;
+  const written = isMaster ? await confirmationOf(connection, scratchKey, replicas) : undefined;
   const missing = await missingOn(connection, other, inCluster, scratchKey);
   return {
     address,
     info: [server, memory, persistence].filter((text) => typeof text === 'string').join('\r\n'),
-    replication: parseReplicationInfo(replicationText),
+    replication,
     replicationText: replicationText!,
     links: links!,
     config: new Map(
@@ -141,17 +144,16 @@ async function clockOf(connection: Connection): Promise<ServerClock> {
 async function confirmationOf(
   connection: Connection,
   key: string,
+  replicas: number,
 ): Promise<Confirmation | ErrorReply | undefined> {
   const start = systemClock.monotonic();
-  const [info] = await ask(connection, [['info', 'replication']]);
-  const lines = parseReplicationInfo(info)?.lines.filter(({ isReplica }) => isReplica) ?? [];
-  const [written, replicas] = await ask(connection, [
+  const [written, confirmed] = await ask(connection, [
     ['set', key, 'doctor', 'px', 10_000],
-    ['wait', lines.length, CONFIRM_TIME],
+    ['wait', replicas, CONFIRM_TIME],
   ]);
   if (written instanceof ErrorReply) return written;
-  if (typeof replicas !== 'number') return undefined;
-  return { replicas, time: systemClock.monotonic() - start };
+  if (typeof confirmed !== 'number') return undefined;
+  return { replicas: confirmed, time: systemClock.monotonic() - start };
 }
 
 async function missingOn(

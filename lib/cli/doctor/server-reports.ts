@@ -1,6 +1,6 @@
 import { NEEDS_NODES, NEEDS_SENTINELS, NoMasterError } from '../../store/redis/connection/open-session.js';
 import { refusedBy } from '../../store/redis/connection/error-replies.js';
-import { infoField } from '../../store/redis/replication/replication-info.js';
+import { infoField, listedAddresses } from '../../store/redis/replication/replication-info.js';
 import { addressText, ErrorReply } from '../../store/redis/resp.js';
 import { clusterSettings } from './cluster.js';
 import { ok, problem, warning, type Finding } from './finding.js';
@@ -86,7 +86,7 @@ export function namedReplicaFindings(
   inCluster: boolean,
 ): Finding[] {
   if (replication === undefined) return [];
-  const listed = new Set(replication.lines.filter(({ isReplica }) => isReplica).map((line) => line.address));
+  const listed = listedAddresses(replication);
   const namers = inCluster ? 'the Redis Cluster' : 'Sentinel';
   const strangers = [...listed].filter((each) => !named.has(each));
   const absent = [...named].filter((each) => !listed.has(each));

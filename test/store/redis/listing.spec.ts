@@ -1,13 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { ListedPage, LockStore } from '../../../lib/store/lock-store.js';
-import { startCluster } from '../../support/cluster.js';
+import { slotOf, startCluster } from '../../support/cluster.js';
 import { until } from '../../support/eventually.js';
 import { startRedis, type RedisProcess } from '../../support/redis-process.js';
 import { startSentinels } from '../../support/sentinels.js';
 import { keysOf, pagesOf } from '../listing-contract.js';
 import { take } from '../requests.js';
 import { RedisStores } from './redis-stores.js';
-import { hashSlot } from '../../../lib/store/redis/cluster/hash-slot.js';
 
 const stores = new RedisStores();
 afterEach(() => stores.closeAll());
@@ -201,12 +200,12 @@ describe('A listing in a Cluster of three masters', () => {
     // A key whose slot is being moved, and that has moved already: SCAN of the old master does not
     // name it, and the new master has it.
     const moving = keys[5]!;
-    const slot = hashSlot(`lock:${moving}`);
+    const slot = slotOf(moving);
     const from = await cluster.ownerOf(slot);
     const target = cluster.nodes.slice(0, 3).find((node) => node !== from)!;
     await cluster.beginMove(slot, target);
     await cluster.moveKeys(slot, from, target);
-    const others = keys.filter((key) => hashSlot(`lock:${key}`) !== slot);
+    const others = keys.filter((key) => slotOf(key) !== slot);
     const during = await keysOf(store);
     expect(during.filter((key) => others.includes(key))).toEqual(others);
     await cluster.endMove(slot, target);
@@ -228,7 +227,7 @@ describe('A listing in a Cluster of three masters', () => {
       ({ cursor } = page);
       expect(cursor).toBeDefined();
     }
-    expect(seen.toSorted()).toEqual(keys.filter((key) => hashSlot(`lock:${key}`) !== 16_383));
+    expect(seen.toSorted()).toEqual(keys.filter((key) => slotOf(key) !== 16_383));
     await stores.closeAll();
   }, 60_000);
 });

@@ -1,4 +1,5 @@
 import type { Address, Reply } from '../resp.js';
+import type { SlotRanges } from './hash-slot.js';
 
 /** One server of the Cluster in the view of another server. */
 export interface ClusterNode {
@@ -27,8 +28,7 @@ export interface ClusterNode {
   readonly masterId: string | undefined;
   /** If two masters claim a slot, the master with the greater epoch owns it. */
   readonly epoch: number;
-  /** First and last slot of each range. */
-  readonly slots: readonly (readonly [from: number, to: number])[];
+  readonly slots: SlotRanges;
 }
 
 /** What one server says about the whole Cluster. */

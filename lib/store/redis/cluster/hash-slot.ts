@@ -12,6 +12,13 @@ const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
+/** First and last slot of each range. */
+export type SlotRanges = readonly (readonly [from: number, to: number])[];
+
+export function hasSlot(ranges: SlotRanges, slot: number): boolean {
+  return ranges.some(([from, to]) => from <= slot && slot <= to);
+}
+
 /**
  * The slot of a Redis key, prefix included. If the key has a hash tag, `{...}`, only the text
  * between the braces counts.

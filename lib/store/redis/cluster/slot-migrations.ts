@@ -1,5 +1,6 @@
 import { ErrorReply, type Command, type Reply } from '../resp.js';
 import { infoField } from '../replication/replication-info.js';
+import type { SlotRanges } from './hash-slot.js';
 
 /**
  * One atomic migration of slots, as described by the master that takes them (import) or the master
@@ -16,7 +17,7 @@ export interface SlotMigration {
    * no request in between.
    */
   readonly isProof: boolean;
-  readonly slots: readonly (readonly [from: number, to: number])[];
+  readonly slots: SlotRanges;
   /** ms that this state has lasted. */
   readonly age: number;
 }
@@ -84,10 +85,7 @@ const AGE_UNCERTAINTY = 2_000;
  * granted in between are lost. The new master reports such a migration as successful, the former
  * master does not.
  */
-export function unprovenSlots(
-  migrations: readonly SlotMigration[],
-  ms: number,
-): readonly (readonly [from: number, to: number])[] {
+export function unprovenSlots(migrations: readonly SlotMigration[], ms: number): SlotRanges {
   const proven = new Set(migrations.filter(({ isProof }) => isProof).map(({ id }) => id));
   return migrations
     .filter(

@@ -1,5 +1,5 @@
 import type { ClusterView } from './cluster-nodes.js';
-import { SLOTS } from './hash-slot.js';
+import { hasSlot, SLOTS, type SlotRanges } from './hash-slot.js';
 
 interface Claim {
   /** The id of the master that serves the slot. */
@@ -138,11 +138,10 @@ export class SlotTable {
    * All servers proved, after the monotonic instant `at`, that no lock in the owner's slots was
    * lost. The proof does not cover the slots in `except`.
    */
-  noteIntact(owner: string, at: number, except: readonly (readonly [from: number, to: number])[]): void {
+  noteIntact(owner: string, at: number, except: SlotRanges): void {
     for (const [slot, claim] of this.claims.entries()) {
       if (claim?.owner !== owner || claim.since > at) continue;
-      if (!except.some(([from, to]) => from <= slot && slot <= to))
-        this.claims[slot] = { ...claim, isProvenIntact: true };
+      if (!hasSlot(except, slot)) this.claims[slot] = { ...claim, isProvenIntact: true };
     }
   }
 

@@ -11,7 +11,7 @@ import {
   requiredConfirmations,
   type ConfirmationDemand,
 } from './quorum.js';
-import { listedAddresses, syncingLinks, type ReplicationInfo } from './replication-info.js';
+import { listedAddresses, replicasIn, syncingLinks, type ReplicationInfo } from './replication-info.js';
 import { SharedAddresses } from './shared-addresses.js';
 
 /**
@@ -123,7 +123,7 @@ export class ReplicaView {
    * stood for a whole quarantine.
    */
   linkEvidence(now: number): { readonly replicas: number; readonly allLinksOld: boolean } {
-    const lines = this.info?.lines.filter(({ isReplica }) => isReplica) ?? [];
+    const lines = this.info === undefined ? [] : replicasIn(this.info);
     const acknowledging = new Set(
       lines.filter(({ online, offset }) => online && offset > 0).map(({ address }) => address),
     );

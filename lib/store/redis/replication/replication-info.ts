@@ -52,9 +52,14 @@ export function parseReplicationInfo(reply: Reply | undefined): ReplicationInfo 
   return { role, replid, offset: Number(offset), lines };
 }
 
+/** The lines of replicas, online or not. */
+export function replicasIn({ lines }: Pick<ReplicationInfo, 'lines'>): readonly ReplicaLine[] {
+  return lines.filter(({ isReplica }) => isReplica);
+}
+
 /** The addresses of all replicas in the list, online or not, each once. */
 export function listedAddresses(info: ReplicationInfo): Set<string> {
-  return new Set(info.lines.filter(({ isReplica }) => isReplica).map(({ address }) => address));
+  return new Set(replicasIn(info).map(({ address }) => address));
 }
 
 /** How many lines belong to replicas that still receive the file of a full sync. */

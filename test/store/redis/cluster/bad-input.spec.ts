@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore } from '../../../../lib/store/lock-store.js';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import { freePort } from '../../../support/ports.js';
 import { startRedis } from '../../../support/redis-process.js';
@@ -18,8 +17,6 @@ beforeAll(async () => {
 }, 30_000);
 afterEach(() => stores.closeAll());
 afterAll(() => cluster.dispose());
-
-const slotOf = (key: string): number => hashSlot(`lock:${key}`);
 
 function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { waitUntil: systemClock.monotonic(), replicaTimeout: 500 })).outcome;

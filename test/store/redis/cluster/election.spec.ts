@@ -1,7 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
 import type { ElectionChange, LockElection } from '../../../../lib/lock/election.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
 import { RedisServices } from '../redis-stores.js';
@@ -19,18 +18,6 @@ beforeAll(async () => {
 }, 30_000);
 afterEach(() => services.closeAll());
 afterAll(() => cluster.dispose());
-
-/** A fresh key whose slot this master serves. */
-let count = 0;
-async function keyOf(master: RedisProcess): Promise<string> {
-  const line = (await cluster.view()).find(({ port }) => port === master.port);
-  if (!line?.slots.length) throw new Error(`${master.address} serves no slots`);
-  for (;;) {
-    const key = `boss-${++count}`;
-    const slot = hashSlot(`lock:${key}`);
-    if (line.slots.some(([from, to]) => from <= slot && slot <= to)) return key;
-  }
-}
 
 /** One election among several copies of an application. */
 class Copies {
@@ -67,7 +54,7 @@ function open(keys: readonly string[], leaseTime: number): Copies[] {
 
 describe("An election through a fail-over of its slot's master", () => {
   it('keeps its leader through CLUSTER FAILOVER', async () => {
-    const [copies] = open([await keyOf(first)], 10_000) as [Copies];
+    const [copies] = open([await cluster.keyOf(first)], 10_000) as [Copies];
     const leader = await copies.leader('a copy leads');
     const { term } = leader;
     const [replica] = await cluster.replicasOf(first);
@@ -84,8 +71,8 @@ describe("An election through a fail-over of its slot's master", () => {
   }, 30_000);
 
   it('has the next leader on the successor if the last term ended unconfirmed, and never two', async () => {
-    const elsewhere = await keyOf(cluster.nodes[1]!);
-    const [copies, others] = open([await keyOf(first), elsewhere], 2_000) as [Copies, Copies];
+    const elsewhere = await cluster.keyOf(cluster.nodes[1]!);
+    const [copies, others] = open([await cluster.keyOf(first), elsewhere], 2_000) as [Copies, Copies];
     const former = await copies.leader('a copy leads');
     await others.leader('a copy leads in another shard');
     const token = former.term!.fencingToken;
@@ -99,7 +86,7 @@ describe("An election through a fail-over of its slot's master", () => {
     const killed = first.kill();
     for (const replica of replicas) replica.resume();
     await killed;
-    first = await cluster.untilReplaced(first, hashSlot(`lock:${former.key}`));
+    first = await cluster.untilReplaced(first, slotOf(former.key));
     const next = await copies.leader('a copy leads again');
     await next.term!.extend();
     expect(next.term!.fencingToken).toBeGreaterThan(token);

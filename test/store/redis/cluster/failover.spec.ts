@@ -1,8 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore, MasterHealth } from '../../../../lib/store/lock-store.js';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
 import { granted, requestFor, take } from '../../requests.js';
@@ -27,19 +26,6 @@ afterEach(async () => {
   await stores.closeAll();
 });
 afterAll(() => cluster.dispose());
-
-const slotOf = (key: string): number => hashSlot(`lock:${key}`);
-
-/** A fresh key whose slot this master serves. */
-let count = 0;
-async function keyOf(master: RedisProcess): Promise<string> {
-  const line = (await cluster.view()).find(({ port }) => port === master.port);
-  if (!line?.slots.length) throw new Error(`${master.address} serves no slots`);
-  for (;;) {
-    const key = `key-${++count}`;
-    if (line.slots.some(([from, to]) => from <= slotOf(key) && slotOf(key) <= to)) return key;
-  }
-}
 
 function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   return store.acquire(requestFor(key, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() }))
@@ -66,7 +52,9 @@ describe('A lock that is held', () => {
   it('is lost with the name of the missing replica and its shard if one of two slots is not confirmed', async () => {
     const { locks } = services.open(cluster.connection);
     const [whole, broken] = [cluster.nodes[1]!, cluster.nodes[2]!];
-    const lock = await locks.acquire([await keyOf(whole), await keyOf(broken)], { leaseTime: 1_500 });
+    const lock = await locks.acquire([await cluster.keyOf(whole), await cluster.keyOf(broken)], {
+      leaseTime: 1_500,
+    });
     const [replica] = await cluster.replicasOf(broken);
     await replica!.stop();
     await until(() => lock.signal.aborted, { what: 'the lock was lost' });
@@ -81,7 +69,7 @@ describe('A lock that is held', () => {
 
   it('goes on through CLUSTER FAILOVER, confirmed by the servers of the same shard', async () => {
     const store = stores.open(cluster.connection);
-    const key = await keyOf(first);
+    const key = await cluster.keyOf(first);
     const held = await take(store, key);
     const [replica] = await cluster.replicasOf(first);
     await cluster.failOver(replica!);
@@ -97,8 +85,8 @@ describe('A lock that is held', () => {
 
   it('goes on when its master dies and a replica takes its place; the dead master still counts as a server', async () => {
     const store = stores.open(cluster.connection);
-    const key = await keyOf(first);
-    const elsewhere = await keyOf(cluster.nodes[1]!);
+    const key = await cluster.keyOf(first);
+    const elsewhere = await cluster.keyOf(cluster.nodes[1]!);
     const held = await take(store, key, { leaseTime: 15_000 });
     await first.kill();
     const renewal = store.renew(held, 15_000).outcome;
@@ -110,7 +98,7 @@ describe('A lock that is held', () => {
     expect(replicas).toContainEqual(expect.objectContaining({ address: first.address, lag: null }));
     expect(replicas).toHaveLength(2);
     expect(await askOnce(store, key)).toMatchObject({ kind: 'busy' });
-    await take(store, await keyOf(successor));
+    await take(store, await cluster.keyOf(successor));
 
     await first.restart();
     await until(() => masterHealth(store, successor)?.replicas.every(({ lag }) => lag !== null), {
@@ -135,7 +123,7 @@ describe('A lock that is held', () => {
 
   it('goes on when its master hangs and is replaced, and is safe when the old master wakes', async () => {
     const [store, rival] = [stores.open(cluster.connection), stores.open(cluster.connection)];
-    const key = await keyOf(first);
+    const key = await cluster.keyOf(first);
     const held = await take(store, key, { leaseTime: 15_000 });
     await first.stop();
     const successor = await cluster.untilReplaced(first, slotOf(key));
@@ -155,10 +143,10 @@ describe('A new lock', () => {
     await untilTrusted(store);
     const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];
     const [stays, goes, elsewhere, wanders] = [
-      await keyOf(first),
-      await keyOf(first),
-      await keyOf(second),
-      await keyOf(third),
+      await cluster.keyOf(first),
+      await cluster.keyOf(first),
+      await cluster.keyOf(second),
+      await cluster.keyOf(third),
     ];
     await take(store, goes, { leaseTime: QUARANTINE }).then((held) => store.release(held, 0));
     // If all shards are trusted, a slot's move costs nothing.
@@ -203,14 +191,14 @@ describe('A new lock', () => {
 
     // A process that has just started cannot know where slots have been.
     const fresh = stores.open(cluster.connection, { quarantine: QUARANTINE });
-    expect(await askOnce(fresh, await keyOf(third))).toMatchObject({
+    expect(await askOnce(fresh, await cluster.keyOf(third))).toMatchObject({
       kind: 'unavailable',
       reason: expect.stringContaining('is new to this process'),
     });
 
     await take(store, goes, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 15_000 });
     await take(store, stays, { leaseTime: QUARANTINE, waitUntil: systemClock.monotonic() + 15_000 });
-    await take(fresh, await keyOf(third), {
+    await take(fresh, await cluster.keyOf(third), {
       leaseTime: QUARANTINE,
       waitUntil: systemClock.monotonic() + 15_000,
     });
@@ -222,7 +210,7 @@ describe('A new lock', () => {
     const store = stores.open(cluster.connection, { quarantine: QUARANTINE });
     await untilTrusted(store);
     const [second, third] = cluster.nodes.slice(1, 3) as [RedisProcess, RedisProcess];
-    const key = await keyOf(second);
+    const key = await cluster.keyOf(second);
     const held = await take(store, key, { leaseTime: QUARANTINE });
     await cluster.beginMove(slotOf(key), third);
     await cluster.moveKeys(slotOf(key), second, third);

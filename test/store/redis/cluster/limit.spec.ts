@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { RedisServices } from '../redis-stores.js';
 
 const services = new RedisServices();
@@ -15,7 +14,7 @@ afterAll(() => cluster.dispose());
 
 /** Keys whose slots are of different masters. */
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
-const SMALLEST = KEYS.toSorted((a, b) => hashSlot(`lock:${a}`) - hashSlot(`lock:${b}`));
+const SMALLEST = KEYS.toSorted((a, b) => slotOf(a) - slotOf(b));
 
 describe('A limit on keys in several slots of a Cluster', () => {
   it('is kept on each key, and callers with other sets of keys get their turn', async () => {

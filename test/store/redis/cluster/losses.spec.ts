@@ -1,8 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, HeldKeys, LockStore } from '../../../../lib/store/lock-store.js';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import { majorVersion, type RedisProcess } from '../../../support/redis-process.js';
 import { granted, requestFor, take } from '../../requests.js';
@@ -22,7 +21,6 @@ interface SmallShard {
 
 const stores = new RedisStores();
 let cluster: TestCluster;
-let count = 0;
 /** Shards that lose locks one after the other, and a replica that is free afterwards. */
 let small: SmallShard[];
 let spare: RedisProcess;
@@ -45,7 +43,7 @@ beforeAll(async () => {
   ] as [(typeof shards)[0], number][]) {
     const keys: string[] = [];
     for (let i = 0; i < slots; i++) {
-      keys.push(await keyOf(cluster.nodes[0]!));
+      keys.push(await cluster.keyOf(cluster.nodes[0]!));
       await cluster.move([slotOf(keys[i]!)], master);
     }
     small.push({ master, replicas, keys });
@@ -54,17 +52,7 @@ beforeAll(async () => {
 afterEach(() => stores.closeAll());
 afterAll(() => cluster.dispose());
 
-const slotOf = (key: string): number => hashSlot(`lock:${key}`);
 const open = (): LockStore => stores.open(cluster.connection, { quarantine: QUARANTINE });
-
-/** A fresh key whose slot this master serves. */
-async function keyOf(master: RedisProcess): Promise<string> {
-  const { slots } = (await cluster.view(master)).find(({ port }) => port === master.port)!;
-  for (;;) {
-    const key = `key-${++count}`;
-    if (slots.some(([from, to]) => from <= slotOf(key) && slotOf(key) <= to)) return key;
-  }
-}
 
 function askOnce(store: LockStore, key: string): Promise<AcquireOutcome> {
   const waitUntil = systemClock.monotonic();
@@ -139,11 +127,11 @@ describe('A Cluster in which nothing was lost', () => {
     await untilOld(QUARANTINE / 1000 + UNCERTAINTY + 1);
     const [one, other] = cluster.nodes as [RedisProcess, RedisProcess];
     const store = open();
-    const key = await keyOf(one);
-    granted(await askOnce(store, await keyOf(one)));
+    const key = await cluster.keyOf(one);
+    granted(await askOnce(store, await cluster.keyOf(one)));
     await cluster.move([slotOf(key)], other);
     granted(await askOnce(store, key));
-    granted(await askOnce(open(), await keyOf(other)));
+    granted(await askOnce(open(), await cluster.keyOf(other)));
   }, 30_000);
 });
 
@@ -152,7 +140,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     const { master, keys } = small[0]!;
     const [key] = keys as [string];
     const [holder, running] = [open(), open()];
-    await takeFor(running, await keyOf(cluster.nodes[2]!));
+    await takeFor(running, await cluster.keyOf(cluster.nodes[2]!));
     const held = await takeFor(holder, key);
     await master.restart();
     await cluster.move([slotOf(key)], cluster.nodes[1]!);
@@ -170,7 +158,7 @@ describe('A shard that lost locks and gives its last slot away at once', () => {
     const [replica, behind] = replicas as [RedisProcess, RedisProcess];
     const [key] = keys as [string];
     const [holder, running] = [open(), open()];
-    await takeFor(running, await keyOf(cluster.nodes[2]!));
+    await takeFor(running, await cluster.keyOf(cluster.nodes[2]!));
     await fallBehind(behind, master);
     const held = await takeFor(holder, key);
     for (const node of [master, replica]) {
@@ -253,8 +241,8 @@ describe('A slot that came by an atomic migration', () => {
   itMigrates('is granted at once, where its source says that it was successful', async () => {
     const [, to, from] = cluster.nodes as [RedisProcess, RedisProcess, RedisProcess];
     const store = open();
-    const key = await keyOf(from);
-    await takeFor(store, await keyOf(from));
+    const key = await cluster.keyOf(from);
+    await takeFor(store, await cluster.keyOf(from));
     const slot = slotOf(key);
     await from.call('CLUSTER', 'MIGRATESLOTS', 'SLOTSRANGE', slot, slot, 'NODE', cluster.idOf(to));
     await until(async () => (await cluster.ownerOf(slot)) === to, { what: 'the target has the slot' });
@@ -265,12 +253,12 @@ describe('A slot that came by an atomic migration', () => {
     'grants nothing that its source granted after it gave up waiting for the target',
     async () => {
       const [, to, from] = cluster.nodes as [RedisProcess, RedisProcess, RedisProcess];
-      let key = await keyOf(from);
+      let key = await cluster.keyOf(from);
       const [holder, running] = [open(), open()];
-      await takeFor(running, await keyOf(from));
-      await takeFor(holder, await keyOf(from));
+      await takeFor(running, await cluster.keyOf(from));
+      await takeFor(holder, await cluster.keyOf(from));
       to.beforeOutage = () => Promise.resolve();
-      while (!(await migrateToFrozen(slotOf(key), from, to))) key = await keyOf(from);
+      while (!(await migrateToFrozen(slotOf(key), from, to))) key = await cluster.keyOf(from);
       const held = await takeFor(holder, key);
       to.resume();
       await until(async () => (await cluster.ownerOf(slotOf(key))) === to, {

@@ -4,8 +4,7 @@ import { filter, firstValueFrom } from 'rxjs';
 import { LockService } from '../../../../lib/lock/lock-service.js';
 import { systemClock } from '../../../../lib/common/clock.js';
 import type { AcquireOutcome, LockStore, RenewOutcome } from '../../../../lib/store/lock-store.js';
-import { hashSlot } from '../../../../lib/store/redis/cluster/hash-slot.js';
-import { startCluster, type TestCluster } from '../../../support/cluster.js';
+import { slotOf, startCluster, type TestCluster } from '../../../support/cluster.js';
 import { until } from '../../../support/eventually.js';
 import type { RedisProcess } from '../../../support/redis-process.js';
 import { granted, requestFor, take } from '../../requests.js';
@@ -21,8 +20,6 @@ beforeAll(async () => {
 }, 30_000);
 afterEach(() => stores.closeAll());
 afterAll(() => cluster.dispose());
-
-const slotOf = (key: string): number => hashSlot(`lock:${key}`);
 
 /** A fresh key, its master, and another master. */
 async function keyWithMasters(): Promise<{ key: string; from: RedisProcess; to: RedisProcess }> {
@@ -168,7 +165,7 @@ describe('When a slot moves to another master', () => {
   it('a lock on two keys of the slot waits while only one key has moved (TRYAGAIN)', async () => {
     const { key, from, to } = await keyWithMasters();
     const keys = [`{${key}}a`, `{${key}}b`];
-    const slot = hashSlot(`lock:${keys[0]}`);
+    const slot = slotOf(keys[0]!);
     const owner = await cluster.ownerOf(slot);
     const target = owner === to ? from : to;
     const store = stores.open(cluster.connection);
