@@ -2,7 +2,6 @@ import 'reflect-metadata';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { INestApplication, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -123,7 +122,7 @@ describe('The quick start of docs/getting-started.md', () => {
     const file = join(process.cwd(), folder, 'app.module.ts');
     writeFileSync(file, local(block('ts', '// src/app.module.ts')));
     process.env['NODE_ENV'] = /NODE_ENV=(\w+) npm start/.exec(block('bash', 'npm start'))?.[1];
-    const { AppModule } = (await import(pathToFileURL(file).pathname)) as { AppModule: Type };
+    const { AppModule } = (await import(file)) as { AppModule: Type };
     const note = (message: unknown): void => void log.push(String(message));
     app = await NestFactory.create(AppModule, {
       logger: { log: note, warn: note, error: note },
